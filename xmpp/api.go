@@ -1,0 +1,40 @@
+package xmpp
+
+import (
+	"context"
+
+	"konzil/xmpp/stanza"
+)
+
+// Router delivers a stanza to whoever owns its To address: a session, a mounted Handler, a hook. From must be set. It never
+// blocks: a full outbox closes its session. What cannot be delivered is answered with a stanza error to From.
+type Router interface {
+	Route(st *stanza.Stanza)
+}
+
+// Handler owns a whole domain (a MUC service, the focus, a component); Server.Mount gives it one. HandleStanza runs on
+// the sender's goroutine: it must not block, and must not hold a lock while it calls Route.
+type Handler interface {
+	HandleStanza(st *stanza.Stanza)
+}
+
+// HandlerFunc is a function as Handler.
+type HandlerFunc func(st *stanza.Stanza)
+
+// HandleStanza calls f.
+func (f HandlerFunc) HandleStanza(st *stanza.Stanza) { f(st) }
+
+// Accounts answers for people's passwords; internal/auth implements it. Errors other than ErrNoAccount are answered as
+// temporary-auth-failure.
+type Accounts interface {
+	// SCRAM gives the stored keys for hash "SHA-1" or "SHA-256" (RFC 5802 §3). For an unknown account it gives stable fake
+	// salts and ok false, so that a stranger learns nothing.
+	SCRAM(ctx context.Context, user, hash string) (salt []byte, iterations int, storedKey, serverKey []byte, ok bool, err error)
+	// CheckPassword is for PLAIN: it takes the same time for an unknown account. It gives the localpart the user is known by (a mail address
+	// may have been typed).
+	CheckPassword(ctx context.Context, user, password string) (localpart string, ok bool, err error)
+	// Exists tells whether localpart is an account; presence and messages to others are refused as if they were not there.
+	Exists(ctx context.Context, localpart string) (bool, error)
+	// Mechanisms lists what all accounts can do, of SCRAM-SHA-256, SCRAM-SHA-1, PLAIN (a directory can do PLAIN alone).
+	Mechanisms() []string
+}

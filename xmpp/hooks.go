@@ -1,0 +1,94 @@
+package xmpp
+
+import "konzil/xmpp/stanza"
+
+// Target is whom a hooked iq is addressed to.
+type Target uint8
+
+const (
+	// ToServer is a served domain itself (example.org, guest.example.org), no localpart.
+	ToServer Target = iota
+	// ToAccount is the bare JID of an account, or no address at all: the sender's own account (RFC 6120 §10.3.3).
+	ToAccount
+)
+
+// IQHandler answers an iq of type get or set. sess is the local session that sent it, nil when it came from elsewhere. The returned
+// stanza is routed as the answer; nil means that the handler has sent, or will send, its own.
+type IQHandler func(sess *Session, iq *stanza.Stanza) *stanza.Stanza
+
+// Hooks is where features attach; a feature is one package or file with a function Attach(*Server, ...). All hooking is done before
+// Server.Serve is called, so the tables need no lock. Handlers run on the goroutine of the stream that sent the stanza: they may
+// ask the store, and must not wait for another session.
+type Hooks struct {
+	iq map[iqKey]IQHandler
+
+	bound    []func(*Session)
+	resumed  []func(*Session)
+	closed   []func(*Session)
+	outbound []func(*Session, *stanza.Stanza) bool
+	inbound  []func(*stanza.Stanza) bool
+	offline  []func(*stanza.Stanza) bool
+	disco    []discoEntry
+}
+
+type iqKey struct {
+	target Target
+	name   stanza.Name
+}
+
+type discoEntry struct {
+	target  Target
+	feature string
+}
+
+// IQ gives iqs to target with that payload to f, and only one f.
+func (h *Hooks) IQ(target Target, space, local string, f IQHandler) {
+	if h.iq == nil {
+		h.iq = map[iqKey]IQHandler{}
+	}
+	k := iqKey{target, stanza.Name{Space: space, Local: local}}
+	if h.iq[k] != nil {
+		panic("xmpp: two features want iq " + space + " " + local)
+	}
+	h.iq[k] = f
+}
+
+// Feature announces a disco#info feature of target (XEP-0030 §3).
+func (h *Hooks) Feature(target Target, vars ...string) {
+	for _, v := range vars {
+		h.disco = append(h.disco, discoEntry{target, v})
+	}
+}
+
+// Features lists what was announced for target, in order.
+func (h *Hooks) Features(target Target) []string {
+	var out []string
+	for _, d := range h.disco {
+		if d.target == target {
+			out = append(out, d.feature)
+		}
+	}
+	return out
+}
+
+// Bound is called when a session has its full JID, before the client's first stanza. Not on resumption.
+func (h *Hooks) Bound(f func(*Session)) { h.bound = append(h.bound, f) }
+
+// Resumed is called after a session continued on a new stream (XEP-0198 §5).
+func (h *Hooks) Resumed(f func(*Session)) { h.resumed = append(h.resumed, f) }
+
+// Closed is called once when a session has ended for good: closed, or its time to resume ran out. Its last presence (Session.Presence) and
+// JID can still be read. Unavailable presence for directed presences is the server's work, for the roster a hook's.
+func (h *Hooks) Closed(f func(*Session)) { h.closed = append(h.closed, f) }
+
+// Outbound sees every message and presence that a local session sends, `from` stamped, before it is routed; true: handled, go no
+// further. For a presence without `to` Session.Presence already is the new one and SetPresence's previous one is gone.
+func (h *Hooks) Outbound(f func(*Session, *stanza.Stanza) bool) { h.outbound = append(h.outbound, f) }
+
+// Inbound sees every presence and message addressed to a local account (bare or full), before delivery to its sessions, from
+// wherever it came; true: handled. Subscriptions and probes live here (RFC 6121 §3, §4.3).
+func (h *Hooks) Inbound(f func(*stanza.Stanza) bool) { h.inbound = append(h.inbound, f) }
+
+// Offline gets each message for an account of which no session can take it (RFC 6121 §8.5.2.2); true: stored, else the sender gets
+// service-unavailable.
+func (h *Hooks) Offline(f func(*stanza.Stanza) bool) { h.offline = append(h.offline, f) }

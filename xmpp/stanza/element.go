@@ -1,0 +1,236 @@
+package stanza
+
+import "strings"
+
+// Name is an expanded element name: namespace and local part.
+type Name struct{ Space, Local string }
+
+// Attr is one attribute; Space is the namespace of a prefixed one (xml:lang has Space NSXML). Namespace declarations
+// are no attributes.
+type Attr struct{ Space, Local, Value string }
+
+// Node is an element or a run of character data, in document order.
+type Node struct {
+	Elem *Element // nil for text
+	Text string   // unescaped
+}
+
+// Element is a decoded element, for those who need a payload. It is built or decoded by one goroutine and not changed
+// once it has gone into a Stanza.
+type Element struct {
+	Name
+	Attrs []Attr
+	Nodes []Node
+}
+
+// NewElement makes an element; attrs are name, value pairs, and a pair whose value is "" is left out.
+func NewElement(space, local string, attrs ...string) *Element {
+	e := &Element{Name: Name{space, local}}
+	for i := 0; i+1 < len(attrs); i += 2 {
+		if attrs[i+1] != "" {
+			e.Attrs = append(e.Attrs, Attr{Local: attrs[i], Value: attrs[i+1]})
+		}
+	}
+	return e
+}
+
+// TextElement makes an element that holds text only.
+func TextElement(space, local, text string, attrs ...string) *Element {
+	return NewElement(space, local, attrs...).AddText(text)
+}
+
+// Add appends children (nil ones are passed over) and returns e.
+func (e *Element) Add(children ...*Element) *Element {
+	for _, c := range children {
+		if c != nil {
+			e.Nodes = append(e.Nodes, Node{Elem: c})
+		}
+	}
+	return e
+}
+
+// AddText appends character data and returns e.
+func (e *Element) AddText(s string) *Element {
+	if s != "" {
+		e.Nodes = append(e.Nodes, Node{Text: s})
+	}
+	return e
+}
+
+// SetAttr sets an unprefixed attribute and returns e.
+func (e *Element) SetAttr(local, value string) *Element {
+	for i := range e.Attrs {
+		if e.Attrs[i].Space == "" && e.Attrs[i].Local == local {
+			e.Attrs[i].Value = value
+			return e
+		}
+	}
+	e.Attrs = append(e.Attrs, Attr{Local: local, Value: value})
+	return e
+}
+
+// Attr is the value of an unprefixed attribute, "" if absent. It accepts a nil element.
+func (e *Element) Attr(local string) string {
+	if e == nil {
+		return ""
+	}
+	for i := range e.Attrs {
+		if e.Attrs[i].Space == "" && e.Attrs[i].Local == local {
+			return e.Attrs[i].Value
+		}
+	}
+	return ""
+}
+
+// Child is the first child with that name, or nil. It accepts a nil element, so look-ups chain.
+func (e *Element) Child(space, local string) *Element {
+	if e == nil {
+		return nil
+	}
+	for _, n := range e.Nodes {
+		if n.Elem != nil && n.Elem.Local == local && n.Elem.Space == space {
+			return n.Elem
+		}
+	}
+	return nil
+}
+
+// Children are the child elements in order.
+func (e *Element) Children() []*Element {
+	if e == nil {
+		return nil
+	}
+	var out []*Element
+	for _, n := range e.Nodes {
+		if n.Elem != nil {
+			out = append(out, n.Elem)
+		}
+	}
+	return out
+}
+
+// ChildrenNamed are the child elements with that name in order.
+func (e *Element) ChildrenNamed(space, local string) []*Element {
+	var out []*Element
+	for _, c := range e.Children() {
+		if c.Local == local && c.Space == space {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Text is the concatenated character data directly inside e. It accepts a nil element.
+func (e *Element) Text() string {
+	if e == nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, n := range e.Nodes {
+		b.WriteString(n.Text)
+	}
+	return b.String()
+}
+
+// AppendXML appends the one canonical form of e: no prefixes on elements, xmlns only where it differs from parentSpace,
+// empty elements self-closed, attributes in order. Prefixed attributes get a declaration on the element that has them.
+func (e *Element) AppendXML(dst []byte, parentSpace string) []byte {
+	dst = append(dst, '<')
+	dst = append(dst, e.Local...)
+	if e.Space != parentSpace {
+		dst = appendAttr(dst, "xmlns", e.Space)
+	}
+	dst = appendAttrs(dst, e.Attrs)
+	if len(e.Nodes) == 0 {
+		return append(dst, '/', '>')
+	}
+	dst = append(dst, '>')
+	for _, n := range e.Nodes {
+		if n.Elem != nil {
+			dst = n.Elem.AppendXML(dst, e.Space)
+		} else {
+			dst = AppendText(dst, n.Text)
+		}
+	}
+	dst = append(dst, '<', '/')
+	dst = append(dst, e.Local...)
+	return append(dst, '>')
+}
+
+func appendAttrs(dst []byte, attrs []Attr) []byte {
+	for i, a := range attrs {
+		switch a.Space {
+		case "":
+			dst = appendAttr(dst, a.Local, a.Value)
+		case NSXML:
+			dst = appendAttr(dst, "xml:"+a.Local, a.Value)
+		default:
+			p := prefixFor(attrs[:i], a.Space, i)
+			if p == "" {
+				p = "ns" + string(rune('a'+i%26)) + strings.Repeat("x", i/26)
+				dst = appendAttr(dst, "xmlns:"+p, a.Space)
+			}
+			dst = appendAttr(dst, p+":"+a.Local, a.Value)
+		}
+	}
+	return dst
+}
+
+// prefixFor is the prefix that an earlier attribute of the same element already declared for space, or "".
+func prefixFor(earlier []Attr, space string, _ int) string {
+	for i, a := range earlier {
+		if a.Space == space {
+			return "ns" + string(rune('a'+i%26)) + strings.Repeat("x", i/26)
+		}
+	}
+	return ""
+}
+
+func appendAttr(dst []byte, name, value string) []byte {
+	dst = append(dst, ' ')
+	dst = append(dst, name...)
+	dst = append(dst, '=', '\'')
+	dst = appendEscaped(dst, value, true)
+	return append(dst, '\'')
+}
+
+// AppendText appends s escaped as character data.
+func AppendText(dst []byte, s string) []byte { return appendEscaped(dst, s, false) }
+
+func appendEscaped(dst []byte, s string, attr bool) []byte {
+	last := 0
+	for i := 0; i < len(s); i++ {
+		var esc string
+		switch s[i] {
+		case '&':
+			esc = "&amp;"
+		case '<':
+			esc = "&lt;"
+		case '>':
+			esc = "&gt;"
+		case '\r':
+			esc = "&#xD;"
+		case '\'':
+			if !attr {
+				continue
+			}
+			esc = "&apos;"
+		case '\n':
+			if !attr {
+				continue
+			}
+			esc = "&#xA;"
+		case '\t':
+			if !attr {
+				continue
+			}
+			esc = "&#x9;"
+		default:
+			continue
+		}
+		dst = append(dst, s[last:i]...)
+		dst = append(dst, esc...)
+		last = i + 1
+	}
+	return append(dst, s[last:]...)
+}

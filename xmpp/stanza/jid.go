@@ -1,0 +1,119 @@
+package stanza
+
+import (
+	"strings"
+
+	"mellium.im/xmpp/jid"
+)
+
+// JID is a canonical XMPP address (RFC 7622): comparable, so it is its own map key. The zero value is "no address".
+type JID struct {
+	s     string // localpart@domainpart/resourcepart
+	at    int    // length of the localpart; 0: none
+	slash int    // index of '/' in s; len(s) when there is no resourcepart
+}
+
+// ParseJID canonicalises s (RFC 7622 §3). Plain lower-case ASCII takes a path without allocation; all else goes
+// through PRECIS. The error is for a jid-malformed stanza error.
+func ParseJID(s string) (JID, error) {
+	if simpleJID(s) {
+		return split(s), nil
+	}
+	j, err := jid.Parse(s)
+	if err != nil {
+		return JID{}, err
+	}
+	return split(j.String()), nil
+}
+
+// NewJID builds an address of its parts, any but domain may be empty.
+func NewJID(local, domain, resource string) (JID, error) {
+	j, err := jid.New(local, domain, resource)
+	if err != nil {
+		return JID{}, err
+	}
+	return split(j.String()), nil
+}
+
+// MustJID is ParseJID for addresses known good at compile time; it panics on others.
+func MustJID(s string) JID {
+	j, err := ParseJID(s)
+	if err != nil {
+		panic("stanza: bad address " + s + ": " + err.Error())
+	}
+	return j
+}
+
+func split(s string) JID {
+	j := JID{s: s, slash: len(s)}
+	if i := strings.IndexByte(s, '/'); i >= 0 {
+		j.slash = i
+	}
+	if i := strings.IndexByte(s[:j.slash], '@'); i > 0 {
+		j.at = i
+	}
+	return j
+}
+
+// simpleJID tells whether s is certainly canonical as it stands.
+func simpleJID(s string) bool {
+	const maxPart = 1023
+	part, inResource, seenAt := 0, false, false
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '.' && part > 0:
+		case c == '_' && (inResource || !seenAt && strings.IndexByte(s[i:], '@') > 0):
+		case inResource && 'A' <= c && c <= 'Z':
+		case c == '@' && !inResource && !seenAt && part > 0:
+			seenAt, part = true, -1
+		case c == '/' && !inResource && part > 0 && s[i-1] != '.':
+			inResource, part = true, -1
+		default:
+			return false
+		}
+		if part++; part > maxPart {
+			return false
+		}
+	}
+	return part > 0 && (inResource || s[len(s)-1] != '.')
+}
+
+// String is the canonical text, "" for the zero value.
+func (j JID) String() string { return j.s }
+
+// IsZero tells that there is no address.
+func (j JID) IsZero() bool { return j.s == "" }
+
+// Local is the localpart, "" if there is none.
+func (j JID) Local() string { return j.s[:j.at] }
+
+// Domain is the domainpart.
+func (j JID) Domain() string {
+	if j.at > 0 {
+		return j.s[j.at+1 : j.slash]
+	}
+	return j.s[:j.slash]
+}
+
+// Resource is the resourcepart, "" if there is none.
+func (j JID) Resource() string {
+	if j.slash == len(j.s) {
+		return ""
+	}
+	return j.s[j.slash+1:]
+}
+
+// Bare is the address without its resourcepart.
+func (j JID) Bare() JID { return JID{s: j.s[:j.slash], at: j.at, slash: j.slash} }
+
+// IsBare tells that there is no resourcepart.
+func (j JID) IsBare() bool { return j.slash == len(j.s) }
+
+// WithResource replaces the resourcepart; r is canonicalised.
+func (j JID) WithResource(r string) (JID, error) {
+	if r == "" {
+		return j.Bare(), nil
+	}
+	return ParseJID(j.s[:j.slash] + "/" + r)
+}
