@@ -1,6 +1,9 @@
 package stanza
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // Name is an expanded element name: namespace and local part.
 type Name struct{ Space, Local string }
@@ -165,7 +168,7 @@ func appendAttrs(dst []byte, attrs []Attr) []byte {
 		case NSXML:
 			dst = appendAttr(dst, "xml:"+a.Local, a.Value)
 		default:
-			p := prefixFor(attrs[:i], a.Space, i)
+			p := prefixFor(attrs[:i], a.Space)
 			if p == "" {
 				p = "ns" + string(rune('a'+i%26)) + strings.Repeat("x", i/26)
 				dst = appendAttr(dst, "xmlns:"+p, a.Space)
@@ -177,7 +180,7 @@ func appendAttrs(dst []byte, attrs []Attr) []byte {
 }
 
 // prefixFor is the prefix that an earlier attribute of the same element already declared for space, or "".
-func prefixFor(earlier []Attr, space string, _ int) string {
+func prefixFor(earlier []Attr, space string) string {
 	for i, a := range earlier {
 		if a.Space == space {
 			return "ns" + string(rune('a'+i%26)) + strings.Repeat("x", i/26)
@@ -197,40 +200,57 @@ func appendAttr(dst []byte, name, value string) []byte {
 // AppendText appends s escaped as character data.
 func AppendText(dst []byte, s string) []byte { return appendEscaped(dst, s, false) }
 
+// appendEscaped replaces what is no XML character by U+FFFD: one such byte would end the receiver's stream.
 func appendEscaped(dst []byte, s string, attr bool) []byte {
 	last := 0
 	for i := 0; i < len(s); i++ {
-		var esc string
-		switch s[i] {
-		case '&':
-			esc = "&amp;"
-		case '<':
-			esc = "&lt;"
-		case '>':
-			esc = "&gt;"
-		case '\r':
-			esc = "&#xD;"
-		case '\'':
-			if !attr {
-				continue
-			}
-			esc = "&apos;"
-		case '\n':
-			if !attr {
-				continue
-			}
-			esc = "&#xA;"
-		case '\t':
-			if !attr {
-				continue
-			}
-			esc = "&#x9;"
-		default:
+		c := s[i]
+		if class[c] == nameChar|nameStart && c < utf8.RuneSelf {
+			continue
+		}
+		esc, width := escape(s[i:], attr)
+		if esc == "" {
+			i += width - 1
 			continue
 		}
 		dst = append(dst, s[last:i]...)
 		dst = append(dst, esc...)
+		i += width - 1
 		last = i + 1
 	}
 	return append(dst, s[last:]...)
+}
+
+func attrEscape(c byte) string {
+	switch c {
+	case '\n':
+		return "&#xA;"
+	case '\t':
+		return "&#x9;"
+	}
+	return "&apos;"
+}
+
+// escape tells what to write for the first character of s, "" for itself, and its length.
+func escape(s string, attr bool) (esc string, width int) {
+	switch c := s[0]; c {
+	case '&':
+		return "&amp;", 1
+	case '<':
+		return "&lt;", 1
+	case '>':
+		return "&gt;", 1
+	case '\r':
+		return "&#xD;", 1
+	case '\'', '\n', '\t':
+		if !attr {
+			return "", 1
+		}
+		return attrEscape(c), 1
+	}
+	r, width := utf8.DecodeRuneInString(s)
+	if r == utf8.RuneError && width == 1 || !isChar(r) {
+		return "\uFFFD", width
+	}
+	return "", width
 }

@@ -17,7 +17,9 @@ type JID struct {
 // through PRECIS. The error is for a jid-malformed stanza error.
 func ParseJID(s string) (JID, error) {
 	if simpleJID(s) {
-		return split(s), nil
+		if j := split(s); simpleDomain(j.Domain()) {
+			return j, nil
+		}
 	}
 	j, err := jid.Parse(s)
 	if err != nil {
@@ -77,6 +79,24 @@ func simpleJID(s string) bool {
 		}
 	}
 	return part > 0 && (inResource || s[len(s)-1] != '.')
+}
+
+// simpleDomain tells whether IDNA leaves the domainpart d, of letters, digits, dots and hyphens, as it is.
+func simpleDomain(d string) bool {
+	const maxLabel = 63
+	label := 0
+	for i := 0; i < len(d); i++ {
+		switch c := d[i]; {
+		case c == '.' && label == 0, c == '-' && (label == 0 || i+1 == len(d) || d[i+1] == '.' || d[i+1] == '-'), c == '_':
+			return false
+		case c == '.':
+			label = -1
+		}
+		if label++; label > maxLabel {
+			return false
+		}
+	}
+	return label > 0
 }
 
 // String is the canonical text, "" for the zero value.
