@@ -1,0 +1,168 @@
+package rewrite
+
+import "konzil/sfu/codec"
+
+// In is what Map needs to know of an incoming packet. Map keeps no pointer to it.
+type In struct {
+	SSRC      uint32
+	Seq       uint16
+	TS        uint32
+	Marker    bool
+	Start     bool       // first packet of a frame; audio: always
+	Keyframe  bool       // of a keyframe's first packet; audio: always
+	Padding   bool       // no payload: never forwarded, leaves no gap
+	VP8       *codec.VP8 // nil for other codecs
+	ClockRate uint32     // Hz
+	Arrival   int64      // ns
+}
+
+// Out is how to send it.
+type Out struct {
+	Seq       uint16
+	TS        uint32
+	PictureID uint16 // with PatchVP8
+	TL0       uint8  // with PatchVP8
+	PatchVP8  bool   // write PictureID and TL0 into the copy by codec.PatchVP8
+}
+
+// maxTSJump bounds the step of the timestamp at a switch, in ticks: far from the half circle, where new would look old.
+const maxTSJump = 1 << 30
+
+// Stream is one outgoing stream. Set Window if wanted, call Reset, then use it.
+type Stream struct {
+	// Window is how many packets back late packets and Back can reach: a power of two, 0 means 1024. It is read by Reset. It costs
+	// 20 bytes a packet; audio is well served by 128.
+	Window int
+
+	target, cur uint32
+	maxTID      uint8
+
+	seqs   sequence
+	frames frames
+
+	// timestamps
+	tsOff    uint32 // out = in + tsOff, within the layer
+	lastTS   uint32 // newest outgoing timestamp
+	lastAt   int64  // arrival of the first packet that had it
+	started  bool   // something was sent since Reset
+	startTS  uint32
+	switches uint64
+}
+
+// Reset forgets everything and begins with the given sequence number and timestamp, which should be random (RFC 3550 §5.1). It
+// allocates when Window changed or at the first time.
+func (s *Stream) Reset(startSeq uint16, startTS uint32) {
+	w := 16
+	for w < s.Window && w < 1<<14 {
+		w <<= 1
+	}
+	if s.Window <= 0 {
+		w = defaultWindow
+	}
+	s.seqs.reset(startSeq, w)
+	s.frames.reset()
+	s.target, s.cur, s.maxTID = 0, 0, 0
+	s.tsOff, s.lastTS, s.lastAt, s.started, s.startTS = 0, 0, 0, false, startTS
+	s.switches = 0
+}
+
+// Target sets the wanted incoming layer and the highest temporal layer of it. The switch happens at the first packet of a keyframe of
+// that SSRC; until then the old layer goes on. Lowering the temporal layer counts from the next frame on; raising it waits for a
+// frame that refers to the base layer only (Y bit) or a keyframe. ssrc 0 stops at once.
+func (s *Stream) Target(ssrc uint32, maxTID uint8) {
+	s.target = ssrc
+	s.maxTID = maxTID
+	if ssrc == 0 {
+		s.cur = 0
+		return
+	}
+	if ssrc == s.cur {
+		s.frames.limit(maxTID)
+	}
+}
+
+// Current returns the SSRC that is being forwarded, 0 for none.
+func (s *Stream) Current() uint32 { return s.cur }
+
+// WantsKeyframe reports that a switch waits for a keyframe of the target.
+func (s *Stream) WantsKeyframe() bool { return s.target != 0 && s.target != s.cur }
+
+// Switches counts the layer switches since Reset.
+func (s *Stream) Switches() uint64 { return s.switches }
+
+// Map says whether and how to forward a packet. It returns false for packets of other SSRCs than the current one, of left-out
+// temporal layers, without payload, seen before, and later than the window reaches back.
+func (s *Stream) Map(in *In) (Out, bool) {
+	if in.SSRC != s.cur {
+		if in.SSRC != s.target || s.target == 0 || !in.Start || !in.Keyframe || in.Padding {
+			return Out{}, false
+		}
+		s.switchTo(in)
+	}
+	place, ok := s.seqs.place(in.Seq)
+	if !ok {
+		return Out{}, false
+	}
+	if place == placeJump { // more was missing than the window holds: only the order still counts
+		if d := int32(in.TS + s.tsOff - s.lastTS); d <= 0 || d > maxTSJump {
+			s.anchor(in)
+		}
+		s.frames.resync()
+	}
+	if in.Padding {
+		s.seqs.leaveOut(in.Seq)
+		return Out{}, false
+	}
+	var out Out
+	if v := in.VP8; v != nil {
+		f, ok := s.frames.frame(in, place != placeLate)
+		if !ok {
+			s.seqs.leaveOut(in.Seq)
+			return Out{}, false
+		}
+		out.PictureID, out.TL0 = f.pic, f.tl0
+		out.PatchVP8 = v.HasPictureID || v.HasTL0
+	}
+	out.TS = in.TS + s.tsOff
+	if int32(out.TS-s.lastTS) > 0 {
+		s.lastTS, s.lastAt = out.TS, in.Arrival
+	}
+	out.Seq = s.seqs.take(in.Seq, in.SSRC, &out)
+	return out, true
+}
+
+// switchTo makes in's layer the current one; in is the first packet of a keyframe.
+func (s *Stream) switchTo(in *In) {
+	s.seqs.newLayer(in.Seq)
+	s.anchor(in)
+	s.frames.newLayer(s.maxTID)
+	s.cur = in.SSRC
+	s.switches++
+}
+
+// anchor chooses the timestamp offset such that in goes on where the stream stands, by the time passed between the arrivals.
+func (s *Stream) anchor(in *In) {
+	if !s.started {
+		s.started = true
+		s.lastTS, s.lastAt = s.startTS, in.Arrival
+		s.tsOff = s.startTS - in.TS
+		return
+	}
+	ticks := int64(1) // two frames never share a timestamp
+	if dt := in.Arrival - s.lastAt; dt > 0 && in.ClockRate > 0 {
+		// Seconds and rest apart: the product of a long time and the clock rate would not fit.
+		rate := int64(in.ClockRate)
+		ticks = dt/1e9*rate + dt%1e9*rate/1e9
+		ticks = min(max(ticks, 1), maxTSJump)
+	}
+	s.tsOff = s.lastTS + uint32(ticks) - in.TS
+}
+
+// Timestamp translates a timestamp of an incoming SSRC, as a sender report carries it (RFC 3550 §6.4.1). ok is false when ssrc is not
+// the one being forwarded.
+func (s *Stream) Timestamp(ssrc uint32, ts uint32) (uint32, bool) {
+	if ssrc == 0 || ssrc != s.cur {
+		return 0, false
+	}
+	return ts + s.tsOff, true
+}
