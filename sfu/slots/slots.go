@@ -1,0 +1,130 @@
+// Package slots keeps the fixed pool of outgoing SSRCs of a receiver that negotiated SSRC rewriting: sources take turns on slots, so that
+// the receiver's session description stops growing.
+//
+// Acquire gives a source its slot: the one that it has, else one that was freed, else a new one while there are fewer than the maximum,
+// else the slot of the source that was used longest ago among those not being forwarded. SetForwarded pins a slot to its source; Forget
+// frees it when the source ends. Lookup maps an SSRC in the receiver's RTCP back to the source.
+//
+// A Table has no goroutine, lock or clock and is for one user at a time.
+package slots
+
+// The usual sizes of the pools: what stock clients are told by a Jitsi Videobridge.
+const (
+	MaxVideo = 50
+	MaxAudio = 50
+)
+
+// Table is one pool. Use New.
+type Table struct {
+	max     int
+	newSSRC func() uint32
+	slots   []slot
+	source  map[string]int
+	ssrc    map[uint32]int // both media and repair SSRCs
+}
+
+type slot struct {
+	ssrc, rtx uint32
+	source    string // "": free
+	used      int64
+	forwarded bool
+}
+
+// New makes a pool of at most max slots. newSSRC draws a random SSRC; it is called again while it returns 0 or one that the table has.
+func New(max int, newSSRC func() uint32) *Table {
+	return &Table{max: max, newSSRC: newSSRC, source: make(map[string]int), ssrc: make(map[uint32]int)}
+}
+
+// Acquire returns the slot of source, and notes that it was used now. changed says that the source was not on it before: the receiver
+// must be told before media flows. evicted is the source that lost the slot, if any. ok is false when all slots are forwarding.
+func (t *Table) Acquire(source string, now int64) (slot int, ssrc, rtx uint32, changed bool, evicted string, ok bool) {
+	if i, has := t.source[source]; has {
+		s := &t.slots[i]
+		s.used = now
+		return i, s.ssrc, s.rtx, false, "", true
+	}
+	i := t.pick()
+	if i < 0 {
+		return 0, 0, 0, false, "", false
+	}
+	s := &t.slots[i]
+	evicted = s.source
+	if evicted != "" {
+		delete(t.source, evicted)
+	}
+	s.source, s.used, s.forwarded = source, now, false
+	t.source[source] = i
+	return i, s.ssrc, s.rtx, true, evicted, true
+}
+
+// pick chooses a slot for a new source, -1 when there is none.
+func (t *Table) pick() int {
+	free, lru := -1, -1
+	for i := range t.slots {
+		s := &t.slots[i]
+		switch {
+		case s.source == "":
+			if free < 0 || s.used < t.slots[free].used {
+				free = i
+			}
+		case !s.forwarded:
+			if lru < 0 || s.used < t.slots[lru].used {
+				lru = i
+			}
+		}
+	}
+	if free >= 0 {
+		return free
+	}
+	if len(t.slots) >= t.max {
+		return lru
+	}
+	i := len(t.slots)
+	t.slots = append(t.slots, slot{ssrc: t.draw(i), rtx: t.draw(i)})
+	return i
+}
+
+// draw makes an SSRC for slot i.
+func (t *Table) draw(i int) uint32 {
+	for {
+		s := t.newSSRC()
+		if _, taken := t.ssrc[s]; s != 0 && !taken {
+			t.ssrc[s] = i
+			return s
+		}
+	}
+}
+
+// SetForwarded says whether media of source flows: only then its slot is safe from eviction. Unknown sources are ignored.
+func (t *Table) SetForwarded(source string, on bool) {
+	if i, ok := t.source[source]; ok {
+		t.slots[i].forwarded = on
+	}
+}
+
+// Forget frees the slot of a source that has ended. The slot keeps its SSRCs for the next source.
+func (t *Table) Forget(source string) {
+	if i, ok := t.source[source]; ok {
+		delete(t.source, source)
+		t.slots[i].source, t.slots[i].forwarded = "", false
+	}
+}
+
+// Lookup returns the source that is on the slot with that SSRC. ok is false for SSRCs of free slots and of nobody.
+func (t *Table) Lookup(ssrc uint32) (source string, isRTX bool, ok bool) {
+	i, has := t.ssrc[ssrc]
+	if !has || t.slots[i].source == "" {
+		return "", false, false
+	}
+	s := &t.slots[i]
+	return s.source, s.rtx == ssrc, true
+}
+
+// Each calls f for every slot with a source on it, in the order of slots.
+func (t *Table) Each(f func(slot int, source string, ssrc, rtx uint32, forwarded bool)) {
+	for i := range t.slots {
+		if s := &t.slots[i]; s.source != "" {
+			f(i, s.source, s.ssrc, s.rtx, s.forwarded)
+		}
+	}
+}
