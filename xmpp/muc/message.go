@@ -1,0 +1,147 @@
+package muc
+
+import (
+	"context"
+	"strings"
+
+	"konzil/xmpp/stanza"
+)
+
+// handleMessage takes messages for the room and for occupants. The room is locked, as for all of this file.
+func (r *room) handleMessage(st *stanza.Stanza) {
+	o := r.sessions[st.From]
+	switch {
+	case st.Type == "error":
+		r.messageError(o, st)
+	case !st.To.IsBare():
+		r.private(o, st)
+	case st.Type == "groupchat":
+		r.groupchat(o, st)
+	case st.Has(nsUser, "x"):
+		r.mediate(o, st)
+	case st.Has(nsData, "x"):
+		r.voice(o, st)
+	default:
+		r.fail(st, stanza.ErrBadRequest.With("A message to the room itself has to be of type groupchat"))
+	}
+}
+
+// groupchat is a message to all (XEP-0045 §7.4), or a new subject (§8.1).
+func (r *room) groupchat(o *occupant, st *stanza.Stanza) {
+	switch {
+	case o == nil:
+		r.fail(st, stanza.ErrNotAcceptable.With("Only occupants may speak in this room"))
+		return
+	case isSubject(st):
+		r.newSubject(o, st)
+		return
+	case o.role < participant:
+		r.fail(st, stanza.ErrForbidden.With("Visitors may not speak in this room"))
+		return
+	case !r.mayBroadcast(o.sessionOf(st.From), st):
+		return
+	}
+	r.svc.count.messages.Add(1)
+	id := newID()
+	payload := append(r.cleanMessage(st), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id),
+		stanza.NewElement(nsSID, "stanza-id", "by", r.jid.String(), "id", id))
+	m := st.WithPayload(payload...).WithFromTo(o.addr, stanza.JID{})
+	if target := st.Child(nsRetract, "retract").Attr("id"); target != "" {
+		r.retract(o, target)
+	}
+	r.remember(id, o, m)
+	r.send(m, r.recipients...)
+}
+
+// cleanMessage gives the children of a groupchat or private message but those by which a client could speak for a server: ids of
+// the room (XEP-0359 §6, XEP-0421 §4), room notices, delay stamps of the room, wrapped messages of carbons and archives.
+func (r *room) cleanMessage(st *stanza.Stanza) []*stanza.Element {
+	var out []*stanza.Element
+	for _, e := range st.Payload() {
+		switch {
+		case e.Space == nsSID && e.Local == "stanza-id", e.Space == nsOccupant, e.Space == nsUser:
+		case e.Space == nsDelay && strings.HasPrefix(e.Attr("from"), r.jid.String()):
+		case e.Space == nsCarbons && (e.Local == "sent" || e.Local == "received"):
+		case strings.HasPrefix(e.Space, "urn:xmpp:mam:"):
+		case e.Space == nsNick && r.meeting: // the name is said by the presence
+		default:
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// isSubject tells a change of subject from a message that has one (§8.1).
+func isSubject(st *stanza.Stanza) bool {
+	return st.Has(stanza.NSClient, "subject") && !st.Has(stanza.NSClient, "body") && !st.Has(stanza.NSClient, "thread")
+}
+
+func (r *room) newSubject(o *occupant, st *stanza.Stanza) {
+	text := st.Child(stanza.NSClient, "subject").Text()
+	switch {
+	case o.role < moderator && (!r.set.ChangeSubject || o.role < participant):
+		r.fail(st, stanza.ErrForbidden.With("Only moderators may change the subject"))
+		return
+	case len(text) > r.svc.cfg.MaxSubject:
+		r.fail(st, stanza.ErrNotAcceptable.With("The subject is too long"))
+		return
+	case !r.mayBroadcast(o.sessionOf(st.From), st):
+		return
+	}
+	r.subject = subject{text: text, by: o.addr, at: r.svc.now()}
+	payload := append(r.cleanMessage(st), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id),
+		stanza.NewElement(nsSID, "stanza-id", "by", r.jid.String(), "id", newID()))
+	m := st.WithPayload(payload...).WithFromTo(o.addr, stanza.JID{})
+	to, rec := r.recipients, r.record(false)
+	r.stored(st, func(ctx context.Context, s Store) error { return s.SaveRoom(ctx, rec) }, func() {
+		for _, j := range to {
+			r.svc.router.Route(m.WithTo(j))
+		}
+	})
+}
+
+// subjectStanza is what newcomers get, also when there is no subject: it ends the history for them (§7.2.15).
+func (r *room) subjectStanza() *stanza.Stanza {
+	from := r.jid
+	el := []*stanza.Element{stanza.TextElement(stanza.NSClient, "subject", r.subject.text)}
+	if !r.subject.by.IsZero() {
+		from = r.subject.by
+		el = append(el, delay(r.jid, r.subject.at))
+	}
+	return stanza.NewMessage("groupchat", from, stanza.JID{}, el...)
+}
+
+// private is a message from one occupant to another (§7.5).
+func (r *room) private(o *occupant, st *stanza.Stanza) {
+	to := r.nicks[st.To.Resource()]
+	switch {
+	case o == nil:
+		r.fail(st, stanza.ErrNotAcceptable.With("Only occupants may write to occupants"))
+		return
+	case st.Type == "groupchat":
+		r.fail(st, stanza.ErrBadRequest.With("A private message cannot be of type groupchat"))
+		return
+	case to == nil:
+		r.fail(st, stanza.ErrItemNotFound.With("There is nobody of that name in the room"))
+		return
+	case r.full(st):
+		return
+	}
+	r.svc.count.private.Add(1)
+	payload := append(r.cleanMessage(st), stanza.NewElement(nsUser, "x"), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id))
+	r.send(st.WithPayload(payload...).WithFrom(o.addr), to.jids()...)
+}
+
+// messageError is a message that did not arrive: its recipient is gone, or the error goes to who wrote it.
+func (r *room) messageError(o *occupant, st *stanza.Stanza) {
+	if o == nil {
+		return
+	}
+	if unreachable(st) {
+		r.ghost(o, st)
+		return
+	}
+	if to := r.nicks[st.To.Resource()]; to != nil {
+		r.send(st.WithFrom(o.addr), to.jids()...)
+	}
+}

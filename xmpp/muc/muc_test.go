@@ -1,0 +1,164 @@
+package muc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"konzil/xmpp/internal/play"
+	"konzil/xmpp/stanza"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a MUC service with clients around it. Its router delivers at once, and bounces like a server.
+type world struct {
+	t     *testing.T
+	cfg   Config
+	store Store
+	svc   *Service
+
+	mu    sync.Mutex // guards what follows
+	who   map[string]stanza.JID
+	inbox map[stanza.JID][]*stanza.Stanza
+	seen  []string // what the observer was told
+}
+
+func testConfig() Config {
+	return Config{
+		Domain: "rooms.example.org", Admins: []stanza.JID{stanza.MustJID("focus@auth.example.org")},
+		LocalDomains: []string{"example.org"}, HideRooms: true, MaxOccupants: 20, MaxSubject: 100,
+	}
+}
+
+func newWorld(t *testing.T, store Store) *world {
+	w := &world{t: t, cfg: testConfig(), store: store, who: map[string]stanza.JID{}, inbox: map[stanza.JID][]*stanza.Stanza{}}
+	w.open()
+	t.Cleanup(w.close)
+	return w
+}
+
+func (w *world) open() {
+	svc, err := New(w.cfg, w, w.store, slog.New(slog.DiscardHandler))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	svc.Observe(w)
+	w.svc = svc
+}
+
+func (w *world) close() {
+	if err := w.svc.Shutdown(context.Background()); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// Route implements xmpp.Router.
+func (w *world) Route(st *stanza.Stanza) {
+	if st.To.Domain() == w.cfg.Domain {
+		w.svc.HandleStanza(st)
+		return
+	}
+	w.mu.Lock()
+	for _, exact := range []bool{true, false} {
+		for _, jid := range w.who {
+			if jid == st.To || !exact && st.To.IsBare() && jid.Bare() == st.To {
+				w.inbox[jid] = append(w.inbox[jid], st)
+				w.mu.Unlock()
+				return
+			}
+		}
+	}
+	w.mu.Unlock()
+	if st.Kind != stanza.Presence {
+		if bounce := st.ErrorReply(stanza.ErrServiceUnavailable); bounce != nil {
+			w.Route(bounce)
+		}
+	}
+}
+
+func (w *world) Enter(name, jid string) error {
+	j, err := stanza.ParseJID(jid)
+	w.who[name] = j
+	return err
+}
+
+func (w *world) Send(name string, st *stanza.Stanza) error {
+	from, ok := w.who[name]
+	if !ok {
+		return errors.New("nobody of that name")
+	}
+	w.Route(st.WithFrom(from))
+	return nil
+}
+
+func (w *world) Receive(name string) *stanza.Stanza {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	jid := w.who[name]
+	if len(w.inbox[jid]) == 0 {
+		return nil
+	}
+	st := w.inbox[jid][0]
+	w.inbox[jid] = w.inbox[jid][1:]
+	return st
+}
+
+func (w *world) Pending(name string) []*stanza.Stanza {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	jid := w.who[name]
+	out := w.inbox[jid]
+	delete(w.inbox, jid)
+	return out
+}
+
+// Command: "restart" stops the service and starts it again on the same store; "gone NAME" makes a client unreachable without a word;
+// "bare NAME" sends as the account's server; "seen EVENT" checks the next thing the observer was told; "seen nothing".
+func (w *world) Command(words []string) error {
+	switch {
+	case words[0] == "restart":
+		w.close()
+		w.open()
+		return nil
+	case words[0] == "gone" && len(words) == 2:
+		delete(w.who, words[1])
+		return nil
+	case words[0] == "seen":
+		if len(w.seen) == 0 {
+			return errors.New("the observer was told nothing more")
+		}
+		if got, want := w.seen[0], fmt.Sprint(words[1:]); got != want {
+			return fmt.Errorf("the observer was told %s, want %s", got, want)
+		}
+		w.seen = w.seen[1:]
+		return nil
+	}
+	return errors.New("no such command")
+}
+
+func (w *world) Joining(room, real stanza.JID, nick string, send func(*stanza.Stanza)) {
+	w.seen = append(w.seen, fmt.Sprint([]string{"joining", room.String(), real.String(), nick}))
+	if nick == "observed" {
+		send(stanza.NewMessage("", stanza.MustJID("metadata.example.org"), stanza.JID{}, stanza.TextElement(stanza.NSClient, "body", "first")))
+	}
+}
+func (w *world) Joined(room, real stanza.JID, nick string) {
+	w.seen = append(w.seen, fmt.Sprint([]string{"joined", room.String(), real.String(), nick}))
+}
+func (w *world) Left(room, real stanza.JID, nick string) {
+	w.seen = append(w.seen, fmt.Sprint([]string{"left", room.String(), real.String(), nick}))
+}
+func (w *world) Destroyed(room stanza.JID) {
+	w.seen = append(w.seen, fmt.Sprint([]string{"destroyed", room.String()}))
+}
+
+// TestPlays performs the plays of testdata.
+func TestPlays(t *testing.T) {
+	play.Run(t, "testdata/*.play", func(t *testing.T) play.World { return newWorld(t, nil) })
+}

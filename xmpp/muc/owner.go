@@ -1,0 +1,244 @@
+package muc
+
+import (
+	"context"
+	"strconv"
+
+	"konzil/xmpp/stanza"
+)
+
+// ownerIQ is configuration and destruction (XEP-0045 §10). The room is locked, as for all of this file.
+func (r *room) ownerIQ(st *stanza.Stanza) {
+	q := st.Child(nsOwner, "query")
+	switch {
+	case r.affiliation(st.From.Bare()) < owner:
+		r.fail(st, stanza.ErrForbidden.With("Only owners may do that"))
+	case st.Type == "get":
+		r.answer(st.Result(stanza.NewElement(nsOwner, "query").Add(r.configForm(r.svc.admins[st.From.Bare()]))))
+	case q.Child(nsOwner, "destroy") != nil:
+		r.destroyBy(st, q.Child(nsOwner, "destroy"))
+	case q.Child(nsData, "x").Attr("type") == "cancel":
+		r.cancel(st)
+	default:
+		r.configure(st, q.Child(nsData, "x"))
+	}
+}
+
+// configForm shows the settings. The service's own admins (the focus) also see what identifies the meeting.
+func (r *room) configForm(trusted bool) *stanza.Element {
+	whois := "anyone"
+	if r.set.Anonymous {
+		whois = "moderators"
+	}
+	x := stanza.NewElement(nsData, "x", "type", "form").Add(
+		stanza.TextElement(nsData, "title", "Configuration of "+r.jid.String()),
+		field("FORM_TYPE", "hidden", "", nsConfig),
+		field("muc#roomconfig_roomname", "text-single", "Name", r.set.Title),
+		field("muc#roomconfig_roomdesc", "text-single", "Description", r.set.Description),
+	)
+	if r.svc.store != nil && !r.meeting {
+		x.Add(field("muc#roomconfig_persistentroom", "boolean", "Keep the room when the last one leaves", boolean(r.set.Persistent)))
+	}
+	x.Add(
+		field("muc#roomconfig_publicroom", "boolean", "Show the room in lists", boolean(r.set.Public)),
+		field("muc#roomconfig_moderatedroom", "boolean", "Newcomers may only listen", boolean(r.set.Moderated)),
+		field("muc#roomconfig_membersonly", "boolean", "Only members may enter", boolean(r.set.MembersOnly)),
+		field("muc#roomconfig_passwordprotectedroom", "boolean", "A password is needed to enter", boolean(r.set.Secret != "")),
+		field("muc#roomconfig_roomsecret", "text-private", "Password", r.set.Secret),
+		choice("muc#roomconfig_whois", "Who sees real addresses", whois, "Moderators", "moderators", "Anyone", "anyone"),
+		field("muc#roomconfig_changesubject", "boolean", "Everybody may change the subject", boolean(r.set.ChangeSubject)),
+		field("muc#roomconfig_allowinvites", "boolean", "Everybody may invite", boolean(r.set.AllowInvites)),
+		field("muc#roomconfig_maxusers", "text-single", "Most occupants", strconv.Itoa(r.maxOccupants())),
+	)
+	if trusted {
+		x.Add(field("muc#roominfo_meetingId", "text-single", "Meeting", r.meetingID))
+	}
+	return x
+}
+
+// parseSettings gives old with what f sets. Fields that f does not mention keep their value, unknown ones are passed over.
+func parseSettings(f form, old settings, limits Config) (settings, *stanza.Error) {
+	s := old
+	for name, to := range map[string]*bool{
+		"muc#roomconfig_persistentroom": &s.Persistent, "muc#roomconfig_publicroom": &s.Public,
+		"muc#roomconfig_moderatedroom": &s.Moderated, "muc#roomconfig_membersonly": &s.MembersOnly,
+		"muc#roomconfig_changesubject": &s.ChangeSubject, "muc#roomconfig_allowinvites": &s.AllowInvites,
+	} {
+		if f.has(name) {
+			*to = f.flag(name)
+		}
+	}
+	for name, to := range map[string]*string{
+		"muc#roomconfig_roomname": &s.Title, "muc#roomconfig_roomdesc": &s.Description, "muc#roomconfig_roomsecret": &s.Secret,
+	} {
+		if f.has(name) {
+			*to = f.value(name)
+		}
+		if len(*to) > limits.MaxSubject {
+			return old, stanza.ErrNotAcceptable.With(name + " is too long")
+		}
+	}
+	if f.has("muc#roomconfig_passwordprotectedroom") {
+		switch on := f.flag("muc#roomconfig_passwordprotectedroom"); {
+		case !on:
+			s.Secret = ""
+		case s.Secret == "": // §10.1.3
+			return old, stanza.ErrNotAcceptable.With("A password is missing")
+		}
+	}
+	if f.has("muc#roomconfig_whois") {
+		switch f.value("muc#roomconfig_whois") {
+		case "anyone":
+			s.Anonymous = false
+		case "moderators":
+			s.Anonymous = true
+		default:
+			return old, stanza.ErrNotAcceptable.With("muc#roomconfig_whois is moderators or anyone")
+		}
+	}
+	if v := f.value("muc#roomconfig_maxusers"); v != "" && v != "none" {
+		n, ok := number(v)
+		if !ok || n == 0 || n > limits.MaxOccupants {
+			return old, stanza.ErrNotAcceptable.With("muc#roomconfig_maxusers is 1 to " + strconv.Itoa(limits.MaxOccupants))
+		}
+		s.MaxUsers = n
+	}
+	return s, nil
+}
+
+func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
+	f, perr := parseForm(x)
+	if perr != nil || f.formType() != "" && f.formType() != nsConfig {
+		r.fail(st, stanza.ErrBadRequest.With("That is no submitted room configuration"))
+		return
+	}
+	set, err := parseSettings(f, r.set, r.svc.cfg)
+	if err != nil {
+		r.fail(st, err)
+		return
+	}
+	if r.svc.store == nil || r.meeting {
+		set.Persistent = false
+	}
+	old := r.set
+	r.set, r.locked = set, false
+	result := st.Result()
+	switch {
+	case r.set.Persistent:
+		rec := r.record(!old.Persistent)
+		r.stored(st, func(ctx context.Context, s Store) error { return s.SaveRoom(ctx, rec) }, func() { r.svc.reply(result) })
+		if !old.Persistent {
+			r.keepPast()
+		}
+	case old.Persistent:
+		r.loadPast()
+		r.write(st, deleteRoom(r.jid), func() { r.svc.reply(result) })
+	default:
+		r.answer(result)
+	}
+	if old != set {
+		r.tellConfig(old)
+	}
+	r.enforce(old)
+	r.dieIfEmpty()
+}
+
+// tellConfig announces that the configuration changed (§10.2.1): clients ask again when they see 104.
+func (r *room) tellConfig(old settings) {
+	codes := []int{104}
+	if old.Anonymous != r.set.Anonymous {
+		if r.set.Anonymous {
+			codes = append(codes, 173)
+		} else {
+			codes = append(codes, 172)
+		}
+		for _, o := range r.order {
+			o.shown = [2]*stanza.Stanza{}
+		}
+	}
+	x := stanza.NewElement(nsUser, "x")
+	for _, c := range codes {
+		x.Add(stanza.NewElement(nsUser, "status", "code", strconv.Itoa(c)))
+	}
+	r.send(stanza.NewMessage("groupchat", r.jid, stanza.JID{}, x).WithID(newID()), r.recipients...)
+}
+
+// enforce makes occupants follow a changed configuration.
+func (r *room) enforce(old settings) {
+	for _, o := range append([]*occupant(nil), r.order...) {
+		switch aff := r.affiliation(o.bare()); {
+		case r.set.MembersOnly && !old.MembersOnly && aff == none:
+			r.remove(o, 322, "", "") // §10.2.1
+		case !r.set.Moderated && old.Moderated && o.role == visitor:
+			r.setRole(o, participant, "", "")
+		case old.Anonymous && !r.set.Anonymous:
+			r.announce(o, o.jids(), r.presenceOf(o)) // now with addresses
+		}
+	}
+}
+
+// keepPast stores the history of a room that has just become persistent.
+func (r *room) keepPast() {
+	if r.svc.history == nil {
+		return
+	}
+	entries := append([]histEntry(nil), r.past...)
+	r.later(func() { // after the room itself
+		for _, e := range entries {
+			r.svc.history.add(HistoryRecord{Room: r.jid.String(), ID: e.id, Stamp: e.at, XML: e.st.AppendXML(nil, stanza.NSClient, true)})
+		}
+	})
+}
+
+// cancel keeps the settings; a room that was never configured is given up (§10.1.3).
+func (r *room) cancel(st *stanza.Stanza) {
+	if r.locked {
+		r.destroy(nil)
+	}
+	r.answer(st.Result())
+}
+
+func (r *room) destroyBy(st *stanza.Stanza, d *stanza.Element) {
+	el := stanza.NewElement(nsUser, "destroy")
+	if alt := d.Attr("jid"); alt != "" {
+		j, err := stanza.ParseJID(alt)
+		if err != nil {
+			r.fail(st, stanza.ErrJIDMalformed)
+			return
+		}
+		el.SetAttr("jid", j.String())
+	}
+	if p := d.Child(nsOwner, "password"); p != nil {
+		el.Add(stanza.TextElement(nsUser, "password", p.Text()))
+	}
+	if reason := d.Child(nsOwner, "reason").Text(); reason != "" {
+		el.Add(stanza.TextElement(nsUser, "reason", reason))
+	}
+	result := st.Result()
+	r.stored(st, deleteRoom(r.jid), func() { r.svc.reply(result) })
+	r.destroy(el)
+}
+
+// destroy sends everybody out and ends the room (§10.9). el is the <destroy/>, nil for one without words.
+func (r *room) destroy(el *stanza.Element) {
+	if el == nil {
+		el = stanza.NewElement(nsUser, "destroy")
+	}
+	everybody := r.order
+	r.order, r.recipients = nil, nil // nobody is told of anybody but itself
+	for _, o := range everybody {
+		p := pres{typ: "unavailable", addr: o.addr, real: o.real(), aff: none, role: roleNone, extra: el}
+		r.send(p.build(true, true), o.jids()...)
+		for _, s := range o.sessions {
+			r.gone(o.nick, s.jid)
+		}
+	}
+	r.svc.count.occupants.Add(-int64(len(r.sessions)))
+	clear(r.nicks)
+	clear(r.sessions)
+	r.die()
+}
+
+func deleteRoom(room stanza.JID) func(context.Context, Store) error {
+	return func(ctx context.Context, s Store) error { return s.DeleteRoom(ctx, room.String()) }
+}

@@ -1,0 +1,102 @@
+package muc
+
+import (
+	"context"
+
+	"konzil/xmpp/stanza"
+)
+
+// out is one entry of a room's outgoing queue: a stanza for some recipients, or a function to run at that point of the order.
+type out struct {
+	st *stanza.Stanza
+	to []stanza.JID // not changed after it is here
+	do func()
+}
+
+// send queues st for each of to. The room is locked.
+func (r *room) send(st *stanza.Stanza, to ...stanza.JID) {
+	if st != nil && len(to) > 0 {
+		r.queue = append(r.queue, out{st: st, to: to})
+	}
+}
+
+// answer queues a stanza that carries its address already, nil is passed over. The room is locked.
+func (r *room) answer(st *stanza.Stanza) {
+	if st != nil {
+		r.queue = append(r.queue, out{st: st})
+	}
+}
+
+// later queues f. It runs without the lock. The room is locked.
+func (r *room) later(f func()) { r.queue = append(r.queue, out{do: f}) }
+
+// fail answers st with err. The room is locked.
+func (r *room) fail(st *stanza.Stanza, err *stanza.Error) { r.answer(st.ErrorReply(err)) }
+
+// full tells that the queue has no room for the broadcasts of st, and answers st. The room is locked.
+func (r *room) full(st *stanza.Stanza) bool {
+	if len(r.queue) < maxQueued {
+		return false
+	}
+	r.svc.count.overflows.Add(1)
+	r.fail(st, stanza.ErrResourceConstraint.With("The room is too busy"))
+	return true
+}
+
+// flush empties the queue in order unless another goroutine, or a caller further up, is already doing that. It is called with the
+// lock and gives it back.
+func (r *room) flush() {
+	if r.flushing {
+		r.mu.Unlock()
+		return
+	}
+	r.flushing = true
+	for len(r.queue) > 0 {
+		batch := r.queue
+		r.queue = nil
+		r.mu.Unlock()
+		for _, o := range batch {
+			r.run(o)
+		}
+		r.mu.Lock()
+	}
+	r.flushing = false
+	r.mu.Unlock()
+}
+
+func (r *room) run(o out) {
+	switch {
+	case o.do != nil:
+		o.do()
+	case o.to == nil:
+		r.svc.router.Route(o.st)
+	default:
+		for _, to := range o.to {
+			r.svc.router.Route(o.st.WithTo(to))
+		}
+	}
+}
+
+// stored queues write and, once it is on disk, then; where it fails st is answered with an error. For a room that is not persistent,
+// or without a store, only then runs. The room is locked; write and then run without the lock.
+func (r *room) stored(st *stanza.Stanza, write func(ctx context.Context, store Store) error, then func()) {
+	if r.svc.store == nil || !r.set.Persistent {
+		r.later(then)
+		return
+	}
+	r.write(st, write, then)
+}
+
+func (r *room) write(st *stanza.Stanza, write func(ctx context.Context, store Store) error, then func()) {
+	r.later(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), r.svc.cfg.StoreTimeout)
+		defer cancel()
+		if err := write(ctx, r.svc.store); err != nil {
+			r.svc.count.storeErrors.Add(1)
+			r.svc.log.Error("room not stored", "room", r.jid.String(), "err", err)
+			r.svc.reply(st.ErrorReply(stanza.ErrInternal.With("It could not be stored and holds only until the server restarts")))
+			return
+		}
+		then()
+	})
+}
