@@ -1,0 +1,209 @@
+package bwe
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"konzil/sfu/twcc"
+)
+
+const ms = int64(1e6)
+
+// path is a simulated bottleneck with a queue, between a sender paced at rate() and a receiver that reports every 50 ms.
+type path struct {
+	e        *Estimator
+	r        *rand.Rand
+	now      int64
+	free     int64 // when the bottleneck is idle again
+	capacity float64
+	loss     float64
+	app      float64 // most that the application sends, 0: as much as the estimate
+	queue    int64   // ns of queue; more is lost
+	jitter   int64
+	seq      uint16
+	air      []twcc.Acked // sent, not reported; ArrivalTime is set
+	credit   float64
+	nextFB   int64
+	worst    int64 // longest queueing delay since reset
+	sent     float64
+}
+
+func newPath(capacity float64) *path {
+	return &path{e: New(Config{}), r: rand.New(rand.NewPCG(1, 2)), now: 1e9, capacity: capacity, queue: 300 * ms, jitter: 2 * ms}
+}
+
+const offset = 1 << 40 // the receiver's clock is another one
+
+// run simulates for d in steps of 5 ms and calls check after each second.
+func (p *path) run(d int64, check func(rate float64)) {
+	for end := p.now + d; p.now < end; p.now += 5 * ms {
+		rate := float64(p.e.Bitrate(p.now))
+		if p.app > 0 {
+			rate = min(rate, p.app)
+		}
+		p.credit = min(p.credit+rate*0.005, 1200*8*20)
+		for p.credit >= 1200*8 {
+			p.credit -= 1200 * 8
+			p.seq++
+			p.sent += 1200 * 8
+			a := twcc.Acked{Seq: p.seq, Size: 1200, SendTime: p.now, ArrivalTime: -1}
+			start := max(p.now, p.free)
+			if wait := start - p.now; wait <= p.queue && p.r.Float64() >= p.loss {
+				p.worst = max(p.worst, wait)
+				p.free = start + int64(1200*8*1e9/p.capacity)
+				a.ArrivalTime = p.free + 20*ms + p.r.Int64N(p.jitter) + offset
+			}
+			p.air = append(p.air, a)
+		}
+		if p.now >= p.nextFB {
+			p.nextFB = p.now + 50*ms
+			n := 0
+			for n < len(p.air) && p.air[n].ArrivalTime-offset <= p.now {
+				n++
+			}
+			if n > 0 {
+				p.e.OnFeedback(p.now, p.air[:n])
+				p.air = append(p.air[:0:0], p.air[n:]...)
+			}
+		}
+		if check != nil && p.now%1e9 == 0 {
+			check(float64(p.e.Bitrate(p.now)))
+		}
+	}
+}
+
+func TestFindsCapacity(t *testing.T) {
+	for _, mbit := range []float64{0.3, 1, 4, 12} {
+		p := newPath(mbit * 1e6)
+		p.run(60*1000*ms, nil)
+		p.worst, p.sent = 0, 0
+		low, high := 1e12, 0.0
+		p.run(30*1000*ms, func(r float64) { low, high = min(low, r), max(high, r) })
+		if low < 0.6*p.capacity || high > 1.25*p.capacity {
+			t.Errorf("%g Mb/s: estimate between %.0f and %.0f", mbit, low, high)
+		}
+		if p.worst > 250*ms {
+			t.Errorf("%g Mb/s: queue grew to %d ms", mbit, p.worst/ms)
+		}
+		if use := p.sent / 30 / p.capacity; use < 0.75 {
+			t.Errorf("%g Mb/s: only %.2f used", mbit, use)
+		}
+	}
+}
+
+func TestCapacityDrop(t *testing.T) {
+	p := newPath(5e6)
+	p.run(30*1000*ms, nil)
+	p.capacity = 1e6
+	p.run(3*1000*ms, nil)
+	if r := p.e.Bitrate(p.now); r > 1_300_000 {
+		t.Errorf("%d three seconds after the drop to 1 Mb/s", r)
+	}
+	p.capacity = 5e6
+	p.run(40*1000*ms, nil)
+	if r := p.e.Bitrate(p.now); r < 3_000_000 {
+		t.Errorf("%d forty seconds after the rise to 5 Mb/s", r)
+	}
+}
+
+func TestAppLimited(t *testing.T) {
+	p := newPath(1e9)
+	p.app = 100_000
+	last := float64(p.e.Bitrate(p.now))
+	p.run(40*1000*ms, func(r float64) {
+		if r < last {
+			t.Errorf("fell from %.0f to %.0f though nothing was wrong", last, r)
+		}
+		if r > last*1.1 {
+			t.Errorf("leapt from %.0f to %.0f on a trickle", last, r)
+		}
+		last = r
+	})
+	if !p.e.AppLimited() || last < 10e6 {
+		t.Errorf("%v %.0f", p.e.AppLimited(), last)
+	}
+	p.run(200*1000*ms, nil)
+	if r := p.e.Bitrate(p.now); r != DefaultMax {
+		t.Errorf("%d beyond the maximum", r)
+	}
+}
+
+func TestLoss(t *testing.T) {
+	p := newPath(1e9)
+	p.app, p.loss = 1e6, 0.3
+	p.run(20*1000*ms, nil)
+	if r := p.e.Bitrate(p.now); r > 1_000_000 {
+		t.Errorf("%d at 30 %% loss", r)
+	}
+	if l := p.e.Loss(); l < 0.2 || l > 0.4 {
+		t.Error("loss", l)
+	}
+	p = newPath(1e9)
+	p.app, p.loss = 1e6, 0.005
+	p.run(20*1000*ms, nil)
+	if r := p.e.Bitrate(p.now); r < DefaultStart {
+		t.Errorf("%d at 0.5 %% loss", r)
+	}
+	e := New(Config{Start: 1e6})
+	for i := range int64(10) {
+		e.OnLossReport(i*1000*ms+1, 128)
+	}
+	if r := e.Bitrate(0); r > 100_000 || r < DefaultMin {
+		t.Errorf("%d after ten reports of 50 %% loss", r)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	e := New(Config{Start: 1, Min: 100, Max: 50})
+	if e.Bitrate(0) != 100 {
+		t.Error(e.Bitrate(0))
+	}
+	e.OnFeedback(1, nil)
+	e.OnRTT(-1)
+	e.OnRTT(200 * ms)
+}
+
+// Times that jump about must not break anything.
+func FuzzOnFeedback(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e := New(Config{})
+		now := int64(1)
+		for len(b) >= 4 {
+			now += int64(b[0]) * 4 * ms
+			e.OnFeedback(now, []twcc.Acked{{Size: int(b[1]) * 100, SendTime: now - int64(b[2])*ms, ArrivalTime: int64(int8(b[3])) << 40}})
+			if r := e.Bitrate(now); r < DefaultMin || r > DefaultMax {
+				t.Fatal(r)
+			}
+			b = b[4:]
+		}
+	})
+}
+
+func TestNoAllocs(t *testing.T) {
+	e := New(Config{})
+	acked := make([]twcc.Acked, 50)
+	now := int64(0)
+	if n := testing.AllocsPerRun(200, func() {
+		for i := range acked {
+			now += ms
+			acked[i] = twcc.Acked{Size: 1200, SendTime: now, ArrivalTime: now + 20*ms}
+		}
+		e.OnFeedback(now, acked)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkOnFeedback50(b *testing.B) {
+	e := New(Config{})
+	acked := make([]twcc.Acked, 50)
+	now := int64(0)
+	for range b.N {
+		for i := range acked {
+			now += ms
+			acked[i] = twcc.Acked{Size: 1200, SendTime: now, ArrivalTime: now + 20*ms}
+		}
+		e.OnFeedback(now, acked)
+	}
+}
