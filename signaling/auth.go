@@ -1,0 +1,130 @@
+package signaling
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"konzil/xmpp/stanza"
+)
+
+// Sessions let a guest be who logged in on a second connection: the login gets a session id, the guest presents it.
+const (
+	sessionLifetime = 24 * time.Hour
+	maxSessions     = 100000 // the oldest go first; one is about 300 bytes
+	maxSessionJIDs  = 16     // addresses that one session id made authenticated
+)
+
+type authSession struct {
+	id, machineUID, identity string
+	expires                  time.Time
+	jids                     []stanza.JID // bare addresses that presented the id
+}
+
+// sessions is the table of logins.
+type sessions struct {
+	mu    sync.Mutex // guards all below
+	byID  map[string]*authSession
+	order []string // ids, oldest first; some are gone
+}
+
+func newSessions() *sessions { return &sessions{byID: map[string]*authSession{}} }
+
+func (s *sessions) create(identity, machineUID string, from stanza.JID, now time.Time) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range s.order { // one login on one machine keeps its session; the order is also by expiry
+		x := s.byID[id]
+		if x != nil && now.Before(x.expires) && len(s.byID) < maxSessions {
+			break
+		}
+		delete(s.byID, id)
+		s.order = s.order[1:]
+	}
+	id := randomHex(16)
+	s.byID[id] = &authSession{id: id, machineUID: machineUID, identity: identity, expires: now.Add(sessionLifetime), jids: []stanza.JID{from}}
+	s.order = append(s.order, id)
+	return id
+}
+
+// present checks an id and remembers who showed it.
+func (s *sessions) present(id, machineUID string, from stanza.JID, now time.Time) (identity string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byID[id]
+	if x == nil || x.machineUID != machineUID || !now.Before(x.expires) {
+		return "", false
+	}
+	if !from.IsZero() && !slices.Contains(x.jids, from) {
+		x.jids = append(x.jids, from)
+		if len(x.jids) > maxSessionJIDs {
+			x.jids = x.jids[1:]
+		}
+	}
+	return x.identity, true
+}
+
+// forget ends a session; from must have used it.
+func (s *sessions) forget(id string, from stanza.JID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.byID[id]; x != nil && slices.Contains(x.jids, from) {
+		delete(s.byID, id)
+	}
+}
+
+// knows tells whether a bare address has shown a valid id.
+func (s *sessions) knows(bare stanza.JID, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.byID {
+		if now.Before(x.expires) && slices.Contains(x.jids, bare) {
+			return true
+		}
+	}
+	return false
+}
+
+// authenticate fills in a's session and tells whether req is of somebody who logged in. Without AuthRequired there are no sessions.
+func (f *Focus) authenticate(req *request, a *answer) (bool, *stanza.Error) {
+	if !f.cfg.AuthRequired {
+		return false, nil
+	}
+	now := time.Now()
+	if req.sessionID != "" {
+		identity, ok := f.auth.present(req.sessionID, req.machineUID, req.from.Bare(), now)
+		if !ok {
+			return false, stanza.ErrNotAcceptable.With("", stanza.NewElement(nsFocus, "session-invalid"))
+		}
+		a.sessionID, a.identity = req.sessionID, identity
+		return true, nil
+	}
+	if req.from.IsZero() || !slices.Contains(f.cfg.AuthDomains, req.from.Domain()) {
+		return false, nil
+	}
+	if req.machineUID != "" {
+		a.identity = req.from.Bare().String()
+		a.sessionID = f.auth.create(a.identity, req.machineUID, req.from.Bare(), now)
+	}
+	return true, nil
+}
+
+// isAuthenticated tells it of a member by the real address.
+func (f *Focus) isAuthenticated(real stanza.JID) bool {
+	return slices.Contains(f.cfg.AuthDomains, real.Domain()) || f.auth.knows(real.Bare(), time.Now())
+}
+
+func (f *Focus) handleLoginURL(st *stanza.Stanza) {
+	el := st.Child(nsFocus, "login-url")
+	room, err := stanza.ParseJID(el.Attr("room"))
+	if err != nil || room.Local() == "" {
+		f.refuse(st, stanza.ErrBadRequest.With("room is no address"))
+		return
+	}
+	f.router.Route(st.Result(stanza.NewElement(nsFocus, "login-url", "room", room.String(), "url", "./"+room.Local()+"?login=true")))
+}
+
+func (f *Focus) handleLogout(st *stanza.Stanza) {
+	f.auth.forget(st.Child(nsFocus, "logout").Attr("session-id"), st.From.Bare())
+	f.router.Route(st.Result(stanza.NewElement(nsFocus, "logout")))
+}

@@ -1,0 +1,307 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"konzil/sfu"
+	"konzil/signaling/colibri"
+	"konzil/signaling/jingle"
+)
+
+// Config is what a bridge has to know. Zero durations and numbers take the defaults below.
+type Config struct {
+	// ServerID is the second part of WebSocket paths, so that a proxy in front of many bridges finds this one. Default: random.
+	ServerID string
+	// WebSocketURL is where clients reach WebSocketHandler, as wss://host/colibri-ws; "": no client is told of it.
+	WebSocketURL string
+	// Version is told in ServerHello.
+	Version string
+	// NoChannelTimeout is how long after its transport is up a client without any channel gets a low default constraint. Default 10 s.
+	NoChannelTimeout time.Duration
+	// StatsEndpoints is up to how many endpoints EndpointStats go to everybody. Default 20.
+	StatsEndpoints int
+	// PingInterval and IdleTimeout of WebSockets; default 15 s and 60 s.
+	PingInterval, IdleTimeout time.Duration
+}
+
+// Bridge carries media in this process. It implements colibri.Bridge and colibri.Notifier.
+type Bridge struct {
+	cfg   Config
+	eng   Engine
+	log   *slog.Logger
+	count counters
+
+	mu       sync.Mutex // guards all below
+	byID     map[string]*conference
+	byPath   map[string]*conference // by the id in WebSocket paths
+	listener colibri.Listener
+	closed   bool
+	wg       sync.WaitGroup // conferences' goroutines
+}
+
+type counters struct {
+	messages, badMessages, unknownMessages, dropped atomic.Uint64
+	sent, sendErrors, overflow                      atomic.Uint64
+	wsOpened, wsRefused, wsReplaced                 atomic.Uint64
+	noChannel                                       atomic.Uint64
+}
+
+// NewWith makes a bridge on any engine; New does on the sfu.
+func NewWith(eng Engine, cfg Config, log *slog.Logger) *Bridge {
+	if cfg.ServerID == "" {
+		cfg.ServerID = randomHex(6)
+	}
+	if cfg.NoChannelTimeout == 0 {
+		cfg.NoChannelTimeout = 10 * time.Second
+	}
+	if cfg.StatsEndpoints == 0 {
+		cfg.StatsEndpoints = 20
+	}
+	if cfg.PingInterval == 0 {
+		cfg.PingInterval = 15 * time.Second
+	}
+	if cfg.IdleTimeout == 0 {
+		cfg.IdleTimeout = 60 * time.Second
+	}
+	return &Bridge{cfg: cfg, eng: eng, log: log, byID: map[string]*conference{}, byPath: map[string]*conference{}}
+}
+
+// ServerID is the part of WebSocket paths that names this bridge.
+func (b *Bridge) ServerID() string { return b.cfg.ServerID }
+
+// SetListener implements colibri.Notifier.
+func (b *Bridge) SetListener(l colibri.Listener) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.listener = l
+}
+
+// Counters are totals since the start, by name; conferences is the number there are now.
+func (b *Bridge) Counters() map[string]uint64 {
+	b.mu.Lock()
+	n := len(b.byID)
+	b.mu.Unlock()
+	c := &b.count
+	return map[string]uint64{
+		"conferences":             uint64(n),
+		"messages_total":          c.messages.Load(),
+		"messages_bad":            c.badMessages.Load(),
+		"messages_unknown":        c.unknownMessages.Load(),
+		"messages_dropped":        c.dropped.Load(),
+		"sent_total":              c.sent.Load(),
+		"send_errors_total":       c.sendErrors.Load(),
+		"queue_overflow_total":    c.overflow.Load(),
+		"websockets_opened":       c.wsOpened.Load(),
+		"websockets_refused":      c.wsRefused.Load(),
+		"websockets_replaced":     c.wsReplaced.Load(),
+		"clients_without_channel": c.noChannel.Load(),
+	}
+}
+
+// Close ends all conferences and waits for their goroutines.
+func (b *Bridge) Close() {
+	b.mu.Lock()
+	b.closed = true
+	var all []*conference
+	for _, c := range b.byID {
+		all = append(all, c)
+	}
+	b.mu.Unlock()
+	for _, c := range all {
+		b.remove(c)
+	}
+	b.wg.Wait()
+}
+
+func refusal(r colibri.Reason, endpoint, text string) *colibri.Error {
+	return &colibri.Error{Reason: r, Endpoint: endpoint, Text: text}
+}
+
+// Modify implements colibri.Bridge.
+func (b *Bridge) Modify(ctx context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
+	if m.MeetingID == "" {
+		return nil, refusal(colibri.ReasonBadRequest, "", "no meeting id")
+	}
+	c, isNew, err := b.find(m)
+	if err != nil {
+		return nil, err
+	}
+	if m.Expire {
+		b.remove(c)
+		return &colibri.ConferenceModified{}, nil
+	}
+	c.modify.Lock()
+	defer c.modify.Unlock()
+	out := &colibri.ConferenceModified{}
+	for i := range m.Endpoints {
+		em, err := c.modifyEndpoint(ctx, &m.Endpoints[i])
+		if err != nil {
+			if isNew {
+				b.remove(c)
+			}
+			return nil, err
+		}
+		out.Endpoints = append(out.Endpoints, em)
+		if m.Endpoints[i].Create {
+			out.Sources = feedback(c.eng.FeedbackSSRCs())
+		}
+	}
+	if isNew {
+		out.Sources = feedback(c.eng.FeedbackSSRCs())
+	}
+	return out, nil
+}
+
+func (b *Bridge) find(m *colibri.ConferenceModify) (c *conference, isNew bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c = b.byID[m.MeetingID]
+	switch {
+	case c != nil && m.Create:
+		return nil, false, refusal(colibri.ReasonConferenceExists, "", "")
+	case c != nil:
+		return c, false, nil
+	case !m.Create:
+		return nil, false, refusal(colibri.ReasonConferenceNotFound, "", "")
+	case b.closed:
+		return nil, false, refusal(colibri.ReasonGracefulShutdown, "", "")
+	}
+	c = newConference(b, m.MeetingID)
+	if c.eng, err = b.eng.NewConference(m.MeetingID, events{c}); err != nil {
+		return nil, false, refusal(colibri.ReasonInternal, "", err.Error())
+	}
+	b.byID[m.MeetingID], b.byPath[c.path] = c, c
+	b.wg.Add(1)
+	go func() {
+		defer b.wg.Done()
+		c.run()
+	}()
+	c.log.Info("conference made", "name", m.Name)
+	return c, true, nil
+}
+
+func (b *Bridge) remove(c *conference) {
+	b.mu.Lock()
+	if b.byID[c.meetingID] != c {
+		b.mu.Unlock()
+		return
+	}
+	delete(b.byID, c.meetingID)
+	delete(b.byPath, c.path)
+	b.mu.Unlock()
+	c.close()
+}
+
+// modifyEndpoint does one endpoint's part; c.modify is held, so endpoints come and go one at a time.
+func (c *conference) modifyEndpoint(ctx context.Context, r *colibri.Endpoint) (colibri.EndpointModified, error) {
+	out := colibri.EndpointModified{ID: r.ID}
+	ep := c.endpoint(r.ID)
+	switch {
+	case r.ID == "":
+		return out, refusal(colibri.ReasonBadRequest, "", "endpoint without id")
+	case r.Create && ep != nil:
+		return out, refusal(colibri.ReasonBadRequest, r.ID, "endpoint exists")
+	case !r.Create && ep == nil && r.Expire:
+		return out, nil // it is gone, as wished
+	case !r.Create && ep == nil:
+		return out, refusal(colibri.ReasonUnknownEndpoint, r.ID, "")
+	case r.Expire:
+		c.expire(ep)
+		return out, nil
+	}
+	if r.Create {
+		t, err := c.create(ctx, r)
+		if err != nil {
+			return out, err
+		}
+		out.Transport, ep = t, c.endpoint(r.ID)
+	}
+	if ep == nil {
+		return out, refusal(colibri.ReasonUnknownEndpoint, r.ID, "closed meanwhile")
+	}
+	if r.ForceMute != nil {
+		ep.eng.SetForceMute(r.ForceMute.Audio, r.ForceMute.Video)
+	}
+	if r.LastN != nil {
+		c.setLastN(ep, *r.LastN)
+	}
+	if t := r.Transport; t != nil && t.ICERestart {
+		lt, err := ep.eng.RestartICE(ctx)
+		if err != nil {
+			return out, asRefusal(err, r.ID)
+		}
+		out.Transport = c.describe(ep, lt)
+	}
+	if t := r.Transport; t != nil && !t.Remote.Empty() {
+		if err := ep.eng.SetRemote(remoteTransport(t.Remote)); err != nil {
+			return out, asRefusal(err, r.ID)
+		}
+	}
+	if r.Sources != nil {
+		if err := c.setSources(ep, sources(*r.Sources)); err != nil {
+			return out, asRefusal(err, r.ID)
+		}
+	}
+	return out, nil
+}
+
+func asRefusal(err error, endpoint string) error {
+	if errors.Is(err, errors.ErrUnsupported) {
+		return refusal(colibri.ReasonFeatureNotSupported, endpoint, err.Error())
+	}
+	return refusal(colibri.ReasonInternal, endpoint, err.Error())
+}
+
+// create makes an endpoint and waits for its transport.
+func (c *conference) create(ctx context.Context, r *colibri.Endpoint) (*jingle.Transport, error) {
+	if !slices.Contains(r.Capabilities, colibri.CapSourceNames) {
+		return nil, refusal(colibri.ReasonBadRequest, r.ID, "capability source-names is required")
+	}
+	e, err := c.eng.AddEndpoint(endpointConfig(r))
+	if err != nil {
+		return nil, asRefusal(err, r.ID)
+	}
+	ep := &endpoint{id: r.ID, visitor: r.Visitor, eng: e, password: randomHex(16), recv: newReceiver(),
+		videoTypes: map[string]string{}, senderMax: map[string]int{}}
+	e.SetConstraints(ep.recv.constraints(func(string) []string { return nil }))
+	if !c.add(ep) {
+		e.Close()
+		return nil, refusal(colibri.ReasonConferenceNotFound, "", "closed meanwhile")
+	}
+	t, err := e.LocalTransport(ctx)
+	if err != nil {
+		c.expire(ep)
+		return nil, asRefusal(err, r.ID)
+	}
+	return c.describe(ep, t), nil
+}
+
+// describe is the bridge's side of a transport as the client is told.
+func (c *conference) describe(ep *endpoint, t sfu.Transport) *jingle.Transport {
+	out := localTransport(t)
+	out.SCTPPort = 5000 // RFC 8841 leaves it open; what every Jitsi bridge uses
+	if base := c.b.cfg.WebSocketURL; base != "" {
+		out.WebSockets = []string{strings.TrimRight(base, "/") + "/" + url.PathEscape(c.b.cfg.ServerID) + "/" + c.path + "/" +
+			url.PathEscape(ep.id) + "?pwd=" + ep.password}
+	}
+	return out
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}
+
+var _ colibri.Bridge = (*Bridge)(nil)
+var _ colibri.Notifier = (*Bridge)(nil)

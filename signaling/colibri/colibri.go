@@ -1,0 +1,113 @@
+// Package colibri is what a focus asks of a bridge, in COLIBRI2 terms as neutral structs: conference-modify and
+// conference-modified. A Bridge may be the engine in this process or another machine reached over XMPP; the focus does
+// not know which.
+package colibri
+
+import (
+	"context"
+
+	"konzil/signaling/jingle"
+)
+
+// Bridge carries media of conferences. Modify may take as long as ctx; calls for one meeting come one after another.
+// Refusals are of type *Error, anything else means that the bridge could not be asked.
+type Bridge interface {
+	Modify(ctx context.Context, m *ConferenceModify) (*ConferenceModified, error)
+}
+
+// Notifier is a Bridge that tells unasked when it has lost something; others are found out by the next request, with ReasonUnknownEndpoint.
+type Notifier interface {
+	SetListener(Listener)
+}
+
+// Listener is told about losses. It must not block nor call the bridge synchronously.
+type Listener interface {
+	// EndpointLost: the endpoint's transport failed for good; it has not been expired.
+	EndpointLost(meetingID, endpoint string)
+}
+
+// Capabilities of an endpoint.
+const (
+	CapSourceNames   = "source-names" // mandatory
+	CapSSRCRewriting = "ssrc-rewriting"
+	CapMIDDemux      = "rtp-mid-demux"
+)
+
+// ConferenceModify creates, changes or ends a conference and its endpoints.
+type ConferenceModify struct {
+	MeetingID string
+	Name      string // room address, for logs
+	Create    bool   // it is an error if it exists
+	Expire    bool
+	Endpoints []Endpoint
+}
+
+// Endpoint is one endpoint's part of a request. Nil fields keep what they were.
+type Endpoint struct {
+	ID           string
+	StatsID      string
+	Visitor      bool
+	Create       bool
+	Expire       bool
+	Capabilities []string             // with Create
+	Media        []jingle.Description // with Create: what is offered
+	Transport    *Transport
+	Sources      *jingle.SourceSet // replaces the whole set
+	ForceMute    *ForceMute
+	LastN        *int // initial-last-n
+}
+
+// Transport is what is asked of an endpoint's transport.
+type Transport struct {
+	ICEControlling bool // with Create
+	SCTP           bool // with Create: take an association for the bridge channel
+	ICERestart     bool
+	Remote         *jingle.Transport // the client's side
+}
+
+// ForceMute drops an endpoint's media at the bridge whatever it sends.
+type ForceMute struct{ Audio, Video bool }
+
+// ConferenceModified is the answer.
+type ConferenceModified struct {
+	Endpoints []EndpointModified
+	Sources   jingle.SourceSet // the bridge's feedback sources, when something was created
+}
+
+// EndpointModified is the answer about one endpoint.
+type EndpointModified struct {
+	ID        string
+	Transport *jingle.Transport // the bridge's side, when created or restarted
+}
+
+// Reason is why a bridge refused.
+type Reason string
+
+// Reasons of COLIBRI2 errors.
+const (
+	ReasonConferenceExists    Reason = "conference_already_exists"
+	ReasonConferenceNotFound  Reason = "conference_not_found"
+	ReasonUnknownEndpoint     Reason = "unknown_endpoint"
+	ReasonGracefulShutdown    Reason = "graceful_shutdown"
+	ReasonFeatureNotSupported Reason = "feature_not_implemented"
+	ReasonBadRequest          Reason = "bad_request"
+	ReasonInternal            Reason = "internal_error"
+)
+
+// Error is a bridge's refusal.
+type Error struct {
+	Reason   Reason
+	Endpoint string // which one it concerns, "": the conference
+	Text     string
+}
+
+func (e *Error) Error() string {
+	s := "colibri: " + string(e.Reason)
+	if e.Endpoint != "" {
+		s += " (" + e.Endpoint + ")"
+	}
+	if e.Text != "" {
+		s += ": " + e.Text
+	}
+	return s
+}

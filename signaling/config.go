@@ -1,0 +1,122 @@
+package signaling
+
+import (
+	"time"
+
+	"konzil/xmpp/stanza"
+)
+
+// Config is what a focus has to know. Zero values of durations and numbers take the defaults below.
+type Config struct {
+	Domain      string // D
+	FocusDomain string // component address that clients ask; default focus.D
+	FocusUser   string // account that sits in the rooms; default focus@auth.D
+	MUC         string // room service; default conference.D
+	// AcceptMUC tells whether rooms of another domain may be served too (breakout rooms, tenants); nil: MUC alone.
+	AcceptMUC func(domain string) bool
+	// Components whose messages about a room are believed; default metadata.D and avmoderation.D.
+	Components []string
+
+	// AuthRequired: only who is authenticated may start a meeting. Existing meetings are open to guests.
+	AuthRequired bool
+	// AuthDomains are the domains whose users count as authenticated; default D.
+	AuthDomains []string
+	// DisableAutoOwner: nobody is made owner for having come first.
+	DisableAutoOwner bool
+
+	// DisableSSRCRewriting: no client is offered rewritten SSRCs, even if it can.
+	DisableSSRCRewriting bool
+	// EnableRED offers Opus redundancy to clients that can.
+	EnableRED bool
+	// DisableSCTP: no data content, the bridge channel is a WebSocket alone.
+	DisableSCTP bool
+	// MinParticipants for media to start; default 2.
+	MinParticipants int
+	// MaxMeetings at a time, starting ones included; more are refused with resource-constraint. Default 10000: rooms of two
+	// fill a large machine long before.
+	MaxMeetings int
+	// MaxAudioSenders, MaxVideoSenders bound who may send at a time in one meeting; 0: no limit.
+	MaxAudioSenders, MaxVideoSenders int
+	// SourceDelay is how long source changes are gathered in a meeting of so many members before the others are told; nil: none.
+	SourceDelay func(members int) time.Duration
+
+	StartTimeout  time.Duration // a meeting that nobody joins ends after this; default 20 s
+	EmptyGrace    time.Duration // and one that everybody left after this; default 5 s: a reload of the last page takes less
+	SingleTimeout time.Duration // a lone member's session is ended after this; default 20 s
+	JoinTimeout   time.Duration // for the room to let the focus in; default 10 s
+	DiscoTimeout  time.Duration // for a client to say what it can do; default 5 s, then audio, video and sctp are assumed
+	IQTimeout     time.Duration // for other answers; default 15 s
+	BridgeTimeout time.Duration // for one question to a bridge; default 10 s
+
+	Region  string // told to clients in the offer
+	Version string // told in the focus' presence
+}
+
+func (c *Config) setDefaults() {
+	str := func(p *string, v string) {
+		if *p == "" {
+			*p = v
+		}
+	}
+	num := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	dur := func(p *time.Duration, v time.Duration) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	str(&c.FocusDomain, "focus."+c.Domain)
+	str(&c.FocusUser, "focus@auth."+c.Domain)
+	str(&c.MUC, "conference."+c.Domain)
+	str(&c.Version, "konzil")
+	if c.Components == nil {
+		c.Components = []string{"metadata." + c.Domain, "avmoderation." + c.Domain}
+	}
+	if c.AuthDomains == nil {
+		c.AuthDomains = []string{c.Domain}
+	}
+	num(&c.MinParticipants, 2)
+	num(&c.MaxMeetings, 10000)
+	dur(&c.StartTimeout, 20*time.Second)
+	dur(&c.EmptyGrace, 5*time.Second)
+	dur(&c.SingleTimeout, 20*time.Second)
+	dur(&c.JoinTimeout, 10*time.Second)
+	dur(&c.DiscoTimeout, 5*time.Second)
+	dur(&c.IQTimeout, 15*time.Second)
+	dur(&c.BridgeTimeout, 10*time.Second)
+}
+
+func (c *Config) acceptsMUC(domain string) bool {
+	return domain == c.MUC || c.AcceptMUC != nil && c.AcceptMUC(domain)
+}
+
+// Namespaces of stanzas the focus reads and writes besides Jingle.
+const (
+	nsFocus     = "http://jitsi.org/protocol/focus"
+	nsJitmeet   = "http://jitsi.org/jitmeet"
+	nsMUC       = "http://jabber.org/protocol/muc"
+	nsMUCUser   = "http://jabber.org/protocol/muc#user"
+	nsMUCAdmin  = "http://jabber.org/protocol/muc#admin"
+	nsDiscoInfo = "http://jabber.org/protocol/disco#info"
+	nsCaps      = "http://jabber.org/protocol/caps"
+	nsPing      = "urn:xmpp:ping"
+	nsForm      = "jabber:x:data"
+	nsMute      = "http://jitsi.org/jitmeet/" // + audio, video, desktop
+)
+
+// Limits of queues.
+const (
+	// maxStanzas waiting for one meeting: a room of a thousand whose members all change presence at once fits. What comes above is
+	// refused (iq) or dropped (presence, message) and counted.
+	maxStanzas = 4096
+	// maxEvents is for our own timers and answers and for people leaving, which must not be lost; they are bounded by members and
+	// jobs, so this is a fuse.
+	maxEvents = 65536
+)
+
+func property(name, value string) *stanza.Element {
+	return stanza.NewElement(nsFocus, "property", "name", name).SetAttr("value", value)
+}

@@ -1,0 +1,150 @@
+package signaling
+
+import (
+	"slices"
+	"time"
+
+	"konzil/signaling/jingle"
+	"konzil/xmpp/stanza"
+)
+
+// member is one occupant besides the focus. It belongs to the meeting's goroutine.
+type member struct {
+	nick   string // also the endpoint id
+	occ    stanza.JID
+	real   stanza.JID
+	number int // the how-manieth that came
+
+	role, affiliation string
+	region, statsID   string
+	codecs            []string
+	presFeatures      []string
+	caps              capsRef
+	audioMuted        bool // as the member says
+	videoMuted        bool
+
+	features    map[string]bool // nil: not known yet
+	asking      bool            // disco#info is on its way
+	granting    bool            // ownership is being granted
+	session     *session
+	invited     bool        // once: startmuted is for the first time
+	quit        bool        // the client ended its session; it is not invited again
+	ended       []string    // sids of former sessions, newest last
+	restarts    []time.Time // of the last minute
+	failures    int         // invitations in a row that the bridge refused
+	audioForced bool        // muted at the bridge
+	videoForced bool
+	left        bool
+}
+
+// maxEnded is how many former sids are remembered to answer late requests with gone.
+const maxEnded = 8
+
+type sessionState uint8
+
+const (
+	allocating sessionState = iota // the bridge is asked for an endpoint
+	offered                        // session-initiate is out
+	active                         // accepted
+)
+
+// session is one Jingle session with a member.
+type session struct {
+	sid       string
+	allocID   string // bridge-session id
+	state     sessionState
+	json      bool
+	rewriting bool
+	remote    jingle.Transport            // the client's side as known so far
+	told      map[string]jingle.SourceSet // by owner, what the client was told
+}
+
+// Presence features that mark services.
+const (
+	featJibri       = "http://jitsi.org/protocol/jibri"
+	featJigasi      = "http://jitsi.org/protocol/jigasi"
+	featTranscriber = "http://jitsi.org/protocol/transcriber"
+)
+
+// isService tells that the member is no person: a recorder, a telephone gateway, a transcriber.
+func (mem *member) isService() bool {
+	return slices.ContainsFunc(mem.presFeatures, func(v string) bool { return v == featJibri || v == featJigasi || v == featTranscriber })
+}
+
+func (mem *member) moderator() bool { return mem.role == "moderator" }
+
+func (mem *member) visitor() bool { return mem.role == "visitor" }
+
+func (mem *member) has(feature string) bool { return mem.features[feature] }
+
+// leave takes a member out who has left the room, and ends the meeting a little later if it was the last.
+func (m *meeting) leave(mem *member) {
+	delete(m.members, mem.nick)
+	mem.left = true
+	m.f.count.leaves.Add(1)
+	m.dropSession(mem)
+	if mem.affiliation == "owner" || mem.granting {
+		m.electOwner()
+	}
+	m.checkLimits()
+	if len(m.members) == 0 && m.joined {
+		stop(&m.emptyTimer)
+		m.emptyTimer = m.after(m.f.cfg.EmptyGrace, m.emptyFor)
+	}
+	m.review()
+}
+
+// review does what the present members call for: asks what they can do, makes an owner, invites, or ends a lonely session.
+func (m *meeting) review() {
+	if !m.joined || m.ended {
+		return
+	}
+	m.electOwner()
+	if len(m.members) < m.f.cfg.MinParticipants {
+		m.discoverAll()
+		if m.anySession() && m.lastTimer == nil {
+			m.lastTimer = m.after(m.f.cfg.SingleTimeout, m.expireSingle)
+		}
+		return
+	}
+	stop(&m.lastTimer)
+	m.discoverAll()
+	for _, mem := range m.sorted() {
+		if mem.features != nil && mem.session == nil && !mem.quit {
+			m.invite(mem)
+		}
+	}
+}
+
+func (m *meeting) anySession() bool {
+	for _, mem := range m.members {
+		if mem.session != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// sorted are the members in the order they came.
+func (m *meeting) sorted() []*member {
+	out := make([]*member, 0, len(m.members))
+	for _, mem := range m.members {
+		out = append(out, mem)
+	}
+	slices.SortFunc(out, func(a, b *member) int { return a.number - b.number })
+	return out
+}
+
+// expireSingle ends the session of whoever has been alone for too long; the next to come starts a new one.
+func (m *meeting) expireSingle() {
+	m.lastTimer = nil
+	if len(m.members) >= m.f.cfg.MinParticipants {
+		return
+	}
+	for _, mem := range m.members {
+		if mem.session != nil {
+			m.f.count.idle.Add(1)
+			m.terminate(mem, "expired", "Idle session timeout")
+		}
+	}
+}
