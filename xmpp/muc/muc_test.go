@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"konzil/internal/store"
 	"konzil/xmpp/internal/play"
 	"konzil/xmpp/stanza"
 )
@@ -161,4 +163,83 @@ func (w *world) Destroyed(room stanza.JID) {
 // TestPlays performs the plays of testdata.
 func TestPlays(t *testing.T) {
 	play.Run(t, "testdata/*.play", func(t *testing.T) play.World { return newWorld(t, nil) })
+}
+
+// TestPersistentPlays performs the plays of testdata/persistent, on a database.
+func TestPersistentPlays(t *testing.T) {
+	play.Run(t, "testdata/persistent/*.play", func(t *testing.T) play.World { return newWorld(t, openStore(t)) })
+}
+
+func openStore(t *testing.T) SQLStore {
+	db, err := store.Open(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return SQLStore{DB: db}
+}
+
+// brokenStore fails to save.
+type brokenStore struct{ SQLStore }
+
+func (brokenStore) SaveRoom(context.Context, RoomRecord) error { return errors.New("disk full") }
+
+// TestStoreFails: what could not be stored is not acknowledged.
+func TestStoreFails(t *testing.T) {
+	w := newWorld(t, brokenStore{openStore(t)})
+	c := w.client("crone", "crone1@example.org/desktop")
+	c.send(`<presence to='cave@rooms.example.org/crone'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+	w.Pending("crone")
+	c.send(`<iq to='cave@rooms.example.org' type='set' id='c'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>
+		<field var='muc#roomconfig_persistentroom'><value>1</value></field></x></query></iq>`)
+	if st := w.Receive("crone"); st == nil || st.Type != "error" || condition(st) != "internal-server-error" {
+		t.Fatalf("got %v, want an error", st)
+	}
+	if n := w.svc.Counters()["store_errors_total"]; n != 1 {
+		t.Errorf("store_errors_total is %d", n)
+	}
+}
+
+// TestHistoryBounds: no more stanzas and bytes than set are kept, in memory and on disk.
+func TestHistoryBounds(t *testing.T) {
+	w := newWorld(t, openStore(t))
+	w.close()
+	w.cfg.History, w.cfg.HistoryBytes = 3, 2000
+	w.open()
+	c := w.client("crone", "crone1@example.org/desktop")
+	c.send(`<presence to='cave@rooms.example.org/crone'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+	c.send(`<iq to='cave@rooms.example.org' type='set' id='c'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>
+		<field var='muc#roomconfig_persistentroom'><value>1</value></field></x></query></iq>`)
+	for i := range 10 {
+		c.send(fmt.Sprintf(`<message to='cave@rooms.example.org' type='groupchat' id='m%d'><body>hello</body></message>`, i))
+	}
+	bodies := func() (ids string) {
+		w.Pending("crone")
+		c.send(`<presence to='cave@rooms.example.org/crone'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+		for _, st := range w.Pending("crone") {
+			if st.Has(stanza.NSClient, "body") {
+				ids += st.ID
+			}
+		}
+		return ids
+	}
+	if got := bodies(); got != "m7m8m9" {
+		t.Errorf("kept %s, want the last three", got)
+	}
+	w.close()
+	w.open()
+	if got := bodies(); got != "m7m8m9" {
+		t.Errorf("after a restart %s, want the last three", got)
+	}
+	big := strings.Repeat("x", 900)
+	for i := range 3 {
+		c.send(fmt.Sprintf(`<message to='cave@rooms.example.org' type='groupchat' id='b%d'><body>%s</body></message>`, i, big))
+	}
+	if got := bodies(); got != "b2" {
+		t.Errorf("kept %s, want only what fits in 2000 bytes", got)
+	}
 }
