@@ -1,0 +1,191 @@
+package auth
+
+import (
+	"context"
+	"crypto/subtle"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"konzil/internal/oops"
+	"konzil/internal/store"
+)
+
+// Config is how accounts are kept and where else they come from.
+type Config struct {
+	Iterations int        `yaml:"iterations" doc:"PBKDF2 iterations for new local passwords, 10000 or more; each login costs this much CPU time at the client and, with PLAIN, here"`
+	LDAP       LDAPConfig `yaml:"ldap" doc:"directory to ask for accounts that are not local; off while urls is empty"`
+}
+
+// DefaultConfig has local accounts alone.
+func DefaultConfig() Config {
+	return Config{Iterations: MinIterations, LDAP: DefaultLDAPConfig()}
+}
+
+// Validate checks what the types cannot say; errors are for the operator.
+func (c Config) Validate() error {
+	if c.Iterations < MinIterations || c.Iterations > MaxIterations {
+		return oops.New("auth", fmt.Sprintf("auth.iterations is %d", c.Iterations), fmt.Sprintf("set it between %d and %d", MinIterations, MaxIterations), nil)
+	}
+	return c.LDAP.Validate()
+}
+
+// Local are the accounts of our own store.
+type Local struct {
+	db         *store.DB
+	iterations int
+	secret     []byte        // keys the fake salts; per store, so that they outlive a restart
+	slots      chan struct{} // bounds concurrent PBKDF2 to the number of cores: waiting is cheaper than thrashing
+
+	ok, wrong atomic.Uint64
+}
+
+// NewLocal gives the accounts in db. iterations outside MinIterations..MaxIterations is an error.
+func NewLocal(ctx context.Context, db *store.DB, iterations int) (*Local, error) {
+	if iterations < MinIterations || iterations > MaxIterations {
+		return nil, fmt.Errorf("auth: %d iterations", iterations)
+	}
+	l := &Local{db: db, iterations: iterations, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	err := db.Write(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.Exec("INSERT OR IGNORE INTO auth_secrets (purpose, secret) VALUES ('scram-fake', ?)", randomBytes(32)); err != nil {
+			return err
+		}
+		return tx.QueryRow("SELECT secret FROM auth_secrets WHERE purpose = 'scram-fake'").Scan(&l.secret)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	return l, nil
+}
+
+// Mechanisms lists the SASL mechanisms that every local account can use, best first.
+func (l *Local) Mechanisms() []string { return []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"} }
+
+// Localpart resolves what somebody typed as login, a localpart or a mail address, to a localpart. ErrNoAccount when nobody
+// has that mail address; a localpart is only prepared, not looked up.
+func (l *Local) Localpart(ctx context.Context, login string) (string, error) {
+	if !strings.Contains(login, "@") {
+		return PrepareLocalpart(login)
+	}
+	alias, err := prepareAlias(login)
+	if err != nil {
+		return "", err
+	}
+	var local string
+	err = l.db.Read().QueryRowContext(ctx, "SELECT localpart FROM account_aliases WHERE alias = ?", alias).Scan(&local)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("%w: %s", ErrNoAccount, alias)
+	}
+	return local, err
+}
+
+// SCRAM gives the stored keys of user for hash SHA-1 or SHA-256 (RFC 5802 §3). ok is false for an account that does not
+// exist or is disabled; the values are then made up, stable, and of the right length. user may be a mail address; Localpart
+// then tells whose session it will be.
+func (l *Local) SCRAM(ctx context.Context, user, hash string) (salt []byte, iterations int, storedKey, serverKey []byte, ok bool, err error) {
+	local, err := l.Localpart(ctx, user)
+	if err == nil {
+		var k keys
+		var disabled bool
+		k, disabled, err = l.keys(ctx, local, hash)
+		if err == nil {
+			return k.salt, k.iterations, k.stored, k.server, !disabled, nil
+		}
+	}
+	if !isUnknown(err) {
+		return nil, 0, nil, nil, false, err
+	}
+	k, err := fakeKeys(l.secret, hash, strings.ToLower(user), l.iterations)
+	return k.salt, k.iterations, k.stored, k.server, false, err
+}
+
+// isUnknown tells that err means a name nobody has, rather than that we could not find out.
+func isUnknown(err error) bool { return errors.Is(err, ErrNoAccount) || errors.Is(err, ErrName) }
+
+func (l *Local) keys(ctx context.Context, localpart, hash string) (k keys, disabled bool, err error) {
+	err = l.db.Read().QueryRowContext(ctx, `SELECT salt, iterations, stored_key, server_key, disabled
+		FROM account_keys JOIN accounts USING (localpart) WHERE localpart = ? AND hash = ?`, localpart, hash).
+		Scan(&k.salt, &k.iterations, &k.stored, &k.server, &disabled)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNoAccount
+	}
+	return k, disabled, err
+}
+
+// CheckPassword compares a password as typed, for PLAIN. user is a localpart or a mail address. An account that does not
+// exist costs as much time as one that does.
+func (l *Local) CheckPassword(ctx context.Context, user, password string) (localpart string, ok bool, err error) {
+	localpart, ok, _, err = l.check(ctx, user, password)
+	return localpart, ok, err
+}
+
+// check is CheckPassword; known tells that the account is here, so that nobody else need be asked.
+func (l *Local) check(ctx context.Context, user, password string) (localpart string, ok, known bool, err error) {
+	localpart, err = l.Localpart(ctx, user)
+	var k keys
+	disabled := true
+	if err == nil {
+		k, disabled, err = l.keys(ctx, localpart, SHA256)
+		known = err == nil
+	}
+	if err != nil {
+		if !isUnknown(err) {
+			return "", false, false, err
+		}
+		if k, err = fakeKeys(l.secret, SHA256, user, l.iterations); err != nil {
+			return "", false, false, err
+		}
+	}
+	prepared, badPassword := preparePassword(password)
+	got, err := l.deriveBounded(ctx, SHA256, prepared, k)
+	if err != nil {
+		return "", false, known, err
+	}
+	if subtle.ConstantTimeCompare(got.stored, k.stored) != 1 || !known || disabled || badPassword != nil {
+		l.wrong.Add(1)
+		return "", false, known, nil
+	}
+	l.ok.Add(1)
+	return localpart, true, known, nil
+}
+
+func (l *Local) deriveBounded(ctx context.Context, hash, password string, k keys) (keys, error) {
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+	case <-ctx.Done():
+		return keys{}, ctx.Err()
+	}
+	return derive(hash, password, k.salt, k.iterations)
+}
+
+// Exists tells whether localpart is an account, disabled or not: what was sent to it is not lost while it is.
+func (l *Local) Exists(ctx context.Context, localpart string) (bool, error) {
+	local, err := PrepareLocalpart(localpart)
+	if err != nil {
+		return false, nil
+	}
+	var one int
+	err = l.db.Read().QueryRowContext(ctx, "SELECT 1 FROM accounts WHERE localpart = ?", local).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Stats are counters since the start: password checks that were right and wrong.
+func (l *Local) Stats() map[string]uint64 {
+	return map[string]uint64{"password_ok": l.ok.Load(), "password_wrong": l.wrong.Load()}
+}
+
+// Account is one row of List.
+type Account struct {
+	Localpart string
+	Aliases   []string
+	Disabled  bool
+	Created   time.Time
+}
