@@ -1,0 +1,113 @@
+package sfu
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/pion/datachannel"
+	"github.com/pion/sctp"
+)
+
+const (
+	// channelLabel and channelProtocol name the bridge channel that clients open (jitsi-wire 5.1).
+	channelLabel    = "JVB data channel"
+	channelProtocol = "http://jitsi.org/protocols/colibri"
+	// channelBuffered is how many bytes SCTP may hold for a peer before the writer waits.
+	channelBuffered = 1 << 20
+	// maxReassembly bounds the fragments SCTP keeps for incomplete messages.
+	maxReassembly = 4096
+	// channelPoll is how often a writer that waits for SCTP looks again.
+	channelPoll = 20 * time.Millisecond
+)
+
+// runChannel serves one SCTP association over conn: the peer opens it on port 5000 and one data channel in it by DCEP
+// (RFC 8832). It returns when the association ends. The caller's goroutine reads; a second one writes.
+func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
+	assoc, err := sctp.ServerWithOptions(
+		sctp.WithNetConn(conn),
+		sctp.WithMaxMessageSize(uint32(e.conf.s.cfg.MaxMessage)),
+		sctp.WithMaxReassemblyQueueEntries(maxReassembly),
+		sctp.WithLoggerFactory(pionLogs{e.log}),
+	)
+	if err != nil {
+		e.log.Debug("sctp ended", "error", err)
+		return
+	}
+	defer func() { _ = assoc.Close() }()
+	for ctx.Err() == nil {
+		dc, err := datachannel.Accept(assoc, &datachannel.Config{LoggerFactory: pionLogs{e.log}})
+		if err != nil {
+			if ctx.Err() == nil && assocAlive(assoc) {
+				continue // a malformed open on one stream is no reason to end the association
+			}
+			return
+		}
+		if dc.Config.Label != channelLabel && dc.Config.Protocol != channelProtocol {
+			e.log.Debug("foreign data channel closed", "label", dc.Config.Label)
+			_ = dc.Close()
+			continue
+		}
+		e.serveChannel(ctx, dc)
+	}
+}
+
+// assocAlive tells a broken stream from an ended association.
+func assocAlive(a *sctp.Association) bool {
+	_, ok := a.Metadata()
+	return ok
+}
+
+// serveChannel passes messages both ways until the channel closes.
+func (e *Endpoint) serveChannel(ctx context.Context, dc *datachannel.DataChannel) {
+	quit := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.writeChannel(dc, quit)
+	}()
+	e.channel(true)
+	buf := make([]byte, e.conf.s.cfg.MaxMessage)
+	for {
+		n, text, err := dc.ReadDataChannel(buf)
+		if err != nil {
+			break
+		}
+		if !text || n == 0 {
+			continue // the bridge channel speaks UTF-8 text (PPID 51)
+		}
+		e.sh.count.inc(cChannelIn)
+		msg := make([]byte, n)
+		copy(msg, buf)
+		if !e.conf.post(ctx, func() { e.message(msg) }) {
+			break
+		}
+	}
+	close(quit)
+	_ = dc.Close()
+	<-done
+	e.channel(false)
+}
+
+// writeChannel sends the queued messages. A peer that does not read lets the queue fill; SendMessage then refuses.
+func (e *Endpoint) writeChannel(dc *datachannel.DataChannel, quit <-chan struct{}) {
+	for {
+		select {
+		case <-quit:
+			return
+		case msg := <-e.outbox:
+			for dc.BufferedAmount() > channelBuffered {
+				select {
+				case <-quit:
+					return
+				case <-time.After(channelPoll):
+				}
+			}
+			if _, err := dc.WriteDataChannel(msg, true); err != nil {
+				e.log.Debug("channel write failed", "error", err)
+				return
+			}
+			e.sh.count.inc(cChannelOut)
+		}
+	}
+}

@@ -1,0 +1,424 @@
+package sfu
+
+import (
+	"fmt"
+	"slices"
+
+	"konzil/sfu/alloc"
+)
+
+const (
+	// activeFor is how long a layer counts as sent after its last packet; a shared screen may pause between frames.
+	activeFor       = int64(1500e6)
+	activeForScreen = int64(6000e6)
+	// rateSlots is the window of rate measurement in looks: one second.
+	rateSlots = 10
+	// guessTop is the smaller side of the top layer while nothing is known: cameras send 720p.
+	guessTop = 720
+)
+
+// observed is what the control loop knows of a track. Control goroutine.
+type observed struct {
+	bytes  [maxTID + 1][rateSlots]uint32
+	frames [maxTID + 1][rateSlots]uint16
+	slot   int
+	filled int
+	height int
+	active bool
+}
+
+// observe copies what the packet path gathered for e; true when an allocation should follow.
+func (e *Endpoint) observe(now int64) (again bool) {
+	lv := &e.conf.scratch.levels
+	for _, src := range e.sources {
+		for _, tr := range src.tracks {
+			*lv = (*lv)[:0]
+			e.sh.mu.Lock()
+			bytes, frames, height, last := tr.bytes, tr.frames, tr.height, tr.lastRTP
+			tr.bytes, tr.frames = [maxTID + 1]uint64{}, [maxTID + 1]uint32{}
+			if tr.levelHead-tr.levelTail > levelRing {
+				tr.levelTail = tr.levelHead - levelRing
+			}
+			for ; tr.levelTail < tr.levelHead; tr.levelTail++ {
+				*lv = append(*lv, tr.levels[tr.levelTail%levelRing])
+			}
+			e.sh.mu.Unlock()
+			for _, l := range *lv {
+				e.conf.det.Level(e.index, l.level, l.at)
+			}
+			if src.kind != Video {
+				continue
+			}
+			o := &tr.seen
+			o.slot = (o.slot + 1) % rateSlots
+			o.filled = min(o.filled+1, rateSlots)
+			for i := range bytes {
+				o.bytes[i][o.slot] = uint32(bytes[i])
+				o.frames[i][o.slot] = uint16(frames[i])
+			}
+			limit := activeFor
+			if src.video == Desktop || src.video == DesktopHighFPS {
+				limit = activeForScreen
+			}
+			active := last != 0 && now-last < limit && src.video != NoVideo
+			if active != o.active || (height != 0 && height != o.height) {
+				if active && !o.active {
+					o.filled = 1
+				}
+				o.active, o.height = active, height
+				again = true
+			}
+		}
+	}
+	e.sh.mu.Lock()
+	e.estimate = e.m.est.Bitrate(now)
+	e.sh.mu.Unlock()
+	if d := float64(e.estimate) - float64(e.allocatedOn); e.allocatedOn == 0 || max(d, -d) > estimateStep*float64(e.allocatedOn) {
+		again = true
+	}
+	return again
+}
+
+// layers appends the active layers of a source, low to high, with their measured rates.
+func (src *source) layers(dst []alloc.Layer) []alloc.Layer {
+	n := len(src.tracks)
+	for i, tr := range src.tracks {
+		o := &tr.seen
+		if !o.active {
+			continue
+		}
+		h := o.height
+		if h == 0 {
+			h = guessTop >> max(n-1-i, 0)
+		}
+		var rate uint64
+		var fps float64
+		secs := float64(max(o.filled, 1)) / rateSlots
+		for tid := range maxTID + 1 {
+			var b, f uint64
+			for s := range rateSlots {
+				b += uint64(o.bytes[tid][s])
+				f += uint64(o.frames[tid][s])
+			}
+			if b == 0 {
+				continue
+			}
+			rate += uint64(float64(b) * 8 / secs)
+			fps += float64(f) / secs
+			dst = append(dst, alloc.Layer{SSRC: tr.ssrc, TID: uint8(tid), Height: h, FPS: fps, Bitrate: rate})
+		}
+		if rate == 0 {
+			dst = append(dst, alloc.Layer{SSRC: tr.ssrc, TID: maxTID, Height: h})
+		}
+	}
+	return dst
+}
+
+// allocate decides for every receiver what it gets, tells those concerned, and makes the packet path do it.
+func (c *Conference) allocate(now int64) {
+	c.dirty = false
+	c.allocated = now
+	tallest := map[*source]int{}
+	for _, e := range c.ordered {
+		e.allocatedOn = e.estimate
+		c.allocateVideo(e, now, tallest)
+		c.allocateAudio(e, now)
+	}
+	if c.fansDirty {
+		c.rebuildFans()
+	}
+	c.constrainSenders(tallest)
+	for _, e := range c.ordered {
+		for _, src := range e.sources {
+			src.retyped = false
+		}
+	}
+}
+
+// allocateVideo chooses the layers of one receiver.
+func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]int) {
+	s := &c.scratch
+	s.sources, s.of, s.choices = s.sources[:0], s.of[:0], s.choices[:0]
+	if e.want != nil && e.connected {
+		for _, o := range c.ordered {
+			if o == e {
+				continue
+			}
+			for _, name := range o.ownNames() {
+				src := o.sources[name]
+				if src.kind != Video {
+					continue
+				}
+				s.of = append(s.of, src)
+				s.sources = append(s.sources, alloc.Source{Name: name, Type: uint8(src.video), Layers: src.layers(nil)})
+			}
+		}
+		s.choices = alloc.Allocate(s.sources, e.want, e.estimate, s.choices)
+	}
+	got := map[*source]bool{}
+	var forwarded []string
+	var changed []SourceMapping
+	for i := range s.choices {
+		ch := &s.choices[i]
+		src := s.of[ch.Index]
+		h := ch.Effective.MaxHeight
+		if h != 0 {
+			if t, ok := tallest[src]; !ok || (t >= 0 && (h < 0 || h > t)) {
+				tallest[src] = h
+			}
+		}
+		var ssrc uint32
+		var tid uint8
+		layers := s.sources[ch.Index].Layers
+		switch {
+		case ch.Layer >= 0:
+			ssrc, tid = layers[ch.Layer].SSRC, layers[ch.Layer].TID
+			if ch.Layer == len(layers)-1 || layers[ch.Layer+1].SSRC != ssrc {
+				tid = maxTID // all of it: a temporal layer that was not seen yet too
+			}
+			forwarded = append(forwarded, src.name)
+		case h != 0 && len(layers) == 0 && src.video != NoVideo:
+			// Wanted but not sent yet: the first keyframe shall pass at once.
+			ssrc, tid = src.tracks[0].ssrc, maxTID
+		default:
+			continue
+		}
+		if m, ok := e.subscribe(src, ssrc, tid, now, ch.Layer >= 0); ok {
+			got[src] = true
+			if m != nil {
+				changed = append(changed, *m)
+			}
+		}
+	}
+	c.finishVideo(e, got, forwarded, changed)
+}
+
+// finishVideo stops what is not chosen any more and tells the receiver. Mappings go out before media can: the new
+// targets are set in apply, after the event.
+func (c *Conference) finishVideo(e *Endpoint, got map[*source]bool, forwarded []string, changed []SourceMapping) {
+	for src, sb := range e.subs {
+		if src.kind == Video && !got[src] && sb.layer != 0 {
+			sb.layer, sb.pending = 0, true
+			if e.videoSlots != nil {
+				e.videoSlots.SetForwarded(src.name, false)
+			}
+		}
+	}
+	if len(changed) > 0 {
+		c.ev.VideoMappings(e.id, changed)
+	}
+	for _, sb := range e.subs {
+		if sb.pending && sb.src.kind == Video {
+			e.apply(sb)
+		}
+	}
+	slices.Sort(forwarded)
+	if !slices.Equal(forwarded, e.forwarded) {
+		e.forwarded = forwarded
+		c.ev.ForwardedSources(e.id, slices.Clone(forwarded))
+	}
+}
+
+// allocateAudio gives a receiver every audio source that it subscribes to.
+func (c *Conference) allocateAudio(e *Endpoint, now int64) {
+	var changed []SourceMapping
+	for _, o := range c.ordered {
+		if o == e {
+			continue
+		}
+		for _, name := range o.ownNames() {
+			src := o.sources[name]
+			if src.kind != Audio {
+				continue
+			}
+			if !e.connected || !e.audio.wants(name) {
+				if sb := e.subs[src]; sb != nil && sb.layer != 0 {
+					sb.layer, sb.pending = 0, true
+					if e.audioSlots != nil {
+						e.audioSlots.SetForwarded(name, false)
+					}
+				}
+				continue
+			}
+			if m, _ := e.subscribe(src, src.tracks[0].ssrc, maxTID, now, true); m != nil {
+				changed = append(changed, *m)
+			}
+		}
+	}
+	if len(changed) > 0 {
+		c.ev.AudioMappings(e.id, changed)
+	}
+	for _, sb := range e.subs {
+		if sb.pending && sb.src.kind == Audio {
+			e.apply(sb)
+		}
+	}
+}
+
+// wants says whether an audio source is subscribed to.
+func (a *AudioSubscription) wants(name string) bool {
+	if a.None {
+		return slices.Contains(a.Include, name)
+	}
+	return !slices.Contains(a.Exclude, name)
+}
+
+// subscribe makes src flow to e on the given layer, from the next apply on. It returns the mapping when the receiver has
+// to be told of one, and false when there is no slot.
+func (e *Endpoint) subscribe(src *source, ssrc uint32, tid uint8, now int64, flows bool) (*SourceMapping, bool) {
+	sb := e.subs[src]
+	tell := false
+	if e.cfg.SSRCRewriting {
+		table, letter := e.videoSlots, 'v'
+		if src.kind == Audio {
+			table, letter = e.audioSlots, 'a'
+		}
+		slot, out, rtx, changed, evicted, ok := table.Acquire(src.name, now)
+		if !ok {
+			return nil, false
+		}
+		if evicted != "" {
+			if old := e.conf.sources[evicted]; old != nil {
+				delete(e.subs, old)
+				e.conf.fansDirty = true
+			}
+		}
+		table.SetForwarded(src.name, flows)
+		if src.kind == Audio || !e.hasRTX {
+			rtx = 0
+		}
+		if sb == nil {
+			sb = &sub{src: src, out: e.sendFor(out, rtx, src.kind)}
+			if e.cfg.MIDDemux {
+				sb.mid = fmt.Sprintf("%c%d", letter, slot)
+			}
+			e.subs[src] = sb
+			changed = true
+		}
+		tell = changed || src.retyped
+	} else if sb == nil {
+		rtx := src.tracks[0].rtx
+		if src.kind == Audio || !e.hasRTX {
+			rtx = 0
+		}
+		sb = &sub{src: src, out: e.sendFor(src.tracks[0].ssrc, rtx, src.kind)}
+		e.subs[src] = sb
+	}
+	if sb.layer != ssrc || sb.tid != tid {
+		sb.layer, sb.tid, sb.pending = ssrc, tid, true
+	}
+	if !tell {
+		return nil, true
+	}
+	return &SourceMapping{
+		Source: src.name, Owner: src.ep.id, SSRC: sb.out.ssrc, RTX: sb.out.rtxSSRC, Video: src.video, MID: sb.mid,
+	}, true
+}
+
+// sendFor finds or makes the outgoing SSRC. One that was used before goes on where it stopped: see send.
+func (e *Endpoint) sendFor(ssrc, rtx uint32, kind MediaKind) *send {
+	if o := e.sends[ssrc]; o != nil {
+		return o
+	}
+	o := newSend(ssrc, rtx, kind)
+	if rtx == 0 && kind == Video {
+		o.exts = make([]sentExt, plainRing)
+	}
+	e.sends[ssrc] = o
+	e.sh.mu.Lock()
+	e.m.sends[ssrc] = o
+	if rtx != 0 {
+		e.m.sends[rtx] = o
+	}
+	e.sh.mu.Unlock()
+	return o
+}
+
+// apply makes the packet path follow a subscription.
+func (e *Endpoint) apply(sb *sub) {
+	sb.pending = false
+	now := e.conf.s.now()
+	e.sh.mu.Lock()
+	o := sb.out
+	if sb.layer == 0 {
+		if o.src == sb.src {
+			o.src, o.target = nil, 0
+			o.stream.Target(0, 0)
+		}
+	} else {
+		o.src, o.target = sb.src, sb.layer
+		if sb.mid != "" && o.mid == "" {
+			o.mid, o.midBytes = sb.mid, []byte(sb.mid)
+		}
+		o.stream.Target(sb.layer, sb.tid)
+		if sb.src.kind == Video && o.stream.WantsKeyframe() {
+			for _, tr := range sb.src.tracks {
+				if tr.ssrc == sb.layer && tr.seen.active {
+					e.sh.askKeyframe(tr, now)
+				}
+			}
+			e.sh.flush()
+		}
+	}
+	e.sh.mu.Unlock()
+	if on := sb.layer != 0; on != sb.linked {
+		sb.linked = on
+		e.conf.fansDirty = true
+	}
+}
+
+// unsubscribe forgets a source that is gone.
+func (e *Endpoint) unsubscribe(src *source) {
+	sb := e.subs[src]
+	if sb == nil {
+		return
+	}
+	sb.layer = 0
+	e.apply(sb)
+	delete(e.subs, src)
+	if src.kind == Audio && e.audioSlots != nil {
+		e.audioSlots.Forget(src.name)
+	}
+	if src.kind == Video && e.videoSlots != nil {
+		e.videoSlots.Forget(src.name)
+	}
+}
+
+// rebuildFans publishes who gets what. The lists are immutable; the packet path loads them by an atomic pointer.
+func (c *Conference) rebuildFans() {
+	c.fansDirty = false
+	fans := make(map[*source]*fanout)
+	for _, e := range c.ordered {
+		for src, sb := range e.subs {
+			if !sb.linked {
+				continue
+			}
+			f := fans[src]
+			if f == nil {
+				f = &fanout{byShard: make([][]link, len(c.s.shards))}
+				fans[src] = f
+			}
+			f.byShard[e.sh.id] = append(f.byShard[e.sh.id], link{e, sb.out})
+		}
+	}
+	for _, src := range c.sources {
+		src.fan.Store(fans[src])
+	}
+}
+
+// constrainSenders tells each sender the tallest that anybody wants of its sources.
+func (c *Conference) constrainSenders(tallest map[*source]int) {
+	for _, e := range c.ordered {
+		for _, name := range e.ownNames() {
+			src := e.sources[name]
+			if src.kind != Video {
+				continue
+			}
+			h := tallest[src]
+			if old, ok := e.constraint[name]; !ok || old != h {
+				e.constraint[name] = h
+				c.ev.SenderConstraint(e.id, name, h)
+			}
+		}
+	}
+}

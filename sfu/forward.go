@@ -1,0 +1,383 @@
+package sfu
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/pion/srtp/v3"
+
+	"konzil/sfu/codec"
+	"konzil/sfu/history"
+	"konzil/sfu/rewrite"
+	"konzil/sfu/rtp"
+)
+
+// media handles one protected packet of t. The caller holds sh.mu; sh is t's shard. pkt is opened in place.
+func (sh *shard) media(t *transport, pkt []byte, now int64) {
+	e := t.ep
+	m := &e.m
+	if m.opener == nil || m.gone {
+		sh.count.inc(cDropNoKeys)
+		return
+	}
+	if rtp.IsRTCP(pkt) {
+		sh.rtcpIn(e, pkt, now)
+		return
+	}
+	sh.count.inc(cRTPIn)
+	tr := m.tracks[ssrcOf(pkt)]
+	if tr == nil {
+		// Not opened: SRTP state is made only for what was signalled.
+		sh.count.inc(cDropUnknownSSRC)
+		return
+	}
+	plain, err := m.opener.RTP(pkt, pkt)
+	if err != nil {
+		if errors.Is(err, srtp.ErrFailedToVerifyAuthTag) {
+			sh.count.inc(cDropDecrypt)
+		} else {
+			sh.count.inc(cDropReplay)
+		}
+		return
+	}
+	t.heard.Store(now)
+	p := &sh.pkt
+	if err := p.hdr.Parse(plain); err != nil {
+		sh.count.inc(cDropMalformed)
+		return
+	}
+	if m.ext.twcc != 0 {
+		if x := p.hdr.Ext(plain, m.ext.twcc); len(x) >= 2 {
+			m.recorder.Record(binary.BigEndian.Uint16(x), now)
+			m.twccSSRC, m.recorded = p.hdr.SSRC, true
+		}
+	}
+	if tr.media != nil {
+		sh.count.inc(cRTXIn)
+		tr.stats.Received(p.hdr.Seq, p.hdr.Timestamp, now, tr.media.clock)
+		if plain = unwrap(m, tr, &p.hdr, plain); plain == nil {
+			sh.count.inc(cDropPadding)
+			return
+		}
+		tr = tr.media
+		if err := p.hdr.Parse(plain); err != nil {
+			sh.count.inc(cDropMalformed)
+			return
+		}
+		sh.count.inc(cRecovered)
+	}
+	sh.incoming(e, tr, plain, now)
+}
+
+// unwrap turns a repair packet into the original in place (RFC 4588 §4); nil when it carries none (padding probes).
+func unwrap(m *media, tr *track, h *rtp.Header, b []byte) []byte {
+	pt := m.pt[h.PayloadType]
+	if pt.codec != codecRTX {
+		return nil
+	}
+	osn, _, ok := rtp.UnwrapRTX(b[h.PayloadOff:h.PayloadEnd])
+	if !ok {
+		return nil
+	}
+	end := h.PayloadEnd
+	copy(b[2:], b[:h.PayloadOff])
+	b = b[2:end]
+	b[0] &^= 0x20 // padding was cut
+	b[1] = b[1]&0x80 | pt.apt
+	binary.BigEndian.PutUint16(b[2:], osn)
+	binary.BigEndian.PutUint32(b[8:], tr.media.ssrc)
+	return b
+}
+
+// incoming handles one opened packet of a media SSRC, whether it came as such or was recovered.
+func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64) {
+	m := &e.m
+	p := &sh.pkt
+	pt := &m.pt[p.hdr.PayloadType]
+	if pt.codec == codecNone || pt.codec == codecRTX {
+		sh.count.inc(cDropUnknownPT)
+		return
+	}
+	if tr.nackable = pt.nack; tr.nackable || tr.src.kind == Video {
+		if !tr.gen.Received(p.hdr.Seq, now) {
+			sh.count.inc(cDropDuplicate)
+			return
+		}
+	}
+	tr.clock = pt.clock
+	tr.stats.Received(p.hdr.Seq, p.hdr.Timestamp, now, pt.clock)
+	if tr.codec != pt.codec {
+		if tr.started && tr.src.kind == Video {
+			tr.wantKey = true // the codec changed in the middle of a call
+		}
+		tr.codec = pt.codec
+	}
+	sh.describe(p, tr, m, plain, now)
+	if m.muted[tr.src.kind] {
+		sh.count.inc(cDropMuted)
+		return
+	}
+	if tr.src.kind == Video {
+		sh.measure(p, tr, now)
+		if !p.in.Padding {
+			if tr.hist == nil {
+				tr.hist = history.New(tr.historySize(), history.SlotSize)
+			}
+			tr.hist.Put(p.hdr.Seq, plain, now)
+		}
+	} else if lv, _, ok := rtp.AudioLevel(p.level); ok && !p.in.Padding {
+		tr.levels[tr.levelHead%levelRing] = levelAt{now, lv}
+		tr.levelHead++
+	}
+	if p.in.Padding {
+		sh.count.inc(cDropPadding)
+	} else {
+		tr.lastRTP = now
+	}
+	sh.fanOut(p, plain)
+}
+
+// describe fills p from the opened packet.
+func (sh *shard) describe(p *packet, tr *track, m *media, plain []byte, now int64) {
+	p.raw, p.tr, p.codec = plain, tr, tr.codec
+	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
+	p.level, p.orientation, p.dd = nil, nil, nil
+	if m.ext.level != 0 {
+		p.level = p.hdr.Ext(plain, m.ext.level)
+	}
+	if tr.src.kind == Video {
+		if m.ext.orientation != 0 {
+			p.orientation = p.hdr.Ext(plain, m.ext.orientation)
+		}
+		if m.ext.dd != 0 {
+			p.dd = p.hdr.Ext(plain, m.ext.dd)
+		}
+	}
+	sh.shape(p, tr, tr.clock, now)
+}
+
+// shape fills what rewriting needs. p.hdr, p.payload, p.codec and p.dd are set.
+func (sh *shard) shape(p *packet, tr *track, clock uint32, now int64) {
+	in := &p.in
+	*in = rewrite.In{
+		SSRC: tr.ssrc, Seq: p.hdr.Seq, TS: p.hdr.Timestamp, Marker: p.hdr.Marker, Padding: len(p.payload) == 0,
+		ClockRate: clock, Arrival: now,
+	}
+	if tr.src.kind == Audio {
+		in.Start, in.Keyframe = true, true
+		return
+	}
+	switch p.codec {
+	case codecVP8:
+		d, ok := codec.ParseVP8(p.payload)
+		if !ok {
+			in.Padding = true // nothing a decoder could use
+			return
+		}
+		sh.vp8 = d
+		in.VP8 = &sh.vp8
+		in.Start, in.Keyframe = d.Start, d.Start && d.Keyframe
+	case codecVP9:
+		if d, ok := codec.ParseVP9(p.payload); ok {
+			in.Start = d.Start && d.SID == 0
+			in.Keyframe = in.Start && d.Keyframe
+		}
+	default:
+		in.Keyframe = codec.Keyframe(codecNames[p.codec], p.payload, p.dd)
+		in.Start = in.Keyframe || !tr.started || p.hdr.Timestamp != tr.lastTS
+		// A keyframe may begin in several packets of one picture (SPS, PPS, IDR): it begins once.
+		in.Keyframe = in.Keyframe && (!tr.started || p.hdr.Timestamp != tr.lastTS)
+	}
+}
+
+// measure notes what the control loop wants to know of a video layer.
+func (sh *shard) measure(p *packet, tr *track, now int64) {
+	tid := 0
+	if p.in.VP8 != nil && p.in.VP8.HasTID {
+		tid = int(p.in.VP8.TID)
+	}
+	if !p.in.Padding {
+		tr.bytes[tid] += uint64(len(p.raw))
+		if p.in.Start {
+			tr.frames[tid]++
+		}
+	}
+	if p.in.Keyframe {
+		tr.lastKey = now
+		tr.wantKey = false
+		tr.asks = 0
+		if d := p.in.VP8; d != nil && d.Width > 0 && d.Height > 0 {
+			tr.height = int(min(d.Width, d.Height))
+		}
+	}
+	if !p.in.Padding {
+		tr.lastTS = p.hdr.Timestamp
+		tr.started = true
+	}
+}
+
+// fanOut sends p to every receiver: at once to those of this shard, through the inbox to those of others.
+func (sh *shard) fanOut(p *packet, plain []byte) {
+	f := p.tr.src.fan.Load()
+	if f == nil {
+		return
+	}
+	for i := range f.byShard {
+		ls := f.byShard[i]
+		if len(ls) == 0 {
+			continue
+		}
+		if i != sh.id {
+			to := sh.s.shards[i]
+			to.inbox.push(to, item{
+				kind: itemForward, tr: p.tr, codec: p.codec, ts: p.tr.clock, start: p.in.Start, key: p.in.Keyframe, padding: p.in.Padding,
+			}, plain)
+			continue
+		}
+		for j := range ls {
+			sh.send(&ls[j], p)
+		}
+	}
+}
+
+// forwardHanded forwards a packet that another shard opened. The track is that shard's: only what never changes is read.
+func (sh *shard) forwardHanded(it *item, plain []byte, now int64) {
+	tr := it.tr
+	f := tr.src.fan.Load()
+	if f == nil || sh.id >= len(f.byShard) {
+		return
+	}
+	p := &sh.pkt
+	if p.hdr.Parse(plain) != nil {
+		return
+	}
+	ext := tr.ep.ext
+	p.raw, p.tr, p.codec = plain, tr, it.codec
+	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
+	p.level, p.orientation, p.dd = nil, nil, nil
+	if ext.level != 0 {
+		p.level = p.hdr.Ext(plain, ext.level)
+	}
+	if ext.orientation != 0 {
+		p.orientation = p.hdr.Ext(plain, ext.orientation)
+	}
+	if ext.dd != 0 {
+		p.dd = p.hdr.Ext(plain, ext.dd)
+	}
+	p.in = rewrite.In{
+		SSRC: tr.ssrc, Seq: p.hdr.Seq, TS: p.hdr.Timestamp, Marker: p.hdr.Marker, Padding: it.padding, Start: it.start,
+		Keyframe: it.key, ClockRate: it.ts, Arrival: now,
+	}
+	if p.codec == codecVP8 {
+		if d, ok := codec.ParseVP8(p.payload); ok {
+			sh.vp8 = d
+			p.in.VP8 = &sh.vp8
+		}
+	}
+	for j := range f.byShard[sh.id] {
+		sh.send(&f.byShard[sh.id][j], p)
+	}
+}
+
+// send forwards p to one receiver.
+func (sh *shard) send(l *link, p *packet) {
+	e, o := l.ep, l.out
+	m := &e.m
+	if m.sealer == nil || o.src != p.tr.src {
+		return
+	}
+	pt := m.out[p.codec]
+	if pt == noPT {
+		sh.count.inc(cDropPTUnwanted)
+		return
+	}
+	r, ok := o.stream.Map(&p.in)
+	if !ok {
+		if p.in.Start && p.in.SSRC == o.target && o.stream.WantsKeyframe() {
+			sh.askKeyframe(p.tr, p.in.Arrival)
+		}
+		return
+	}
+	index, ok := o.index.Next(r.Seq)
+	if !ok {
+		sh.count.inc(cDropNonce)
+		return
+	}
+	patch(p, &r)
+	if sh.emit(e, o, p, p.payload, rtp.OutHeader{Marker: p.hdr.Marker, PT: pt, Seq: r.Seq, TS: r.TS, SSRC: o.ssrc}, index, false) {
+		o.packets++
+		o.octets += uint32(len(p.payload))
+		o.active = true
+	}
+}
+
+// patch writes the receiver's picture ids into the shared payload; the next receiver patches again.
+func patch(p *packet, r *rewrite.Out) {
+	if r.PatchVP8 && p.in.VP8 != nil {
+		codec.PatchVP8(p.payload, p.in.VP8, r.PictureID, r.TL0)
+	}
+}
+
+// emit writes and protects one packet for e straight into the arena. again is an identical repetition without RTX.
+func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.OutHeader, index uint64, again bool) bool {
+	m := &e.m
+	dst := sh.reserve()
+	dst = rtp.AppendHeader(dst, h, sh.extensions(e, o, p, h.Seq, again))
+	out, err := m.sealer.RTP(dst, len(dst), payload, h.SSRC, index)
+	if err != nil {
+		sh.count.inc(cDropTooLong)
+		return false
+	}
+	if m.ext.twcc != 0 && !again {
+		m.sent.Add(m.twccOut, len(out), sh.s.now())
+		m.twccOut++
+	}
+	sh.queue(e, len(out))
+	return true
+}
+
+// extensions lists the header extensions of one outgoing packet with the receiver's ids: what is the sender's own
+// (audio level, orientation, dependency descriptor) is kept, what belongs to the path is written anew.
+func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again bool) []rtp.Ext {
+	m := &e.m
+	x := sh.exts[:0]
+	if len(p.level) > 0 && m.ext.level != 0 {
+		x = append(x, rtp.Ext{ID: m.ext.level, Data: p.level})
+	}
+	if len(p.orientation) > 0 && m.ext.orientation != 0 {
+		x = append(x, rtp.Ext{ID: m.ext.orientation, Data: p.orientation})
+	}
+	if len(p.dd) > 0 && m.ext.dd != 0 {
+		x = append(x, rtp.Ext{ID: m.ext.dd, Data: p.dd})
+	}
+	if o.mid != "" && m.ext.mid != 0 {
+		x = append(x, rtp.Ext{ID: m.ext.mid, Data: o.midBytes})
+	}
+	if again {
+		if s := &o.exts[seq%plainRing]; s.used && s.seq == seq {
+			sh.abs = s.abs
+			binary.BigEndian.PutUint16(sh.seq[:], s.twcc)
+		}
+	} else {
+		rtp.PutAbsSendTime(&sh.abs, sh.s.now())
+		binary.BigEndian.PutUint16(sh.seq[:], m.twccOut)
+		if o.exts != nil {
+			o.exts[seq%plainRing] = sentExt{seq: seq, used: true, twcc: m.twccOut, abs: sh.abs}
+		}
+	}
+	if m.ext.abs != 0 && o.kind == Video {
+		x = append(x, rtp.Ext{ID: m.ext.abs, Data: sh.abs[:]})
+	}
+	if m.ext.twcc != 0 {
+		x = append(x, rtp.Ext{ID: m.ext.twcc, Data: sh.seq[:]})
+	}
+	return x
+}
+
+// historySize is in packets: two seconds of a top layer or of a source with one flow, more than that of a lower layer.
+func (tr *track) historySize() int {
+	if len(tr.src.tracks) > 1 && tr.layer < len(tr.src.tracks)-1 && tr.layer > 0 {
+		return 512
+	}
+	return 1024
+}

@@ -1,0 +1,121 @@
+package sfu
+
+import "sync"
+
+// slotSize is room for one packet in an inbox.
+const slotSize = 1536
+
+// inbox carries packets to a shard from other goroutines: received ones that are another shard's, opened ones for its
+// receivers, and requests to repeat. It is a double buffer of fixed size; when full, newcomers are dropped and counted.
+type inbox struct {
+	wake chan struct{}
+
+	mu    sync.Mutex // guards fill
+	fill  *items
+	spare *items // the worker's
+}
+
+type items struct {
+	list []item
+	slab []byte
+}
+
+type itemKind uint8
+
+const (
+	itemRaw     itemKind = iota // a protected packet of t
+	itemForward                 // an opened packet of tr, for this shard's receivers
+	itemKey                     // a keyframe of tr is wanted
+	itemRepeat                  // a receiver elsewhere wants packet seq of tr again
+	itemSR                      // a sender report of tr
+)
+
+type item struct {
+	kind                itemKind
+	n                   int
+	t                   *transport
+	tr                  *track
+	codec               codecID
+	level               uint8
+	ntp                 uint64
+	ts                  uint32
+	seq                 uint16
+	want                repeat
+	start, key, padding bool
+}
+
+func (b *inbox) init(n int) {
+	b.wake = make(chan struct{}, 1)
+	b.fill = &items{list: make([]item, 0, n), slab: make([]byte, n*slotSize)}
+	b.spare = &items{list: make([]item, 0, n), slab: make([]byte, n*slotSize)}
+}
+
+// push copies it and data in, and wakes the worker.
+func (b *inbox) push(sh *shard, it item, data []byte) {
+	b.mu.Lock()
+	f := b.fill
+	i := len(f.list)
+	if i == cap(f.list) || len(data) > slotSize {
+		b.mu.Unlock()
+		sh.count.inc(cDropInbox)
+		return
+	}
+	it.n = copy(f.slab[i*slotSize:(i+1)*slotSize], data)
+	f.list = append(f.list, it)
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) raw(sh *shard, t *transport, pkt []byte) {
+	b.push(sh, item{kind: itemRaw, t: t}, pkt)
+}
+
+// take swaps the buffers; the result is the worker's until the next take.
+func (b *inbox) take() *items {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.fill
+	b.spare.list = b.spare.list[:0]
+	b.fill, b.spare = b.spare, f
+	return f
+}
+
+func (it *items) data(i int) []byte {
+	n := it.list[i].n
+	return it.slab[i*slotSize : i*slotSize+n : i*slotSize+n]
+}
+
+// drain handles what was handed over.
+func (sh *shard) drain() {
+	got := sh.inbox.take()
+	if len(got.list) == 0 {
+		return
+	}
+	now := sh.s.now()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for i := range got.list {
+		it := &got.list[i]
+		switch it.kind {
+		case itemRaw:
+			sh.media(it.t, got.data(i), now)
+		case itemForward:
+			sh.forwardHanded(it, got.data(i), now)
+		case itemKey:
+			sh.wantKeyframe(it.tr, now)
+		case itemRepeat:
+			if it.want.ep.sh == sh {
+				sh.again(it.tr, got.data(i), it.codec, &it.want)
+			} else {
+				sh.repeatFor(it)
+			}
+		case itemSR:
+			sh.forwardSR(it.tr, it.ntp, it.ts, now)
+		}
+		it.t, it.tr, it.want = nil, nil, repeat{}
+	}
+	sh.flush()
+}

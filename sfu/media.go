@@ -1,0 +1,281 @@
+package sfu
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"sync/atomic"
+
+	"konzil/sfu/bwe"
+	"konzil/sfu/history"
+	"konzil/sfu/nack"
+	"konzil/sfu/rewrite"
+	"konzil/sfu/seal"
+	"konzil/sfu/twcc"
+)
+
+// codecID is a codec by name, the same for all endpoints.
+type codecID uint8
+
+// The codecs that are told apart. A name that is not listed is dropped: nobody could be told what it is.
+const (
+	codecNone codecID = iota
+	codecOpus
+	codecRED
+	codecVP8
+	codecVP9
+	codecH264
+	codecH265
+	codecAV1
+	codecDTMF
+	codecPCMU
+	codecPCMA
+	codecG722
+	codecCN
+	codecISAC
+	codecILBC
+	codecSpeex
+	codecRTX
+	numCodecs
+)
+
+var codecNames = [numCodecs]string{
+	"", "opus", "red", "vp8", "vp9", "h264", "h265", "av1", "telephone-event", "pcmu", "pcma", "g722", "cn", "isac", "ilbc",
+	"speex", "rtx",
+}
+
+func codecByName(name string) codecID {
+	for i := range numCodecs {
+		if codecNames[i] == name {
+			return i
+		}
+	}
+	return codecNone
+}
+
+// URIs of the header extensions that are read or written.
+const (
+	uriAudioLevel  = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+	uriMID         = "urn:ietf:params:rtp-hdrext:sdes:mid"
+	uriTWCC        = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+	uriAbsSendTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+	uriOrientation = "urn:3gpp:video-orientation"
+	uriDD          = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+)
+
+// extensionIDs are the negotiated ids of one endpoint, 0 where there is none.
+type extensionIDs struct {
+	level, mid, twcc, abs, orientation, dd uint8
+}
+
+// payload is what an endpoint's payload type means.
+type payload struct {
+	codec codecID
+	apt   uint8
+	clock uint32
+	kind  MediaKind
+	nack  bool
+	pli   bool
+	fir   bool
+}
+
+const noPT = 0xff
+
+// media is the packet state of one endpoint. The mu of its shard guards it.
+type media struct {
+	opener *seal.Opener
+	sealer *seal.Sealer
+
+	pt    [128]payload // incoming payload types
+	out   [numCodecs]uint8
+	rtx   [numCodecs]uint8 // payload type that repairs the codec
+	ext   extensionIDs
+	muted [Video + 1]bool
+
+	tracks map[uint32]*track // by incoming SSRC, repair flows too
+	sends  map[uint32]*send  // by outgoing SSRC, repair flows too
+	list   []*track          // media tracks only, for the timer
+
+	pend   []span // datagrams of this batch
+	queued bool
+
+	twccOut  uint16
+	sent     twcc.Sent
+	est      *bwe.Estimator
+	acked    []twcc.Acked
+	recorder twcc.Recorder
+	twccSSRC uint32 // of the last packet that carried the extension
+	recorded bool
+	fedBack  int64 // when feedback was last sent
+	reported int64 // when receiver reports were last sent
+	firSeq   uint8
+	rtt      int64 // ns, 0 unknown
+	gone     bool
+}
+
+// span is one protected datagram in the shard's arena.
+type span struct{ off, n int }
+
+// track is one incoming SSRC of a source; its endpoint's shard guards it.
+type track struct {
+	ep    *Endpoint
+	src   *source
+	ssrc  uint32
+	rtx   uint32
+	layer int
+	seen  observed // the control goroutine's own
+	media *track   // for a repair flow: what it repairs
+
+	hist  *history.Ring
+	gen   nack.Generator
+	stats nack.Stats
+	codec codecID
+	clock uint32
+
+	started   bool
+	lastTS    uint32
+	lastRTP   int64 // s.now of the last packet with payload
+	wantKey   bool
+	lastKey   int64 // when a keyframe began
+	lastAsk   int64 // when one was asked for
+	asks      int   // since the last keyframe
+	sawSR     bool
+	nackable  bool
+	bytes     [maxTID + 1]uint64 // since the control loop looked, by temporal layer
+	frames    [maxTID + 1]uint32
+	height    int // smaller side, 0 unknown
+	levels    [levelRing]levelAt
+	levelHead int
+	levelTail int
+}
+
+// maxTID is the highest temporal layer that is told apart.
+const maxTID = 3
+
+// levelRing holds the audio levels between two looks of the control loop: 320 ms at 20 ms packets, it looks each 100 ms.
+const levelRing = 16
+
+type levelAt struct {
+	at    int64
+	level uint8
+}
+
+// source is one source of an endpoint. The upper fields do not change after it is made.
+type source struct {
+	ep     *Endpoint
+	name   string
+	kind   MediaKind
+	tracks []*track
+	fan    atomic.Pointer[fanout] // written by the control loop
+
+	// The control goroutine's own.
+	video   VideoType
+	retyped bool // since the last allocation
+}
+
+// fanout is the immutable list of who gets a source, by shard.
+type fanout struct {
+	byShard [][]link
+}
+
+type link struct {
+	ep  *Endpoint
+	out *send
+}
+
+// send is one outgoing SSRC of a receiver; its shard guards it. It lives as long as the DTLS session, whatever source it
+// carries, so that no packet index is used twice.
+type send struct {
+	ssrc, rtxSSRC uint32
+	kind          MediaKind
+	stream        rewrite.Stream
+	index         seal.Index
+	rtxIndex      seal.Index
+	rtxSeq        uint16
+	mid           string
+	midBytes      []byte
+	src           *source // what it carries now
+	target        uint32  // layer wanted now
+
+	packets, octets uint32
+	srMid           uint32 // middle NTP bits of the last SR sent
+	srAt            int64
+	active          bool      // something was sent
+	exts            []sentExt // what plain retransmissions must repeat, nil with RTX
+}
+
+// sentExt is what changes from sending to sending in a packet's extensions: a plain retransmission must be identical.
+type sentExt struct {
+	seq  uint16
+	used bool
+	twcc uint16
+	abs  [3]byte
+}
+
+// plainRing is how many packets can be repeated without RTX.
+const plainRing = 512
+
+const (
+	audioWindow = 128  // packets of reordering for audio
+	videoWindow = 1024 // packets that NACKs can reach back to
+)
+
+func newSend(ssrc, rtx uint32, kind MediaKind) *send {
+	o := &send{ssrc: ssrc, rtxSSRC: rtx, kind: kind, rtxSeq: uint16(rand.Uint32N(1 << 14))}
+	o.stream.Window = videoWindow
+	if kind == Audio {
+		o.stream.Window = audioWindow
+	}
+	// In the lower half, so that the receiver's first guess of the roll-over counter is right (RFC 3711 §3.3.1).
+	o.stream.Reset(uint16(rand.Uint32N(1<<14))+1, rand.Uint32())
+	return o
+}
+
+// configure fills the tables from what was negotiated.
+func (m *media) configure(cfg *EndpointConfig) {
+	for i := range m.out {
+		m.out[i], m.rtx[i] = noPT, noPT
+	}
+	for _, c := range cfg.Codecs {
+		if c.PayloadType > 127 {
+			continue
+		}
+		id := codecByName(c.Name)
+		if id == codecNone {
+			continue
+		}
+		m.pt[c.PayloadType] = payload{
+			codec: id, apt: c.APT & 127, clock: c.ClockRate, kind: c.Kind, nack: c.NACK, pli: c.PLI, fir: c.FIR,
+		}
+		if id != codecRTX && m.out[id] == noPT {
+			m.out[id] = c.PayloadType
+		}
+	}
+	for _, c := range cfg.Codecs {
+		if codecByName(c.Name) != codecRTX || c.PayloadType > 127 {
+			continue
+		}
+		if p := m.pt[c.APT&127]; p.codec != codecNone && m.out[p.codec] == c.APT {
+			m.rtx[p.codec] = c.PayloadType
+		}
+	}
+	for _, x := range cfg.Extensions {
+		switch x.URI {
+		case uriAudioLevel:
+			m.ext.level = x.ID
+		case uriMID:
+			m.ext.mid = x.ID
+		case uriTWCC:
+			m.ext.twcc = x.ID
+		case uriAbsSendTime:
+			m.ext.abs = x.ID
+		case uriOrientation:
+			m.ext.orientation = x.ID
+		case uriDD:
+			m.ext.dd = x.ID
+		}
+	}
+	m.tracks = map[uint32]*track{}
+	m.sends = map[uint32]*send{}
+}
+
+func ssrcOf(pkt []byte) uint32 { return binary.BigEndian.Uint32(pkt[8:]) }

@@ -1,0 +1,129 @@
+package sfu
+
+import (
+	"encoding/binary"
+
+	"konzil/sfu/codec"
+	"konzil/sfu/rewrite"
+	"konzil/sfu/rtp"
+)
+
+// repeat says for whom a packet is sent again and how it was sent first.
+type repeat struct {
+	ep  *Endpoint
+	out *send
+	r   rewrite.Out
+	seq uint16 // outgoing
+}
+
+// resend answers a NACK for one outgoing sequence number from the history of the source (RFC 4585 §6.2.1).
+func (sh *shard) resend(e *Endpoint, o *send, seq uint16) {
+	ssrc, orig, r, ok := o.stream.Back(seq)
+	if !ok {
+		sh.count.inc(cNACKMiss)
+		return
+	}
+	tr := e.conf.trackOf(ssrc)
+	if tr == nil {
+		sh.count.inc(cNACKMiss)
+		return
+	}
+	w := repeat{ep: e, out: o, r: r, seq: seq}
+	if tr.ep.sh == sh {
+		sh.repeat(tr, orig, &w)
+		return
+	}
+	tr.ep.sh.inbox.push(tr.ep.sh, item{kind: itemRepeat, tr: tr, seq: orig, want: w}, nil)
+}
+
+// repeatFor looks a packet up for a receiver of another shard and sends it there.
+func (sh *shard) repeatFor(it *item) {
+	if it.tr.ep.m.gone || it.tr.hist == nil {
+		return
+	}
+	pkt, ok := it.tr.hist.Get(it.seq)
+	if !ok {
+		sh.count.inc(cNACKMiss)
+		return
+	}
+	to := it.want.ep.sh
+	to.inbox.push(to, item{kind: itemRepeat, tr: it.tr, codec: it.tr.codec, want: it.want}, pkt)
+}
+
+// repeat looks a packet up and sends it again.
+func (sh *shard) repeat(tr *track, orig uint16, w *repeat) {
+	if tr.hist == nil {
+		sh.count.inc(cNACKMiss)
+		return
+	}
+	pkt, ok := tr.hist.Get(orig)
+	if !ok {
+		sh.count.inc(cNACKMiss)
+		return
+	}
+	// The history is shared: the copy is patched, not the stored packet.
+	sh.again(tr, append(sh.copied[:0], pkt...), tr.codec, w)
+}
+
+// again sends an old packet once more: over RTX (RFC 4588) when the receiver has it, else the identical packet.
+func (sh *shard) again(tr *track, plain []byte, id codecID, w *repeat) {
+	e, o := w.ep, w.out
+	m := &e.m
+	if m.gone || m.sealer == nil {
+		return
+	}
+	p := &sh.pkt
+	if p.hdr.Parse(plain) != nil {
+		return
+	}
+	ext := tr.ep.ext
+	p.raw, p.tr, p.codec = plain, tr, id
+	if c := tr.ep.pts[p.hdr.PayloadType]; c != codecNone {
+		p.codec = c
+	}
+	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
+	p.level, p.orientation, p.dd = nil, nil, nil
+	if ext.orientation != 0 {
+		p.orientation = p.hdr.Ext(plain, ext.orientation)
+	}
+	if ext.dd != 0 {
+		p.dd = p.hdr.Ext(plain, ext.dd)
+	}
+	p.in = rewrite.In{}
+	if p.codec == codecVP8 {
+		if d, ok := codec.ParseVP8(p.payload); ok {
+			sh.vp8 = d
+			p.in.VP8 = &sh.vp8
+		}
+	}
+	patch(p, &w.r)
+	pt, rtx := m.out[p.codec], m.rtx[p.codec]
+	if pt == noPT {
+		return
+	}
+	h := rtp.OutHeader{Marker: p.hdr.Marker, PT: pt, Seq: w.seq, TS: w.r.TS, SSRC: o.ssrc}
+	if o.rtxSSRC != 0 && rtx != noPT {
+		o.rtxSeq++
+		index, ok := o.rtxIndex.Next(o.rtxSeq)
+		if !ok {
+			sh.count.inc(cDropNonce)
+			return
+		}
+		sh.rtxb = binary.BigEndian.AppendUint16(sh.rtxb[:0], w.seq)
+		sh.rtxb = append(sh.rtxb, p.payload...)
+		h.PT, h.Seq, h.SSRC = rtx, o.rtxSeq, o.rtxSSRC
+		if sh.emit(e, o, p, sh.rtxb, h, index, false) {
+			sh.count.inc(cRTXOut)
+		}
+		return
+	}
+	// The same index again is only safe with the same bytes.
+	index, ok := o.index.Sent(w.seq)
+	if !ok || o.exts == nil || !o.exts[w.seq%plainRing].used || o.exts[w.seq%plainRing].seq != w.seq {
+		sh.count.inc(cNACKMiss)
+		return
+	}
+	if sh.emit(e, o, p, p.payload, h, index, true) {
+		sh.count.inc(cRTXOut)
+	}
+}

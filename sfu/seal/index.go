@@ -1,0 +1,66 @@
+package seal
+
+// indexWindow is how far behind the newest index a late packet may still be sent; a multiple of 64.
+const indexWindow = 1024
+
+// Index extends the sequence numbers of one outgoing SSRC to packet indexes and hands each out once.
+// The zero value is ready; it must live as long as the session's keys.
+type Index struct {
+	top  uint64
+	any  bool
+	seen [indexWindow / 64]uint64
+}
+
+// Next returns the packet index of seq; ok is false when it was used before or is too old to know.
+func (x *Index) Next(seq uint16) (index uint64, ok bool) {
+	if !x.any {
+		x.any = true
+		x.top = uint64(seq)
+		x.set(x.top)
+		return x.top, true
+	}
+	d := int16(seq - uint16(x.top))
+	if d > 0 {
+		n := x.top + uint64(d)
+		x.advance(n)
+		return n, true
+	}
+	back := uint64(-int32(d))
+	if back >= indexWindow || back > x.top {
+		return 0, false
+	}
+	i := x.top - back
+	if x.has(i) {
+		return 0, false
+	}
+	x.set(i)
+	return i, true
+}
+
+// Sent returns the index of a sequence number that was handed out and is still known: for an identical retransmission.
+func (x *Index) Sent(seq uint16) (index uint64, ok bool) {
+	d := int16(seq - uint16(x.top))
+	back := uint64(-int32(d))
+	if !x.any || d > 0 || back >= indexWindow || back > x.top || !x.has(x.top-back) {
+		return 0, false
+	}
+	return x.top - back, true
+}
+
+// Top is the newest index; ok is false before the first packet.
+func (x *Index) Top() (index uint64, ok bool) { return x.top, x.any }
+
+func (x *Index) advance(n uint64) {
+	if n-x.top >= indexWindow {
+		clear(x.seen[:])
+	} else {
+		for i := x.top + 1; i < n; i++ {
+			x.seen[i%indexWindow/64] &^= 1 << (i % 64)
+		}
+	}
+	x.top = n
+	x.set(n)
+}
+
+func (x *Index) set(i uint64)      { x.seen[i%indexWindow/64] |= 1 << (i % 64) }
+func (x *Index) has(i uint64) bool { return x.seen[i%indexWindow/64]&(1<<(i%64)) != 0 }

@@ -1,0 +1,161 @@
+package seal
+
+import (
+	"bytes"
+	"crypto/rand"
+	"testing"
+
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+)
+
+var profiles = map[string]srtp.ProtectionProfile{
+	"gcm128": srtp.ProtectionProfileAeadAes128Gcm,
+	"gcm256": srtp.ProtectionProfileAeadAes256Gcm,
+	"cm":     srtp.ProtectionProfileAes128CmHmacSha1_80,
+}
+
+func keys(t testing.TB, p srtp.ProtectionProfile) Keys {
+	k, _ := p.KeyLen()
+	s, _ := p.SaltLen()
+	b := make([]byte, k+s)
+	if _, err := rand.Read(b); err != nil {
+		t.Fatal(err)
+	}
+	return Keys{Key: b[:k], Salt: b[k:]}
+}
+
+// TestAgainstPion opens with pion what is sealed here, over a wrap of the sequence numbers.
+func TestAgainstPion(t *testing.T) {
+	for name, p := range profiles {
+		t.Run(name, func(t *testing.T) {
+			k := keys(t, p)
+			s, err := NewSealer(p, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, err := NewOpener(p, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var x Index
+			arena := make([]byte, 1500)
+			for i := range 70000 {
+				seq := uint16(65000 + i)
+				h := rtp.Header{Version: 2, PayloadType: 96, SequenceNumber: seq, SSRC: 0x12345678}
+				if err := h.SetExtension(5, []byte{1, 2}); err != nil {
+					t.Fatal(err)
+				}
+				n, err := h.MarshalTo(arena)
+				if err != nil {
+					t.Fatal(err)
+				}
+				payload := []byte{byte(i), byte(i >> 8), 3, 4, 5}
+				idx, ok := x.Next(seq)
+				if !ok {
+					t.Fatalf("index of %d refused", seq)
+				}
+				out, err := s.RTP(arena[:n], n, payload, h.SSRC, idx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				plain, err := o.RTP(nil, out)
+				if err != nil {
+					t.Fatalf("packet %d: %v", i, err)
+				}
+				if !bytes.Equal(plain[n:], payload) {
+					t.Fatal("payload differs")
+				}
+				if name == "cm" && i > 2000 {
+					break
+				}
+			}
+		})
+	}
+}
+
+func TestIndexOnce(t *testing.T) {
+	var x Index
+	if i, ok := x.Next(10); !ok || i != 10 {
+		t.Fatal(i, ok)
+	}
+	if _, ok := x.Next(10); ok {
+		t.Fatal("second use of 10 allowed")
+	}
+	if i, ok := x.Next(13); !ok || i != 13 {
+		t.Fatal(i, ok)
+	}
+	if i, ok := x.Next(12); !ok || i != 12 {
+		t.Fatal("late packet refused", i, ok)
+	}
+	if _, ok := x.Next(12); ok {
+		t.Fatal("second use of 12 allowed")
+	}
+	if i, ok := x.Sent(12); !ok || i != 12 {
+		t.Fatal("sent 12 unknown", i, ok)
+	}
+	if _, ok := x.Sent(11); ok {
+		t.Fatal("11 was never sent")
+	}
+	seen := map[uint64]bool{10: true, 12: true, 13: true}
+	seq := uint16(14)
+	for range 200000 {
+		i, ok := x.Next(seq)
+		if !ok || seen[i] {
+			t.Fatalf("index %d of %d: ok %v, seen %v", i, seq, ok, seen[i])
+		}
+		seen[i] = true
+		seq++
+	}
+	if _, ok := x.Next(seq - indexWindow - 1); ok {
+		t.Fatal("too old accepted")
+	}
+}
+
+func TestReplayRefused(t *testing.T) {
+	p := profiles["gcm128"]
+	k := keys(t, p)
+	s, _ := NewSealer(p, k)
+	o, _ := NewOpener(p, k)
+	arena := make([]byte, 200)
+	h := rtp.Header{Version: 2, PayloadType: 96, SequenceNumber: 7, SSRC: 9}
+	n, _ := h.MarshalTo(arena)
+	out, err := s.RTP(arena[:n], n, []byte("x"), 9, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.RTP(nil, out); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.RTP(nil, out); err == nil {
+		t.Fatal("replay accepted")
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	for name, p := range profiles {
+		k := keys(t, p)
+		s, _ := NewSealer(p, k)
+		o, _ := NewOpener(p, k)
+		arena, dst, payload := make([]byte, 1500), make([]byte, 1500), make([]byte, 1100)
+		h := rtp.Header{Version: 2, PayloadType: 96, SSRC: 9}
+		var seq uint16
+		var x Index
+		n := testing.AllocsPerRun(500, func() {
+			seq++
+			h.SequenceNumber = seq
+			hl, _ := h.MarshalTo(arena)
+			i, _ := x.Next(seq)
+			out, err := s.RTP(arena[:hl], hl, payload, 9, i)
+			if err != nil {
+				panic(err)
+			}
+			if _, err := o.RTP(dst, out); err != nil {
+				panic(err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations a packet", name, n)
+		}
+	}
+}

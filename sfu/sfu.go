@@ -1,0 +1,239 @@
+package sfu
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"konzil/sfu/icemux"
+	"konzil/sfu/udpio"
+)
+
+// maxShards bounds the media workers: no machine we know gains from more.
+const maxShards = 64
+
+// Errors that callers tell apart.
+var (
+	ErrClosed      = errors.New("sfu: closed")
+	ErrDuplicate   = errors.New("sfu: id is taken")
+	ErrLimit       = errors.New("sfu: limit reached")
+	ErrNoChannel   = errors.New("sfu: no bridge channel")
+	ErrChannelFull = errors.New("sfu: bridge channel queue is full")
+	ErrTooLong     = errors.New("sfu: message too long")
+	ErrSources     = errors.New("sfu: bad sources")
+	ErrDescription = errors.New("sfu: bad transport description")
+)
+
+// SFU is one media server: its sockets, workers and conferences.
+type SFU struct {
+	cfg   Config
+	log   *slog.Logger
+	cert  tls.Certificate
+	print string // sha-256 of cert, AA:BB:..
+	epoch time.Time
+
+	addrs  []netip.AddrPort
+	shards []*shard
+	mux    *icemux.Mux
+	routes routes
+	count  counters
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex // guards conferences, closed
+	confs  map[string]*Conference
+	closed bool
+}
+
+// New binds the sockets and starts the workers. The error names an address that is taken. A nil log is silent.
+func New(cfg Config, log *slog.Logger) (*SFU, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	cert, print, err := makeCertificate()
+	if err != nil {
+		return nil, err
+	}
+	listen, err := expand(cfg.Listen)
+	if err != nil {
+		return nil, err
+	}
+	s := &SFU{cfg: cfg, log: log, cert: cert, print: print, epoch: time.Now(), confs: map[string]*Conference{}}
+	s.routes.init()
+	for i := range cfg.Shards {
+		s.shards = append(s.shards, newShard(s, i))
+	}
+	if err := s.bind(listen); err != nil {
+		for _, sh := range s.shards {
+			sh.closeConns()
+		}
+		return nil, err
+	}
+	s.mux = icemux.New(s.addrs, s.sendControl)
+	for _, sh := range s.shards {
+		sh.start()
+	}
+	return s, nil
+}
+
+// bind opens each address once per shard. The kernel picks a port for 0, the other shards then share it.
+func (s *SFU) bind(listen []netip.AddrPort) error {
+	opt := udpio.Options{
+		ReusePort: len(s.shards) > 1, ReadBuffer: s.cfg.SocketBuffer, WriteBuf: s.cfg.SocketBuffer, NoOffload: s.cfg.NoOffload,
+	}
+	for _, a := range listen {
+		// A taken port must be an error, but SO_REUSEPORT would join the other's group: ask without it first.
+		if opt.ReusePort && a.Port() != 0 {
+			probe, err := udpio.Listen(a, udpio.Options{})
+			if err != nil {
+				return fmt.Errorf("sfu: %w", err)
+			}
+			_ = probe.Close()
+		}
+		for _, sh := range s.shards {
+			c, err := udpio.Listen(a, opt)
+			if err != nil {
+				return fmt.Errorf("sfu: %w", err)
+			}
+			a = c.LocalAddr()
+			sh.addConn(c)
+		}
+		s.addrs = append(s.addrs, a)
+	}
+	return nil
+}
+
+// expand replaces unspecified addresses by those of the interfaces that are up: global ones of the same family, loopback
+// only when nothing else is there.
+func expand(listen []netip.AddrPort) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	seen := map[netip.AddrPort]bool{}
+	add := func(a netip.AddrPort) {
+		if a.Port() == 0 || !seen[a] {
+			seen[a] = true
+			out = append(out, a)
+		}
+	}
+	for _, l := range listen {
+		if !l.Addr().IsUnspecified() {
+			add(netip.AddrPortFrom(l.Addr().Unmap(), l.Port()))
+			continue
+		}
+		ifs, err := net.InterfaceAddrs()
+		if err != nil {
+			return nil, fmt.Errorf("sfu: interface addresses: %w", err)
+		}
+		var loop []netip.Addr
+		n := len(out)
+		for _, ia := range ifs {
+			p, err := netip.ParsePrefix(ia.String())
+			if err != nil {
+				continue
+			}
+			a := p.Addr().Unmap()
+			switch {
+			case a.Is4() != l.Addr().Is4() && !(l.Addr().Is6()):
+			case a.IsLoopback():
+				loop = append(loop, a)
+			case a.IsGlobalUnicast():
+				add(netip.AddrPortFrom(a, l.Port()))
+			}
+		}
+		if len(out) == n {
+			for _, a := range loop {
+				add(netip.AddrPortFrom(a, l.Port()))
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("sfu: no address to listen on")
+	}
+	return out, nil
+}
+
+// now is monotonic nanoseconds, the clock of all pure packages.
+func (s *SFU) now() int64 { return int64(time.Since(s.epoch)) }
+
+// LocalAddrs are the addresses that media is received on, with ports.
+func (s *SFU) LocalAddrs() []netip.AddrPort { return append([]netip.AddrPort(nil), s.addrs...) }
+
+// NewConference starts a conference whose doings are told to ev. Errors: ErrDuplicate, ErrLimit, ErrClosed.
+func (s *SFU) NewConference(id string, ev Events) (*Conference, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, ErrClosed
+	case s.confs[id] != nil:
+		return nil, fmt.Errorf("%w: conference %q", ErrDuplicate, id)
+	case len(s.confs) >= s.cfg.MaxConferences:
+		return nil, fmt.Errorf("%w: %d conferences", ErrLimit, len(s.confs))
+	}
+	c := newConference(s, id, ev, s.lightest())
+	s.confs[id] = c
+	s.count.inc(cConferences)
+	return c, nil
+}
+
+// lightest is the shard with the fewest endpoints.
+func (s *SFU) lightest() *shard {
+	best := s.shards[0]
+	for _, sh := range s.shards[1:] {
+		if sh.load.Load() < best.load.Load() {
+			best = sh
+		}
+	}
+	best.load.Add(1) // a conference weighs as one, so that empty ones are spread too
+	return best
+}
+
+func (s *SFU) forget(c *Conference) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.confs[c.id] == c {
+		delete(s.confs, c.id)
+		s.count.add(cConferences, ^uint64(0))
+		c.home.load.Add(-1)
+	}
+}
+
+// Close ends all conferences and waits for every goroutine.
+func (s *SFU) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	confs := make([]*Conference, 0, len(s.confs))
+	for _, c := range s.confs {
+		confs = append(confs, c)
+	}
+	s.mu.Unlock()
+	for _, c := range confs {
+		c.Close()
+	}
+	for _, sh := range s.shards {
+		sh.stop()
+	}
+	s.wg.Wait()
+	return nil
+}
+
+// sendControl sends one STUN or DTLS datagram from listening address local.
+func (s *SFU) sendControl(local int, b []byte, to netip.AddrPort) {
+	if r := s.routes.relay(to); r != nil {
+		r.send(s.addrs[local], b)
+		return
+	}
+	if err := s.shards[0].conns[local].WriteTo(b, to); err != nil {
+		s.count.inc(cDropSocket)
+	}
+}

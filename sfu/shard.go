@@ -1,0 +1,249 @@
+package sfu
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"konzil/sfu/codec"
+	"konzil/sfu/rewrite"
+	"konzil/sfu/rtp"
+	"konzil/sfu/udpio"
+)
+
+const (
+	// arenaSize holds the protected datagrams of one batch; when full it is flushed early.
+	arenaSize = 2 << 20
+	// maxPacket is the largest datagram sent, protection included.
+	maxPacket = 1500
+	// tick drives NACKs, feedback and reports.
+	tick = 10 * time.Millisecond
+)
+
+// shard is one media worker: a socket for each listening address and the packet state of the endpoints given to it.
+// Its socket goroutines and its worker goroutine take mu once per batch.
+type shard struct {
+	s     *SFU
+	id    int
+	conns []*udpio.Conn
+	load  atomic.Int32 // endpoints (and conferences at home here)
+	count counters
+	inbox inbox
+	done  chan struct{}
+
+	mu        sync.Mutex // guards all below, and the media of the shard's endpoints
+	writers   []*udpio.Writer
+	arena     []byte
+	used      int
+	dirty     []*Endpoint
+	endpoints []*Endpoint
+	rooms     map[*Conference]*room
+
+	pkt    packet // scratch of the packet at hand
+	exts   [8]rtp.Ext
+	vp8    codec.VP8
+	abs    [3]byte
+	seq    [2]byte
+	lost   [256]uint16
+	rtcp   []byte
+	wire   []byte
+	rtxb   []byte
+	copied []byte
+	blocks [31]rtp.ReportBlock
+	writ   []udpio.WriteStats // as last counted
+}
+
+// room is what a shard knows of a conference.
+type room struct {
+	tracks map[uint32]*track // media tracks of endpoints of this shard
+	users  int
+}
+
+// packet is one opened RTP packet on its way to receivers.
+type packet struct {
+	hdr         rtp.Header
+	raw         []byte
+	payload     []byte
+	codec       codecID
+	level       []byte
+	orientation []byte
+	dd          []byte
+	in          rewrite.In
+	tr          *track
+}
+
+func newShard(s *SFU, id int) *shard {
+	sh := &shard{s: s, id: id, done: make(chan struct{}), arena: make([]byte, arenaSize), rooms: map[*Conference]*room{}}
+	sh.inbox.init(s.cfg.InboxPackets)
+	sh.rtcp = make([]byte, 0, maxPacket)
+	sh.wire = make([]byte, 0, maxPacket+64)
+	sh.rtxb = make([]byte, 0, 2*maxPacket)
+	sh.copied = make([]byte, 0, 2*maxPacket)
+	return sh
+}
+
+func (sh *shard) addConn(c *udpio.Conn) {
+	sh.conns = append(sh.conns, c)
+	sh.writers = append(sh.writers, c.NewWriter())
+	sh.writ = append(sh.writ, udpio.WriteStats{})
+}
+
+func (sh *shard) closeConns() {
+	for _, c := range sh.conns {
+		_ = c.Close()
+	}
+}
+
+func (sh *shard) start() {
+	for i, c := range sh.conns {
+		sh.s.wg.Go(func() { sh.receive(i, c) })
+	}
+	sh.s.wg.Go(sh.work)
+}
+
+func (sh *shard) stop() {
+	close(sh.done)
+	sh.closeConns()
+}
+
+// receive is the goroutine of one socket.
+func (sh *shard) receive(local int, c *udpio.Conn) {
+	r := c.NewReader()
+	var b batch
+	for {
+		pkts, err := r.Read()
+		if err != nil {
+			return
+		}
+		sh.demux(&b, local, pkts)
+	}
+}
+
+// work is the shard's own goroutine: what other shards and relays hand over, and the timers.
+func (sh *shard) work() {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-sh.done:
+			return
+		case <-sh.inbox.wake:
+			sh.drain()
+		case <-t.C:
+			sh.mu.Lock()
+			sh.timers(sh.s.now())
+			sh.flush()
+			sh.mu.Unlock()
+		}
+	}
+}
+
+// reserve returns free arena for one datagram.
+func (sh *shard) reserve() []byte {
+	if sh.used+maxPacket > len(sh.arena) {
+		sh.flush()
+	}
+	return sh.arena[sh.used : sh.used : sh.used+maxPacket]
+}
+
+// queue adds a datagram of n bytes, written where reserve said, to what e gets at the next flush.
+func (sh *shard) queue(e *Endpoint, n int) {
+	e.m.pend = append(e.m.pend, span{sh.used, n})
+	sh.used += n
+	if !e.m.queued {
+		e.m.queued = true
+		sh.dirty = append(sh.dirty, e)
+	}
+}
+
+// flush sends what this batch made: the datagrams of one receiver next to each other, so that they form runs.
+func (sh *shard) flush() {
+	if len(sh.dirty) == 0 {
+		sh.used = 0
+		return
+	}
+	for _, e := range sh.dirty {
+		m := &e.m
+		p := e.t.out.Load()
+		switch {
+		case p == nil:
+			sh.count.add(cDropNoPath, uint64(len(m.pend)))
+		case p.relay != nil:
+			for _, d := range m.pend {
+				p.relay.send(sh.s.addrs[p.local], sh.arena[d.off:d.off+d.n])
+				sh.count.inc(cPacketsOut)
+				sh.count.add(cBytesOut, uint64(d.n))
+			}
+		default:
+			w := sh.writers[p.local]
+			for _, d := range m.pend {
+				w.Add(p.addr, sh.arena[d.off:d.off+d.n])
+				sh.count.add(cBytesOut, uint64(d.n))
+			}
+		}
+		m.pend = m.pend[:0]
+		m.queued = false
+	}
+	sh.dirty = sh.dirty[:0]
+	for i, w := range sh.writers {
+		w.Flush()
+		st, old := w.Stats, sh.writ[i]
+		sh.count.add(cPacketsOut, st.Packets-old.Packets)
+		sh.count.add(cDropSocket, st.Dropped-old.Dropped)
+		sh.count.add(cSendCalls, st.Calls-old.Calls)
+		sh.writ[i] = st
+	}
+	sh.used = 0
+}
+
+// join and leave keep the lists of the shard; the caller holds no lock.
+func (sh *shard) join(e *Endpoint) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.endpoints = append(sh.endpoints, e)
+	r := sh.rooms[e.conf]
+	if r == nil {
+		r = &room{tracks: map[uint32]*track{}}
+		sh.rooms[e.conf] = r
+	}
+	r.users++
+	sh.load.Add(1)
+}
+
+func (sh *shard) leave(e *Endpoint) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for i, x := range sh.endpoints {
+		if x == e {
+			sh.endpoints = append(sh.endpoints[:i], sh.endpoints[i+1:]...)
+			break
+		}
+	}
+	e.m.gone = true
+	e.m.sealer, e.m.opener = nil, nil
+	if r := sh.rooms[e.conf]; r != nil {
+		for ssrc, tr := range e.m.tracks {
+			if r.tracks[ssrc] == tr {
+				delete(r.tracks, ssrc)
+			}
+		}
+		if r.users--; r.users == 0 {
+			delete(sh.rooms, e.conf)
+		}
+	}
+	e.m.tracks, e.m.list = nil, nil
+	sh.load.Add(-1)
+}
+
+// inject lets a datagram in that did not come through a socket.
+func (s *SFU) inject(local int, from netip.AddrPort, pkt []byte) {
+	s.count.inc(cRelayIn)
+	s.count.inc(cPacketsIn)
+	s.count.add(cBytesIn, uint64(len(pkt)))
+	t, ok := s.classify(&s.count, local, from, pkt)
+	if !ok {
+		return
+	}
+	t.sh.inbox.raw(t.sh, t, pkt)
+}

@@ -1,0 +1,79 @@
+package sfu
+
+import "konzil/sfu/rtp"
+
+const (
+	// feedbackEvery is the interval of transport-wide feedback to senders: what libwebrtc's own receiver uses at most rates.
+	feedbackEvery = 100e6
+	// reportEvery is the interval of receiver reports (jitsi-wire 6.4).
+	reportEvery = 500e6
+	// defaultRTT stands in until a round trip to the sender was measured.
+	defaultRTT = 100e6
+)
+
+// timers does what is due: NACKs and keyframe requests upstream, transport feedback, receiver reports. Caller holds sh.mu.
+func (sh *shard) timers(now int64) {
+	for _, e := range sh.endpoints {
+		m := &e.m
+		if m.sealer == nil {
+			continue
+		}
+		for _, tr := range m.list {
+			sh.nacks(e, tr, now)
+			if tr.wantKey {
+				sh.requestKeyframe(tr, now)
+			}
+		}
+		if m.recorded && now-m.fedBack >= feedbackEvery {
+			m.fedBack, m.recorded = now, false
+			if fb := m.recorder.Build(sh.rtcp[:0], e.conf.fbVideo, m.twccSSRC); len(fb) > 0 {
+				sh.count.inc(cTWCCOut)
+				sh.sendRTCP(e, fb)
+			}
+		}
+		if now-m.reported >= reportEvery && len(m.list) > 0 {
+			m.reported = now
+			sh.report(e, now)
+		}
+	}
+}
+
+// nacks asks for what is missing of one stream.
+func (sh *shard) nacks(e *Endpoint, tr *track, now int64) {
+	if !tr.nackable {
+		return
+	}
+	rtt := e.m.rtt
+	if rtt == 0 {
+		rtt = defaultRTT
+	}
+	lost := tr.gen.Due(now, rtt, sh.lost[:0])
+	if len(lost) > 0 {
+		sh.count.add(cNACKOut, uint64(len(lost)))
+		sh.rtcp = rtp.AppendRR(sh.rtcp[:0], e.conf.fbVideo, nil)
+		sh.rtcp = rtp.AppendNACK(sh.rtcp, e.conf.fbVideo, tr.ssrc, lost)
+		sh.sendRTCP(e, sh.rtcp)
+	}
+	if tr.gen.GaveUp() && tr.src.kind == Video {
+		sh.wantKeyframe(tr, now)
+	}
+}
+
+// report sends a receiver report on what e sends.
+func (sh *shard) report(e *Endpoint, now int64) {
+	n := 0
+	for _, tr := range e.m.list {
+		if tr.started || tr.stats.Packets() > 0 {
+			if n == len(sh.blocks) {
+				break
+			}
+			sh.blocks[n] = tr.stats.Report(now, tr.ssrc)
+			n++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	sh.rtcp = rtp.AppendRR(sh.rtcp[:0], e.conf.fbAudio, sh.blocks[:n])
+	sh.sendRTCP(e, sh.rtcp)
+}

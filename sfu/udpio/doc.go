@@ -1,0 +1,16 @@
+// Package udpio moves UDP datagrams in batches.
+//
+// The path, in order:
+//
+//  1. Listen (listen.go) opens one socket, with SO_REUSEPORT so that several may share a port, and switches UDP_GRO on.
+//  2. Reader.Read (reader_linux.go, the caller's goroutine) takes up to a batch of datagrams with one recvmmsg and cuts
+//     what the kernel coalesced (UDP_GRO) back into datagrams.
+//  3. Writer.Add (writer_linux.go, the caller's goroutine) collects datagrams for many destinations; neighbours of one
+//     size for one destination become one message with its own UDP_SEGMENT.
+//  4. Writer.Flush hands all of it to the kernel with as few sendmmsg calls as fit.
+//
+// Reader and Writer own prebuilt arrays and do not allocate once made. Neither may be used by two goroutines at once;
+// a Conn's WriteTo may. A route or device that refuses segmentation (EIO, EINVAL) turns it off for that socket for good.
+//
+// Other systems than Linux get the same types over one system call a datagram (generic.go).
+package udpio

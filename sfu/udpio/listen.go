@@ -1,0 +1,119 @@
+package udpio
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+)
+
+// Sizes of the batches. Each has its reason; none is a protocol limit.
+const (
+	// ReadBatch is how many datagrams (or coalesced runs) one recvmmsg takes: enough that the call's cost vanishes.
+	ReadBatch = 32
+	// WriteBatch is how many messages one sendmmsg carries.
+	WriteBatch = 64
+	// MaxSegments bounds a run: kernels before 6.9 refuse more than 64.
+	MaxSegments = 64
+	// MaxRun is the most bytes of a run: the largest UDP payload over IPv4.
+	MaxRun = 65507
+	// MaxDatagram is the largest datagram taken in when the kernel does not coalesce.
+	MaxDatagram = 2048
+)
+
+// Options of a socket. Buffers are bytes; 0 leaves the system's default.
+type Options struct {
+	ReusePort  bool // let several sockets share the port; the kernel spreads flows over them
+	ReadBuffer int
+	WriteBuf   int
+	NoOffload  bool // neither UDP_GRO nor UDP_SEGMENT
+}
+
+// Packet is one datagram. Data is valid until the next Read.
+type Packet struct {
+	Data []byte
+	From netip.AddrPort
+}
+
+// Conn is one UDP socket.
+type Conn struct {
+	udp   *net.UDPConn
+	raw   syscall.RawConn
+	local netip.AddrPort
+	v6    bool
+	gro   bool
+	gso   atomic.Bool // cleared for good when the kernel refuses a run
+
+	segmented atomic.Uint64 // runs sent with UDP_SEGMENT
+}
+
+// Listen opens a UDP socket. The error names the address.
+func Listen(addr netip.AddrPort, opt Options) (*Conn, error) {
+	network := "udp4"
+	if addr.Addr().Is6() && !addr.Addr().Is4In6() {
+		network = "udp6"
+	}
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var serr error
+		if err := c.Control(func(fd uintptr) { serr = setOptions(fd, opt) }); err != nil {
+			return err
+		}
+		return serr
+	}}
+	pc, err := lc.ListenPacket(context.Background(), network, addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("udpio: listen %s: %w", addr, err)
+	}
+	udp, ok := pc.(*net.UDPConn)
+	if !ok {
+		_ = pc.Close()
+		return nil, fmt.Errorf("udpio: listen %s: not a UDP socket", addr)
+	}
+	// Buffers that the system caps lower are no reason to fail.
+	if opt.ReadBuffer > 0 {
+		_ = udp.SetReadBuffer(opt.ReadBuffer)
+	}
+	if opt.WriteBuf > 0 {
+		_ = udp.SetWriteBuffer(opt.WriteBuf)
+	}
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		_ = udp.Close()
+		return nil, fmt.Errorf("udpio: listen %s: %w", addr, err)
+	}
+	la, _ := udp.LocalAddr().(*net.UDPAddr)
+	c := &Conn{udp: udp, raw: raw, local: unmap(la.AddrPort()), v6: network == "udp6"}
+	if !opt.NoOffload {
+		gro, gso := offload(raw)
+		c.gro = gro
+		c.gso.Store(gso)
+	}
+	return c, nil
+}
+
+// LocalAddr is the bound address.
+func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
+
+// Offload says whether runs are sent with UDP_SEGMENT at the moment and whether UDP_GRO is on.
+func (c *Conn) Offload() (gso, gro bool) { return c.gso.Load(), c.gro }
+
+// Segmented counts the runs that went out as one message with UDP_SEGMENT.
+func (c *Conn) Segmented() uint64 { return c.segmented.Load() }
+
+// WriteTo sends one datagram; safe for concurrent use, for control traffic.
+func (c *Conn) WriteTo(b []byte, to netip.AddrPort) error {
+	_, err := c.udp.WriteToUDPAddrPort(b, to)
+	return err
+}
+
+// Close closes the socket; a Read under way returns net.ErrClosed.
+func (c *Conn) Close() error { return c.udp.Close() }
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	if a.Addr().Is4In6() {
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	}
+	return a
+}

@@ -1,0 +1,189 @@
+package udpio
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Writer collects datagrams and sends them in batches over one Conn.
+type Writer struct {
+	c    *Conn
+	hdrs [WriteBatch]mmsghdr
+	name [WriteBatch]unix.RawSockaddrInet6
+	ctl  [WriteBatch][cmsgSpace]byte
+	iovs [WriteBatch * MaxSegments]unix.Iovec
+	to   [WriteBatch]netip.AddrPort
+	seg  [WriteBatch]int // size of the run's segments
+	cnt  [WriteBatch]int // datagrams of the message
+	size [WriteBatch]int // bytes of the message
+	open [WriteBatch]bool
+	n    int // messages
+	v    int // iovecs used
+
+	first int
+	sent  int
+	err   syscall.Errno
+	send  func(fd uintptr) bool
+
+	Stats WriteStats
+}
+
+// WriteStats counts what a Writer did; read it from the Writer's goroutine or under its owner's lock.
+type WriteStats struct {
+	Packets  uint64 // datagrams given to the kernel
+	Messages uint64 // messages they took
+	Calls    uint64 // system calls
+	Dropped  uint64 // datagrams that the kernel refused
+}
+
+// NewWriter makes a writer with its own arrays.
+func (c *Conn) NewWriter() *Writer {
+	w := &Writer{c: c}
+	for i := range w.hdrs {
+		w.hdrs[i].hdr.Name = (*byte)(unsafe.Pointer(&w.name[i]))
+	}
+	w.send = func(fd uintptr) bool {
+		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&w.hdrs[w.first])), uintptr(w.n-w.first), unix.MSG_DONTWAIT, 0, 0)
+		w.sent, w.err = int(n), e
+		return e != unix.EAGAIN && e != unix.EINTR
+	}
+	return w
+}
+
+// Conn is the socket written to.
+func (w *Writer) Conn() *Conn { return w.c }
+
+// Add appends one datagram, which must stay unchanged until Flush. Neighbours for one destination form a run: all of
+// one size, and at most one shorter that ends it. A full batch is flushed.
+func (w *Writer) Add(to netip.AddrPort, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	if i := w.n - 1; i >= 0 && w.open[i] && w.to[i] == to && len(b) <= w.seg[i] && w.cnt[i] < MaxSegments &&
+		w.size[i]+len(b) <= MaxRun && w.v < len(w.iovs) && w.c.gso.Load() {
+		w.iovs[w.v].Base = &b[0]
+		w.iovs[w.v].SetLen(len(b))
+		w.v++
+		w.cnt[i]++
+		w.size[i] += len(b)
+		w.hdrs[i].hdr.SetIovlen(w.cnt[i])
+		if len(b) < w.seg[i] {
+			w.open[i] = false
+		}
+		return
+	}
+	if w.n == WriteBatch || w.v == len(w.iovs) {
+		w.Flush()
+	}
+	w.begin(to, b)
+}
+
+func (w *Writer) begin(to netip.AddrPort, b []byte) {
+	i := w.n
+	w.n++
+	h := &w.hdrs[i].hdr
+	h.Namelen = putName(&w.name[i], to, w.c.v6)
+	w.iovs[w.v].Base = &b[0]
+	w.iovs[w.v].SetLen(len(b))
+	h.Iov = &w.iovs[w.v]
+	h.SetIovlen(1)
+	h.Control = nil
+	h.SetControllen(0)
+	w.v++
+	w.to[i], w.seg[i], w.cnt[i], w.size[i], w.open[i] = to, len(b), 1, len(b), true
+}
+
+// Flush sends what was added. Datagrams that the kernel refuses are dropped and counted: UDP has no one to tell.
+func (w *Writer) Flush() {
+	if w.n == 0 {
+		return
+	}
+	for i := range w.n {
+		if w.cnt[i] > 1 {
+			h := &w.hdrs[i].hdr
+			h.Control = &w.ctl[i][0]
+			h.SetControllen(putSegment(&w.ctl[i], w.seg[i]))
+		}
+	}
+	w.first = 0
+	for w.first < w.n {
+		if err := w.c.raw.Write(w.send); err != nil {
+			for i := w.first; i < w.n; i++ {
+				w.Stats.Dropped += uint64(w.cnt[i])
+			}
+			break
+		}
+		w.Stats.Calls++
+		if w.err == 0 && w.sent > 0 {
+			for i := w.first; i < w.first+w.sent; i++ {
+				w.Stats.Packets += uint64(w.cnt[i])
+				w.Stats.Messages++
+				if w.cnt[i] > 1 {
+					w.c.segmented.Add(1)
+				}
+			}
+			w.first += w.sent
+			continue
+		}
+		w.refused()
+		w.first++
+	}
+	w.n, w.v = 0, 0
+}
+
+// refused deals with message w.first: a run that the route cannot cut goes out one by one, anything else is dropped.
+func (w *Writer) refused() {
+	i := w.first
+	if w.cnt[i] == 1 {
+		w.Stats.Dropped++
+		return
+	}
+	if w.err == unix.EIO || w.err == unix.EINVAL {
+		w.c.gso.Store(false)
+	}
+	iov := unsafe.Slice(w.hdrs[i].hdr.Iov, w.cnt[i])
+	for j := range iov {
+		b := unsafe.Slice(iov[j].Base, int(iov[j].Len))
+		w.Stats.Calls++
+		if err := w.c.WriteTo(b, w.to[i]); err != nil {
+			w.Stats.Dropped++
+			continue
+		}
+		w.Stats.Packets++
+		w.Stats.Messages++
+	}
+}
+
+// putSegment writes the UDP_SEGMENT control message (udp(7)) and returns its length.
+func putSegment(ctl *[cmsgSpace]byte, seg int) int {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&ctl[0]))
+	h.Level = unix.IPPROTO_UDP
+	h.Type = unix.UDP_SEGMENT
+	h.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(ctl[unix.SizeofCmsghdr:], uint16(seg))
+	return unix.CmsgSpace(2)
+}
+
+func putName(sa *unix.RawSockaddrInet6, to netip.AddrPort, v6 bool) uint32 {
+	if !v6 {
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		v4.Family = unix.AF_INET
+		putPort(&v4.Port, to.Port())
+		v4.Addr = to.Addr().Unmap().As4()
+		return unix.SizeofSockaddrInet4
+	}
+	sa.Family = unix.AF_INET6
+	putPort(&sa.Port, to.Port())
+	sa.Addr = to.Addr().As16()
+	sa.Flowinfo, sa.Scope_id = 0, 0
+	return unix.SizeofSockaddrInet6
+}
+
+func putPort(p *uint16, port uint16) {
+	b := (*[2]byte)(unsafe.Pointer(p))
+	b[0], b[1] = byte(port>>8), byte(port)
+}
