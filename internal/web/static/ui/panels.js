@@ -1,0 +1,101 @@
+// The side panels: chat and people.
+
+import { h } from './dom.js';
+import { icon } from './icons.js';
+import { displayName, hue, initials } from './common.js';
+import { language, t } from '../i18n.js';
+
+const MAX_MESSAGE = 4000; // characters, well below what servers take in a stanza
+
+// links turns http(s) addresses of a text into anchors; everything else stays text.
+export function links(text) {
+  return text.split(/(https?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)\]])/g).map((part, i) => {
+    if (i % 2 === 0) return part;
+    return h('a', { href: part, target: '_blank', rel: 'noopener noreferrer nofollow' }, part);
+  });
+}
+
+export function chatPanel({ conference, onclose }) {
+  const empty = h('p', { class: 'hint', t: 'chat.empty' });
+  const log = h('div', { class: 'chat-log', role: 'log', 'aria-live': 'polite', label: 'chat.title', tabindex: '0' }, empty);
+  const input = h('textarea', { id: 'chat-input', rows: '1', maxlength: String(MAX_MESSAGE), placeholder: 'chat.placeholder', label: 'chat.placeholder' });
+  const send = () => {
+    const text = input.value.trim();
+    if (!text) return;
+    conference.sendChat(text);
+    input.value = '';
+    input.focus();
+  };
+  input.addEventListener('keydown', (ev) => {
+    if (ev.key !== 'Enter' || ev.shiftKey || ev.isComposing) return;
+    ev.preventDefault();
+    send();
+  });
+  const form = h('form', { class: 'chat-form', onsubmit: (ev) => (ev.preventDefault(), send()) }, input, h('button', { class: 'primary', type: 'submit', label: 'chat.send' }, icon('send')));
+  let last = null;
+
+  function add(m) {
+    empty.hidden = true;
+    const name = m.own ? t('meeting.you') : m.name || `${t('meeting.guest')} ${m.from.slice(0, 4)}`;
+    const time = m.at.toLocaleTimeString(language(), { hour: '2-digit', minute: '2-digit' });
+    const follows = last && last.from === m.from && last.isPrivate === m.isPrivate && m.at - last.at < 120_000;
+    last = m;
+    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+    const head = h('div', { class: 'message-head' }, h('b', {}, name), h('time', { datetime: m.at.toISOString() }, time), m.isPrivate && h('em', { t: 'chat.private' }));
+    if (!m.own) head.style.setProperty('--hue', hue(m.from));
+    log.append(h('article', { class: `message${m.own ? ' own' : ''}${follows ? ' follows' : ''}` }, follows ? null : head, h('p', {}, links(m.text))));
+    if (atEnd || m.own) log.scrollTop = log.scrollHeight;
+  }
+
+  for (const m of conference.messages) add(m);
+  const element = panel('chat', 'chat.title', onclose, log, form);
+  return { element, add, focus: () => (input.focus(), (log.scrollTop = log.scrollHeight)) };
+}
+
+export function peoplePanel({ conference, media, onclose }) {
+  const list = h('ul', { class: 'people' });
+  const element = panel('people', 'people.title', onclose, list);
+
+  function row(p, own) {
+    const name = displayName(p);
+    const audio = own ? media.sending('a0') : !(p.sources[`${p.id}-a0`]?.muted ?? true);
+    const video = own ? media.sending('v0') : Object.entries(p.sources).some(([n, s]) => n.startsWith(`${p.id}-v`) && s.videoType !== 'desktop' && !s.muted);
+    const avatar = h('span', { class: 'avatar small', 'aria-hidden': 'true' }, initials(name));
+    avatar.style.setProperty('--hue', hue(p.id));
+    const tools = [];
+    if (!own && conference.isModerator) {
+      const remove = h('button', { class: 'quiet', type: 'button', 'aria-label': t('people.remove', { name }), title: t('people.remove', { name }), onclick: () => confirm(t('people.confirm', { name })) && conference.kick(p.id) }, icon('remove'));
+      const mute = h('button', { class: 'quiet', type: 'button', 'aria-label': t('people.mute', { name }), title: t('people.mute', { name }), onclick: () => conference.mute(p.id) }, icon('micOff'));
+      tools.push(audio && mute, remove);
+    }
+    return h(
+      'li',
+      { 'data-id': p.id },
+      avatar,
+      h('span', { class: 'person' }, h('b', {}, name + (own ? ` (${t('meeting.you')})` : '')), p.role === 'moderator' && h('small', {}, t('meeting.moderator'))),
+      p.hand && h('span', { class: 'badge hand', role: 'img', label: 'meeting.hand' }, icon('hand')),
+      h('span', { class: `badge${audio ? '' : ' off'}` }, icon(audio ? 'mic' : 'micOff')),
+      h('span', { class: `badge${video ? '' : ' off'}` }, icon(video ? 'camera' : 'cameraOff')),
+      tools,
+    );
+  }
+
+  function refresh() {
+    const focused = document.activeElement?.closest?.('.people li')?.dataset.id;
+    const label = document.activeElement?.getAttribute('aria-label');
+    const others = [...conference.participants].sort((a, b) => (a.hand || Infinity) - (b.hand || Infinity) || displayName(a).localeCompare(displayName(b)));
+    list.replaceChildren(...(conference.self ? [row(conference.self, true)] : []), ...others.map((p) => row(p, false)));
+    if (focused) [...list.querySelectorAll(`li[data-id="${CSS.escape(focused)}"] button`)].find((b) => b.getAttribute('aria-label') === label)?.focus();
+  }
+
+  return { element, refresh, focus: () => element.querySelector('button').focus() };
+}
+
+function panel(id, title, onclose, ...children) {
+  return h(
+    'aside',
+    { class: 'panel', id: `panel-${id}`, 'aria-labelledby': `panel-${id}-title` },
+    h('header', {}, h('h2', { id: `panel-${id}-title`, t: title }), h('button', { class: 'quiet', type: 'button', label: 'panel.close', onclick: onclose }, icon('close'))),
+    ...children,
+  );
+}
