@@ -57,6 +57,7 @@ type endpoint struct {
 	video     []sfu.SourceMapping
 	audio     []sfu.SourceMapping
 	noChannel *time.Timer
+	lost      *time.Timer // everything is told again soon
 	gone      bool
 }
 
@@ -147,6 +148,9 @@ func (c *conference) closeEndpoint(ep *endpoint) {
 	if ep.noChannel != nil {
 		ep.noChannel.Stop()
 	}
+	if ep.lost != nil {
+		ep.lost.Stop()
+	}
 	if ep.ws != nil {
 		ep.ws.close(wsGoingAway, "the endpoint is gone")
 		ep.ws = nil
@@ -218,12 +222,31 @@ func (c *conference) tell(ep *endpoint, msg []byte) {
 		if err := ep.eng.SendMessage(msg); err != nil {
 			c.b.count.sendErrors.Add(1)
 			c.log.Debug("channel message lost", "endpoint", ep.id, "err", err)
+			c.repeatLater(ep)
 			return
 		}
 	default:
 		return
 	}
 	c.b.count.sent.Add(1)
+}
+
+// repeatAfter is how long after a message was lost to a full channel the client is told everything again.
+const repeatAfter = time.Second
+
+// repeatLater makes up for a lost message: a constraint that is missed is a black picture for good. c.mu is held.
+func (c *conference) repeatLater(ep *endpoint) {
+	if ep.lost != nil {
+		return
+	}
+	ep.lost = time.AfterFunc(repeatAfter, func() {
+		c.do(func() {
+			ep.lost = nil
+			if !ep.gone {
+				c.hello(ep)
+			}
+		})
+	})
 }
 
 // hello tells a client whose channel has just opened everything that holds now. c.mu is held.
