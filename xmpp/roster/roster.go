@@ -1,0 +1,126 @@
+package roster
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"konzil/xmpp"
+	"konzil/xmpp/stanza"
+)
+
+const (
+	nsRoster      = "jabber:iq:roster"
+	nsVersioning  = "urn:xmpp:features:rosterver"
+	nsPreApproval = "urn:xmpp:features:pre-approval"
+)
+
+// Limits of a list, against roster bombs; generous for people.
+const (
+	maxItems   = 2000
+	maxName    = 1024 // bytes
+	maxGroups  = 50   // of one contact
+	maxGroup   = 1024 // bytes of a group's name
+	maxRequest = 4096 // bytes of a subscription request that is kept; a longer one is kept without its words
+	maxPending = 200  // requests that wait for an answer; more are dropped
+	ioTimeout  = 10 * time.Second
+)
+
+// Roster is the feature; Attach makes it.
+type Roster struct {
+	srv   *xmpp.Server
+	store Store
+	log   *slog.Logger
+	cache *cache
+
+	count struct{ gets, sets, pushes, subscriptions, dropped, probes, broadcasts, errors atomic.Uint64 }
+}
+
+// key is where a session keeps its clientState.
+type key struct{}
+
+// clientState is what the roster knows of a session.
+type clientState struct {
+	interested atomic.Bool // it asked for the list: it gets pushes (RFC 6121 §2.1.6)
+	available  atomic.Bool // it sent initial presence
+}
+
+// Attach adds rosters and presence to s.
+func Attach(s *xmpp.Server, store Store, log *slog.Logger) *Roster {
+	r := &Roster{srv: s, store: store, log: log}
+	r.cache = &cache{store: store, lists: map[stanza.JID]*list{}, online: func(j stanza.JID) bool { return len(s.Sessions(j)) > 0 }}
+	h := s.Hooks()
+	h.IQ(xmpp.ToAccount, nsRoster, "query", r.iq)
+	h.StreamFeature(stanza.NewElement(nsVersioning, "ver"))
+	h.StreamFeature(stanza.NewElement(nsPreApproval, "sub"))
+	h.Outbound(r.outbound)
+	h.Inbound(r.inbound)
+	h.Closed(r.closed)
+	return r
+}
+
+// Subscribed tells whether contact may see the presence of owner: subscribed, or the same account.
+func (r *Roster) Subscribed(owner, contact stanza.JID) bool {
+	owner, contact = owner.Bare(), contact.Bare()
+	if owner == contact {
+		return true
+	}
+	ok := false
+	err := r.with(owner, func(_ context.Context, l *list) error {
+		ok = l.items[contact].Subscription&From != 0
+		return nil
+	})
+	return ok && err == nil
+}
+
+// Counters are numbers for metrics.
+func (r *Roster) Counters() map[string]uint64 {
+	c := &r.count
+	return map[string]uint64{
+		"gets_total": c.gets.Load(), "sets_total": c.sets.Load(), "pushes_total": c.pushes.Load(),
+		"subscriptions_total": c.subscriptions.Load(), "requests_dropped_total": c.dropped.Load(),
+		"probes_total": c.probes.Load(), "broadcasts_total": c.broadcasts.Load(), "store_errors_total": c.errors.Load(),
+	}
+}
+
+// with runs f on the locked list of owner, with a limit on time.
+func (r *Roster) with(owner stanza.JID, f func(context.Context, *list) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
+	defer cancel()
+	err := r.cache.with(ctx, owner, func(l *list) error { return f(ctx, l) })
+	if err != nil {
+		r.count.errors.Add(1)
+		r.log.Error("roster", "owner", owner.String(), "err", err)
+	}
+	return err
+}
+
+func state(s *xmpp.Session) *clientState {
+	if cs, ok := s.Get(key{}).(*clientState); ok {
+		return cs
+	}
+	return nil
+}
+
+// stateFor is state, made at the first call. Only the stream's own goroutine calls it.
+func stateFor(s *xmpp.Session) *clientState {
+	cs := state(s)
+	if cs == nil {
+		cs = &clientState{}
+		s.Set(key{}, cs)
+	}
+	return cs
+}
+
+func (r *Roster) closed(s *xmpp.Session) {
+	if s.Guest() {
+		return
+	}
+	if cs := state(s); cs != nil && cs.available.Swap(false) {
+		r.broadcast(s, stanza.NewPresence("unavailable", s.JID(), stanza.JID{}))
+	}
+	if bare := s.JID().Bare(); len(r.srv.Sessions(bare)) == 0 {
+		r.cache.drop(bare)
+	}
+}
