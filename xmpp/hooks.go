@@ -29,6 +29,8 @@ type Hooks struct {
 	inbound  []func(*stanza.Stanza) bool
 	offline  []func(*stanza.Stanza) bool
 	disco    []discoEntry
+
+	streamFeatures []*stanza.Element
 }
 
 type iqKey struct {
@@ -92,3 +94,6 @@ func (h *Hooks) Inbound(f func(*stanza.Stanza) bool) { h.inbound = append(h.inbo
 // Offline gets each message for an account of which no session can take it (RFC 6121 §8.5.2.2); true: stored, else the sender gets
 // service-unavailable.
 func (h *Hooks) Offline(f func(*stanza.Stanza) bool) { h.offline = append(h.offline, f) }
+
+// StreamFeature announces el in the stream features after login (RFC 6120 §4.3.2), as roster versioning does. It is not changed after.
+func (h *Hooks) StreamFeature(el *stanza.Element) { h.streamFeatures = append(h.streamFeatures, el) }

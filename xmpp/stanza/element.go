@@ -141,7 +141,7 @@ func (e *Element) AppendXML(dst []byte, parentSpace string) []byte {
 	dst = append(dst, '<')
 	dst = append(dst, e.Local...)
 	if e.Space != parentSpace {
-		dst = appendAttr(dst, "xmlns", e.Space)
+		dst = AppendAttr(dst, "xmlns", e.Space)
 	}
 	dst = appendAttrs(dst, e.Attrs)
 	if len(e.Nodes) == 0 {
@@ -164,16 +164,16 @@ func appendAttrs(dst []byte, attrs []Attr) []byte {
 	for i, a := range attrs {
 		switch a.Space {
 		case "":
-			dst = appendAttr(dst, a.Local, a.Value)
+			dst = AppendAttr(dst, a.Local, a.Value)
 		case NSXML:
-			dst = appendAttr(dst, "xml:"+a.Local, a.Value)
+			dst = AppendAttr(dst, "xml:"+a.Local, a.Value)
 		default:
 			p := prefixFor(attrs[:i], a.Space)
 			if p == "" {
 				p = "ns" + string(rune('a'+i%26)) + strings.Repeat("x", i/26)
-				dst = appendAttr(dst, "xmlns:"+p, a.Space)
+				dst = AppendAttr(dst, "xmlns:"+p, a.Space)
 			}
-			dst = appendAttr(dst, p+":"+a.Local, a.Value)
+			dst = AppendAttr(dst, p+":"+a.Local, a.Value)
 		}
 	}
 	return dst
@@ -189,7 +189,8 @@ func prefixFor(earlier []Attr, space string) string {
 	return ""
 }
 
-func appendAttr(dst []byte, name, value string) []byte {
+// AppendAttr appends an attribute with its value escaped, as " name='value'".
+func AppendAttr(dst []byte, name, value string) []byte {
 	dst = append(dst, ' ')
 	dst = append(dst, name...)
 	dst = append(dst, '=', '\'')

@@ -258,7 +258,7 @@ func (w *writer) start(s *scanner, top bool) error {
 	w.out = append(w.out, '<')
 	w.out = append(w.out, s.local...)
 	if s.space != parent {
-		w.out = appendAttr(w.out, "xmlns", s.space)
+		w.out = AppendAttr(w.out, "xmlns", s.space)
 	}
 	for i := range s.attrs {
 		if a := &s.attrs[i]; a.space != "" && a.space != NSXML {

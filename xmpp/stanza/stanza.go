@@ -166,22 +166,22 @@ func (s *Stanza) AppendXML(dst []byte, ns string, declare bool) []byte {
 	dst = append(dst, '<')
 	dst = append(dst, s.Kind.String()...)
 	if declare {
-		dst = appendAttr(dst, "xmlns", ns)
+		dst = AppendAttr(dst, "xmlns", ns)
 	}
 	if !s.To.IsZero() {
-		dst = appendAttr(dst, "to", s.To.s)
+		dst = AppendAttr(dst, "to", s.To.s)
 	}
 	if !s.From.IsZero() {
-		dst = appendAttr(dst, "from", s.From.s)
+		dst = AppendAttr(dst, "from", s.From.s)
 	}
 	if s.ID != "" {
-		dst = appendAttr(dst, "id", s.ID)
+		dst = AppendAttr(dst, "id", s.ID)
 	}
 	if s.Type != "" {
-		dst = appendAttr(dst, "type", s.Type)
+		dst = AppendAttr(dst, "type", s.Type)
 	}
 	if s.Lang != "" {
-		dst = appendAttr(dst, "xml:lang", s.Lang)
+		dst = AppendAttr(dst, "xml:lang", s.Lang)
 	}
 	if len(s.inner) == 0 {
 		return append(dst, '/', '>')

@@ -1,0 +1,299 @@
+package xmpp
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"konzil/xmpp/sasl"
+	"konzil/xmpp/stanza"
+)
+
+const (
+	maxSASLSteps    = 10 // responses in one exchange; SCRAM needs two
+	maxSASLFailures = 10 // of any kind on one stream: a client tries its mechanisms in turn
+)
+
+// authState is the login of one stream.
+type authState struct {
+	bindings map[string][]byte
+	offered  []string
+	guesses  int  // wrong passwords
+	failures int  // of any kind
+	noBind   bool // the client named a channel-binding type we have not
+}
+
+var errBackoff = errors.New("xmpp: too many wrong passwords from there")
+
+// mechanisms are what the stream offers now, the best first.
+func (st *stream) mechanisms() []string {
+	var out []string
+	if st.domain == st.srv.cfg.Domain && st.wire.secure() {
+		can := st.srv.accounts.Mechanisms()
+		for _, m := range []string{"SCRAM-SHA-256", "SCRAM-SHA-1"} {
+			if slices.Contains(can, m) && len(st.auth.bindings) > 0 {
+				out = append(out, m+"-PLUS")
+			}
+		}
+		for _, m := range []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"} {
+			if slices.Contains(can, m) {
+				out = append(out, m)
+			}
+		}
+	}
+	if g := st.srv.cfg.GuestDomain; g != "" && (st.domain == g || st.srv.cfg.AnonymousOnMain && st.tcp == nil) {
+		out = append(out, "ANONYMOUS")
+	}
+	return out
+}
+
+// saslFeatures are <mechanisms/> and, with channel binding, its types (XEP-0440).
+func (st *stream) saslFeatures() []*stanza.Element {
+	st.auth.bindings = st.wire.bindings()
+	st.auth.offered = st.mechanisms()
+	m := stanza.NewElement(nsSASL, "mechanisms")
+	for _, name := range st.auth.offered {
+		m.Add(stanza.TextElement(nsSASL, "mechanism", name))
+	}
+	if !st.plusOffered() {
+		return []*stanza.Element{m}
+	}
+	cb := stanza.NewElement(nsSASLCB, "sasl-channel-binding")
+	for _, typ := range []string{"tls-exporter", "tls-unique", "tls-server-end-point"} {
+		if st.auth.bindings[typ] != nil {
+			cb.Add(stanza.NewElement(nsSASLCB, "channel-binding", "type", typ))
+		}
+	}
+	return []*stanza.Element{m, cb}
+}
+
+func (st *stream) plusOffered() bool {
+	return slices.ContainsFunc(st.auth.offered, func(m string) bool { return strings.HasSuffix(m, "-PLUS") })
+}
+
+// authenticate runs SASL until success (RFC 6120 §6.4).
+func (st *stream) authenticate() error {
+	if err := st.open(); err != nil {
+		return err
+	}
+	if err := st.answerOpen(st.saslFeatures()); err != nil {
+		return err
+	}
+	for {
+		it, err := st.wire.next()
+		var je *stanza.JIDError
+		if err != nil && !errors.As(err, &je) {
+			return err
+		}
+		if it.Elem == nil || it.Elem.Space != nsSASL || it.Elem.Local != "auth" {
+			return &streamError{condition: "not-authorized", text: "log in first"}
+		}
+		done, err := st.exchange(it.Elem)
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+// exchange runs one mechanism; done: the stream is authenticated. A failure leaves the stream open for another try.
+func (st *stream) exchange(auth *stanza.Element) (done bool, err error) {
+	name := auth.Attr("mechanism")
+	mech := st.mechanism(name)
+	if mech == nil {
+		return false, st.failed(&sasl.Failure{Condition: "invalid-mechanism"}, "")
+	}
+	response, failure := decodeSASL(auth.Text())
+	for range maxSASLSteps {
+		var challenge []byte
+		var ended bool
+		if failure == nil {
+			challenge, ended, failure = step(st.srv.ctx, mech, response)
+		}
+		if failure != nil {
+			return false, st.failed(failure, mech.Name())
+		}
+		if ended {
+			return st.succeed(mech, challenge)
+		}
+		if err := st.sendElement(stanza.TextElement(nsSASL, "challenge", base64.StdEncoding.EncodeToString(challenge))); err != nil {
+			return false, err
+		}
+		it, err := st.wire.next()
+		if err != nil {
+			return false, err
+		}
+		switch {
+		case it.Elem == nil || it.Elem.Space != nsSASL:
+			return false, &streamError{condition: "not-authorized", text: "log in first"}
+		case it.Elem.Local == "abort":
+			return false, st.failed(&sasl.Failure{Condition: "aborted"}, "")
+		case it.Elem.Local != "response":
+			return false, st.failed(&sasl.Failure{Condition: "malformed-request"}, "")
+		}
+		response, failure = decodeSASL(it.Elem.Text())
+	}
+	return false, st.failed(&sasl.Failure{Condition: "malformed-request", Text: "exchange too long"}, mech.Name())
+}
+
+func step(ctx context.Context, m sasl.Mechanism, response []byte) ([]byte, bool, *sasl.Failure) {
+	challenge, done, err := m.Step(ctx, response)
+	var f *sasl.Failure
+	if err != nil && !errors.As(err, &f) {
+		f = &sasl.Failure{Condition: "temporary-auth-failure"}
+	}
+	return challenge, done, f
+}
+
+// decodeSASL undoes the base64 of RFC 6120 §6.4.2; "=" is an empty response.
+func decodeSASL(text string) ([]byte, *sasl.Failure) {
+	if text == "" || text == "=" {
+		return nil, nil
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil {
+		return nil, &sasl.Failure{Condition: "incorrect-encoding"}
+	}
+	return b, nil
+}
+
+// mechanism makes the exchange for an offered name; nil for another.
+func (st *stream) mechanism(name string) sasl.Mechanism {
+	if !slices.Contains(st.auth.offered, name) {
+		return nil
+	}
+	switch name {
+	case "ANONYMOUS":
+		return sasl.Anonymous{}
+	case "PLAIN":
+		return &sasl.Plain{Check: st.checkPassword}
+	}
+	hash, plus := strings.CutSuffix(strings.TrimPrefix(name, "SCRAM-"), "-PLUS")
+	return &sasl.SCRAM{Hash: hash, Plus: plus, Keys: st.scramKeys, Bindings: st.auth.bindings,
+		RefuseY: st.plusOffered() && (st.srv.cfg.StrictChannelBinding || !st.auth.noBind)}
+}
+
+// localpart is the canonical form of a typed user name, without our own domain if that was typed too.
+func (st *stream) localpart(user string) (string, bool) {
+	user = strings.TrimSuffix(user, "@"+st.srv.cfg.Domain)
+	j, err := stanza.NewJID(user, st.srv.cfg.Domain, "")
+	return j.Local(), err == nil && j.Local() != ""
+}
+
+func (st *stream) scramKeys(ctx context.Context, user, hash string) ([]byte, int, []byte, []byte, bool, error) {
+	local, valid := st.localpart(user)
+	if !valid {
+		local = user // unknown to the accounts: a fake salt
+	}
+	if st.srv.backoff.blocked(local, st.wire.network()) {
+		st.srv.count.authDelayed.Add(1)
+		return nil, 0, nil, nil, false, errBackoff
+	}
+	salt, n, stored, server, ok, err := st.srv.accounts.SCRAM(ctx, local, hash)
+	return salt, n, stored, server, ok && valid, err
+}
+
+func (st *stream) checkPassword(ctx context.Context, user, password string) (string, bool, error) {
+	name := user
+	if local, ok := st.localpart(user); ok {
+		name = local
+	}
+	if st.srv.backoff.blocked(name, st.wire.network()) {
+		st.srv.count.authDelayed.Add(1)
+		return "", false, errBackoff
+	}
+	return st.srv.accounts.CheckPassword(ctx, name, password)
+}
+
+// failed answers a failure; an error ends the stream after too many.
+func (st *stream) failed(f *sasl.Failure, user string) error {
+	st.srv.count.authFailed.Add(1)
+	st.auth.failures++
+	st.auth.noBind = st.auth.noBind || f.Binding
+	if f.Guess && !f.Binding {
+		st.auth.guesses++
+		user, _ = st.localpart(user) // what is no name at all shares one entry
+		st.srv.backoff.failed(user, st.wire.network())
+		st.srv.log.Info("login failed", "user", user, "network", st.wire.network())
+	}
+	if err := st.sendFailure(f.Condition, f.Text); err != nil {
+		return err
+	}
+	if st.auth.guesses >= st.srv.cfg.Limits.AuthAttempts || st.auth.failures >= maxSASLFailures {
+		return &streamError{condition: "policy-violation", text: "too many failed logins"}
+	}
+	return nil
+}
+
+func (st *stream) sendFailure(condition, text string) error {
+	f := stanza.NewElement(nsSASL, "failure").Add(stanza.NewElement(nsSASL, condition))
+	if text != "" {
+		f.Add(stanza.TextElement(nsSASL, "text", text))
+	}
+	return st.sendElement(f)
+}
+
+func (st *stream) failThen(condition string, then error) error {
+	if err := st.sendFailure(condition, ""); err != nil {
+		return err
+	}
+	return then
+}
+
+// succeed settles who it is and says so.
+func (st *stream) succeed(mech sasl.Mechanism, data []byte) (bool, error) {
+	id := mech.Identity()
+	bare, f := st.identity(id)
+	if f != nil {
+		return false, st.failed(f, id.User)
+	}
+	st.bare = bare
+	st.srv.count.authOK.Add(1)
+	if id.User != "" {
+		st.srv.backoff.succeeded(bare.Local(), st.wire.network())
+	}
+	e := stanza.NewElement(nsSASL, "success")
+	if data != nil {
+		e.AddText(base64.StdEncoding.EncodeToString(data))
+	}
+	return true, st.sendElement(e)
+}
+
+// identity is the bare JID of who logged in. An authzid may only name the same (RFC 6120 §6.3.8).
+func (st *stream) identity(id sasl.Identity) (stanza.JID, *sasl.Failure) {
+	if id.User == "" {
+		return st.guestJID(), nil
+	}
+	local, ok := st.localpart(id.User)
+	if !ok {
+		return stanza.JID{}, &sasl.Failure{Condition: "not-authorized"}
+	}
+	bare, err := stanza.NewJID(local, st.srv.cfg.Domain, "")
+	if err != nil {
+		return stanza.JID{}, &sasl.Failure{Condition: "not-authorized"}
+	}
+	if id.Authzid != "" {
+		if z, err := stanza.ParseJID(id.Authzid); err != nil || z != bare {
+			return stanza.JID{}, &sasl.Failure{Condition: "invalid-authzid"}
+		}
+	}
+	return bare, nil
+}
+
+// guestJID makes up a name: a lower-case UUID, of which Jitsi clients use the first eight digits as endpoint id. A guest who shows
+// the id of a session that still exists gets its name again.
+func (st *stream) guestJID() stanza.JID {
+	if prev := st.params.Get("previd"); prev != "" {
+		if x := st.srv.bySMID(prev); x != nil && x.guest {
+			return x.jid.Bare()
+		}
+	}
+	j, err := stanza.NewJID(uuid.NewString(), st.srv.cfg.GuestDomain, "")
+	if err != nil { // a UUID is a localpart and the domain was checked
+		panic("xmpp: " + err.Error())
+	}
+	return j
+}

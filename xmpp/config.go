@@ -1,0 +1,109 @@
+package xmpp
+
+import (
+	"crypto/tls"
+	"errors"
+	"time"
+
+	"konzil/xmpp/stanza"
+)
+
+// Config is what the messaging room needs to know. DefaultConfig fills in everything but Domain and TLS.
+type Config struct {
+	// Domain is the main domain: people with accounts live here.
+	Domain string
+	// GuestDomain is where SASL ANONYMOUS lets everybody in with a name made up by us; "" for none.
+	GuestDomain string
+	// AnonymousOnMain offers ANONYMOUS also to WebSocket clients that open a stream to Domain, which is what a Jitsi page without an
+	// anonymous domain in its settings does. They are bound to an address of GuestDomain all the same.
+	AnonymousOnMain bool
+	// TLS is for STARTTLS and direct TLS. Without it TCP streams are refused.
+	TLS *tls.Config
+	// MuxWebSocketPath is the HTTP path where WebSocketHandler is mounted; it is only told to clients, never matched here.
+	MuxWebSocketPath string
+	// StrictChannelBinding refuses the SCRAM gs2 flag "y" always where -PLUS is offered (RFC 5802 §6). Without it, a stream that has
+	// just tried a channel-binding type we do not have may go on with "y": slixmpp up to 1.8 knows tls-unique only, which TLS 1.3
+	// does not have, and could not get in with SCRAM. The price: somebody between who can speak TLS as us can do the same.
+	StrictChannelBinding bool
+
+	Limits Limits
+}
+
+// Limits is what one peer may cost. Zero means no limit only where said.
+type Limits struct {
+	PreAuth  stanza.Limits // before authentication: a login needs little, and strangers get no more
+	PostAuth stanza.Limits
+
+	RateBytes int // bytes per second a stream may send for long; reading is delayed, nothing is dropped
+	RateBurst int // bytes it may send at once
+
+	NegotiationTimeout time.Duration // from connect to bound
+	WriteTimeout       time.Duration // one write may block that long: a slow reader is cut off
+	AuthAttempts       int           // wrong passwords on one stream
+	Pending            int           // streams at one time that have not logged in yet
+
+	SessionsPerAccount int // bound resources of an account; guests have one name each
+	DirectedPresences  int // targets of directed presence remembered per session
+
+	OutboxStanzas int // waiting for one session, above which it is closed
+	OutboxBytes   int
+
+	ResumeTimeout      time.Duration // how long a broken session waits for its client (XEP-0198 §5)
+	GuestResumeTimeout time.Duration // the same for guests; Jitsi clients try for 65 s
+	UnackedStanzas     int           // sent, not acknowledged (XEP-0198): above, the session is closed
+	AckTimeout         time.Duration // an <r/> without answer for that long: the stream is dead
+	AckDelay           time.Duration // stanzas fewer than AckEvery wait that long before we ask
+	AckEvery           int           // ask at once after that many
+}
+
+// DefaultConfig has the limits that suit a campus: Prosody's and ejabberd's sizes, and what Jitsi's clients need.
+func DefaultConfig() Config {
+	return Config{
+		MuxWebSocketPath: "/xmpp-websocket",
+		Limits: Limits{
+			PreAuth:  stanza.Limits{Bytes: 10_000, Depth: 8, Elements: 32, Attrs: 32, Bindings: 16},
+			PostAuth: stanza.Limits{Bytes: 256 << 10, Depth: 64, Elements: 10_000, Attrs: 128, Bindings: 64},
+
+			RateBytes: 128 << 10, RateBurst: 512 << 10,
+
+			NegotiationTimeout: 60 * time.Second,
+			WriteTimeout:       30 * time.Second,
+			AuthAttempts:       3,
+			Pending:            2000,
+
+			SessionsPerAccount: 20,
+			DirectedPresences:  500,
+
+			// a join to a room of a thousand is a thousand presences of about 2 kB at once
+			OutboxStanzas: 10_000, OutboxBytes: 16 << 20,
+
+			ResumeTimeout: 10 * time.Minute, GuestResumeTimeout: 75 * time.Second,
+			UnackedStanzas: 5000,
+			AckTimeout:     90 * time.Second, AckDelay: 2 * time.Second, AckEvery: 5,
+		},
+	}
+}
+
+func (c *Config) check() error {
+	for _, d := range []string{c.Domain, c.GuestDomain} {
+		if d == "" {
+			continue
+		}
+		if j, err := stanza.ParseJID(d); err != nil || j.String() != d || j.Local() != "" || !j.IsBare() {
+			return errors.New("xmpp: " + d + " is not a domain in its canonical form")
+		}
+	}
+	switch {
+	case c.Domain == "":
+		return errors.New("xmpp: no domain set")
+	case c.Domain == c.GuestDomain:
+		return errors.New("xmpp: the guest domain must differ from the main domain")
+	case c.Limits.OutboxStanzas <= 0 || c.Limits.OutboxBytes <= 0 || c.Limits.UnackedStanzas <= 0:
+		return errors.New("xmpp: queues need a bound: start from DefaultConfig")
+	case c.Limits.RateBytes <= 0 || c.Limits.RateBurst < 4096:
+		return errors.New("xmpp: the read rate needs a bound (burst 4096 bytes or more)")
+	case c.Limits.NegotiationTimeout <= 0 || c.Limits.WriteTimeout <= 0 || c.Limits.AckTimeout <= 0:
+		return errors.New("xmpp: timeouts must be positive")
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package xmpp
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"konzil/xmpp/sasl"
+)
+
+func saslBindings(cs *tls.ConnectionState, leaf []byte) map[string][]byte {
+	return sasl.Bindings(cs, leaf)
+}
+
+// ServeTCP serves client streams on ln that must begin with STARTTLS (RFC 6120 §5). It returns nil after Shutdown.
+func (s *Server) ServeTCP(ln net.Listener) error {
+	return s.serve(ln, false)
+}
+
+// ServeTLS serves client streams on ln that begin with TLS (XEP-0368). It returns nil after Shutdown.
+func (s *Server) ServeTLS(ln net.Listener) error {
+	return s.serve(ln, true)
+}
+
+func (s *Server) serve(ln net.Listener, direct bool) error {
+	if s.cfg.TLS == nil {
+		return errors.New("xmpp: TCP needs a TLS configuration")
+	}
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return ln.Close()
+	}
+	s.lns[ln] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.lns, ln)
+		s.mu.Unlock()
+		_ = ln.Close()
+	}()
+	for pause := time.Duration(0); ; {
+		c, err := ln.Accept()
+		if err == nil {
+			pause = 0
+			go s.serveConn(c, direct)
+			continue
+		}
+		s.mu.RLock()
+		closing := s.closing
+		s.mu.RUnlock()
+		if closing {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		// out of descriptors and the like: wait, others will close some
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.log.Warn("accept", "err", err, "pause", pause)
+		time.Sleep(pause)
+	}
+}
+
+// serveConn runs one TCP stream to its end.
+func (s *Server) serveConn(c net.Conn, direct bool) {
+	m := s.meter(c)
+	w := newTCPWire(m, s.cfg.Limits.PreAuth, s.cfg.Limits.WriteTimeout)
+	st := &stream{srv: s, wire: w, tcp: w}
+	if !s.admit(st) {
+		_ = m.Close()
+		return
+	}
+	defer s.untrack(st)
+	defer m.Close()
+	w.readDeadline(st.deadline)
+	if direct {
+		ctx, cancel := context.WithDeadline(s.ctx, st.deadline)
+		err := w.startTLS(ctx, s.cfg.TLS)
+		cancel()
+		if err != nil {
+			st.settle()
+			s.log.Debug("TLS handshake", "peer", w.network(), "err", err)
+			return
+		}
+	}
+	st.serve()
+}
+
+// admit counts a new stream and starts its clock; false: too many that have not logged in, or we are closing.
+func (s *Server) admit(st *stream) bool {
+	st.deadline = time.Now().Add(s.cfg.Limits.NegotiationTimeout)
+	if n := s.count.streamsPending.Add(1); n > int64(s.cfg.Limits.Pending) || !s.track(st) {
+		s.count.streamsPending.Add(-1)
+		s.count.streamsRefused.Add(1)
+		return false
+	}
+	s.count.streamsOpened.Add(1)
+	st.pending = true
+	return true
+}
+
+// queryKept are the arguments of the WebSocket's URL that a session keeps.
+var queryKept = []string{"room", "prefix", "previd", "token", "customusername", "vnode"}
+
+// maxQueryValue bounds one of them; a token with many claims is the longest.
+const maxQueryValue = 8 << 10
+
+// WebSocketHandler serves RFC 7395. Everybody may connect from any web page: the protocol is public, and what a page may do is decided by
+// SASL, not by a cookie.
+func (s *Server) WebSocketHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		params := url.Values{}
+		for _, k := range queryKept {
+			if v := r.URL.Query().Get(k); v != "" && len(v) <= maxQueryValue {
+				params.Set(k, v)
+			}
+		}
+		hj := &hijacker{ResponseWriter: w, srv: s}
+		ws, err := websocket.Accept(hj, r, &websocket.AcceptOptions{
+			Subprotocols: []string{"xmpp"}, InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled,
+		})
+		if err != nil {
+			s.log.Debug("websocket", "err", err)
+			return
+		}
+		if ws.Subprotocol() != "xmpp" {
+			_ = ws.Close(websocket.StatusPolicyViolation, "the subprotocol is xmpp")
+			return
+		}
+		ws.SetReadLimit(-1) // wsWire has its own, with an XMPP error to go with it
+		wire := &wsWire{ws: ws, raw: hj.conn, lim: s.cfg.Limits.PreAuth, safe: r.TLS != nil || loopback(r.RemoteAddr), timeout: s.cfg.Limits.WriteTimeout}
+		st := &stream{srv: s, wire: wire, params: params}
+		if !s.admit(st) {
+			_ = ws.Close(websocket.StatusTryAgainLater, "")
+			return
+		}
+		defer s.untrack(st)
+		defer hj.conn.Close()
+		wire.readDeadline(st.deadline)
+		st.serve()
+	})
+}
+
+func loopback(addr string) bool {
+	ap, err := netip.ParseAddrPort(addr)
+	return err == nil && ap.Addr().Unmap().IsLoopback()
+}
+
+// hijacker puts a meteredConn under the WebSocket.
+type hijacker struct {
+	http.ResponseWriter
+	srv  *Server
+	conn *meteredConn
+}
+
+// Hijack is called by websocket.Accept.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, brw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.conn = h.srv.meter(c)
+	brw.Writer.Reset(h.conn)
+	return h.conn, brw, nil
+}

@@ -1,0 +1,262 @@
+package xmpp
+
+import (
+	"sync/atomic"
+	"time"
+
+	"konzil/xmpp/stanza"
+)
+
+// outItem is one thing to write: a stanza or raw bytes of ours (stream management, last words).
+type outItem struct {
+	st      *stanza.Stanza
+	raw     []byte
+	counted bool      // stream management counts it (XEP-0198 §4)
+	shared  *delivery // of a message that went to several sessions
+	at      time.Time // when it was put here; zero for raw
+}
+
+func (o *outItem) size() int {
+	if o.st == nil {
+		return len(o.raw)
+	}
+	return o.st.Size()
+}
+
+// delivery is shared by the copies of a message to a bare address: it is lost only when the last of them is.
+type delivery struct {
+	left    atomic.Int32 // copies that may still arrive
+	arrived atomic.Bool
+}
+
+// lost tells, of one copy that did not arrive, whether the message must be routed again.
+func (d *delivery) lost() bool {
+	if d == nil {
+		return true
+	}
+	return d.left.Add(-1) == 0 && !d.arrived.Load()
+}
+
+func (d *delivery) ok() {
+	if d != nil {
+		d.arrived.Store(true)
+	}
+}
+
+// fifo is a queue of outItems that knows its bytes. The zero value is empty.
+type fifo struct {
+	items []outItem
+	head  int
+	bytes int
+}
+
+func (q *fifo) len() int { return len(q.items) - q.head }
+
+func (q *fifo) push(o outItem) {
+	if q.head > 0 && len(q.items) == cap(q.items) && q.head >= len(q.items)/2 {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	q.items = append(q.items, o)
+	q.bytes += o.size()
+}
+
+func (q *fifo) pop() outItem {
+	o := q.items[q.head]
+	q.items[q.head] = outItem{}
+	q.head++
+	q.bytes -= o.size()
+	if q.head == len(q.items) {
+		q.head = 0
+		if cap(q.items) > maxIdleQueue {
+			q.items = nil
+		} else {
+			q.items = q.items[:0]
+		}
+	}
+	return o
+}
+
+// maxIdleQueue is the largest empty queue that an idle session keeps.
+const maxIdleQueue = 16
+
+// all empties the queue.
+func (q *fifo) all() []outItem {
+	out := q.items[q.head:]
+	*q = fifo{}
+	return out
+}
+
+// prepend puts items before what is there.
+func (q *fifo) prepend(items []outItem) {
+	rest := q.items[q.head:]
+	n := fifo{items: make([]outItem, 0, len(items)+len(rest))}
+	for _, o := range items {
+		n.push(o)
+	}
+	for _, o := range rest {
+		n.push(o)
+	}
+	*q = n
+}
+
+// batchBytes is about how much goes into one write: a few TLS records.
+const batchBytes = 64 << 10
+
+// push queues one item; false: the session has ended, the caller still has the stanza.
+func (x *Session) push(o outItem) bool {
+	x.mu.Lock()
+	ok, overflow := x.pushLocked(o)
+	x.mu.Unlock()
+	if overflow {
+		x.overflow()
+	}
+	return ok
+}
+
+func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
+	if x.dead || x.doomed {
+		return false, false
+	}
+	l := &x.srv.cfg.Limits
+	if o.st != nil {
+		o.counted = x.sm.on
+		o.at = time.Now()
+		x.srv.count.stanzasOut.Add(1)
+	}
+	x.pending.push(o)
+	waiting, bytes := x.pending.len(), x.pending.bytes
+	if x.stream == nil { // what nobody can acknowledge counts as one queue
+		waiting, bytes = waiting+x.sm.unacked.len(), bytes+x.sm.unacked.bytes
+	}
+	if waiting > l.OutboxStanzas || bytes > l.OutboxBytes {
+		x.srv.count.outboxOverflows.Add(1)
+		return true, true
+	}
+	if x.sm.unacked.len() > l.UnackedStanzas {
+		x.srv.count.unackedOverflows.Add(1)
+		return true, true
+	}
+	x.kickLocked()
+	return true, false
+}
+
+// kickLocked sees to it that a flusher is at work while there is something to write and a stream to write it to.
+func (x *Session) kickLocked() {
+	st := x.stream
+	if st == nil || st.flushing {
+		return
+	}
+	st.flushing = true
+	st.flushers.Add(1)
+	go st.flush()
+}
+
+// flush is the one writer of a stream; it ends when the outbox is empty, so that idle sessions cost one goroutine, not two.
+func (st *stream) flush() {
+	defer st.flushers.Done()
+	var batch []outItem
+	for {
+		var final bool
+		batch, final = st.sess.take(st, batch[:0])
+		if len(batch) == 0 {
+			return
+		}
+		if err := st.wire.write(batch); err != nil {
+			st.wire.abandon() // the reader notices and gives the session back
+			st.sess.unwritten(st, batch)
+			return
+		}
+		st.srv.count.delivered(batch)
+		clear(batch)
+		if final {
+			st.wire.close()
+			return
+		}
+	}
+}
+
+func (c *counters) delivered(batch []outItem) {
+	for i := range batch {
+		if !batch[i].counted {
+			batch[i].shared.ok()
+		}
+	}
+}
+
+// take moves a batch from the outbox to the writer, and what is counted to the unacknowledged. An empty batch ends the flusher.
+func (x *Session) take(st *stream, batch []outItem) (_ []outItem, final bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.stream != st && st.last == nil || st.finished {
+		st.flushing = false
+		return nil, false
+	}
+	for bytes := 0; x.stream == st && (st.last == nil || st.drain) && x.pending.len() > 0 && bytes < batchBytes; {
+		o := x.pending.pop()
+		bytes += o.size()
+		if o.counted {
+			x.sm.unacked.push(o)
+			x.sm.sinceAsk++
+		}
+		batch = append(batch, o)
+	}
+	if st.last != nil && (!st.drain || x.stream != st || x.pending.len() == 0) {
+		st.finished = true
+		return append(batch, st.last...), true
+	}
+	if len(batch) == 0 {
+		st.flushing = false
+		return nil, false
+	}
+	if x.askLocked() {
+		batch = append(batch, outItem{raw: smRequest})
+	}
+	return batch, false
+}
+
+// unwritten puts back what a failed write had and nobody else has: the counted ones are among the unacknowledged.
+func (x *Session) unwritten(st *stream, batch []outItem) {
+	var back []outItem
+	for _, o := range batch {
+		if o.st != nil && !o.counted {
+			back = append(back, o)
+		}
+	}
+	x.mu.Lock()
+	st.flushing = false
+	st.finished = true
+	dead := x.dead
+	if !dead {
+		x.pending.prepend(back)
+	}
+	x.mu.Unlock()
+	if dead { // ended meanwhile, without them
+		x.srv.reroute(back)
+	}
+}
+
+// lastWords makes st end with an error, or properly for nil; drain: after what waits.
+func (x *Session) lastWords(st *stream, se *streamError, drain bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.lastWordsLocked(st, se, drain)
+}
+
+func (x *Session) lastWordsLocked(st *stream, se *streamError, drain bool) {
+	if st.last != nil || st.finished {
+		return
+	}
+	if se != nil {
+		st.last = append(st.last, outItem{raw: st.xml(se)})
+	}
+	st.last = append(st.last, outItem{raw: st.wire.appendTrailer(nil)})
+	st.drain = drain
+	st.cutoff = time.AfterFunc(lastWordsTimeout, st.wire.abandon)
+	if !st.flushing {
+		st.flushing = true
+		st.flushers.Add(1)
+		go st.flush()
+	}
+}

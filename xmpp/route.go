@@ -1,0 +1,242 @@
+package xmpp
+
+import (
+	"time"
+
+	"konzil/xmpp/stanza"
+)
+
+// Route delivers st; see Router.
+func (s *Server) Route(st *stanza.Stanza) { s.route(nil, st, nil) }
+
+// routeFrom is Route for what a session sent: iq handlers get to know it.
+func (s *Server) routeFrom(x *Session, st *stanza.Stanza) { s.route(x, st, nil) }
+
+// route finds the owner of st.To. again is set for what was routed before and not delivered: the hooks that look at what comes in have
+// seen it.
+func (s *Server) route(x *Session, st *stanza.Stanza, again *outItem) {
+	domain := st.To.Domain()
+	if h := s.mounted[domain]; h != nil {
+		h.HandleStanza(st)
+		return
+	}
+	switch {
+	case st.To.IsZero():
+		s.toAccount(x, st, again)
+	case !s.local(domain):
+		s.bounce(st, stanza.ErrRemoteServerNotFound)
+	case st.To.Local() == "":
+		s.toServer(x, st)
+	default:
+		s.toAccount(x, st, again)
+	}
+}
+
+// bounce answers st with err where an error may be answered (RFC 6120 §8.3.1).
+func (s *Server) bounce(st *stanza.Stanza, err *stanza.Error) {
+	if st.Kind == stanza.Presence && st.Type != "" { // unavailable and subscriptions: nobody waits for an answer
+		return
+	}
+	if r := st.ErrorReply(err); r != nil && !r.To.IsZero() {
+		s.count.bounced.Add(1)
+		s.Route(r)
+	}
+}
+
+// toServer takes what is for a served domain itself (RFC 6120 §10.4).
+func (s *Server) toServer(x *Session, st *stanza.Stanza) {
+	switch {
+	case st.Kind == stanza.IQ:
+		s.hookedIQ(ToServer, x, st)
+	case st.Kind == stanza.Message && st.Type != "headline":
+		s.bounce(st, stanza.ErrServiceUnavailable)
+	}
+}
+
+// hookedIQ gives an iq to the feature that asked for it (RFC 6120 §8.4: else service-unavailable).
+func (s *Server) hookedIQ(target Target, x *Session, st *stanza.Stanza) {
+	if st.Type != "get" && st.Type != "set" {
+		return
+	}
+	f := s.hooks.iq[iqKey{target, st.First()}]
+	if f == nil {
+		s.bounce(st, stanza.ErrServiceUnavailable)
+		return
+	}
+	if r := f(x, st); r != nil {
+		s.Route(r)
+	}
+}
+
+// toAccount takes what is for an account, by RFC 6121 §8.5. Without an address it is for the sender's own account.
+func (s *Server) toAccount(x *Session, st *stanza.Stanza, again *outItem) {
+	if st.To.IsZero() {
+		st = st.WithTo(st.From.Bare())
+	}
+	if st.Kind == stanza.IQ {
+		s.iqToAccount(x, st)
+		return
+	}
+	if again == nil {
+		for _, f := range s.hooks.inbound {
+			if f(st) {
+				return
+			}
+		}
+	}
+	if !st.To.IsBare() && s.toFull(st, again) {
+		return
+	}
+	if st.Kind == stanza.Presence {
+		if st.To.IsBare() {
+			s.presenceToBare(st)
+		}
+		return
+	}
+	s.messageToBare(st, again)
+}
+
+// toFull delivers to the session with that address; false: no such, and RFC 6121 §8.5.3.2.1 wants it treated as for the bare address.
+func (s *Server) toFull(st *stanza.Stanza, again *outItem) bool {
+	if x := s.Session(st.To); x != nil && x.push(again.with(st)) {
+		return true
+	}
+	if st.Kind == stanza.Presence {
+		return true
+	}
+	switch st.Type {
+	case "groupchat":
+		s.bounce(st, stanza.ErrServiceUnavailable)
+		return true
+	case "headline", "error":
+		return true
+	}
+	return false
+}
+
+// with is the item for st; one that is routed again keeps the time when it first came.
+func (o *outItem) with(st *stanza.Stanza) outItem { return outItem{st: st} }
+
+func (s *Server) iqToAccount(x *Session, st *stanza.Stanza) {
+	if st.To.IsBare() {
+		if s.exists(st.To) {
+			s.hookedIQ(ToAccount, x, st)
+			return
+		}
+		s.bounce(st, stanza.ErrServiceUnavailable)
+		return
+	}
+	if y := s.Session(st.To); y == nil || !y.push(outItem{st: st}) {
+		s.bounce(st, stanza.ErrServiceUnavailable)
+	}
+}
+
+// exists tells whether there is such an account; a guest is one while it has a session.
+func (s *Server) exists(bare stanza.JID) bool {
+	if len(s.Sessions(bare)) > 0 {
+		return true
+	}
+	if bare.Domain() != s.cfg.Domain {
+		return false
+	}
+	ok, err := s.accounts.Exists(s.ctx, bare.Local())
+	if err != nil {
+		s.log.Warn("account look-up", "err", err)
+	}
+	return ok
+}
+
+// presenceToBare gives presence to all available sessions (RFC 6121 §8.5.2.1.2); subscriptions and probes are the roster's.
+func (s *Server) presenceToBare(st *stanza.Stanza) {
+	if st.Type != "" && st.Type != "unavailable" {
+		return
+	}
+	for _, y := range s.Sessions(st.To) {
+		if y.Presence() != nil {
+			y.push(outItem{st: st})
+		}
+	}
+}
+
+// messageToBare chooses sessions by type and priority (RFC 6121 §8.5.2.1.1).
+func (s *Server) messageToBare(st *stanza.Stanza, again *outItem) {
+	switch st.Type {
+	case "error":
+		return
+	case "groupchat":
+		s.bounce(st, stanza.ErrServiceUnavailable)
+		return
+	}
+	all := s.Sessions(st.To.Bare())
+	best := mostAvailable(all, st.Type == "headline")
+	d := &delivery{}
+	d.left.Store(int32(len(best)) + 1) // one for us, until all have it
+	sent := 0
+	for _, y := range best {
+		if y.push(outItem{st: st, shared: d}) {
+			sent++
+		} else {
+			d.left.Add(-1)
+		}
+	}
+	if sent > 0 && !d.lost() || st.Type == "headline" {
+		return
+	}
+	s.toOffline(st)
+}
+
+// mostAvailable are the sessions of the highest priority, or with all those of any that is not negative.
+func mostAvailable(list []*Session, all bool) []*Session {
+	var out []*Session
+	best := 0
+	for _, y := range list {
+		p := y.Presence()
+		n := priority(p)
+		if p == nil || n < 0 {
+			continue
+		}
+		if n > best && !all {
+			best, out = n, out[:0]
+		}
+		if all || n == best {
+			out = append(out, y)
+		}
+	}
+	return out
+}
+
+func (s *Server) toOffline(st *stanza.Stanza) {
+	if s.exists(st.To.Bare()) {
+		for _, f := range s.hooks.offline {
+			if f(st) {
+				s.count.offline.Add(1)
+				return
+			}
+		}
+	}
+	s.bounce(st, stanza.ErrServiceUnavailable)
+}
+
+const nsDelay = "urn:xmpp:delay"
+
+// reroute routes again what a session did not get: messages to other sessions, to the offline hooks or back, an iq back; presence is
+// forgotten. Each copy of a message to several sessions counts once.
+func (s *Server) reroute(items []outItem) {
+	for i := range items {
+		o := &items[i]
+		if o.st == nil || o.st.Kind == stanza.Presence || !o.shared.lost() {
+			continue
+		}
+		if o.st.From.IsZero() || o.st.To.IsZero() || o.st.Type == "error" { // of our own making, for that session only
+			continue
+		}
+		s.count.rerouted.Add(1)
+		st := o.st
+		if st.Kind == stanza.Message && !o.at.IsZero() && !st.Has(nsDelay, "delay") { // XEP-0198 §5 with XEP-0203
+			stamp := o.at.UTC().Format(time.RFC3339)
+			delay := stanza.NewElement(nsDelay, "delay", "from", s.cfg.Domain, "stamp", stamp)
+			st = st.WithPayload(append(st.Payload(), delay)...)
+		}
+		s.route(nil, st, o)
+	}
+}

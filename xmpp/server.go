@@ -1,0 +1,237 @@
+package xmpp
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sort"
+	"sync"
+
+	"konzil/xmpp/stanza"
+)
+
+// Server owns the sessions and routes between them, mounted domains and hooks.
+//
+// Invariants: no lock of Server or Session is held while a hook, a Handler or a write runs; Server.mu may be taken before Session.mu, never
+// after it.
+type Server struct {
+	cfg      Config
+	accounts Accounts
+	log      *slog.Logger
+	hooks    Hooks
+	count    counters
+	backoff  *backoff
+	ctx      context.Context // ends with Shutdown: bounds questions to the account system
+	cancel   context.CancelFunc
+
+	mu      sync.RWMutex // guards all below
+	byBare  map[stanza.JID][]*Session
+	bySM    map[string]*Session
+	ended   endedSM
+	streams map[*stream]struct{}
+	lns     map[net.Listener]struct{}
+	closing bool
+
+	mounted map[string]Handler // written before Serve only
+	wg      sync.WaitGroup     // serving goroutines, flushers and timers at work
+}
+
+// New makes a server; hooks and handlers are attached before it serves.
+func New(cfg Config, accounts Accounts, log *slog.Logger) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if accounts == nil {
+		return nil, errors.New("xmpp: no accounts")
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg: cfg, accounts: accounts, log: log, backoff: newBackoff(),
+		byBare: map[stanza.JID][]*Session{}, bySM: map[string]*Session{}, mounted: map[string]Handler{},
+		streams: map[*stream]struct{}{}, lns: map[net.Listener]struct{}{},
+		ended: endedSM{h: map[string]endedEntry{}},
+	}
+	s.cfg.TLS = captureLeaf(cfg.TLS)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	// RFC 3921 §3 wanted a session after bind; old clients still ask for it.
+	legacy := func(_ *Session, iq *stanza.Stanza) *stanza.Stanza { return iq.Result() }
+	s.hooks.IQ(ToServer, nsSession, "session", legacy)
+	s.hooks.IQ(ToAccount, nsSession, "session", legacy)
+	return s, nil
+}
+
+// Hooks is where features attach, before serving.
+func (s *Server) Hooks() *Hooks { return &s.hooks }
+
+// Accounts is what New was given.
+func (s *Server) Accounts() Accounts { return s.accounts }
+
+// Domain is the main domain.
+func (s *Server) Domain() string { return s.cfg.Domain }
+
+// GuestDomain is the domain of ANONYMOUS users, "" for none.
+func (s *Server) GuestDomain() string { return s.cfg.GuestDomain }
+
+// Mount gives a whole domain to h, before serving. It panics on a domain that is taken: that is a mistake of the program.
+func (s *Server) Mount(domain string, h Handler) {
+	if s.mounted[domain] != nil || s.local(domain) {
+		panic("xmpp: domain mounted twice: " + domain)
+	}
+	s.mounted[domain] = h
+}
+
+// Domains are all that are served: the main one, the guests' one, then the mounted ones in order.
+func (s *Server) Domains() []string {
+	out := make([]string, 0, len(s.mounted)+2)
+	for d := range s.mounted {
+		out = append(out, d)
+	}
+	sort.Strings(out)
+	if s.cfg.GuestDomain != "" {
+		out = slices.Insert(out, 0, s.cfg.GuestDomain)
+	}
+	return slices.Insert(out, 0, s.cfg.Domain)
+}
+
+func (s *Server) local(domain string) bool {
+	return domain == s.cfg.Domain || domain == s.cfg.GuestDomain && domain != ""
+}
+
+// Sessions are the sessions of an account, hibernating ones included, in the order they were bound.
+func (s *Server) Sessions(bare stanza.JID) []*Session {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.byBare[bare.Bare()])
+}
+
+// Session is the session with that full JID, or nil.
+func (s *Server) Session(full stanza.JID) *Session {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, x := range s.byBare[full.Bare()] {
+		if x.jid == full {
+			return x
+		}
+	}
+	return nil
+}
+
+// forget takes x out of the tables; false: it was out already.
+func (s *Server) forget(x *Session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	bare := x.jid.Bare()
+	list := s.byBare[bare]
+	i := slices.Index(list, x)
+	if i < 0 {
+		return false
+	}
+	// a new slice: readers may hold the old one
+	list = slices.Concat(list[:i], list[i+1:])
+	if len(list) == 0 {
+		delete(s.byBare, bare)
+	} else {
+		s.byBare[bare] = list
+	}
+	if x.smid != "" {
+		delete(s.bySM, x.smid)
+	}
+	s.count.sessions.Add(-1)
+	return true
+}
+
+// bound tells that st has, or had, a session: its end comes from that.
+func (s *Server) bound(st *stream) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return st.hasSession
+}
+
+// track registers a stream so that Shutdown finds it; false: we are closing.
+func (s *Server) track(st *stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.streams[st] = struct{}{}
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) untrack(st *stream) {
+	s.mu.Lock()
+	delete(s.streams, st)
+	s.mu.Unlock()
+	s.wg.Done()
+}
+
+func (s *Server) isClosing() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.closing
+}
+
+// run starts f as a goroutine that Shutdown waits for; false: too late.
+func (s *Server) run(f func()) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closing {
+		return false
+	}
+	s.wg.Go(f)
+	return true
+}
+
+// Shutdown closes the listeners, tells every stream system-shutdown after what waits in its outbox, ends hibernating sessions (their
+// messages go to the offline hooks), and waits for all of it or for ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	for ln := range s.lns {
+		_ = ln.Close()
+	}
+	var streams []*stream
+	for st := range s.streams {
+		streams = append(streams, st)
+	}
+	var all []*Session
+	for _, list := range s.byBare {
+		all = append(all, list...)
+	}
+	s.mu.Unlock()
+	for _, x := range all {
+		x.shutdown()
+	}
+	for _, st := range streams {
+		if !s.bound(st) {
+			st.abort()
+		}
+	}
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		for _, st := range streams {
+			st.wire.abandon()
+		}
+	}
+	s.cancel()
+	return err
+}
+
+// newID is 128 random bits in hex: stream ids, SM ids and resources must not be guessed.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,305 @@
+package xmpp
+
+import (
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"konzil/xmpp/stanza"
+)
+
+// Session is a bound resource. It outlives its stream when the client can resume (XEP-0198).
+//
+// What ends a session: the client's end of stream, a stream error, Kill, a broken connection without resumption, or the time to resume
+// running out. end runs once and does what is left to do: unavailable presence, hooks, and routing of what was not delivered.
+type Session struct {
+	srv    *Server
+	jid    stanza.JID
+	guest  bool
+	params url.Values
+	lang   string
+	smid   string // guarded by Server.mu
+
+	mu       sync.Mutex // guards all below
+	stream   *stream    // nil: hibernating
+	dead     bool       // end has begun
+	doomed   bool       // will end with its stream, takes nothing more
+	resuming bool
+	pending  fifo
+	sm       smState
+	timer    *time.Timer // while hibernating: end of the time to resume
+	pres     *stanza.Stanza
+	directed map[stanza.JID]struct{}
+	values   map[any]any
+}
+
+// JID is the full address.
+func (x *Session) JID() stanza.JID { return x.jid }
+
+// Guest tells that the session logged in with ANONYMOUS.
+func (x *Session) Guest() bool { return x.guest }
+
+// Param is an argument of the WebSocket's URL (room, prefix, previd, token, customusername, vnode), "" if absent.
+func (x *Session) Param(name string) string { return x.params.Get(name) }
+
+// Presence is the last broadcast presence, nil when the session is not available.
+func (x *Session) Presence() *stanza.Stanza {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.pres
+}
+
+// Priority is that of the presence (RFC 6121 §4.7.2.3), 0 without one.
+func (x *Session) Priority() int { return priority(x.Presence()) }
+
+func priority(p *stanza.Stanza) int {
+	if p == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(p.Child(stanza.NSClient, "priority").Text())
+	if err != nil || n < -128 || n > 127 {
+		return 0
+	}
+	return n
+}
+
+// Get reads a value that a feature keeps with the session; key is of a type of the feature's own.
+func (x *Session) Get(key any) any {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.values[key]
+}
+
+// Set keeps a value with the session.
+func (x *Session) Set(key, value any) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.values == nil {
+		x.values = map[any]any{}
+	}
+	x.values[key] = value
+}
+
+// Send queues st for the client, as it is. It never blocks; an overfull queue ends the session. A message for a session that has
+// just ended is routed again.
+func (x *Session) Send(st *stanza.Stanza) {
+	if !x.push(outItem{st: st}) {
+		x.srv.reroute([]outItem{{st: st}})
+	}
+}
+
+// Kill ends the session with a stream error (RFC 6120 §4.9.3); it cannot be resumed.
+func (x *Session) Kill(condition, text string) {
+	x.kill(&streamError{condition: condition, text: text}, false)
+}
+
+func (x *Session) kill(se *streamError, drain bool) {
+	x.mu.Lock()
+	if x.dead || x.doomed {
+		x.mu.Unlock()
+		return
+	}
+	x.doomed = true
+	st := x.stream
+	if st != nil {
+		x.lastWordsLocked(st, se, drain)
+	}
+	x.mu.Unlock()
+	if st == nil { // the caller may hold what end needs; during a shutdown that does it
+		x.srv.run(x.end)
+	}
+}
+
+func (x *Session) overflow() {
+	x.srv.log.Warn("outbox overflow", "jid", x.jid.String())
+	x.kill(&streamError{condition: "resource-constraint", text: "too much waits for you"}, false)
+}
+
+// replace ends the session now for one with the same address (RFC 6120 §7.7.2.2).
+func (x *Session) replace() {
+	x.kill(&streamError{condition: "conflict", text: "replaced by a new session"}, false)
+	x.end()
+}
+
+// shutdown ends the session with the server.
+func (x *Session) shutdown() {
+	x.kill(&streamError{condition: "system-shutdown"}, true)
+	x.mu.Lock()
+	st := x.stream
+	x.mu.Unlock()
+	if st == nil {
+		x.end()
+	}
+}
+
+// closedTo tells that what st still reads is not wanted any more.
+func (x *Session) closedTo(st *stream) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.dead || x.doomed || x.stream != st || st.last != nil
+}
+
+// leaving gives the timer that cuts off the last words of st, nil when there are none.
+func (x *Session) leaving(st *stream) *time.Timer {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return st.cutoff
+}
+
+// detach is called when st has ended: the session waits for its client, or ends.
+func (x *Session) detach(st *stream, ended bool) {
+	x.mu.Lock()
+	if x.stream != st { // taken over by a new stream
+		x.mu.Unlock()
+		return
+	}
+	if !ended && !x.dead && !x.doomed && x.sm.resume > 0 {
+		x.hibernateLocked()
+		x.mu.Unlock()
+		return
+	}
+	x.stream = nil
+	x.mu.Unlock()
+	x.end()
+}
+
+// end does what remains when a session is over; the second call does nothing.
+func (x *Session) end() {
+	x.mu.Lock()
+	if x.dead {
+		x.mu.Unlock()
+		return
+	}
+	x.dead = true
+	if x.timer != nil {
+		x.timer.Stop()
+		x.srv.count.hibernating.Add(-1)
+		x.timer = nil
+	}
+	x.sm.stopTimer()
+	left := append(x.sm.unacked.all(), x.pending.all()...)
+	directed := x.directed
+	x.directed = nil
+	handled := x.sm.handled
+	x.mu.Unlock()
+
+	x.srv.remember(x, handled)
+	x.srv.forget(x)
+	x.sendDirected(directed)
+	for _, f := range x.srv.hooks.closed {
+		f(x)
+	}
+	x.srv.reroute(left)
+}
+
+// sendDirected tells those who got directed presence that it is over (RFC 6121 §4.6.4).
+func (x *Session) sendDirected(targets map[stanza.JID]struct{}) {
+	for to := range targets {
+		x.srv.Route(stanza.NewPresence("unavailable", x.jid, to))
+	}
+}
+
+// received is the way of a stanza from its client: check, stamp, count, note presence, hooks, router (RFC 6120 §8.1, RFC 6121 §4).
+func (x *Session) received(st *stream, s *stanza.Stanza, bad *stanza.JIDError) error {
+	if bad != nil && bad.Attr == "from" || !s.From.IsZero() && s.From != x.jid && s.From != x.jid.Bare() {
+		return &streamError{condition: "invalid-from"}
+	}
+	s.From = x.jid
+	if s.Lang == "" && s.Kind == stanza.Message {
+		s.Lang = x.lang
+	}
+	x.dispatch(s, bad)
+	x.mu.Lock()
+	x.sm.handled++
+	x.mu.Unlock()
+	return nil
+}
+
+func (x *Session) dispatch(s *stanza.Stanza, bad *stanza.JIDError) {
+	if bad != nil {
+		x.refuse(s, stanza.ErrJIDMalformed)
+		return
+	}
+	if s.Kind == stanza.IQ {
+		if err := checkIQ(s); err != nil {
+			x.refuse(s, err)
+			return
+		}
+		x.srv.routeFrom(x, s)
+		return
+	}
+	if s.Kind == stanza.Presence {
+		if err := x.notePresence(s); err != nil {
+			x.refuse(s, err)
+			return
+		}
+	}
+	if s.Kind == stanza.Message && s.To.IsZero() { // to oneself (RFC 6120 §10.3.1)
+		s = s.WithTo(x.jid.Bare())
+	}
+	for _, f := range x.srv.hooks.outbound {
+		if f(x, s) {
+			return
+		}
+	}
+	if !s.To.IsZero() { // the broadcast of presence is the roster's
+		x.srv.routeFrom(x, s)
+	}
+}
+
+// refuse answers s with err as the one it was for.
+func (x *Session) refuse(s *stanza.Stanza, err *stanza.Error) {
+	if r := s.ErrorReply(err); r != nil {
+		x.srv.count.bounced.Add(1)
+		x.Send(r)
+	}
+}
+
+// checkIQ holds an iq to RFC 6120 §8.2.3.
+func checkIQ(s *stanza.Stanza) *stanza.Error {
+	switch s.Type {
+	case "get", "set":
+		if s.ID == "" || len(s.Names) != 1 {
+			return stanza.ErrBadRequest.With("an iq has an id and one child")
+		}
+	case "result", "error":
+	default:
+		return stanza.ErrBadRequest.With("type of iq")
+	}
+	return nil
+}
+
+// notePresence keeps broadcast presence and the targets of directed presence.
+func (x *Session) notePresence(s *stanza.Stanza) *stanza.Error {
+	if s.Type != "" && s.Type != "unavailable" {
+		return nil
+	}
+	x.mu.Lock()
+	if !s.To.IsZero() {
+		defer x.mu.Unlock()
+		if s.Type != "" {
+			delete(x.directed, s.To)
+			return nil
+		}
+		if _, ok := x.directed[s.To]; !ok && len(x.directed) >= x.srv.cfg.Limits.DirectedPresences {
+			return stanza.ErrPolicyViolation.With("too many directed presences")
+		}
+		if x.directed == nil {
+			x.directed = map[stanza.JID]struct{}{}
+		}
+		x.directed[s.To] = struct{}{}
+		return nil
+	}
+	if s.Type == "" {
+		x.pres = s
+		x.mu.Unlock()
+		return nil
+	}
+	x.pres = nil
+	targets := x.directed
+	x.directed = nil
+	x.mu.Unlock()
+	x.sendDirected(targets)
+	return nil
+}

@@ -1,0 +1,343 @@
+package xmpp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"konzil/xmpp/stanza"
+)
+
+const (
+	nsTLS     = "urn:ietf:params:xml:ns:xmpp-tls"
+	nsSASL    = "urn:ietf:params:xml:ns:xmpp-sasl"
+	nsSASLCB  = "urn:xmpp:sasl-cb:0"
+	nsBind    = "urn:ietf:params:xml:ns:xmpp-bind"
+	nsSession = "urn:ietf:params:xml:ns:xmpp-session"
+	nsSM      = "urn:xmpp:sm:3"
+)
+
+// lastWordsTimeout bounds how long a stream that is being closed may take to read its error.
+const lastWordsTimeout = 5 * time.Second
+
+// stream is one connection: it reads, negotiates and, once it has a session, hands stanzas to it. serve runs on its own goroutine; that
+// goroutine alone uses the fields above the line.
+type stream struct {
+	srv      *Server
+	wire     wire
+	tcp      *tcpWire // wire, when it is TCP
+	params   url.Values
+	deadline time.Time // of negotiation
+	pending  bool      // counted as not logged in
+
+	domain     string // what `to` named; pinned
+	clientFrom string
+	lang       string
+	headerSent bool
+	auth       authState
+	bare       stanza.JID // once authenticated
+
+	// ----
+	sess       *Session // set once, before the stream is known to the session
+	hasSession bool     // guarded by Server.mu: Shutdown leaves the ending of st to the session
+
+	// guarded by sess.mu
+	flushing bool
+	last     []outItem   // to be written as the very last; once set, nothing more is read
+	drain    bool        // what waits goes out before last
+	finished bool        // last is on its way or writing has failed
+	cutoff   *time.Timer // ends a peer that does not read the last words
+
+	flushers sync.WaitGroup
+	done     chan struct{} // closed when serve has ended
+}
+
+// streamError ends a stream (RFC 6120 §4.9).
+type streamError struct {
+	condition string
+	text      string
+	app       *stanza.Element
+}
+
+func (e *streamError) Error() string { return "xmpp: stream error " + e.condition + ": " + e.text }
+
+// xml is the error and the end of the stream as bytes.
+func (st *stream) xml(e *streamError) []byte {
+	var b []byte
+	if !st.wire.declares() {
+		b = append(b, "<stream:error>"...)
+	} else {
+		b = append(b, "<stream:error xmlns:stream='http://etherx.jabber.org/streams' xmlns='jabber:client'>"...)
+	}
+	b = stanza.NewElement(stanza.NSStreams, e.condition).AppendXML(b, stanza.NSClient)
+	if e.text != "" {
+		b = stanza.TextElement(stanza.NSStreams, "text", e.text, "xml:lang", "en").AppendXML(b, stanza.NSClient)
+	}
+	if e.app != nil {
+		b = e.app.AppendXML(b, stanza.NSClient)
+	}
+	return append(b, "</stream:error>"...)
+}
+
+// serve runs the stream from its first byte to its last.
+func (st *stream) serve() {
+	st.done = make(chan struct{})
+	defer close(st.done)
+	err := st.negotiate()
+	st.settle()
+	if err == nil {
+		st.wire.readDeadline(time.Time{}) // Shutdown does not set one on a stream with session
+		err = st.loop()
+	} else if st.srv.ctx.Err() == nil && st.srv.isClosing() {
+		err = &streamError{condition: "system-shutdown"}
+	}
+	st.finish(err)
+}
+
+// settle takes the stream off the count of those that have not logged in.
+func (st *stream) settle() {
+	if st.pending {
+		st.pending = false
+		st.srv.count.streamsPending.Add(-1)
+	}
+}
+
+// loop reads stanzas until the stream ends.
+func (st *stream) loop() error {
+	for {
+		it, err := st.wire.next()
+		var je *stanza.JIDError
+		if err != nil && !errors.As(err, &je) {
+			return err
+		}
+		if st.sess.closedTo(st) {
+			return net.ErrClosed
+		}
+		if it.Stanza != nil {
+			st.srv.count.stanzasIn.Add(1)
+			err = st.sess.received(st, it.Stanza, je)
+		} else {
+			err = st.nonza(it.Elem)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// asStreamError tells which stream error err is answered with; nil: none, the connection is gone or was closed properly.
+func asStreamError(err error) *streamError {
+	var se *streamError
+	var xe *stanza.SyntaxError
+	var ne net.Error
+	switch {
+	case err == nil, errors.Is(err, stanza.ErrStreamEnd), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+		return nil
+	case errors.As(err, &se):
+		return se
+	case errors.As(err, &xe):
+		return &streamError{condition: xe.Condition, text: xe.Text}
+	case errors.Is(err, errNotText):
+		return &streamError{condition: "bad-format", text: "WebSocket messages are text"}
+	case errors.As(err, &ne) && ne.Timeout():
+		return &streamError{condition: "connection-timeout"}
+	}
+	return nil
+}
+
+// finish says the last words and gives the session back.
+func (st *stream) finish(err error) {
+	se := asStreamError(err)
+	if se != nil {
+		st.srv.count.streamErrors.Add(1)
+		st.srv.log.Debug("stream error", "jid", st.bare.String(), "condition", se.condition, "text", se.text)
+	}
+	orderly := errors.Is(err, stanza.ErrStreamEnd)
+	if st.sess == nil {
+		if se != nil || orderly {
+			st.farewell(se)
+		}
+		st.wire.abandon()
+		return
+	}
+	if se != nil || orderly {
+		st.sess.lastWords(st, se, true)
+	}
+	cutoff := st.sess.leaving(st)
+	if cutoff == nil { // the connection is gone
+		st.wire.abandon()
+	}
+	st.flushers.Wait()
+	st.wire.abandon()
+	if cutoff != nil {
+		cutoff.Stop()
+	}
+	st.sess.detach(st, se != nil || orderly)
+}
+
+// farewell ends a stream without session; an error before our header needs one (RFC 6120 §4.9.1.2).
+func (st *stream) farewell(se *streamError) {
+	var b []byte
+	if !st.headerSent {
+		from := st.domain
+		if from == "" {
+			from = st.srv.cfg.Domain
+		}
+		b = st.wire.appendHeader(b, header{from: from, id: newID(), lang: "en"})
+	}
+	items := []outItem{}
+	if len(b) > 0 {
+		items = append(items, outItem{raw: b})
+	}
+	if se != nil {
+		items = append(items, outItem{raw: st.xml(se)})
+	}
+	items = append(items, outItem{raw: st.wire.appendTrailer(nil)})
+	if st.wire.write(items) == nil {
+		st.wire.close()
+	}
+}
+
+// abort is Shutdown's: it wakes a stream that still negotiates. One with a session has got its last words from that.
+func (st *stream) abort() { st.wire.readDeadline(time.Now()) }
+
+// send writes at once; only while there is no session.
+func (st *stream) send(raw ...[]byte) error {
+	items := make([]outItem, 0, len(raw))
+	for _, b := range raw {
+		items = append(items, outItem{raw: b})
+	}
+	return st.wire.write(items)
+}
+
+func (st *stream) sendElement(e *stanza.Element) error {
+	return st.send(e.AppendXML(nil, ""))
+}
+
+// open reads the client's header (RFC 6120 §4.7) and checks it.
+func (st *stream) open() error {
+	h, err := st.wire.readHeader()
+	if err != nil {
+		return err
+	}
+	st.headerSent = false
+	return st.checkHeader(h)
+}
+
+// answerOpen sends our header and features (RFC 6120 §4.3.2).
+func (st *stream) answerOpen(features []*stanza.Element) error {
+	ours := st.wire.appendHeader(nil, header{from: st.domain, to: st.clientFrom, id: newID(), lang: st.replyLang()})
+	f := []byte("<stream:features>")
+	if st.wire.declares() {
+		f = []byte("<stream:features xmlns:stream='http://etherx.jabber.org/streams' xmlns='jabber:client'>")
+	}
+	for _, e := range features {
+		f = e.AppendXML(f, stanza.NSClient)
+	}
+	st.headerSent = true
+	return st.send(ours, append(f, "</stream:features>"...))
+}
+
+func (st *stream) replyLang() string {
+	if st.lang != "" {
+		return st.lang
+	}
+	return "en"
+}
+
+// maxLang is longer than any language tag in use.
+const maxLang = 35
+
+func (st *stream) checkHeader(h *stanza.Header) error {
+	switch {
+	case h.Local != "stream" || h.Space != stanza.NSStream && h.Space != nsFraming:
+		return &streamError{condition: "invalid-namespace", text: "this is XMPP"}
+	case h.Content != stanza.NSClient:
+		return &streamError{condition: "invalid-namespace", text: "clients speak jabber:client"}
+	}
+	to, err := stanza.ParseJID(h.Attr("to"))
+	if err != nil || to.Local() != "" || !to.IsBare() || !st.srv.local(to.Domain()) {
+		return &streamError{condition: "host-unknown"}
+	}
+	if st.domain != "" && st.domain != to.Domain() { // CVE-2018-10847: what was negotiated for one host must not serve another
+		return &streamError{condition: "host-unknown", text: "the host of a stream cannot change"}
+	}
+	st.domain = to.Domain()
+	if major, _, _ := strings.Cut(h.Attr("version"), "."); major == "" || major == "0" {
+		return &streamError{condition: "unsupported-version"}
+	}
+	if from, err := stanza.ParseJID(h.Attr("from")); err == nil {
+		st.clientFrom = from.String()
+	}
+	if l := h.Lang(); l != "" && len(l) <= maxLang {
+		st.lang = l
+	}
+	return nil
+}
+
+// negotiate goes from connection to bound or resumed session.
+func (st *stream) negotiate() error {
+	if st.tcp != nil && st.tcp.tls == nil {
+		if err := st.negotiateTLS(); err != nil {
+			return err
+		}
+	}
+	if err := st.authenticate(); err != nil {
+		return err
+	}
+	st.wire.restart()
+	st.wire.setLimits(st.srv.cfg.Limits.PostAuth)
+	if err := st.open(); err != nil {
+		return err
+	}
+	if err := st.answerOpen(st.srv.sessionFeatures()); err != nil {
+		return err
+	}
+	return st.bindOrResume()
+}
+
+// sessionFeatures are offered after SASL.
+func (s *Server) sessionFeatures() []*stanza.Element {
+	out := []*stanza.Element{
+		stanza.NewElement(nsBind, "bind"),
+		stanza.NewElement(nsSession, "session").Add(stanza.NewElement(nsSession, "optional")),
+		stanza.NewElement(nsSM, "sm"),
+	}
+	return append(out, s.hooks.streamFeatures...)
+}
+
+// negotiateTLS offers STARTTLS and nothing else (RFC 6120 §5.3.1).
+func (st *stream) negotiateTLS() error {
+	offer := stanza.NewElement(nsTLS, "starttls").Add(stanza.NewElement(nsTLS, "required"))
+	if err := st.open(); err != nil {
+		return err
+	}
+	if err := st.answerOpen([]*stanza.Element{offer}); err != nil {
+		return err
+	}
+	it, err := st.wire.next()
+	if err != nil {
+		return err
+	}
+	if it.Elem == nil || it.Elem.Name != (stanza.Name{Space: nsTLS, Local: "starttls"}) {
+		if it.Elem != nil && it.Elem.Space == nsSASL { // some try; tell them why it cannot be
+			return st.failThen("encryption-required", &streamError{condition: "policy-violation", text: "use STARTTLS first"})
+		}
+		return &streamError{condition: "policy-violation", text: "use STARTTLS first"}
+	}
+	if err := st.sendElement(stanza.NewElement(nsTLS, "proceed")); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithDeadline(st.srv.ctx, st.deadline)
+	defer cancel()
+	if err := st.tcp.startTLS(ctx, st.srv.cfg.TLS); err != nil {
+		st.srv.log.Debug("TLS handshake", "peer", st.wire.network(), "err", err)
+		return net.ErrClosed // nothing can be said on it any more
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+package xmpp
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"konzil/xmpp/stanza"
+)
+
+var (
+	errNoCertificate = errors.New("xmpp: no certificate")
+	errNotText       = errors.New("xmpp: binary WebSocket message")
+)
+
+// wire is a transport: it turns bytes into headers and elements and back. Reading is for the stream's own goroutine; writing
+// is for one goroutine at a time.
+type wire interface {
+	readHeader() (*stanza.Header, error)
+	next() (stanza.Item, error)
+	setLimits(stanza.Limits)
+	readDeadline(time.Time)
+	restart() // a new header is expected
+
+	appendHeader(dst []byte, h header) []byte
+	appendTrailer(dst []byte) []byte
+	declares() bool // every element carries its own declarations (RFC 7395 §3.3.3)
+	write(items []outItem) error
+
+	close()   // after the trailer
+	abandon() // at once; ends a blocked read or write
+	secure() bool
+	bindings() map[string][]byte
+	network() string
+}
+
+// header is what ours says.
+type header struct{ from, to, id, lang string }
+
+// maxKeptBuffer is the largest write buffer that goes back to the pool.
+const maxKeptBuffer = 64 << 10
+
+var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+func putBuffer(p *[]byte, b []byte) {
+	if cap(b) <= maxKeptBuffer {
+		*p = b[:0]
+		writeBuffers.Put(p)
+	}
+}
+
+func (o *outItem) appendTo(dst []byte, declare bool) []byte {
+	if o.st == nil {
+		return append(dst, o.raw...)
+	}
+	return o.st.AppendXML(dst, stanza.NSClient, declare)
+}
+
+// tcpWire is RFC 6120 over TCP, with or without TLS.
+type tcpWire struct {
+	raw     *meteredConn
+	tls     *tls.Conn // nil before STARTTLS
+	rd      *stanza.Reader
+	timeout time.Duration
+}
+
+func newTCPWire(c *meteredConn, lim stanza.Limits, timeout time.Duration) *tcpWire {
+	return &tcpWire{raw: c, rd: stanza.NewReader(c, lim), timeout: timeout}
+}
+
+func (w *tcpWire) readHeader() (*stanza.Header, error) { return w.rd.Header() }
+func (w *tcpWire) next() (stanza.Item, error)          { return w.rd.Next() }
+func (w *tcpWire) setLimits(l stanza.Limits)           { w.rd.SetLimits(l) }
+func (w *tcpWire) readDeadline(t time.Time)            { _ = w.raw.SetReadDeadline(t) }
+func (w *tcpWire) declares() bool                      { return false }
+func (w *tcpWire) secure() bool                        { return w.tls != nil }
+func (w *tcpWire) network() string                     { return networkOf(w.raw.RemoteAddr()) }
+func (w *tcpWire) abandon()                            { _ = w.raw.Close() }
+
+func (w *tcpWire) src() io.Reader {
+	if w.tls != nil {
+		return w.tls
+	}
+	return w.raw
+}
+
+func (w *tcpWire) restart() { w.rd.Reset(w.src(), true) }
+
+// startTLS does the handshake; what the client sent in clear after <starttls/> would be taken for encrypted (RFC 6120 §5.4.3.3).
+func (w *tcpWire) startTLS(ctx context.Context, cfg *tls.Config) error {
+	if w.rd.Buffered() > 0 {
+		return errors.New("xmpp: bytes before the TLS handshake")
+	}
+	w.tls = tls.Server(w.raw, cfg)
+	if err := w.tls.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	w.rd.Reset(w.tls, false)
+	return nil
+}
+
+func (w *tcpWire) appendHeader(dst []byte, h header) []byte {
+	dst = append(dst, "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'"...)
+	return append(appendHeaderAttrs(dst, h), '>')
+}
+
+func appendHeaderAttrs(dst []byte, h header) []byte {
+	dst = stanza.AppendAttr(dst, "from", h.from)
+	if h.to != "" {
+		dst = stanza.AppendAttr(dst, "to", h.to)
+	}
+	dst = stanza.AppendAttr(dst, "id", h.id)
+	dst = stanza.AppendAttr(dst, "version", "1.0")
+	return stanza.AppendAttr(dst, "xml:lang", h.lang)
+}
+
+func (w *tcpWire) appendTrailer(dst []byte) []byte { return append(dst, "</stream:stream>"...) }
+
+func (w *tcpWire) write(items []outItem) error {
+	p := writeBuffers.Get().(*[]byte)
+	b := (*p)[:0]
+	for i := range items {
+		b = items[i].appendTo(b, false)
+	}
+	_ = w.raw.SetWriteDeadline(time.Now().Add(w.timeout))
+	var err error
+	if w.tls != nil {
+		_, err = w.tls.Write(b)
+	} else {
+		_, err = w.raw.Write(b)
+	}
+	putBuffer(p, b)
+	return err
+}
+
+// close sends TLS's close_notify, so that the peer can tell an end from a cut.
+func (w *tcpWire) close() {
+	_ = w.raw.SetWriteDeadline(time.Now().Add(time.Second))
+	if w.tls != nil {
+		_ = w.tls.CloseWrite()
+	}
+	_ = w.raw.Close()
+}
+
+func (w *tcpWire) bindings() map[string][]byte {
+	if w.tls == nil {
+		return nil
+	}
+	cs := w.tls.ConnectionState()
+	return saslBindings(&cs, w.raw.leaf)
+}
+
+// wsWire is RFC 7395: one element a message.
+type wsWire struct {
+	ws      *websocket.Conn
+	raw     *meteredConn
+	lim     stanza.Limits
+	safe    bool // TLS, or from the machine itself
+	timeout time.Duration
+}
+
+const nsFraming = "urn:ietf:params:xml:ns:xmpp-framing"
+
+func (w *wsWire) readDeadline(t time.Time)    { _ = w.raw.SetReadDeadline(t) }
+func (w *wsWire) setLimits(l stanza.Limits)   { w.lim = l }
+func (w *wsWire) restart()                    {}
+func (w *wsWire) declares() bool              { return true }
+func (w *wsWire) secure() bool                { return w.safe }
+func (w *wsWire) network() string             { return networkOf(w.raw.RemoteAddr()) }
+func (w *wsWire) bindings() map[string][]byte { return nil } // a proxy may end the TLS, and browsers cannot bind
+func (w *wsWire) abandon()                    { _ = w.raw.Close() }
+
+// frame reads one message of at most the limit: one more byte is enough to know. White space alone is a keep-alive.
+func (w *wsWire) frame() (stanza.Item, error) {
+	for {
+		typ, r, err := w.ws.Reader(context.Background())
+		if err != nil {
+			if websocket.CloseStatus(err) != -1 {
+				return stanza.Item{}, io.EOF
+			}
+			return stanza.Item{}, err
+		}
+		if typ != websocket.MessageText {
+			return stanza.Item{}, errNotText
+		}
+		b, err := io.ReadAll(io.LimitReader(r, int64(w.lim.Bytes)+1))
+		if err != nil {
+			return stanza.Item{}, err
+		}
+		if len(bytes.TrimSpace(b)) == 0 && len(b) <= w.lim.Bytes {
+			continue
+		}
+		return stanza.ParseFrame(b, w.lim)
+	}
+}
+
+func (w *wsWire) readHeader() (*stanza.Header, error) {
+	it, err := w.frame()
+	var je *stanza.JIDError
+	if err != nil && !errors.As(err, &je) {
+		return nil, err
+	}
+	if it.Elem == nil {
+		return &stanza.Header{Name: stanza.Name{Space: stanza.NSClient}, Content: stanza.NSClient}, nil
+	}
+	if it.Elem.Space == nsFraming && it.Elem.Local == "close" {
+		return nil, stanza.ErrStreamEnd
+	}
+	h := &stanza.Header{Name: it.Elem.Name, Content: stanza.NSClient, Attrs: it.Elem.Attrs}
+	if h.Space == nsFraming && h.Local == "open" {
+		h.Name = stanza.Name{Space: stanza.NSStream, Local: "stream"}
+	}
+	return h, nil
+}
+
+func (w *wsWire) next() (stanza.Item, error) {
+	it, err := w.frame()
+	if err == nil && it.Elem != nil && it.Elem.Space == nsFraming && it.Elem.Local == "close" {
+		return it, stanza.ErrStreamEnd
+	}
+	return it, err
+}
+
+func (w *wsWire) appendHeader(dst []byte, h header) []byte {
+	dst = append(dst, "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing'"...)
+	return append(appendHeaderAttrs(dst, h), '/', '>')
+}
+
+func (w *wsWire) appendTrailer(dst []byte) []byte {
+	return append(dst, "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>"...)
+}
+
+// write sends each item as its own message, all of them in one write to the socket.
+func (w *wsWire) write(items []outItem) error {
+	p, q := writeBuffers.Get().(*[]byte), writeBuffers.Get().(*[]byte)
+	b := (*p)[:0]
+	_ = w.raw.SetWriteDeadline(time.Now().Add(w.timeout))
+	w.raw.begin((*q)[:0])
+	var err error
+	for i := 0; i < len(items) && err == nil; i++ {
+		b = items[i].appendTo(b[:0], true)
+		err = w.ws.Write(context.Background(), websocket.MessageText, b)
+	}
+	out, ferr := w.raw.flush()
+	putBuffer(p, b)
+	putBuffer(q, out)
+	if err == nil {
+		err = ferr
+	}
+	return err
+}
+
+// closeWait is how long a WebSocket client may take to answer the closing handshake.
+const closeWait = time.Second
+
+func (w *wsWire) close() {
+	_ = w.raw.SetReadDeadline(time.Now().Add(closeWait))
+	_ = w.ws.Close(websocket.StatusNormalClosure, "")
+	_ = w.raw.Close()
+}
