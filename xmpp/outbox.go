@@ -144,18 +144,23 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 
 // kickLocked sees to it that a flusher is at work while there is something to write and a stream to write it to.
 func (x *Session) kickLocked() {
-	st := x.stream
-	if st == nil || st.flushing {
-		return
+	if st := x.stream; st != nil && !st.flushing && !st.finished {
+		st.flushing = true
+		go st.flush()
 	}
-	st.flushing = true
-	st.flushers.Add(1)
-	go st.flush()
+}
+
+// flushedLocked notes that the flusher of st has ended.
+func (st *stream) flushedLocked() {
+	st.flushing = false
+	if st.idle != nil {
+		close(st.idle)
+		st.idle = nil
+	}
 }
 
 // flush is the one writer of a stream; it ends when the outbox is empty, so that idle sessions cost one goroutine, not two.
 func (st *stream) flush() {
-	defer st.flushers.Done()
 	var batch []outItem
 	for {
 		var final bool
@@ -172,6 +177,9 @@ func (st *stream) flush() {
 		clear(batch)
 		if final {
 			st.wire.close()
+			st.sess.mu.Lock()
+			st.flushedLocked()
+			st.sess.mu.Unlock()
 			return
 		}
 	}
@@ -190,7 +198,7 @@ func (x *Session) take(st *stream, batch []outItem) (_ []outItem, final bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.stream != st && st.last == nil || st.finished {
-		st.flushing = false
+		st.flushedLocked()
 		return nil, false
 	}
 	for bytes := 0; x.stream == st && (st.last == nil || st.drain) && x.pending.len() > 0 && bytes < batchBytes; {
@@ -207,7 +215,7 @@ func (x *Session) take(st *stream, batch []outItem) (_ []outItem, final bool) {
 		return append(batch, st.last...), true
 	}
 	if len(batch) == 0 {
-		st.flushing = false
+		st.flushedLocked()
 		return nil, false
 	}
 	if x.askLocked() {
@@ -225,7 +233,6 @@ func (x *Session) unwritten(st *stream, batch []outItem) {
 		}
 	}
 	x.mu.Lock()
-	st.flushing = false
 	st.finished = true
 	dead := x.dead
 	if !dead {
@@ -235,6 +242,9 @@ func (x *Session) unwritten(st *stream, batch []outItem) {
 	if dead { // ended meanwhile, without them
 		x.srv.reroute(back)
 	}
+	x.mu.Lock()
+	st.flushedLocked()
+	x.mu.Unlock()
 }
 
 // lastWords makes st end with an error, or properly for nil; drain: after what waits.
@@ -256,7 +266,6 @@ func (x *Session) lastWordsLocked(st *stream, se *streamError, drain bool) {
 	st.cutoff = time.AfterFunc(lastWordsTimeout, st.wire.abandon)
 	if !st.flushing {
 		st.flushing = true
-		st.flushers.Add(1)
 		go st.flush()
 	}
 }

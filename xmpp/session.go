@@ -140,11 +140,21 @@ func (x *Session) closedTo(st *stream) bool {
 	return x.dead || x.doomed || x.stream != st || st.last != nil
 }
 
-// leaving gives the timer that cuts off the last words of st, nil when there are none.
-func (x *Session) leaving(st *stream) *time.Timer {
+// leaving is the first step of the end of st: no writer starts any more. It gives the timer that cuts off the last words, nil when there
+// are none, and a channel that is closed when the last writer has ended.
+func (x *Session) leaving(st *stream) (*time.Timer, <-chan struct{}) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return st.cutoff
+	idle := make(chan struct{})
+	if st.flushing {
+		st.idle = idle
+	} else {
+		close(idle)
+	}
+	if st.last == nil {
+		st.finished = true
+	}
+	return st.cutoff, idle
 }
 
 // detach is called when st has ended: the session waits for its client, or ends.

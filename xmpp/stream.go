@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"konzil/xmpp/stanza"
@@ -53,8 +52,9 @@ type stream struct {
 	finished bool        // last is on its way or writing has failed
 	cutoff   *time.Timer // ends a peer that does not read the last words
 
-	flushers sync.WaitGroup
-	done     chan struct{} // closed when serve has ended
+	idle chan struct{} // guarded by sess.mu: closed when the flusher ends; nil: nobody waits
+
+	done chan struct{} // closed when serve has ended
 }
 
 // streamError ends a stream (RFC 6120 §4.9).
@@ -168,11 +168,11 @@ func (st *stream) finish(err error) {
 	if se != nil || orderly {
 		st.sess.lastWords(st, se, true)
 	}
-	cutoff := st.sess.leaving(st)
+	cutoff, idle := st.sess.leaving(st)
 	if cutoff == nil { // the connection is gone
 		st.wire.abandon()
 	}
-	st.flushers.Wait()
+	<-idle
 	st.wire.abandon()
 	if cutoff != nil {
 		cutoff.Stop()
