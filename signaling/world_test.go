@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -28,6 +30,7 @@ type world struct {
 	mu      sync.Mutex // guards rooms, clients' inboxes
 	rooms   map[string]*fakeRoom
 	clients map[stanza.JID]*client
+	real    bool          // real time and sockets, no bubble
 	refuse  *stanza.Error // the room service's answer to a join of the focus
 	silent  bool          // the room service does not answer
 }
@@ -254,7 +257,14 @@ func (w *world) client(nick string, features []string) *client {
 
 const testRoom = "standup@conference.meet.example"
 
-func (c *client) send(st *stanza.Stanza) { c.w.Route(st); synctest.Wait() }
+// settle waits until everybody in the bubble is at rest.
+func (w *world) settle() {
+	if !w.real {
+		synctest.Wait()
+	}
+}
+
+func (c *client) send(st *stanza.Stanza) { c.w.Route(st); c.w.settle() }
 
 func (c *client) iq(typ, to string, payload ...*stanza.Element) *stanza.Stanza {
 	c.w.t.Helper()
@@ -268,7 +278,7 @@ func (c *client) iq(typ, to string, payload ...*stanza.Element) *stanza.Stanza {
 
 // find takes the first stanza that is right out of the inbox, or gives nil.
 func (c *client) find(is func(*stanza.Stanza) bool) *stanza.Stanza {
-	synctest.Wait()
+	c.w.settle()
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
 	for i, st := range c.inbox {
@@ -282,8 +292,14 @@ func (c *client) find(is func(*stanza.Stanza) bool) *stanza.Stanza {
 
 func (c *client) take(what string, is func(*stanza.Stanza) bool) *stanza.Stanza {
 	c.w.t.Helper()
-	if st := c.find(is); st != nil {
-		return st
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if st := c.find(is); st != nil {
+			return st
+		}
+		if !c.w.real || time.Now().After(deadline) {
+			break
+		}
+		runtime.Gosched()
 	}
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
