@@ -349,7 +349,22 @@ func (p *play) available(extra string) *play {
 func (p *play) sync() {
 	p.t.Helper()
 	p.send("<iq%s type='get' id='sync' to='x.test'><sync xmlns='test:sync'/></iq>", clientNS)
-	p.expect("id='sync'")
+	for {
+		it, err := p.next()
+		if err != nil {
+			p.t.Fatalf("%s: sync: %v", p.name, err)
+		}
+		if it.Stanza != nil {
+			p.h++
+			if it.Stanza.ID == "sync" {
+				return
+			}
+			p.t.Fatalf("%s: got %s before the sync", p.name, it.Stanza)
+		}
+		if it.Elem.Local != "r" { // requests for acknowledgement may come at any time
+			p.t.Fatalf("%s: got %s before the sync", p.name, text(it))
+		}
+	}
 }
 
 // user logs in over TLS and becomes available.
@@ -382,3 +397,5 @@ func eventually(t testing.TB, what string, f func() bool) {
 		<-time.After(time.Millisecond)
 	}
 }
+
+func mustBare(s string) stanza.JID { return stanza.MustJID(s) }
