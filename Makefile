@@ -1,0 +1,33 @@
+# The few things one does with Konzil.
+
+# start the server with nothing configured: demo accounts, data in ./data
+run:
+	go run .
+
+# everything CI runs: install what the end-to-end tests need (root on Debian), vet, unit and end-to-end tests
+test: deps
+	go vet ./...
+	go test -timeout 18m ./...
+
+# what the end-to-end tests need from Debian; says what is missing when it cannot install
+deps:
+	@.ci/deps
+
+# the long checks: gofmt, vet, staticcheck, govulncheck where reachable, race tests
+check:
+	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
+	go vet ./...
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./... || echo "govulncheck: not reachable or findings above"
+	go test -race -timeout 30m $$(go list ./... | grep -v -e internal/e2e -e internal/clients)
+
+# every fuzzer in turn, FUZZTIME each
+FUZZTIME ?= 20s
+fuzz:
+	@.ci/fuzz $(FUZZTIME)
+
+# micro-benchmarks of the hot paths
+bench:
+	go test -run '^$$' -bench . -benchmem ./sfu/... ./xmpp/...
+
+.PHONY: run test deps check fuzz bench

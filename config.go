@@ -1,0 +1,208 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"konzil/internal/auth"
+	"konzil/internal/conf"
+)
+
+// Config is the whole configuration. Its tags are the documentation: `konzil config` prints them, docs/config.md is
+// made of them. Every value has a default that works, so that no file is needed.
+type Config struct {
+	Domain string   `yaml:"domain" doc:"The domain of the service: people are user@domain. conference., focus., auth., guest. and metadata. before it are ours as well."`
+	Data   string   `yaml:"data" doc:"Folder of the database, certificate and accounts; made with mode 0700."`
+	Listen []string `yaml:"listen" doc:"IP addresses that all services listen on. [\"0.0.0.0\", \"::\"] is every interface."`
+
+	Log          LogConfig          `yaml:"log" doc:"What is logged; it goes to standard error."`
+	Certificates CertificatesConfig `yaml:"certificates" doc:"The TLS certificate of all services. Without one a self-signed one is made once."`
+	HTTP         HTTPConfig         `yaml:"http" doc:"The meeting page, XMPP over WebSocket, health and metrics."`
+	XMPP         XMPPConfig         `yaml:"xmpp" doc:"Messaging."`
+	Rooms        RoomsConfig        `yaml:"rooms" doc:"Chat and meeting rooms (XEP-0045)."`
+	Meetings     MeetingsConfig     `yaml:"meetings" doc:"The focus: who meets, and how."`
+	Media        MediaConfig        `yaml:"media" doc:"The SFU: forwarding of audio and video."`
+	TURN         TURNConfig         `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
+	Auth         auth.Config        `yaml:"auth" doc:"Accounts: local ones, and those of a directory."`
+}
+
+// LogConfig chooses what is logged.
+type LogConfig struct {
+	Level  string `yaml:"level" doc:"debug, info, warn or error."`
+	Format string `yaml:"format" doc:"text or json."`
+}
+
+// CertificatesConfig names the certificate files.
+type CertificatesConfig struct {
+	Cert string `yaml:"cert" doc:"PEM file with the certificate chain; read again when it changes. Empty: self-signed."`
+	Key  string `yaml:"key" doc:"PEM file with the private key."`
+}
+
+// HTTPConfig is the HTTPS server.
+type HTTPConfig struct {
+	Port      int    `yaml:"port" doc:"HTTPS port; 0 is off."`
+	PublicURL string `yaml:"public_url" doc:"How people reach the page when it is not https://domain:port/ (behind a proxy). Empty: made of domain and port."`
+}
+
+// XMPPConfig is the XMPP server.
+type XMPPConfig struct {
+	Port            int           `yaml:"port" doc:"Client connections with STARTTLS (RFC 6120); 0 is off."`
+	TLSPort         int           `yaml:"tls_port" doc:"Client connections with direct TLS (XEP-0368); 0 is off."`
+	Guests          bool          `yaml:"guests" doc:"Let people without an account join meetings: SASL ANONYMOUS on guest.domain, and over WebSocket on the domain itself."`
+	MaxStanzaBytes  int           `yaml:"max_stanza_bytes" doc:"Largest stanza after login, bytes. Before login it is 10000."`
+	RateBytesPerSec int           `yaml:"rate_bytes_per_second" doc:"How fast one connection may send, bytes a second; a faster one is read more slowly."`
+	ResumeTime      time.Duration `yaml:"resume_time" doc:"How long a broken session waits for its client (XEP-0198)."`
+	SessionsPerUser int           `yaml:"sessions_per_user" doc:"Connections of one account at a time."`
+}
+
+// RoomsConfig is the MUC service.
+type RoomsConfig struct {
+	History      int  `yaml:"history" doc:"Messages that a newcomer gets, per room."`
+	MaxRooms     int  `yaml:"max_rooms" doc:"Rooms at a time."`
+	MaxOccupants int  `yaml:"max_occupants" doc:"People in one room."`
+	CreateByAll  bool `yaml:"create_by_all" doc:"Let guests create rooms too, not only people with an account and the focus."`
+}
+
+// MeetingsConfig is the focus.
+type MeetingsConfig struct {
+	MinParticipants int  `yaml:"min_participants" doc:"How many must be in the room before media starts."`
+	AutoOwner       bool `yaml:"auto_owner" doc:"The first participant becomes moderator, and another when the last moderator leaves."`
+	RequireAccount  bool `yaml:"require_account" doc:"Only people with an account may start a meeting; guests may join it."`
+	SSRCRewriting   bool `yaml:"ssrc_rewriting" doc:"Map many sources to few SSRCs for clients that can (current Jitsi clients)."`
+}
+
+// MediaConfig is the SFU.
+type MediaConfig struct {
+	Port      int      `yaml:"port" doc:"UDP port of all media."`
+	Advertise []string `yaml:"advertise" doc:"Public IP addresses that clients should try too, when the server is behind NAT."`
+	Shards    int      `yaml:"shards" doc:"Sockets per address, each with its thread; 0 is one per core."`
+}
+
+// TURNConfig is the TURN server.
+type TURNConfig struct {
+	Port      int      `yaml:"port" doc:"UDP and TCP port; 0 turns the TURN server off."`
+	Host      string   `yaml:"host" doc:"Name or address that clients are told. Empty: the domain."`
+	RelayMin  int      `yaml:"relay_port_min" doc:"First UDP port of relayed addresses."`
+	RelayMax  int      `yaml:"relay_port_max" doc:"Last UDP port of relayed addresses."`
+	Secret    string   `yaml:"secret" doc:"Shared secret of time-limited credentials. Empty: made once and kept in the data folder."`
+	Allow     []string `yaml:"allow" doc:"Networks that may be relayed to although they are private. Our own SFU always may."`
+	Deny      []string `yaml:"deny" doc:"More networks that may not be relayed to."`
+	PerUser   int      `yaml:"allocations_per_user" doc:"Allocations of one user at a time."`
+	PerSource int      `yaml:"allocations_per_address" doc:"Allocations of one client address at a time."`
+}
+
+// DefaultConfig is what runs without a file.
+func DefaultConfig() Config {
+	return Config{
+		Domain:   "localhost",
+		Data:     "./data",
+		Listen:   []string{"127.0.0.1", "::1"},
+		Log:      LogConfig{Level: "info", Format: "text"},
+		HTTP:     HTTPConfig{Port: 8443},
+		XMPP:     XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20},
+		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000},
+		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, SSRCRewriting: true},
+		Media:    MediaConfig{Port: 10000},
+		TURN:     TURNConfig{Port: 3478, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100},
+		Auth:     auth.DefaultConfig(),
+	}
+}
+
+// loadConfig reads file over the defaults; "" is the defaults alone. The error is one line that says what to do.
+func loadConfig(file string) (Config, error) {
+	c := DefaultConfig()
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return c, fmt.Errorf("config: %w: name a readable file after -config", err)
+		}
+		if err := conf.Load(b, &c); err != nil {
+			return c, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	if err := c.check(); err != nil {
+		if file != "" {
+			return c, fmt.Errorf("%s: %w", file, err)
+		}
+		return c, err
+	}
+	return c, nil
+}
+
+// check finds settings that cannot work together before anything is opened.
+func (c *Config) check() error {
+	if c.Domain == "" || strings.ContainsAny(c.Domain, "/@ :") {
+		return fmt.Errorf("domain: %q is no domain: give one such as example.org", c.Domain)
+	}
+	if len(c.Listen) == 0 {
+		return errors.New("listen: no address: give at least one, such as 0.0.0.0")
+	}
+	for name, list := range map[string][]string{"listen": c.Listen, "media.advertise": c.Media.Advertise} {
+		for _, a := range list {
+			if _, err := netip.ParseAddr(a); err != nil {
+				return fmt.Errorf("%s: %q is no IP address", name, a)
+			}
+		}
+	}
+	for name, list := range map[string][]string{"turn.allow": c.TURN.Allow, "turn.deny": c.TURN.Deny} {
+		for _, a := range list {
+			if _, err := netip.ParsePrefix(a); err != nil {
+				return fmt.Errorf("%s: %q is no network: write it like 10.1.0.0/16", name, a)
+			}
+		}
+	}
+	ports := map[string]int{"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "turn.port": c.TURN.Port, "media.port": c.Media.Port}
+	for name, p := range ports {
+		if p < 0 || p > 65535 {
+			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
+		}
+	}
+	if c.Media.Port == 0 {
+		return errors.New("media.port: media cannot be off: give a UDP port")
+	}
+	if (c.Certificates.Cert == "") != (c.Certificates.Key == "") {
+		return errors.New("certificates: cert and key go together: give both, or neither for a self-signed one")
+	}
+	if c.TURN.RelayMin < 1024 || c.TURN.RelayMax > 65535 || c.TURN.RelayMin > c.TURN.RelayMax {
+		return fmt.Errorf("turn.relay_port_min, relay_port_max: %d to %d is no range of ports above 1023", c.TURN.RelayMin, c.TURN.RelayMax)
+	}
+	if err := c.Auth.Validate(); err != nil {
+		return err
+	}
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		return fmt.Errorf("log.level: %q: debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		return fmt.Errorf("log.format: %q: text or json", c.Log.Format)
+	}
+	return nil
+}
+
+// addrs are the listen addresses with port.
+func (c *Config) addrs(port int) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, a := range c.Listen {
+		out = append(out, netip.AddrPortFrom(netip.MustParseAddr(a), uint16(port)))
+	}
+	return out
+}
+
+// publicURL is where people find the page, with a slash at its end.
+func (c *Config) publicURL() string {
+	if c.HTTP.PublicURL != "" {
+		return strings.TrimSuffix(c.HTTP.PublicURL, "/") + "/"
+	}
+	if c.HTTP.Port == 443 {
+		return "https://" + c.Domain + "/"
+	}
+	return fmt.Sprintf("https://%s:%d/", c.Domain, c.HTTP.Port)
+}
+
+func (c *Config) file(name string) string { return filepath.Join(c.Data, name) }

@@ -1,0 +1,105 @@
+// Konzil is a whole conferencing and chat service in one program: XMPP server, Jitsi-compatible focus, SFU and TURN server.
+//
+// Read serve.go first: it builds the rooms in order and wires them. docs/architecture.md is the map.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"konzil/bench"
+	"konzil/internal/conf"
+)
+
+const usage = `konzil: chat, rooms and video meetings in one program
+
+  konzil [-config FILE]             serve (the default)
+  konzil check [-config FILE]       read the configuration, open nothing, say what is wrong
+  konzil config                     print the whole configuration with its documentation
+  konzil user [-config FILE] ...    list, add, passwd, disable, enable and delete accounts
+  konzil bench ...                  load for servers: konzil bench -h
+  konzil version
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process: it returns the exit code (0 fine, 1 failed, 2 wrong use).
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	command := "serve"
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		command, args = args[0], args[1:]
+	}
+	if command == "bench" {
+		return bench.Main(args, out)
+	}
+	flags := flag.NewFlagSet("konzil", flag.ContinueOnError)
+	flags.SetOutput(errOut)
+	flags.Usage = func() { fmt.Fprint(errOut, usage) }
+	file := flags.String("config", "", "YAML file of settings")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 2
+	}
+	var err error
+	switch command {
+	case "serve", "check", "user":
+		var c Config
+		if c, err = loadConfig(*file); err != nil {
+			break
+		}
+		switch command {
+		case "check":
+			fmt.Fprintln(out, "the configuration is fine")
+		case "user":
+			err = userCommand(ctx, c, flags.Args(), in, out)
+		default:
+			err = serve(ctx, c, *file == "", out, errOut)
+		}
+	case "config":
+		fmt.Fprint(out, conf.Describe(DefaultConfig()))
+	case "version":
+		fmt.Fprintln(out, version())
+	case "help":
+		fmt.Fprint(out, usage)
+	default:
+		fmt.Fprintf(errOut, "konzil: no command %q\n\n%s", command, usage)
+		return 2
+	}
+	if err != nil {
+		fmt.Fprintln(errOut, "konzil:", err)
+		return 1
+	}
+	return 0
+}
+
+// version is the version of the module, or its commit.
+func version() string {
+	v := "konzil (devel)"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if info.Main.Version != "" {
+		v = "konzil " + info.Main.Version
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			v += " " + s.Value[:12]
+		}
+	}
+	return v + " " + info.GoVersion
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"konzil/internal/auth"
+	"konzil/internal/certs"
+	"konzil/internal/oops"
+	"konzil/internal/store"
+	"konzil/sfu"
+	"konzil/signaling"
+	"konzil/signaling/bridge"
+	"konzil/xmpp"
+	"konzil/xmpp/metadata"
+	"konzil/xmpp/muc"
+	"konzil/xmpp/stanza"
+)
+
+// drainTime is how long a stopping server may take to say goodbye: proxies and init systems wait about 10 s.
+const drainTime = 8 * time.Second
+
+// server is the program running: every room, built in this order and stopped in reverse.
+type server struct {
+	cfg Config
+	log *slog.Logger
+
+	db       *store.DB
+	certs    *certs.Source
+	local    *auth.Local
+	accounts xmpp.Accounts
+
+	sfu      *sfu.SFU
+	xmpp     *xmpp.Server
+	rooms    *muc.Service
+	metadata *metadata.Component
+	bridge   *bridge.Bridge
+	focus    *signaling.Focus
+
+	stops []func(context.Context) // in the order of building
+}
+
+// serve runs the program until ctx ends. demo is a start without a configuration file.
+func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) error {
+	s := &server{cfg: c, log: logger(c.Log, errOut)}
+	defer s.stop()
+	for _, step := range []func(context.Context) error{
+		s.openData, // folder, database, accounts, certificate
+		s.openMedia,
+		s.openXMPP, // server, features, rooms
+		s.openFocus,
+		s.openHTTP,
+		s.listenXMPP, // last: who connects finds everything
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.announce(ctx, demo, out); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	s.log.Info("stopping")
+	return nil
+}
+
+// stop ends the rooms in reverse order of building.
+func (s *server) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	for i := len(s.stops) - 1; i >= 0; i-- {
+		s.stops[i](ctx)
+	}
+}
+
+func (s *server) onStop(f func(context.Context)) { s.stops = append(s.stops, f) }
+
+func (s *server) openData(ctx context.Context) (err error) {
+	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
+		return oops.File("data", s.cfg.Data, "set data to a folder that this user may write", err)
+	}
+	if s.db, err = store.Open(ctx, s.cfg.Data, s.log); err != nil {
+		return err
+	}
+	s.onStop(func(context.Context) { s.db.Close() })
+	if s.local, err = auth.NewLocal(ctx, s.db, s.cfg.Auth.Iterations); err != nil {
+		return err
+	}
+	s.accounts = s.local
+	if s.cfg.Auth.LDAP.Enabled() {
+		dir, err := auth.NewLDAP(s.cfg.Auth.LDAP, s.log)
+		if err != nil {
+			return err
+		}
+		all := auth.NewCombined(s.local, dir)
+		s.onStop(func(context.Context) { all.Close() })
+		s.accounts = all
+	}
+	if s.cfg.Certificates.Cert != "" {
+		s.certs, err = certs.Load(s.cfg.Certificates.Cert, s.cfg.Certificates.Key, s.log)
+	} else {
+		s.certs, err = certs.LoadOrCreate(s.cfg.Data, []string{s.cfg.Domain}, s.log)
+	}
+	return err
+}
+
+func (s *server) openMedia(context.Context) (err error) {
+	c := sfu.DefaultConfig()
+	c.Listen, c.Shards = s.present(s.cfg.addrs(s.cfg.Media.Port)), s.cfg.Media.Shards
+	for _, a := range s.cfg.Media.Advertise {
+		c.Advertise = append(c.Advertise, netip.MustParseAddr(a))
+	}
+	if s.sfu, err = sfu.New(c, s.log.With("room", "sfu")); err != nil {
+		return oops.Listen("sfu", fmt.Sprintf("UDP port %d", s.cfg.Media.Port), "media.port", err)
+	}
+	s.onStop(func(context.Context) { s.sfu.Close() })
+	return nil
+}
+
+func (s *server) openXMPP(context.Context) (err error) {
+	c := xmpp.DefaultConfig()
+	c.Domain, c.TLS = s.cfg.Domain, s.certs.Config()
+	if s.cfg.XMPP.Guests {
+		c.GuestDomain, c.AnonymousOnMain = "guest."+s.cfg.Domain, true
+	}
+	c.Limits.PostAuth.Bytes = s.cfg.XMPP.MaxStanzaBytes
+	c.Limits.RateBytes, c.Limits.RateBurst = s.cfg.XMPP.RateBytesPerSec, max(c.Limits.RateBurst, s.cfg.XMPP.MaxStanzaBytes)
+	c.Limits.SessionsPerAccount = s.cfg.XMPP.SessionsPerUser
+	c.Limits.ResumeTimeout = s.cfg.XMPP.ResumeTime
+	if s.xmpp, err = xmpp.New(c, s.accounts, s.log.With("room", "xmpp")); err != nil {
+		return err
+	}
+	s.onStop(func(ctx context.Context) { s.xmpp.Shutdown(ctx) })
+	return s.attachFeatures()
+}
+
+func (s *server) openFocus(context.Context) (err error) {
+	s.bridge = bridge.New(s.sfu, bridge.Config{WebSocketURL: s.webSocketURL("colibri-ws"), Version: version()}, s.log.With("room", "bridge"))
+	s.onStop(func(context.Context) { s.bridge.Close() })
+	m := s.cfg.Meetings
+	s.focus, err = signaling.New(signaling.Config{
+		Domain: s.cfg.Domain, AuthRequired: m.RequireAccount, DisableAutoOwner: !m.AutoOwner,
+		DisableSSRCRewriting: !m.SSRCRewriting, MinParticipants: m.MinParticipants, Version: version(),
+	}, s.xmpp, s.bridge, s.log.With("room", "focus"))
+	if err != nil {
+		return err
+	}
+	s.onStop(func(ctx context.Context) { s.focus.Shutdown(ctx) })
+	s.bridge.SetListener(s.focus)
+	s.xmpp.Mount("focus."+s.cfg.Domain, s.focus)
+	s.xmpp.Mount("auth."+s.cfg.Domain, s.focus)
+	return nil
+}
+
+// listenXMPP opens the client ports.
+func (s *server) listenXMPP(context.Context) error {
+	for _, p := range []struct {
+		port    int
+		setting string
+		serve   func(net.Listener) error
+	}{
+		{s.cfg.XMPP.Port, "xmpp.port", s.xmpp.ServeTCP},
+		{s.cfg.XMPP.TLSPort, "xmpp.tls_port", s.xmpp.ServeTLS},
+	} {
+		if p.port == 0 {
+			continue
+		}
+		for _, a := range s.present(s.cfg.addrs(p.port)) {
+			ln, err := net.Listen("tcp", a.String())
+			if err != nil {
+				return oops.Listen("xmpp", a.String(), p.setting, err)
+			}
+			go p.serve(ln) // ends when Shutdown closes ln
+		}
+	}
+	return nil
+}
+
+// present leaves out loopback addresses of a family that the machine does not have: the default listens on 127.0.0.1 and ::1.
+func (s *server) present(addrs []netip.AddrPort) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, a := range addrs {
+		if a.Addr().IsLoopback() && len(addrs) > 1 {
+			probe, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Addr(), 0)))
+			if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
+				s.log.Debug("no such address on this machine, left out", "address", a.Addr())
+				continue
+			}
+			if err == nil {
+				probe.Close()
+			}
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// webSocketURL is wss://host:port/path as people reach us, "" without HTTP.
+func (s *server) webSocketURL(path string) string {
+	if s.cfg.HTTP.Port == 0 && s.cfg.HTTP.PublicURL == "" {
+		return ""
+	}
+	return "ws" + strings.TrimPrefix(s.cfg.publicURL(), "http") + path
+}
+
+func logger(c LogConfig, w io.Writer) *slog.Logger {
+	var level slog.Level
+	level.UnmarshalText([]byte(c.Level)) // checked by Config.check
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// announce prints where to go.
+func (s *server) announce(ctx context.Context, demo bool, out io.Writer) error {
+	c := s.cfg
+	fmt.Fprintln(out, "Konzil is ready.")
+	if c.HTTP.Port != 0 {
+		note := ""
+		if c.Certificates.Cert == "" {
+			note = "   (self-signed certificate: let your browser accept it once)"
+		}
+		fmt.Fprintf(out, "  meet     %s%s\n", c.publicURL(), note)
+	}
+	fmt.Fprintf(out, "  chat     %s, with any XMPP client: port %d (STARTTLS) or %d (TLS)\n", c.Domain, c.XMPP.Port, c.XMPP.TLSPort)
+	if !demo {
+		return nil
+	}
+	accounts, err := s.local.EnsureDemo(ctx, c.Data)
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		password := "password " + a.Password
+		if a.Password == "" {
+			password = "(its password was changed)"
+		}
+		fmt.Fprintf(out, "           %s@%s   %s\n", a.User, c.Domain, password)
+	}
+	fmt.Fprintln(out, "  next     konzil config  prints every setting; konzil -config FILE  uses them; README.md has the map")
+	return nil
+}
+
+// focusJID is who sits in every meeting.
+func (s *server) focusJID() stanza.JID { return stanza.MustJID("focus@auth." + s.cfg.Domain) }
