@@ -106,7 +106,6 @@ export function meetingView({ conference, media, onleave }) {
   function draw() {
     tiles.refresh();
     if (panel === 'people') people.refresh();
-    grid.hidden = !tiles.staged;
     toggle(mic, media.sending('a0'), 'mic', 'micOff', 'bar.mute', 'bar.unmute');
     toggle(camera, media.sending('v0'), 'camera', 'cameraOff', 'bar.cameraOff', 'bar.cameraOn');
     toggle(share, media.sending('v1'), 'screen', 'screen', 'bar.unshare', 'bar.share');
@@ -173,6 +172,7 @@ export function meetingView({ conference, media, onleave }) {
       }
     }),
   );
+  tiles.onarranged = () => (grid.hidden = !tiles.staged);
   tiles.onblocked = () => {
     toast(t('notice.play'));
     addEventListener('pointerdown', () => tiles.play(), { once: true });

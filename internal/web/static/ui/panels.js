@@ -73,7 +73,7 @@ export function peoplePanel({ conference, media, onclose }) {
       { 'data-id': p.id },
       avatar,
       h('span', { class: 'person' }, h('b', {}, name + (own ? ` (${t('meeting.you')})` : '')), p.role === 'moderator' && h('small', {}, t('meeting.moderator'))),
-      p.hand && h('span', { class: 'badge hand', role: 'img', label: 'meeting.hand' }, icon('hand')),
+      p.hand > 0 && h('span', { class: 'badge hand', role: 'img', label: 'meeting.hand' }, icon('hand')),
       h('span', { class: `badge${audio ? '' : ' off'}` }, icon(audio ? 'mic' : 'micOff')),
       h('span', { class: `badge${video ? '' : ' off'}` }, icon(video ? 'camera' : 'cameraOff')),
       tools,

@@ -132,6 +132,7 @@ export class Tiles {
     if (!staged) this.#grid();
     else this.list.removeAttribute('style');
     this.#view();
+    this.onarranged?.();
   }
 
   // grid finds the number of columns that makes the tiles largest.

@@ -1,0 +1,155 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// suite is what all tests share; each part is made when first needed.
+var suite struct {
+	temp string // of the binary and the browser's profile
+
+	build    sync.Once
+	binary   string
+	buildErr error
+
+	start      sync.Once
+	browser    context.Context
+	stop       func()
+	browserErr error
+}
+
+func TestMain(m *testing.M) {
+	temp, err := os.MkdirTemp("", "konzil-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	suite.temp = temp
+	code := m.Run()
+	if suite.stop != nil {
+		suite.stop()
+	}
+	os.RemoveAll(temp)
+	os.Exit(code)
+}
+
+// binary builds konzil.
+func binary(t *testing.T) string {
+	t.Helper()
+	suite.build.Do(func() {
+		suite.binary = filepath.Join(suite.temp, "konzil")
+		cmd := exec.Command("go", "build", "-o", suite.binary, "konzil")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			suite.buildErr = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if suite.buildErr != nil {
+		t.Fatal(suite.buildErr)
+	}
+	return suite.binary
+}
+
+// browser starts the one browser of the run, or skips the test where there is none and none can be installed.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: no browser")
+	}
+	suite.start.Do(startBrowser)
+	if suite.browserErr != nil {
+		t.Skipf("no end-to-end test: %v", suite.browserErr)
+	}
+	return suite.browser
+}
+
+func startBrowser() {
+	path, err := chromium()
+	if err != nil {
+		suite.browserErr = err
+		return
+	}
+	flag := chromedp.Flag
+	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(),
+		chromedp.ExecPath(path),
+		chromedp.Headless,
+		chromedp.NoFirstRun,
+		chromedp.NoDefaultBrowserCheck,
+		chromedp.UserDataDir(filepath.Join(suite.temp, "profile")),
+		chromedp.WindowSize(1280, 800),
+		flag("no-sandbox", true), // CI runs as root
+		flag("disable-gpu", true),
+		flag("disable-dev-shm-usage", true),
+		flag("disable-quic", true),
+		flag("disable-background-networking", true),
+		flag("disable-component-update", true),
+		flag("disable-sync", true),
+		flag("disable-extensions", true),
+		flag("disable-background-timer-throttling", true),
+		flag("disable-backgrounding-occluded-windows", true),
+		flag("disable-renderer-backgrounding", true),
+		flag("mute-audio", true),
+		flag("hide-scrollbars", true),
+		flag("lang", "en"),
+		flag("ignore-certificate-errors", true), // the server's certificate is self-signed
+		flag("allow-loopback-in-peer-connection", true),
+		flag("autoplay-policy", "no-user-gesture-required"),
+		flag("use-fake-ui-for-media-stream", true),
+		flag("use-fake-device-for-media-stream", "display-media-type=monitor"),
+	)
+	ctx, cancel := chromedp.NewContext(allocator)
+	late := time.AfterFunc(30*time.Second, cancel) // the first context is the browser's life: it can have no deadline
+	defer late.Stop()
+	if err := chromedp.Do(ctx); err != nil {
+		cancel()
+		cancelAllocator()
+		suite.browserErr = fmt.Errorf("chromium does not start: %w", err)
+		return
+	}
+	suite.browser = ctx
+	suite.stop = func() {
+		cancel()
+		cancelAllocator()
+	}
+}
+
+// chromium finds a browser; as root on a system with apt it installs one.
+func chromium() (string, error) {
+	names := []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"}
+	find := func() string {
+		for _, name := range names {
+			if path, err := exec.LookPath(name); err == nil {
+				return path
+			}
+		}
+		return ""
+	}
+	if path := find(); path != "" {
+		return path, nil
+	}
+	apt, err := exec.LookPath("apt-get")
+	if err != nil || os.Geteuid() != 0 {
+		return "", fmt.Errorf("no Chromium here (looked for %v): install the package chromium", names)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "chromium", "fonts-dejavu-core"}} {
+		cmd := exec.CommandContext(ctx, apt, args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("apt-get %v: %w\n%s", args, err, out)
+		}
+	}
+	if path := find(); path != "" {
+		return path, nil
+	}
+	return "", fmt.Errorf("chromium was installed and is not in PATH")
+}
