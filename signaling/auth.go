@@ -25,24 +25,42 @@ type authSession struct {
 type sessions struct {
 	mu    sync.Mutex // guards all below
 	byID  map[string]*authSession
-	order []string // ids, oldest first; some are gone
+	byJID map[stanza.JID]*authSession // the last one that a bare address used
+	order []string                    // ids, oldest first; some are gone
 }
 
-func newSessions() *sessions { return &sessions{byID: map[string]*authSession{}} }
+func newSessions() *sessions {
+	return &sessions{byID: map[string]*authSession{}, byJID: map[stanza.JID]*authSession{}}
+}
+
+// drop forgets a session and who used it.
+func (s *sessions) drop(id string) {
+	x := s.byID[id]
+	if x == nil {
+		return
+	}
+	delete(s.byID, id)
+	for _, j := range x.jids {
+		if s.byJID[j] == x {
+			delete(s.byJID, j)
+		}
+	}
+}
 
 func (s *sessions) create(identity, machineUID string, from stanza.JID, now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, id := range s.order { // one login on one machine keeps its session; the order is also by expiry
-		x := s.byID[id]
+	for len(s.order) > 0 { // the order is also by expiry
+		x := s.byID[s.order[0]]
 		if x != nil && now.Before(x.expires) && len(s.byID) < maxSessions {
 			break
 		}
-		delete(s.byID, id)
+		s.drop(s.order[0])
 		s.order = s.order[1:]
 	}
 	id := randomHex(16)
-	s.byID[id] = &authSession{id: id, machineUID: machineUID, identity: identity, expires: now.Add(sessionLifetime), jids: []stanza.JID{from}}
+	x := &authSession{id: id, machineUID: machineUID, identity: identity, expires: now.Add(sessionLifetime), jids: []stanza.JID{from}}
+	s.byID[id], s.byJID[from] = x, x
 	s.order = append(s.order, id)
 	return id
 }
@@ -58,8 +76,14 @@ func (s *sessions) present(id, machineUID string, from stanza.JID, now time.Time
 	if !from.IsZero() && !slices.Contains(x.jids, from) {
 		x.jids = append(x.jids, from)
 		if len(x.jids) > maxSessionJIDs {
+			if s.byJID[x.jids[0]] == x {
+				delete(s.byJID, x.jids[0])
+			}
 			x.jids = x.jids[1:]
 		}
+	}
+	if !from.IsZero() {
+		s.byJID[from] = x
 	}
 	return x.identity, true
 }
@@ -69,7 +93,7 @@ func (s *sessions) forget(id string, from stanza.JID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if x := s.byID[id]; x != nil && slices.Contains(x.jids, from) {
-		delete(s.byID, id)
+		s.drop(id)
 	}
 }
 
@@ -77,12 +101,8 @@ func (s *sessions) forget(id string, from stanza.JID) {
 func (s *sessions) knows(bare stanza.JID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, x := range s.byID {
-		if now.Before(x.expires) && slices.Contains(x.jids, bare) {
-			return true
-		}
-	}
-	return false
+	x := s.byJID[bare]
+	return x != nil && now.Before(x.expires)
 }
 
 // authenticate fills in a's session and tells whether req is of somebody who logged in. Without AuthRequired there are no sessions.

@@ -60,10 +60,8 @@ func (c *capsCache) put(ref capsRef, features map[string]bool) {
 
 // discoverAll asks every member who is not known for what it can do.
 func (m *meeting) discoverAll() {
-	for _, mem := range m.sorted() {
-		if mem.features == nil && !mem.asking {
-			m.discover(mem)
-		}
+	for _, mem := range m.sorted(func(mem *member) bool { return mem.features == nil && !mem.asking }) {
+		m.discover(mem)
 	}
 }
 

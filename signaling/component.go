@@ -88,7 +88,7 @@ func (m *meeting) avModeration(ev *roomEvent) {
 		return
 	}
 	m.moderation[ev.MediaType] = &moderation{allowed: map[string]bool{}}
-	for _, mem := range m.sorted() {
+	for _, mem := range m.sorted(nil) {
 		if mem.moderator() || mem.occ.String() == ev.Actor || mem.isService() {
 			continue
 		}

@@ -109,9 +109,12 @@ const (
 
 // Limits of queues.
 const (
-	// maxStanzas waiting for one meeting: a room of a thousand whose members all change presence at once fits. What comes above is
-	// refused (iq) or dropped (presence, message) and counted.
-	maxStanzas = 4096
+	// maxStanzas waiting for one meeting: a room of some thousand whose members all change presence at once fits. A presence above
+	// that is dropped and counted.
+	maxStanzas = 8192
+	// maxRequests is the limit for iqs: with more waiting they are refused with resource-constraint and counted, so that a flood of
+	// them leaves room for presence.
+	maxRequests = 2048
 	// maxEvents is for our own timers and answers and for people leaving, which must not be lost; they are bounded by members and
 	// jobs, so this is a fuse.
 	maxEvents = 65536

@@ -76,8 +76,13 @@ func (f *Focus) fromRoom(st *stanza.Stanza) {
 		return
 	}
 	limit := maxStanzas
-	if st.Kind == stanza.Presence && st.Type == "unavailable" || st.Kind == stanza.IQ && (st.Type == "result" || st.Type == "error") {
+	switch {
+	case st.Kind == stanza.Presence && st.Type == "unavailable", st.Kind == stanza.IQ && (st.Type == "result" || st.Type == "error"):
 		limit = maxEvents
+	case st.Kind == stanza.IQ:
+		limit = maxRequests
+	case st.Kind == stanza.Message:
+		return // chat is none of our business
 	}
 	if !m.box.put(func() { m.handle(st) }, limit) {
 		f.count.overflow.Add(1)

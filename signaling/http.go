@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"konzil/xmpp/stanza"
@@ -11,10 +12,10 @@ import (
 const maxRequestBody = 16 << 10
 
 type httpRequest struct {
-	Room       string            `json:"room"`
-	MachineUID string            `json:"machineUid"`
-	SessionID  string            `json:"sessionId"`
-	Properties map[string]string `json:"properties"`
+	Room       string         `json:"room"`
+	MachineUID string         `json:"machineUid"`
+	SessionID  string         `json:"sessionId"`
+	Properties map[string]any `json:"properties"` // strings, numbers and booleans
 }
 
 type httpAnswer struct {
@@ -55,8 +56,12 @@ func (f *Focus) serveRequest(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "400 bad-room", http.StatusBadRequest)
 		return
 	}
+	props := make(map[string]string, len(in.Properties))
+	for k, v := range in.Properties {
+		props[k] = fmt.Sprint(v)
+	}
 	answers := make(chan answer, 1)
-	f.request(request{room: room, machineUID: in.MachineUID, sessionID: in.SessionID, props: in.Properties}, func(a answer) { answers <- a })
+	f.request(request{room: room, machineUID: in.MachineUID, sessionID: in.SessionID, props: props}, func(a answer) { answers <- a })
 	select {
 	case a := <-answers:
 		f.writeAnswer(w, a)

@@ -42,8 +42,8 @@ func (m *meeting) invite(mem *member) {
 // startMuted applies the policies to somebody who is invited for the first time: the nth comer, the moderators' wish, moderation.
 func (m *meeting) startMuted(mem *member, offer *jingle.Offer, ep *colibri.Endpoint) {
 	if !mem.invited && !mem.moderator() {
-		offer.StartAudioMuted = m.startAudioMuted >= 0 && mem.number > m.startAudioMuted || m.allAudioMuted
-		offer.StartVideoMuted = m.startVideoMuted >= 0 && mem.number > m.startVideoMuted || m.allVideoMuted
+		offer.StartAudioMuted = m.startAudioMuted >= 0 && mem.place > m.startAudioMuted || m.allAudioMuted
+		offer.StartVideoMuted = m.startVideoMuted >= 0 && mem.place > m.startVideoMuted || m.allVideoMuted
 	}
 	if m.moderates("audio", mem) {
 		offer.StartAudioMuted, mem.audioForced = true, true

@@ -25,6 +25,12 @@ func (b *mailbox) put(f func(), limit int) bool {
 	return true
 }
 
+func (b *mailbox) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
 func (b *mailbox) signal() {
 	select {
 	case b.wake <- struct{}{}:

@@ -71,7 +71,7 @@ func (m *meeting) run() {
 
 // post queues f for the meeting's goroutine; it must not be lost.
 func (m *meeting) post(f func()) {
-	if !m.box.put(f, maxEvents) {
+	if !m.box.put(f, maxEvents) && !m.box.isClosed() {
 		m.f.count.overflow.Add(1)
 	}
 }

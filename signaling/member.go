@@ -13,7 +13,8 @@ type member struct {
 	nick   string // also the endpoint id
 	occ    stanza.JID
 	real   stanza.JID
-	number int // the how-manieth that came
+	number int // orders members as they came
+	place  int // how many were there when it came, itself included
 
 	role, affiliation string
 	region, statsID   string
@@ -100,19 +101,16 @@ func (m *meeting) review() {
 		return
 	}
 	m.electOwner()
+	m.discoverAll()
 	if len(m.members) < m.f.cfg.MinParticipants {
-		m.discoverAll()
 		if m.anySession() && m.lastTimer == nil {
 			m.lastTimer = m.after(m.f.cfg.SingleTimeout, m.expireSingle)
 		}
 		return
 	}
 	stop(&m.lastTimer)
-	m.discoverAll()
-	for _, mem := range m.sorted() {
-		if mem.features != nil && mem.session == nil && !mem.quit {
-			m.invite(mem)
-		}
+	for _, mem := range m.sorted((*member).waits) {
+		m.invite(mem)
 	}
 }
 
@@ -125,11 +123,16 @@ func (m *meeting) anySession() bool {
 	return false
 }
 
-// sorted are the members in the order they came.
-func (m *meeting) sorted() []*member {
-	out := make([]*member, 0, len(m.members))
+// waits tells that a member could be invited and is not.
+func (mem *member) waits() bool { return mem.features != nil && mem.session == nil && !mem.quit }
+
+// sorted are the members for whom is holds, nil: all, in the order they came. Most often that is nobody, and cheap.
+func (m *meeting) sorted(is func(*member) bool) []*member {
+	var out []*member
 	for _, mem := range m.members {
-		out = append(out, mem)
+		if is == nil || is(mem) {
+			out = append(out, mem)
+		}
 	}
 	slices.SortFunc(out, func(a, b *member) int { return a.number - b.number })
 	return out

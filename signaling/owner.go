@@ -9,10 +9,10 @@ func (m *meeting) electOwner() {
 		return
 	}
 	if m.f.cfg.AuthRequired {
-		for _, mem := range m.sorted() {
-			if mem.affiliation != "owner" && !mem.granting && !mem.isService() && !mem.visitor() && m.f.isAuthenticated(mem.real) {
-				m.grantOwner(mem)
-			}
+		for _, mem := range m.sorted(func(mem *member) bool {
+			return mem.affiliation != "owner" && !mem.granting && mem.eligible() && m.f.isAuthenticated(mem.real)
+		}) {
+			m.grantOwner(mem)
 		}
 		return
 	}
@@ -20,14 +20,14 @@ func (m *meeting) electOwner() {
 		return
 	}
 	var first *member
-	for _, mem := range m.sorted() {
-		if mem.isService() || mem.visitor() {
+	for _, mem := range m.members {
+		if !mem.eligible() {
 			continue
 		}
 		if mem.affiliation == "owner" || mem.granting {
 			return
 		}
-		if first == nil {
+		if first == nil || mem.number < first.number {
 			first = mem
 		}
 	}
@@ -35,6 +35,9 @@ func (m *meeting) electOwner() {
 		m.grantOwner(first)
 	}
 }
+
+// eligible tells that a member is a person who takes part.
+func (mem *member) eligible() bool { return !mem.isService() && !mem.visitor() }
 
 func (m *meeting) grantOwner(mem *member) {
 	mem.granting = true

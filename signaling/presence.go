@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
 )
 
@@ -83,6 +84,10 @@ func (m *meeting) available(nick string, st *stanza.Stanza) {
 		m.log.Warn("occupant without a real address is passed over", "nick", nick)
 		return
 	}
+	if nick == jingle.BridgeOwner {
+		m.log.Warn("occupant with the bridge's own name is passed over", "real", real)
+		return
+	}
 	mem := m.members[nick]
 	if mem != nil && mem.real != real {
 		m.leave(mem)
@@ -93,6 +98,7 @@ func (m *meeting) available(nick string, st *stanza.Stanza) {
 		m.seq++
 		mem = &member{nick: nick, occ: st.From, real: real, number: m.seq, audioMuted: true, videoMuted: true}
 		m.members[nick] = mem
+		mem.place = len(m.members)
 		m.f.count.joins.Add(1)
 		stop(&m.emptyTimer)
 	}

@@ -1,7 +1,6 @@
 package signaling
 
 import (
-	"errors"
 	"slices"
 
 	"konzil/signaling/colibri"
@@ -74,7 +73,12 @@ func (m *meeting) accept(mem *member, s *session, iq *stanza.Stanza, msg *jingle
 	}
 	m.tellSources(mem, s) // what came since the offer
 	remote, sources := s.remote, m.ledger.Of(mem.nick).Clone()
-	m.ask(colibri.Endpoint{ID: mem.nick, Transport: &colibri.Transport{Remote: &remote}, Sources: &sources, LastN: msg.LastN}, nil)
+	m.ask(colibri.Endpoint{ID: mem.nick, Transport: &colibri.Transport{Remote: &remote}, Sources: &sources, LastN: msg.LastN},
+		func(_ *colibri.ConferenceModified, err error) {
+			if err != nil && mem.session == s && !m.ended {
+				m.reinvite(mem, "the bridge did not take the answer")
+			}
+		})
 	return nil
 }
 
@@ -136,8 +140,7 @@ func (m *meeting) iceRestart(mem *member, s *session, iq *stanza.Stanza) {
 			return
 		}
 		if err != nil || len(r.Endpoints) != 1 || r.Endpoints[0].Transport == nil {
-			var ce *colibri.Error
-			if errors.As(err, &ce) && ce.Reason == colibri.ReasonFeatureNotSupported {
+			if isReason(err, colibri.ReasonFeatureNotSupported) {
 				m.f.refuse(iq, stanza.ErrFeatureNotImplemented)
 			} else {
 				m.f.refuse(iq, stanza.ErrInternal)

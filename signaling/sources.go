@@ -109,10 +109,8 @@ func (m *meeting) propagateSoon() {
 }
 
 func (m *meeting) propagate() {
-	for _, mem := range m.sorted() {
-		if mem.session != nil {
-			m.tellSources(mem, mem.session)
-		}
+	for _, mem := range m.sorted(func(mem *member) bool { return mem.session != nil && !mem.session.rewriting }) {
+		m.tellSources(mem, mem.session)
 	}
 }
 

@@ -34,18 +34,26 @@ func (m *meeting) ask(ep colibri.Endpoint, done func(*colibri.ConferenceModified
 		// Only the worker reads and writes created. An endpoint can only be created in a conference, others need none.
 		mod := &colibri.ConferenceModify{MeetingID: id, Name: m.room.String(), Endpoints: []colibri.Endpoint{ep}}
 		if !m.created {
-			if !ep.Create {
+			switch {
+			case ep.Expire:
+				finish(&colibri.ConferenceModified{}, nil) // it is gone, as wished
+				return
+			case !ep.Create:
 				finish(nil, &colibri.Error{Reason: colibri.ReasonUnknownEndpoint, Endpoint: ep.ID})
 				return
 			}
 			mod.Create = true
 		}
 		r, err := m.modify(mod)
-		var ce *colibri.Error
+		if isReason(err, colibri.ReasonConferenceExists) { // left over from an earlier focus
+			if _, err = m.modify(&colibri.ConferenceModify{MeetingID: id, Expire: true}); err == nil {
+				r, err = m.modify(mod)
+			}
+		}
 		switch {
 		case err == nil:
 			m.created = true
-		case errors.As(err, &ce) && ce.Reason == colibri.ReasonConferenceNotFound:
+		case isReason(err, colibri.ReasonConferenceNotFound):
 			m.created = false
 		}
 		finish(r, err)
@@ -53,6 +61,11 @@ func (m *meeting) ask(ep colibri.Endpoint, done func(*colibri.ConferenceModified
 	if !m.jobs.put(job, maxJobs) {
 		finish(nil, errBusy)
 	}
+}
+
+func isReason(err error, r colibri.Reason) bool {
+	var ce *colibri.Error
+	return errors.As(err, &ce) && ce.Reason == r
 }
 
 func (m *meeting) modify(mod *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {

@@ -16,6 +16,7 @@ import (
 
 	"konzil/signaling/colibri"
 	"konzil/signaling/jingle"
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -30,6 +31,7 @@ type world struct {
 	mu      sync.Mutex // guards rooms, clients' inboxes
 	rooms   map[string]*fakeRoom
 	clients map[stanza.JID]*client
+	muc     xmpp.Handler  // the real room service instead of the small one
 	real    bool          // real time and sockets, no bubble
 	refuse  *stanza.Error // the room service's answer to a join of the focus
 	silent  bool          // the room service does not answer
@@ -72,6 +74,10 @@ func (w *world) Route(st *stanza.Stanza) {
 	case "focus.meet.example", "auth.meet.example":
 		w.focus.HandleStanza(st)
 	case "conference.meet.example":
+		if w.muc != nil {
+			w.muc.HandleStanza(st)
+			return
+		}
 		for _, out := range w.room(st) {
 			w.Route(out)
 		}
@@ -247,11 +253,15 @@ var (
 )
 
 func (w *world) client(nick string, features []string) *client {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.clientLocked(nick, features)
+}
+
+func (w *world) clientLocked(nick string, features []string) *client {
 	j := stanza.MustJID(nick + "-0000-4000-8000-000000000000@meet.example/res")
 	c := &client{w: w, nick: nick, real: j, feats: features}
-	w.mu.Lock()
 	w.clients[j] = c
-	w.mu.Unlock()
 	return c
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -453,11 +454,46 @@ func TestFailureIsReported(t *testing.T) {
 	})
 }
 
+func TestVisitorsAreNotRelayed(t *testing.T) {
+	inBench(t, Config{}, func(t *testing.T, x *bench) {
+		x.create("a", true)
+		v := newEndpoint("v")
+		v.Visitor = true
+		x.update(v)
+		x.f.ev.ChannelOpen("a")
+		x.say("v", `{"colibriClass":"EndpointMessage","to":"","msgPayload":{}}`)
+		x.say("v", `{"colibriClass":"EndpointStats"}`)
+		if a := x.heard("a"); len(a) != 0 {
+			t.Errorf("got %v", a)
+		}
+	})
+}
+
+func TestFloodIsBounded(t *testing.T) {
+	inBench(t, Config{}, func(t *testing.T, x *bench) {
+		x.create("a", true)
+		c := x.b.byID["meeting"]
+		c.mu.Lock() // the conference's goroutine cannot work
+		for range 2 * maxPending {
+			c.received("a", []byte(`{"colibriClass":"ClientHello"}`), nil)
+		}
+		c.mu.Unlock()
+		synctest.Wait()
+		if n := x.b.Counters()["messages_dropped"]; n != maxPending {
+			t.Errorf("%d dropped", n)
+		}
+		if n := c.queue.pending("a", 0); n != 0 {
+			t.Errorf("%d still count as waiting", n)
+		}
+	})
+}
+
 // WebSocket tests run over real sockets.
-func wsBench(t *testing.T) (x *bench, url string) {
+func wsBench(t *testing.T, cfg Config) (x *bench, url string) {
 	t.Helper()
 	x = &bench{t: t, f: &fakeEngine{}}
-	x.b = NewWith(x.f, Config{ServerID: "s1", WebSocketURL: "ws://unused"}, slog.New(slog.DiscardHandler))
+	cfg.ServerID, cfg.WebSocketURL = "s1", "ws://unused"
+	x.b = NewWith(x.f, cfg, slog.New(slog.DiscardHandler))
 	mux := http.NewServeMux()
 	mux.Handle(WebSocketPath, x.b.WebSocketHandler())
 	srv := httptest.NewServer(mux)
@@ -488,7 +524,7 @@ func read(t *testing.T, c *websocket.Conn) (string, error) {
 }
 
 func TestWebSocketChannel(t *testing.T) {
-	x, url := wsBench(t)
+	x, url := wsBench(t, Config{})
 	first := dial(t, url)
 	if m, err := read(t, first); m != `{"colibriClass":"ServerHello"}` {
 		t.Fatalf("got %q, %v", m, err)
@@ -519,8 +555,28 @@ func TestWebSocketChannel(t *testing.T) {
 	}
 }
 
+// TestIdleWebSocketIsClosed has a client that does not read, so it answers no ping.
+func TestIdleWebSocketIsClosed(t *testing.T) {
+	x, url := wsBench(t, Config{PingInterval: 10 * time.Millisecond, IdleTimeout: 50 * time.Millisecond})
+	dial(t, url)
+	c := x.b.byID["meeting"]
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		c.mu.Lock()
+		gone := c.endpoints["a"].ws == nil
+		c.mu.Unlock()
+		if gone {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("still open")
+		}
+		runtime.Gosched()
+	}
+}
+
 func TestWebSocketRefusals(t *testing.T) {
-	_, url := wsBench(t)
+	_, url := wsBench(t, Config{})
 	url = "http" + strings.TrimPrefix(url, "ws")
 	base, pwd, _ := strings.Cut(url, "?")
 	conf := base[:strings.LastIndexByte(base, '/')]

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -26,6 +27,8 @@ const (
 	// maxOut messages may wait for a slow client, some seconds of a busy conference. A full queue closes the connection: messages
 	// must not be lost, and a client that connects anew is told everything again.
 	maxOut = 1024
+	// maxOutBytes bounds the same queue in bytes: a message may have a quarter of a megabyte.
+	maxOutBytes = 4 << 20
 	// wsWriteTimeout is for one message; longer means that the path is dead.
 	wsWriteTimeout = 10 * time.Second
 )
@@ -34,6 +37,7 @@ const (
 type wsConn struct {
 	conn   *websocket.Conn
 	out    chan []byte
+	bytes  atomic.Int64 // in out
 	stop   chan struct{}
 	once   sync.Once // guards the fields below and the closing of stop
 	code   websocket.StatusCode
@@ -42,13 +46,15 @@ type wsConn struct {
 
 // send queues a message; false: the queue is full, and the connection closes.
 func (w *wsConn) send(msg []byte) bool {
-	select {
-	case w.out <- msg:
-		return true
-	default:
-		w.close(websocket.StatusPolicyViolation, "too slow")
-		return false
+	if w.bytes.Add(int64(len(msg))) <= maxOutBytes {
+		select {
+		case w.out <- msg:
+			return true
+		default:
+		}
 	}
+	w.close(websocket.StatusPolicyViolation, "too slow")
+	return false
 }
 
 // close makes the writer close the connection; it does not wait.
@@ -159,6 +165,7 @@ func (b *Bridge) write(ctx context.Context, w *wsConn) {
 			wctx, cancel := context.WithTimeout(ctx, wsWriteTimeout)
 			err := w.conn.Write(wctx, websocket.MessageText, msg)
 			cancel()
+			w.bytes.Add(-int64(len(msg)))
 			if err != nil {
 				w.close(wsNormal, "")
 				w.conn.CloseNow()
