@@ -108,3 +108,26 @@ func (s *Service) Destroy(room stanza.JID, reason string) bool {
 	r.destroy(el)
 	return true
 }
+
+// Meeting tells whether room is there and was made by an admin.
+func (s *Service) Meeting(room stanza.JID) bool {
+	r := s.room(room)
+	return r != nil && r.meeting
+}
+
+// Standing tells whether the session real is in room, and whether as a moderator.
+func (s *Service) Standing(room, real stanza.JID) (inside, moderator bool) {
+	o, ok := s.Occupant(room, real)
+	return ok, ok && o.Moderator
+}
+
+// Recipients are the sessions in room, in the order of their joins.
+func (s *Service) Recipients(room stanza.JID) []stanza.JID {
+	r := s.room(room)
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]stanza.JID(nil), r.recipients...)
+}
