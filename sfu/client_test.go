@@ -446,7 +446,7 @@ func (c *client) play(active func(layer int) bool) (stop func()) {
 			a := &rtp.Packet{Header: rtp.Header{
 				Version: 2, SequenceNumber: uint16(n), Timestamp: uint32(n * 960), Marker: n == 1,
 			}, Payload: []byte(fmt.Sprintf("opus of %s %d", c.id, n))}
-			_ = a.SetExtension(extLevel, []byte{0x80 | 20})
+			_ = a.SetExtension(extLevel, []byte{level(n)})
 			_ = c.audio.WriteRTP(a)
 			for i, tr := range c.video {
 				if active != nil && !active(i) {
@@ -461,6 +461,14 @@ func (c *client) play(active func(layer int) bool) (stop func()) {
 		}
 	})
 	return func() { close(done); wg.Wait() }
+}
+
+// level is that of somebody who speaks with short pauses (RFC 6464: -dBov).
+func level(n int) byte {
+	if n%25 < 20 {
+		return 0x80 | byte(15+n%10)
+	}
+	return 90
 }
 
 // vp8Encoder makes packets with correct descriptors (RFC 7741): three temporal layers, 15-bit picture ids.

@@ -14,5 +14,6 @@ func interceptors(t testing.TB, me *webrtc.MediaEngine) *interceptor.Registry {
 	must(t, webrtc.ConfigureNack(me, r))
 	must(t, webrtc.ConfigureRTCPReports(r))
 	must(t, webrtc.ConfigureTWCCSender(me, r))
+	must(t, webrtc.ConfigureTWCCHeaderExtensionSender(me, r))
 	return r
 }

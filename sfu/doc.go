@@ -1,0 +1,43 @@
+// Package sfu is the media server: ICE, DTLS and SRTP in, packets forwarded to who wants them, layers and rates chosen by
+// what receivers ask for and can take. It knows no signalling: callers describe endpoints and sources in the neutral terms
+// of api.go and learn through Events what happens.
+//
+// # The path of an RTP packet
+//
+//  1. udpio.Reader.Read (udpio/reader_linux.go; the goroutine of one socket, shard.receive in shard.go): one recvmmsg, runs
+//     that the kernel coalesced (UDP_GRO) are cut into datagrams. Each shard has a socket on each address (SO_REUSEPORT).
+//  2. shard.demux (demux.go, same goroutine): first byte (RFC 7983). STUN goes to icemux and so to the ICE agent, DTLS to
+//     the transport's pipe, if ICE validated the address, media to the transport by source address. A packet of another
+//     shard's endpoint is put into that shard's inbox (inbox.go; bounded, a full one drops and counts).
+//  3. shard.media (forward.go; same goroutine, or the owner's shard.work): the shard's lock is held for the whole batch. An
+//     SSRC that was not signalled is dropped unopened. The packet is opened in place, its header parsed, its
+//     transport-wide number noted; a repair packet is unwrapped into the original.
+//  4. shard.incoming: duplicates go, the codec's descriptor is read (codec), the packet is copied into its track's history
+//     (history), rates and audio levels are noted for the control loop.
+//  5. shard.fanOut: the source's immutable list of receivers (an atomic pointer) is walked; receivers of other shards get
+//     the opened packet through their shard's inbox.
+//  6. shard.send, per receiver: rewrite.Stream.Map decides and renumbers, seal.Index hands out the packet index once,
+//     the header is written into the shard's arena, picture ids are patched in the shared payload, and seal.Sealer seals
+//     from it straight into the arena behind the header.
+//  7. shard.flush, once per receive batch: the datagrams of one receiver stand together, so udpio.Writer makes runs of them
+//     (UDP_SEGMENT) and sends all receivers' runs with one sendmmsg. Paths through our own TURN server are called instead.
+//
+// No allocation, log line or lock per packet; TestForwardAllocatesNothing keeps it so.
+//
+// RTCP takes the same way to shard.rtcpIn (rtcp.go): NACKs are answered from the history (resend.go), keyframe requests go
+// upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
+// receiver's SSRC and timestamp. shard.timers (timers.go; shard.work each 10 ms) sends NACKs, feedback and reports upstream.
+//
+// # Who owns what
+//
+// A shard's mu guards the packet state (media, track, send) of the endpoints that belong to it, and is taken per batch. A
+// conference's control goroutine (conference.go, endpoint.go, control.go) owns everything else: sources, constraints,
+// slots, speakers, allocation. It looks at the packet path each 100 ms, takes one shard's mu at a time, and is the only
+// caller of Events. transport.go runs ICE in pion's agent, DTLS and SCTP in goroutines of the transport, which end with it.
+//
+// # Why so
+//
+// As DTLS server we choose the SRTP profile: AES-128-GCM costs a sixth of what AES-CM with SHA-1 does. Bursts per receiver
+// decide the cost of sending, so nothing is sent before the batch ends. A late joiner of an established address may not
+// speak DTLS to us before ICE has validated it: a ClientHello from elsewhere could otherwise race the real one.
+package sfu
