@@ -234,7 +234,7 @@ func (c *Client) enter(ctx context.Context) error {
 		c.note("extdisco: " + err.Error()) // no TURN then
 	}
 	if _, err := c.iq(ctx, c.cfg.Domain, "get", fmt.Sprintf("<query xmlns='%s'/>", nsDisco)); err != nil {
-		return fmt.Errorf("meet: disco#info: %w", err)
+		c.note("disco#info: " + err.Error()) // lib-jitsi-meet goes on without the optional components
 	}
 	c.step("disco")
 	if err := c.request(ctx); err != nil {
