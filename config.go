@@ -20,15 +20,15 @@ type Config struct {
 	Data   string   `yaml:"data" doc:"Folder of the database, certificate and accounts; made with mode 0700."`
 	Listen []string `yaml:"listen" doc:"IP addresses that all services listen on. [\"0.0.0.0\", \"::\"] is every interface."`
 
-	Log          LogConfig          `yaml:"log" doc:"What is logged; it goes to standard error."`
-	Certificates CertificatesConfig `yaml:"certificates" doc:"The TLS certificate of all services. Without one a self-signed one is made once."`
-	HTTP         HTTPConfig         `yaml:"http" doc:"The meeting page, XMPP over WebSocket, health and metrics."`
-	XMPP         XMPPConfig         `yaml:"xmpp" doc:"Messaging."`
-	Rooms        RoomsConfig        `yaml:"rooms" doc:"Chat and meeting rooms (XEP-0045)."`
-	Meetings     MeetingsConfig     `yaml:"meetings" doc:"The focus: who meets, and how."`
-	Media        MediaConfig        `yaml:"media" doc:"The SFU: forwarding of audio and video."`
-	TURN         TURNConfig         `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
-	Auth         auth.Config        `yaml:"auth" doc:"Accounts: local ones, and those of a directory."`
+	Log      LogConfig      `yaml:"log" doc:"What is logged; it goes to standard error."`
+	TLS      TLSConfig      `yaml:"tls" doc:"The TLS certificate of all services. Without one a self-signed one is made once."`
+	HTTP     HTTPConfig     `yaml:"http" doc:"The meeting page, XMPP over WebSocket, health and metrics."`
+	XMPP     XMPPConfig     `yaml:"xmpp" doc:"Messaging."`
+	Rooms    RoomsConfig    `yaml:"rooms" doc:"Chat and meeting rooms (XEP-0045)."`
+	Meetings MeetingsConfig `yaml:"meetings" doc:"The focus: who meets, and how."`
+	Media    MediaConfig    `yaml:"media" doc:"The SFU: forwarding of audio and video."`
+	TURN     TURNConfig     `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
+	Auth     auth.Config    `yaml:"auth" doc:"Accounts: local ones, and those of a directory."`
 }
 
 // LogConfig chooses what is logged.
@@ -37,8 +37,8 @@ type LogConfig struct {
 	Format string `yaml:"format" doc:"text or json."`
 }
 
-// CertificatesConfig names the certificate files.
-type CertificatesConfig struct {
+// TLSConfig names the certificate files.
+type TLSConfig struct {
 	Cert string `yaml:"cert" doc:"PEM file with the certificate chain; read again when it changes. Empty: self-signed."`
 	Key  string `yaml:"key" doc:"PEM file with the private key."`
 }
@@ -165,8 +165,8 @@ func (c *Config) check() error {
 	if c.Media.Port == 0 {
 		return errors.New("media.port: media cannot be off: give a UDP port")
 	}
-	if (c.Certificates.Cert == "") != (c.Certificates.Key == "") {
-		return errors.New("certificates: cert and key go together: give both, or neither for a self-signed one")
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		return errors.New("tls: cert and key go together: give both, or neither for a self-signed one")
 	}
 	if c.TURN.RelayMin < 1024 || c.TURN.RelayMax > 65535 || c.TURN.RelayMin > c.TURN.RelayMax {
 		return fmt.Errorf("turn.relay_port_min, relay_port_max: %d to %d is no range of ports above 1023", c.TURN.RelayMin, c.TURN.RelayMax)

@@ -105,8 +105,8 @@ func (s *server) openData(ctx context.Context) (err error) {
 		s.onStop(func(context.Context) { all.Close() })
 		s.accounts = all
 	}
-	if s.cfg.Certificates.Cert != "" {
-		s.certs, err = certs.Load(s.cfg.Certificates.Cert, s.cfg.Certificates.Key, s.log)
+	if s.cfg.TLS.Cert != "" {
+		s.certs, err = certs.Load(s.cfg.TLS.Cert, s.cfg.TLS.Key, s.log)
 	} else {
 		s.certs, err = certs.LoadOrCreate(s.cfg.Data, []string{s.cfg.Domain}, s.log)
 	}
@@ -120,7 +120,7 @@ func (s *server) openMedia(context.Context) (err error) {
 		c.Advertise = append(c.Advertise, netip.MustParseAddr(a))
 	}
 	if s.sfu, err = sfu.New(c, s.log.With("room", "sfu")); err != nil {
-		return oops.Listen("sfu", fmt.Sprintf("UDP port %d", s.cfg.Media.Port), "media.port", err)
+		return oops.Listen("sfu", fmt.Sprintf("UDP %s port %d", strings.Join(s.cfg.Listen, ", "), s.cfg.Media.Port), "media.port or listen", err)
 	}
 	s.onStop(func(context.Context) { s.sfu.Close() })
 	return nil
@@ -228,7 +228,7 @@ func (s *server) announce(ctx context.Context, demo bool, out io.Writer) error {
 	fmt.Fprintln(out, "Konzil is ready.")
 	if c.HTTP.Port != 0 {
 		note := ""
-		if c.Certificates.Cert == "" {
+		if c.TLS.Cert == "" {
 			note = "   (self-signed certificate: let your browser accept it once)"
 		}
 		fmt.Fprintf(out, "  meet     %s%s\n", c.publicURL(), note)

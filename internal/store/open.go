@@ -129,8 +129,12 @@ func (db *DB) migrate(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("store: migration of %s: %w", name, err)
 	}
+	level := slog.LevelInfo
+	if current == 0 { // a new database is no news
+		level = slog.LevelDebug
+	}
 	for _, r := range results {
-		db.log.Info("schema changed", "migration", r.Source.Path, "took", r.Duration)
+		db.log.Log(ctx, level, "schema changed", "migration", r.Source.Path, "took", r.Duration)
 	}
 	return nil
 }

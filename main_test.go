@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"konzil/internal/conf"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// settings writes a configuration with kernel-chosen free ports and a data folder of its own, and gives the file.
+func settings(t *testing.T, more string) string {
+	t.Helper()
+	dir := t.TempDir()
+	text := fmt.Sprintf("data: %s/data\nlisten: [127.0.0.1]\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d}\nmedia: {port: %d}\nturn: {port: %d}\nlog: {level: warn}\n%s",
+		dir, freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), more)
+	file := filepath.Join(dir, "konzil.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+// ready is an output that tells when the program says so.
+type ready struct {
+	bytes.Buffer
+	said chan struct{}
+}
+
+func (r *ready) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("ready")) {
+		close(r.said)
+	}
+	return r.Buffer.Write(b)
+}
+
+func TestStartAndStop(t *testing.T) {
+	file := settings(t, "")
+	for round := range 2 { // the second start finds data of the first
+		ctx, cancel := context.WithCancel(context.Background())
+		out, errOut, code := &ready{said: make(chan struct{})}, &bytes.Buffer{}, make(chan int)
+		begin := time.Now()
+		go func() { code <- run(ctx, []string{"-config", file}, nil, out, errOut) }()
+		select {
+		case <-out.said:
+		case c := <-code:
+			t.Fatalf("round %d: exit %d: %s", round, c, errOut)
+		case <-time.After(20 * time.Second):
+			t.Fatal("not ready in 20 s")
+		}
+		t.Logf("ready after %v", time.Since(begin).Round(time.Millisecond))
+		cancel()
+		if c := <-code; c != 0 {
+			t.Fatalf("exit %d: %s", c, errOut)
+		}
+		if !strings.Contains(out.String(), "https://localhost:") {
+			t.Errorf("no link in\n%s", out.String())
+		}
+	}
+	info, err := os.Stat(filepath.Join(filepath.Dir(file), "data"))
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("data folder: %v %v", info, err)
+	}
+}
+
+// TestOperatorErrors: one line that says what is wrong and what to do, and exit 1.
+func TestOperatorErrors(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	takenUDP, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer takenUDP.Close()
+	udp := takenUDP.LocalAddr().(*net.UDPAddr).Port
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(key, []byte("not a key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		replace [2]string // in the settings, by line
+		want    []string
+	}{
+		"unknown key":     {[2]string{"log:", "lag: {level: warn}"}, []string{"konzil.yaml", "line 7", "lag", "log"}},
+		"wrong type":      {[2]string{"http:", "http: {port: many}"}, []string{"line 3", "port"}},
+		"no such port":    {[2]string{"http:", "http: {port: 70000}"}, []string{"http.port", "70000"}},
+		"bad domain":      {[2]string{"log:", "domain: 'a b'"}, []string{"domain"}},
+		"http port taken": {[2]string{"http:", fmt.Sprintf("http: {port: %d}", port)}, []string{fmt.Sprint(port), "in use", "http.port"}},
+		"xmpp port taken": {[2]string{"xmpp:", fmt.Sprintf("xmpp: {port: %d, tls_port: 0}", port)}, []string{fmt.Sprint(port), "in use", "xmpp.port"}},
+		"media taken":     {[2]string{"media:", fmt.Sprintf("media: {port: %d}", udp)}, []string{fmt.Sprint(udp), "in use", "media.port"}},
+		"turn taken":      {[2]string{"turn:", fmt.Sprintf("turn: {port: %d}", udp)}, []string{fmt.Sprint(udp), "in use", "turn.port"}},
+		"unreadable key":  {[2]string{"log:", fmt.Sprintf("tls: {cert: %s, key: %s}", key, key)}, []string{key}},
+		"no such cert":    {[2]string{"log:", "tls: {cert: /nowhere/c.pem, key: /nowhere/k.pem}"}, []string{"/nowhere/c.pem"}},
+		"half a pair":     {[2]string{"log:", "tls: {cert: /nowhere/c.pem}"}, []string{"tls: cert and key"}},
+		"data not ours":   {[2]string{"data:", "data: /proc/nowhere"}, []string{"/proc/nowhere"}},
+		"no relay range":  {[2]string{"turn:", "turn: {relay_port_min: 5}"}, []string{"relay_port_min"}},
+		"foreign address": {[2]string{"listen:", "listen: [192.0.2.77]"}, []string{"192.0.2.77"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := settings(t, "")
+			b, _ := os.ReadFile(file)
+			lines := strings.Split(string(b), "\n")
+			for i, l := range lines {
+				if strings.HasPrefix(l, c.replace[0]) {
+					lines[i] = c.replace[1]
+				}
+			}
+			os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600)
+			var out, errOut bytes.Buffer
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			if code := run(ctx, []string{"-config", file}, nil, &out, &errOut); code != 1 {
+				t.Fatalf("exit %d, said %s %s", code, &out, &errOut)
+			}
+			msg := strings.TrimSpace(errOut.String())
+			t.Log(msg)
+			if strings.Contains(msg, "\n") {
+				t.Errorf("more than one line:\n%s", msg)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(msg, w) {
+					t.Errorf("%q not in %q", w, msg)
+				}
+			}
+		})
+	}
+}
+
+// TestConfigDocs: docs/config.md is `konzil config`, and what that prints is a configuration file with the defaults.
+func TestConfigDocs(t *testing.T) {
+	text := conf.Describe(DefaultConfig())
+	var c Config
+	if err := conf.Load([]byte(text), &c); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := conf.Describe(c), text; got != want {
+		t.Errorf("the printed configuration is not the default:\n%s", got)
+	}
+	doc := "# Settings\n\n`konzil config` prints this; save it, change it, and run `konzil -config FILE`.\n\n```yaml\n" + text + "```\n"
+	const file = "docs/config.md"
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, []byte(doc), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if old, _ := os.ReadFile(file); string(old) != doc {
+		t.Errorf("%s is stale: UPDATE=1 go test -run TestConfigDocs .", file)
+	}
+}
+
+func TestUserCommand(t *testing.T) {
+	file := settings(t, "")
+	do := func(in string, args ...string) (string, int) {
+		var out, errOut bytes.Buffer
+		code := run(context.Background(), append([]string{"user", "-config", file}, args...), strings.NewReader(in), &out, &errOut)
+		return out.String() + errOut.String(), code
+	}
+	if out, code := do("correct horse\n", "add", "Carol", "carol@example.org"); code != 0 {
+		t.Fatal(out)
+	}
+	if out, code := do("x\n", "add", "carol"); code != 1 || !strings.Contains(out, "carol") {
+		t.Errorf("a second carol: %d %s", code, out)
+	}
+	if out, code := do("", "disable", "carol"); code != 0 {
+		t.Error(out)
+	}
+	if out, _ := do("", "list"); out != "carol@localhost disabled carol@example.org\n" {
+		t.Errorf("list: %q", out)
+	}
+	if out, code := do("", "delete", "carol"); code != 0 {
+		t.Error(out)
+	}
+	if _, code := do("", "delete", "carol"); code != 1 {
+		t.Error("deleted twice")
+	}
+	if _, code := do("", "passwd"); code != 1 {
+		t.Error("passwd without a name")
+	}
+}
