@@ -75,12 +75,13 @@ func TestResumeUnderLoad(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			r := newRig(t, fast)
 			p, bob := r.resumable(kind), r.user("bob", "b")
+			to := p.jid
 			rnd := rand.New(rand.NewPCG(1, 2))
 			var wg sync.WaitGroup
 			defer wg.Wait()
 			wg.Go(func() {
 				for n := range messages {
-					if err := bob.trySend(fmt.Sprintf("<message to='%s' id='%d'><body>%d</body></message>", p.jid, n, n)); err != nil {
+					if err := bob.trySend(fmt.Sprintf("<message to='%s' id='%d'><body>%d</body></message>", to, n, n)); err != nil {
 						t.Errorf("bob: %v", err)
 						return
 					}
@@ -245,7 +246,9 @@ func TestCopiesCountOnce(t *testing.T) {
 
 func TestNoRequestBeforeEnable(t *testing.T) {
 	r := newRigWith(t, func(c *Config) { c.Limits.AckEvery = 1 }, func(s *Server) {
-		s.Hooks().Bound(func(x *Session) { x.Send(stanza.NewMessage("", mustBare("x.test"), x.JID(), stanza.NewElement("urn:p", "push"))) })
+		s.Hooks().Bound(func(x *Session) {
+			x.Send(stanza.NewMessage("", mustBare("x.test"), x.JID(), stanza.NewElement("urn:p", "push")))
+		})
 	})
 	p := r.dialWS("gst", "").auth("x.test", "")
 	p.send("<iq%s type='set' id='b'><bind xmlns='%s'/></iq>", clientNS, nsBind)
