@@ -59,7 +59,10 @@ type Conference struct {
 }
 
 type allocScratch struct {
-	sources []alloc.Source
+	video   []alloc.Source // of all
+	videoOf []*source
+	audioOf []*source
+	sources []alloc.Source // of one receiver
 	of      []*source
 	layers  []alloc.Layer
 	choices []alloc.Choice

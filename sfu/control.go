@@ -119,6 +119,7 @@ func (c *Conference) allocate(now int64) {
 	c.dirty = false
 	c.allocated = now
 	tallest := map[*source]int{}
+	c.gather()
 	for _, e := range c.ordered {
 		e.allocatedOn = e.estimate
 		c.allocateVideo(e, now, tallest)
@@ -135,22 +136,35 @@ func (c *Conference) allocate(now int64) {
 	}
 }
 
+// gather lists the sources of all endpoints in speaker order, with the layers that are being sent: the same for every
+// receiver, so it is done once.
+func (c *Conference) gather() {
+	s := &c.scratch
+	s.video, s.videoOf, s.audioOf, s.layers = s.video[:0], s.videoOf[:0], s.audioOf[:0], s.layers[:0]
+	for _, e := range c.ordered {
+		for _, name := range e.ownNames() {
+			src := e.sources[name]
+			if src.kind == Audio {
+				s.audioOf = append(s.audioOf, src)
+				continue
+			}
+			n := len(s.layers)
+			s.layers = src.layers(s.layers)
+			s.video = append(s.video, alloc.Source{Name: name, Type: uint8(src.video), Layers: s.layers[n:len(s.layers):len(s.layers)]})
+			s.videoOf = append(s.videoOf, src)
+		}
+	}
+}
+
 // allocateVideo chooses the layers of one receiver.
 func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]int) {
 	s := &c.scratch
 	s.sources, s.of, s.choices = s.sources[:0], s.of[:0], s.choices[:0]
 	if e.want != nil && e.connected {
-		for _, o := range c.ordered {
-			if o == e {
-				continue
-			}
-			for _, name := range o.ownNames() {
-				src := o.sources[name]
-				if src.kind != Video {
-					continue
-				}
+		for i, src := range s.videoOf {
+			if src.ep != e {
 				s.of = append(s.of, src)
-				s.sources = append(s.sources, alloc.Source{Name: name, Type: uint8(src.video), Layers: src.layers(nil)})
+				s.sources = append(s.sources, s.video[i])
 			}
 		}
 		s.choices = alloc.Allocate(s.sources, e.want, e.estimate, s.choices)
@@ -222,27 +236,21 @@ func (c *Conference) finishVideo(e *Endpoint, got map[*source]bool, forwarded []
 // allocateAudio gives a receiver every audio source that it subscribes to.
 func (c *Conference) allocateAudio(e *Endpoint, now int64) {
 	var changed []SourceMapping
-	for _, o := range c.ordered {
-		if o == e {
+	for _, src := range c.scratch.audioOf {
+		if src.ep == e {
 			continue
 		}
-		for _, name := range o.ownNames() {
-			src := o.sources[name]
-			if src.kind != Audio {
-				continue
-			}
-			if !e.connected || !e.audio.wants(name) {
-				if sb := e.subs[src]; sb != nil && sb.layer != 0 {
-					sb.layer, sb.pending = 0, true
-					if e.audioSlots != nil {
-						e.audioSlots.SetForwarded(name, false)
-					}
+		if !e.connected || !e.audio.wants(src.name) {
+			if sb := e.subs[src]; sb != nil && sb.layer != 0 {
+				sb.layer, sb.pending = 0, true
+				if e.audioSlots != nil {
+					e.audioSlots.SetForwarded(src.name, false)
 				}
-				continue
 			}
-			if m, _ := e.subscribe(src, src.tracks[0].ssrc, maxTID, now, true); m != nil {
-				changed = append(changed, *m)
-			}
+			continue
+		}
+		if m, _ := e.subscribe(src, src.tracks[0].ssrc, maxTID, now, true); m != nil {
+			changed = append(changed, *m)
 		}
 	}
 	if len(changed) > 0 {

@@ -49,7 +49,8 @@ func (sh *shard) media(t *transport, pkt []byte, now int64) {
 	if m.ext.twcc != 0 {
 		if x := p.hdr.Ext(plain, m.ext.twcc); len(x) >= 2 {
 			m.recorder.Record(binary.BigEndian.Uint16(x), now)
-			m.twccSSRC, m.recorded = p.hdr.SSRC, true
+			m.twccSSRC = p.hdr.SSRC
+			m.unfed++
 		}
 	}
 	if tr.media != nil {
@@ -181,6 +182,9 @@ func (sh *shard) shape(p *packet, tr *track, clock uint32, now int64) {
 		if d, ok := codec.ParseVP9(p.payload); ok {
 			in.Start = d.Start && d.SID == 0
 			in.Keyframe = in.Start && d.Keyframe
+			if in.Keyframe && d.Width > 0 && d.Height > 0 {
+				tr.height = int(min(d.Width, d.Height))
+			}
 		}
 	default:
 		in.Keyframe = codec.Keyframe(codecNames[p.codec], p.payload, p.dd)
@@ -286,10 +290,18 @@ func (sh *shard) send(l *link, p *packet) {
 	if m.sealer == nil || o.src != p.tr.src {
 		return
 	}
-	pt := m.out[p.codec]
+	pt, payload := m.out[p.codec], p.payload
 	if pt == noPT {
-		sh.count.inc(cDropPTUnwanted)
-		return
+		if p.codec != codecRED || m.out[codecOpus] == noPT {
+			sh.count.inc(cDropPTUnwanted)
+			return
+		}
+		// The receiver has no RED (RFC 2198): it gets the primary block.
+		if payload = redPrimary(payload); payload == nil {
+			sh.count.inc(cDropMalformed)
+			return
+		}
+		pt = m.out[codecOpus]
 	}
 	r, ok := o.stream.Map(&p.in)
 	if !ok {
@@ -304,11 +316,28 @@ func (sh *shard) send(l *link, p *packet) {
 		return
 	}
 	patch(p, &r)
-	if sh.emit(e, o, p, p.payload, rtp.OutHeader{Marker: p.hdr.Marker, PT: pt, Seq: r.Seq, TS: r.TS, SSRC: o.ssrc}, index, false) {
+	if sh.emit(e, o, p, payload, rtp.OutHeader{Marker: p.hdr.Marker, PT: pt, Seq: r.Seq, TS: r.TS, SSRC: o.ssrc}, index, false) {
 		o.packets++
-		o.octets += uint32(len(p.payload))
+		o.octets += uint32(len(payload))
 		o.active = true
 	}
+}
+
+// redPrimary returns the primary block of an RFC 2198 payload, nil when it is malformed: redundant blocks have headers of
+// four bytes with their lengths, the primary has one of one byte and what is left.
+func redPrimary(b []byte) []byte {
+	skip := 0
+	for len(b) > 0 && b[0]&0x80 != 0 {
+		if len(b) < 4 {
+			return nil
+		}
+		skip += int(b[2]&3)<<8 | int(b[3])
+		b = b[4:]
+	}
+	if len(b) < 1+skip {
+		return nil
+	}
+	return b[1+skip:]
 }
 
 // patch writes the receiver's picture ids into the shared payload; the next receiver patches again.

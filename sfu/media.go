@@ -104,9 +104,10 @@ type media struct {
 	acked    []twcc.Acked
 	recorder twcc.Recorder
 	twccSSRC uint32 // of the last packet that carried the extension
-	recorded bool
-	fedBack  int64 // when feedback was last sent
-	reported int64 // when receiver reports were last sent
+	unfed    int    // packets since the last feedback
+	resent   int    // packets repeated since the last tick
+	fedBack  int64  // when feedback was last sent
+	reported int64  // when receiver reports were last sent
 	firSeq   uint8
 	rtt      int64 // ns, 0 unknown
 	gone     bool

@@ -16,8 +16,17 @@ type repeat struct {
 	seq uint16 // outgoing
 }
 
+// maxResends bounds the packets repeated to one receiver in one tick (10 ms), so that a hostile one cannot multiply its
+// traffic: 100 are 96 Mb/s, more than any honest loss.
+const maxResends = 100
+
 // resend answers a NACK for one outgoing sequence number from the history of the source (RFC 4585 §6.2.1).
 func (sh *shard) resend(e *Endpoint, o *send, seq uint16) {
+	if e.m.resent >= maxResends {
+		sh.count.inc(cNACKLimit)
+		return
+	}
+	e.m.resent++
 	ssrc, orig, r, ok := o.stream.Back(seq)
 	if !ok {
 		sh.count.inc(cNACKMiss)

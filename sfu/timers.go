@@ -5,6 +5,8 @@ import "konzil/sfu/rtp"
 const (
 	// feedbackEvery is the interval of transport-wide feedback to senders: what libwebrtc's own receiver uses at most rates.
 	feedbackEvery = 100e6
+	// feedbackPackets brings feedback forward, so that it fits one datagram.
+	feedbackPackets = 200
 	// reportEvery is the interval of receiver reports (jitsi-wire 6.4).
 	reportEvery = 500e6
 	// defaultRTT stands in until a round trip to the sender was measured.
@@ -24,8 +26,9 @@ func (sh *shard) timers(now int64) {
 				sh.requestKeyframe(tr, now)
 			}
 		}
-		if m.recorded && now-m.fedBack >= feedbackEvery {
-			m.fedBack, m.recorded = now, false
+		m.resent = 0
+		if m.unfed > 0 && (now-m.fedBack >= feedbackEvery || m.unfed >= feedbackPackets) {
+			m.fedBack, m.unfed = now, 0
 			if fb := m.recorder.Build(sh.rtcp[:0], e.conf.fbVideo, m.twccSSRC); len(fb) > 0 {
 				sh.count.inc(cTWCCOut)
 				sh.sendRTCP(e, fb)
