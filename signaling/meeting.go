@@ -19,7 +19,8 @@ type meeting struct {
 	jobs *mailbox // its worker, which asks the bridge
 
 	id        string // meeting id; the bridge knows the conference by it
-	joined    bool   // the room has let us in and told its id
+	inRoom    bool   // the room has let us in
+	joined    bool   // and told its id
 	ended     bool
 	waiters   []func(ready bool, err *stanza.Error)
 	createdAt time.Time
@@ -39,6 +40,7 @@ type meeting struct {
 	audioLimit, videoLimit           bool
 	joinTimer, emptyTimer, lastTimer *time.Timer // join; empty room; single member
 	sourceTimer                      *time.Timer
+	emptyUntil                       time.Time
 
 	created bool // the bridge has the conference; belongs to the worker
 }
@@ -109,9 +111,10 @@ func (m *meeting) joinRoom() {
 
 // entered goes on after the self-presence: the room's id is asked for.
 func (m *meeting) entered() {
-	if m.joined || m.id != "" {
+	if m.inRoom {
 		return
 	}
+	m.inRoom = true
 	m.sendIQ("get", m.room, stanza.NewElement(nsDiscoInfo, "query"), m.f.cfg.DiscoTimeout, func(r *stanza.Stanza) {
 		m.id = meetingID(r)
 		if m.id == "" {
@@ -147,7 +150,7 @@ func (m *meeting) ready() {
 	}
 	m.waiters = nil
 	if len(m.members) == 0 {
-		m.emptyTimer = m.after(m.f.cfg.StartTimeout, m.emptyFor)
+		m.waitEmpty(m.f.cfg.StartTimeout)
 	}
 	m.review()
 }
@@ -162,8 +165,8 @@ func (m *meeting) handleRequest(a answer, reply func(answer)) {
 	case m.ended: // the client asks again in a second, and gets a new meeting
 		w(false, nil)
 	case m.joined:
-		if m.emptyTimer != nil {
-			m.emptyTimer.Reset(m.f.cfg.StartTimeout)
+		if len(m.members) == 0 {
+			m.waitEmpty(m.f.cfg.StartTimeout)
 		}
 		w(true, nil)
 	case len(m.waiters) >= maxStanzas:
@@ -209,10 +212,16 @@ func (m *meeting) end(reason, text string) {
 	m.log.Info("meeting ended", "id", m.id)
 }
 
-func (m *meeting) emptyFor() {
-	if len(m.members) == 0 {
-		m.end("", "")
-	}
+// waitEmpty ends the meeting after d unless somebody comes, or asks, before.
+func (m *meeting) waitEmpty(d time.Duration) {
+	stop(&m.emptyTimer)
+	m.emptyUntil = time.Now().Add(d)
+	m.emptyTimer = m.after(d, func() {
+		// A timer that was stopped too late has an earlier end than the one that counts.
+		if len(m.members) == 0 && !time.Now().Before(m.emptyUntil) {
+			m.end("", "")
+		}
+	})
 }
 
 // pendingIQ is an iq of ours that waits for its answer.

@@ -89,8 +89,7 @@ func (m *meeting) leave(mem *member) {
 	}
 	m.checkLimits()
 	if len(m.members) == 0 && m.joined {
-		stop(&m.emptyTimer)
-		m.emptyTimer = m.after(m.f.cfg.EmptyGrace, m.emptyFor)
+		m.waitEmpty(m.f.cfg.EmptyGrace)
 	}
 	m.review()
 }

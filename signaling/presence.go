@@ -43,7 +43,7 @@ func (m *meeting) selfPresence(st *stanza.Stanza) {
 	switch {
 	case st.Type == "" && (item.Attr("jid") == m.f.self.String() || hasStatus(st, "110")):
 		m.entered()
-	case st.Type == "unavailable" && m.id != "": // before that it is an earlier meeting's good-bye
+	case st.Type == "unavailable" && m.inRoom: // before that it is an earlier meeting's good-bye
 		m.log.Info("focus was put out of the room, or the room is gone")
 		m.end("gone", "the room is closed")
 	}
