@@ -200,11 +200,10 @@ func TestMalformedAddresses(t *testing.T) {
 }
 
 func TestNegotiationTimeout(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Limits.NegotiationTimeout = 50 * time.Millisecond })
-	for _, p := range []*play{r.dial("tcp", r.tcp), r.dial("half login", r.tls), r.dialWS("ws", "")} {
-		if p.name == "half login" {
-			p.header("x.test")
-		}
+	r := newRig(t, func(c *Config) { c.Limits.NegotiationTimeout = 500 * time.Millisecond })
+	half := r.dial("half login", r.tls)
+	half.header("x.test")
+	for _, p := range []*play{half, r.dial("tcp", r.tcp), r.dialWS("ws", "")} {
 		p.expectEnd0()
 	}
 	eventually(t, "none is left", func() bool { return r.s.Counters()["streams_pending"] == 0 })
