@@ -119,7 +119,7 @@ func (f *Focus) authenticate(req *request, a *answer) (bool, *stanza.Error) {
 		a.sessionID, a.identity = req.sessionID, identity
 		return true, nil
 	}
-	if req.from.IsZero() || !slices.Contains(f.cfg.AuthDomains, req.from.Domain()) {
+	if req.from.IsZero() || !f.cfg.authenticated(req.from) {
 		return false, nil
 	}
 	if req.machineUID != "" {
@@ -131,7 +131,7 @@ func (f *Focus) authenticate(req *request, a *answer) (bool, *stanza.Error) {
 
 // isAuthenticated tells it of a member by the real address.
 func (f *Focus) isAuthenticated(real stanza.JID) bool {
-	return slices.Contains(f.cfg.AuthDomains, real.Domain()) || f.auth.knows(real.Bare(), time.Now())
+	return f.cfg.authenticated(real) || f.auth.knows(real.Bare(), time.Now())
 }
 
 func (f *Focus) handleLoginURL(st *stanza.Stanza) {

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"slices"
 	"time"
 
 	"konzil/xmpp/stanza"
@@ -21,6 +22,8 @@ type Config struct {
 	AuthRequired bool
 	// AuthDomains are the domains whose users count as authenticated; default D.
 	AuthDomains []string
+	// Authenticated, if set, decides instead of AuthDomains: for servers with guests on D too. It must not wait for long.
+	Authenticated func(user stanza.JID) bool
 	// DisableAutoOwner: nobody is made owner for having come first.
 	DisableAutoOwner bool
 
@@ -87,6 +90,13 @@ func (c *Config) setDefaults() {
 	dur(&c.DiscoTimeout, 5*time.Second)
 	dur(&c.IQTimeout, 15*time.Second)
 	dur(&c.BridgeTimeout, 10*time.Second)
+}
+
+func (c *Config) authenticated(user stanza.JID) bool {
+	if c.Authenticated != nil {
+		return c.Authenticated(user)
+	}
+	return slices.Contains(c.AuthDomains, user.Domain())
 }
 
 func (c *Config) acceptsMUC(domain string) bool {
