@@ -20,7 +20,7 @@ func (r *Roster) outbound(s *xmpp.Session, st *stanza.Stanza) bool {
 		if !s.Guest() { // nobody can subscribe to a guest
 			r.available(s, st)
 		}
-		return true
+		return false // other features wait for presence too
 	case "subscribe", "subscribed", "unsubscribe", "unsubscribed":
 		r.request(s, st)
 		return true

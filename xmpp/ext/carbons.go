@@ -1,0 +1,153 @@
+package ext
+
+import (
+	"konzil/xmpp"
+	"konzil/xmpp/stanza"
+)
+
+const (
+	nsCarbons = "urn:xmpp:carbons:2"
+	nsForward = "urn:xmpp:forward:0"
+	nsMUCUser = "http://jabber.org/protocol/muc#user"
+	nsReceipt = "urn:xmpp:receipts"
+)
+
+// carbonsKey is where a session keeps that it wants copies.
+type carbonsKey struct{}
+
+type carbons struct{ srv *xmpp.Server }
+
+// AttachCarbons gives clients that ask for it copies of what other clients of the account send and get (XEP-0280).
+func AttachCarbons(s *xmpp.Server) {
+	c := &carbons{s}
+	h := s.Hooks()
+	h.Feature(xmpp.ToServer, nsCarbons, "urn:xmpp:carbons:rules:0")
+	h.Feature(xmpp.ToAccount, nsCarbons)
+	for _, on := range []bool{true, false} {
+		name := "disable"
+		if on {
+			name = "enable"
+		}
+		h.IQ(xmpp.ToAccount, nsCarbons, name, func(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+			if !own(sess, iq) || iq.Type != "set" {
+				return iq.ErrorReply(stanza.ErrForbidden)
+			}
+			sess.Set(carbonsKey{}, on)
+			return iq.Result()
+		})
+	}
+	h.Outbound(c.sent)
+	h.Inbound(c.received)
+}
+
+func wants(s *xmpp.Session) bool { on, _ := s.Get(carbonsKey{}).(bool); return on }
+
+// eligible are messages of a conversation between two people (§6.1): chat, or any that has words or is a receipt; nothing of rooms, nothing private.
+func eligible(st *stanza.Stanza) bool {
+	if st.Kind != stanza.Message || st.Has(nsCarbons, "private") || st.Has(nsHints, "no-copy") || st.Has(nsMUCUser, "x") ||
+		st.Has(nsCarbons, "sent") || st.Has(nsCarbons, "received") {
+		return false
+	}
+	switch st.Type {
+	case "chat":
+		return true
+	case "", "normal":
+		return st.Has(stanza.NSClient, "body") || st.Has(nsReceipt, "received")
+	default:
+		return false
+	}
+}
+
+// sent copies what a client sends to the others of its account (§8). A message that pretends to hold a copy goes on without that: some clients
+// have believed such (CVE-2017-5589 and others).
+func (c *carbons) sent(s *xmpp.Session, st *stanza.Stanza) bool {
+	if st.Kind != stanza.Message {
+		return false
+	}
+	if st.Has(nsCarbons, "sent") || st.Has(nsCarbons, "received") {
+		var honest []*stanza.Element
+		for _, e := range st.Payload() {
+			if e.Space != nsCarbons || e.Local == "private" {
+				honest = append(honest, e)
+			}
+		}
+		if st = st.WithPayload(honest...); st.To.IsZero() {
+			st = st.WithTo(s.JID().Bare())
+		}
+		c.srv.Route(st)
+		return true
+	}
+	bare := s.JID().Bare()
+	if !eligible(st) || st.To.IsZero() || st.To.Bare() == bare { // to oneself: received will do
+		return false
+	}
+	var copied *stanza.Stanza
+	for _, other := range c.srv.Sessions(bare) {
+		if other != s && wants(other) {
+			if copied == nil {
+				copied = wrap("sent", st, bare)
+			}
+			other.Send(copied.WithTo(other.JID()))
+		}
+	}
+	return false
+}
+
+// received copies what one client gets to the others of the account (§7). Where nobody gets it now, it waits for all.
+func (c *carbons) received(st *stanza.Stanza) bool {
+	if !eligible(st) {
+		return false
+	}
+	bare := st.To.Bare()
+	all := c.srv.Sessions(bare)
+	if len(all) < 2 {
+		return false
+	}
+	getting := recipients(all, st.To)
+	if len(getting) == 0 {
+		return false
+	}
+	var copied *stanza.Stanza
+	for _, other := range all {
+		if getting[other] || !wants(other) || other.JID() == st.From {
+			continue
+		}
+		if copied == nil {
+			copied = wrap("received", st, bare)
+		}
+		other.Send(copied.WithTo(other.JID()))
+	}
+	return false
+}
+
+// recipients are the sessions that the server will give a message for to (RFC 6121 §8.5): the one with that address, or those of the highest
+// priority.
+func recipients(all []*xmpp.Session, to stanza.JID) map[*xmpp.Session]bool {
+	out := map[*xmpp.Session]bool{}
+	best := 0
+	for _, s := range all {
+		if s.JID() == to {
+			return map[*xmpp.Session]bool{s: true}
+		}
+		p := s.Priority()
+		switch {
+		case s.Presence() == nil || p < best:
+		case p > best:
+			best = p
+			out = map[*xmpp.Session]bool{s: true}
+		default:
+			out[s] = true
+		}
+	}
+	return out
+}
+
+// wrap makes the copy (§7, XEP-0297): from the own bare address, which is how clients know that it is honest.
+func wrap(kind string, st *stanza.Stanza, bare stanza.JID) *stanza.Stanza {
+	m := stanza.NewElement(stanza.NSClient, "message", "from", st.From.String(), "to", st.To.String(), "id", st.ID, "type", st.Type).Add(st.Payload()...)
+	if st.Lang != "" {
+		m.Attrs = append(m.Attrs, stanza.Attr{Space: stanza.NSXML, Local: "lang", Value: st.Lang})
+	}
+	el := stanza.NewElement(nsCarbons, kind).Add(stanza.NewElement(nsForward, "forwarded").Add(m))
+	return stanza.NewMessage(st.Type, bare, stanza.JID{}, el)
+}

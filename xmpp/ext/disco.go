@@ -1,0 +1,233 @@
+package ext
+
+import (
+	"crypto/sha1" // XEP-0115 §8 names it; it is no protection
+	"encoding/base64"
+	"slices"
+	"strings"
+
+	"konzil/xmpp"
+	"konzil/xmpp/stanza"
+)
+
+const (
+	nsDiscoInfo = "http://jabber.org/protocol/disco#info"
+	nsDiscoItem = "http://jabber.org/protocol/disco#items"
+	nsCaps      = "http://jabber.org/protocol/caps"
+	nsData      = "jabber:x:data"
+)
+
+// Identity is what an entity is (XEP-0030 §3.1).
+type Identity struct{ Category, Type, Name, Lang string }
+
+// Item is an entity that belongs to the server (XEP-0030 §4).
+type Item struct{ JID, Name string }
+
+// DiscoOptions is what the operator and the other parts say of the server.
+type DiscoOptions struct {
+	Name     string              // of the server
+	Node     string              // URI of the software, for entity capabilities
+	Contacts map[string][]string // XEP-0157: abuse, admin, support, ... to URIs
+	Visible  Visible             // who may ask about an account
+}
+
+// Disco answers disco#info and disco#items of the server, the guests' domain and accounts.
+type Disco struct {
+	srv        *xmpp.Server
+	opt        DiscoOptions
+	identities []Identity
+	items      []Item
+	ver        string // set by Seal
+}
+
+// AttachDisco adds service discovery to s.
+func AttachDisco(s *xmpp.Server, opt DiscoOptions) *Disco {
+	if opt.Node == "" {
+		opt.Node = "urn:konzil:server"
+	}
+	d := &Disco{srv: s, opt: opt, identities: []Identity{{Category: "server", Type: "im", Name: opt.Name}}}
+	h := s.Hooks()
+	h.Feature(xmpp.ToServer, nsDiscoInfo, nsDiscoItem)
+	h.Feature(xmpp.ToAccount, nsDiscoInfo, nsDiscoItem)
+	h.IQ(xmpp.ToServer, nsDiscoInfo, "query", d.serverInfo)
+	h.IQ(xmpp.ToServer, nsDiscoItem, "query", d.serverItems)
+	h.IQ(xmpp.ToAccount, nsDiscoInfo, "query", d.accountInfo)
+	h.IQ(xmpp.ToAccount, nsDiscoItem, "query", d.accountItems)
+	return d
+}
+
+// Identity announces a further identity of the server, as component/speakerstats with the component's address as name is for Jitsi clients.
+// Announce only what is mounted.
+func (d *Disco) Identity(category, typ, name string) {
+	d.identities = append(d.identities, Identity{Category: category, Type: typ, Name: name})
+}
+
+// Item announces an entity in disco#items, e.g. the MUC service.
+func (d *Disco) Item(jid, name string) { d.items = append(d.items, Item{jid, name}) }
+
+// Seal computes the server's capabilities and puts them into the stream features (XEP-0115 §6.3). It comes after everything else is attached.
+func (d *Disco) Seal() {
+	d.ver = capsHash(d.identities, d.srv.Hooks().Features(xmpp.ToServer), d.forms())
+	d.srv.Hooks().StreamFeature(stanza.NewElement(nsCaps, "c", "hash", "sha-1", "node", d.opt.Node, "ver", d.ver))
+}
+
+// PushTo sends what the server is to sessions that want accepts, before they have the answer to their bind, which saves Jitsi clients the
+// questions (jitsi-meet's mod_jiconop). Those who get a room_metadata identity by it look for TURN servers in the room's metadata.
+func (d *Disco) PushTo(want func(*xmpp.Session) bool) {
+	d.srv.Hooks().Bound(func(s *xmpp.Session) {
+		if !want(s) {
+			return
+		}
+		from, err := stanza.ParseJID(d.srv.Domain())
+		if err != nil {
+			return // the server would not have started with such a name
+		}
+		s.Send(stanza.NewMessage("", from, s.JID(), d.info("")))
+	})
+}
+
+// info is the server's answer.
+func (d *Disco) info(node string) *stanza.Element {
+	q := stanza.NewElement(nsDiscoInfo, "query", "node", node)
+	for _, i := range d.identities {
+		el := stanza.NewElement(nsDiscoInfo, "identity", "category", i.Category, "type", i.Type, "name", i.Name)
+		if i.Lang != "" {
+			el.Attrs = append(el.Attrs, stanza.Attr{Space: stanza.NSXML, Local: "lang", Value: i.Lang})
+		}
+		q.Add(el)
+	}
+	for _, f := range unique(d.srv.Hooks().Features(xmpp.ToServer)) {
+		q.Add(stanza.NewElement(nsDiscoInfo, "feature", "var", f))
+	}
+	return q.Add(d.forms()...)
+}
+
+// forms is the extended information: contact addresses (XEP-0157).
+func (d *Disco) forms() []*stanza.Element {
+	if len(d.opt.Contacts) == 0 {
+		return nil
+	}
+	x := stanza.NewElement(nsData, "x", "type", "result").Add(
+		stanza.NewElement(nsData, "field", "var", "FORM_TYPE", "type", "hidden").Add(
+			stanza.TextElement(nsData, "value", "http://jabber.org/network/serverinfo")))
+	var kinds []string
+	for k := range d.opt.Contacts {
+		kinds = append(kinds, k)
+	}
+	slices.Sort(kinds)
+	for _, k := range kinds {
+		f := stanza.NewElement(nsData, "field", "var", k+"-addresses", "type", "list-multi")
+		for _, a := range d.opt.Contacts[k] {
+			f.Add(stanza.TextElement(nsData, "value", a))
+		}
+		x.Add(f)
+	}
+	return []*stanza.Element{x}
+}
+
+func (d *Disco) serverInfo(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	node := iq.Child(nsDiscoInfo, "query").Attr("node")
+	switch {
+	case iq.Type != "get":
+		return iq.ErrorReply(stanza.ErrNotAllowed)
+	case node != "" && (d.ver == "" || node != d.opt.Node+"#"+d.ver):
+		return iq.ErrorReply(stanza.ErrItemNotFound)
+	}
+	return iq.Result(d.info(node))
+}
+
+func (d *Disco) serverItems(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	q := stanza.NewElement(nsDiscoItem, "query")
+	switch {
+	case iq.Type != "get":
+		return iq.ErrorReply(stanza.ErrNotAllowed)
+	case iq.Child(nsDiscoItem, "query").Attr("node") != "":
+		return iq.ErrorReply(stanza.ErrItemNotFound)
+	case iq.To.Domain() != d.srv.Domain():
+		return iq.Result(q)
+	}
+	for _, i := range d.items {
+		q.Add(stanza.NewElement(nsDiscoItem, "item", "jid", i.JID, "name", i.Name))
+	}
+	return iq.Result(q)
+}
+
+// accountInfo is about an account; a stranger learns nothing, not even that it exists (XEP-0030 §8).
+func (d *Disco) accountInfo(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	switch {
+	case iq.Type != "get" || !d.opt.Visible.may(s, iq):
+		return iq.ErrorReply(stanza.ErrServiceUnavailable)
+	case iq.Child(nsDiscoInfo, "query").Attr("node") != "":
+		return iq.ErrorReply(stanza.ErrItemNotFound)
+	}
+	typ := "registered"
+	if domain := iq.To.Domain(); domain != "" && domain == d.srv.GuestDomain() || s != nil && iq.To.IsZero() && s.Guest() {
+		typ = "anonymous"
+	}
+	q := stanza.NewElement(nsDiscoInfo, "query").Add(stanza.NewElement(nsDiscoInfo, "identity", "category", "account", "type", typ))
+	for _, f := range unique(d.srv.Hooks().Features(xmpp.ToAccount)) {
+		q.Add(stanza.NewElement(nsDiscoInfo, "feature", "var", f))
+	}
+	return iq.Result(q)
+}
+
+func (d *Disco) accountItems(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	if iq.Type != "get" || !d.opt.Visible.may(s, iq) {
+		return iq.ErrorReply(stanza.ErrServiceUnavailable)
+	}
+	return iq.Result(stanza.NewElement(nsDiscoItem, "query"))
+}
+
+func unique(in []string) []string {
+	out := make([]string, 0, len(in))
+	for _, f := range in {
+		if !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// capsHash is the verification string of XEP-0115 §5.1, hashed.
+func capsHash(ids []Identity, features []string, forms []*stanza.Element) string {
+	var s strings.Builder
+	var lines []string
+	for _, i := range ids {
+		lines = append(lines, i.Category+"/"+i.Type+"/"+i.Lang+"/"+i.Name+"<")
+	}
+	slices.Sort(lines)
+	s.WriteString(strings.Join(lines, ""))
+	features = unique(features)
+	slices.Sort(features)
+	for _, f := range features {
+		s.WriteString(f + "<")
+	}
+	var texts []string
+	for _, x := range forms {
+		texts = append(texts, formText(x))
+	}
+	slices.Sort(texts) // each begins with its FORM_TYPE
+	s.WriteString(strings.Join(texts, ""))
+	sum := sha1.Sum([]byte(s.String()))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// formText is a form in the verification string: FORM_TYPE, then fields and their values sorted.
+func formText(x *stanza.Element) string {
+	typ := ""
+	var fields []string
+	for _, f := range x.ChildrenNamed(nsData, "field") {
+		var values []string
+		for _, v := range f.ChildrenNamed(nsData, "value") {
+			values = append(values, v.Text()+"<")
+		}
+		slices.Sort(values)
+		if f.Attr("var") == "FORM_TYPE" {
+			typ = strings.Join(values, "")
+			continue
+		}
+		fields = append(fields, f.Attr("var")+"<"+strings.Join(values, ""))
+	}
+	slices.Sort(fields)
+	return typ + strings.Join(fields, "")
+}
