@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -155,10 +156,25 @@ func (p *person) id() string {
 	return eval[string](p, "konzil.conference.id")
 }
 
-// press sends a key to the page.
+// press presses and releases a key: a letter, or the name of a key. No character is typed: a page that handles the key would prevent
+// that, and the protocol of the browser would send it all the same.
 func (p *person) press(key string) {
 	p.t.Helper()
-	p.do(chromedp.KeyEvent(key))
+	p.key(input.DispatchKeyEventTypeRawKeyDown, key)
+	p.key(input.DispatchKeyEventTypeKeyUp, key)
+}
+
+func (p *person) key(what input.DispatchKeyEventType, key string) {
+	p.t.Helper()
+	code, ok := map[string]int64{"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}[key]
+	if !ok {
+		code = int64(strings.ToUpper(key)[0])
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	defer cancel()
+	if _, err := chromedp.Call(ctx, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: what, Key: key, WindowsVirtualKeyCode: code, NativeVirtualKeyCode: code}); err != nil {
+		p.t.Fatalf("%s: key %q: %v", p.name, key, err)
+	}
 }
 
 func (p *person) click(css string) {
@@ -166,7 +182,7 @@ func (p *person) click(css string) {
 	p.do(chromedp.Click(chromedp.CSS(css)))
 }
 
-// hears and sees: media of every other person arrive, and go on arriving.
+// receives: media of every other person arrive, and go on arriving.
 func (p *person) receives(others ...*person) {
 	p.t.Helper()
 	before := map[string]int{}

@@ -53,7 +53,7 @@ func TestTabOrder(t *testing.T) {
 	eval[bool](p, "document.activeElement.blur(), window.seen = new Set(), addEventListener('focusin', (ev) => seen.add(ev.target)), true")
 	usable := "[...document.querySelectorAll('a[href], button, input, select, summary')].filter((e) => e.checkVisibility() && !e.disabled)"
 	for range eval[int](p, usable+".length") + 2 {
-		p.press("\t")
+		p.press("Tab")
 	}
 	for _, missed := range eval[[]string](p, usable+".filter((e) => !seen.has(e)).map((e) => e.outerHTML)") {
 		t.Errorf("not reached: %s", missed)
