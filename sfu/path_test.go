@@ -1,0 +1,98 @@
+package sfu
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// nat passes packets between one client and the SFU; rebind gives the client another address as a NAT does.
+type nat struct {
+	t     *testing.T
+	in    *net.UDPConn
+	to    netip.AddrPort
+	out   atomic.Pointer[net.UDPConn]
+	peer  atomic.Pointer[netip.AddrPort]
+	wg    sync.WaitGroup
+	conns []*net.UDPConn
+}
+
+func newNAT(t *testing.T, to netip.AddrPort) *nat {
+	t.Helper()
+	n := &nat{t: t, to: to, in: n0(t)}
+	n.conns = append(n.conns, n.in)
+	n.rebind()
+	n.wg.Go(func() {
+		buf := make([]byte, 2048)
+		for {
+			k, from, err := n.in.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			n.peer.Store(&from)
+			_, _ = n.out.Load().WriteToUDPAddrPort(buf[:k], to)
+		}
+	})
+	t.Cleanup(func() {
+		for _, c := range n.conns {
+			_ = c.Close()
+		}
+		n.wg.Wait()
+	})
+	return n
+}
+
+func n0(t *testing.T) *net.UDPConn {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	must(t, err)
+	return c
+}
+
+// rebind opens a new outside; what comes back to the old one is lost.
+func (n *nat) rebind() netip.AddrPort {
+	c := n0(n.t)
+	n.conns = append(n.conns, c)
+	n.out.Store(c)
+	n.wg.Go(func() {
+		buf := make([]byte, 2048)
+		for {
+			k, _, err := c.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			if n.out.Load() != c {
+				continue
+			}
+			if p := n.peer.Load(); p != nil {
+				_, _ = n.in.WriteToUDPAddrPort(buf[:k], *p)
+			}
+		}
+	})
+	return c.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// TestAddressChange moves a client to another address in the middle of a call; media follows in both directions.
+func TestAddressChange(t *testing.T) {
+	t.Parallel()
+	s := startSFU(t, nil)
+	ev := newEvents()
+	c, err := s.NewConference("room", ev)
+	must(t, err)
+	a := newClient(t, c, "aaaa", clientOptions{})
+	b := newClient(t, c, "bbbb", clientOptions{})
+	n := newNAT(t, s.LocalAddrs()[0])
+	a.joinVia(&relay{addr: n.in.LocalAddr().(*net.UDPAddr).AddrPort()}, b.sources())
+	b.join(a.sources())
+	ev.connected(t, "aaaa")
+	ev.connected(t, "bbbb")
+	defer a.play(nil)()
+	defer b.play(nil)()
+	eventually(t, "audio", func() bool { return a.count(b.ssrc(0)) > 10 && b.count(a.ssrc(0)) > 10 })
+	to := n.rebind()
+	eventually(t, "the new path", func() bool { p := a.ep.t.out.Load(); return p != nil && p.addr == to })
+	x, y := a.count(b.ssrc(0)), b.count(a.ssrc(0))
+	eventually(t, "audio on the new path", func() bool { return a.count(b.ssrc(0)) > x+10 && b.count(a.ssrc(0)) > y+10 })
+}
