@@ -62,7 +62,7 @@ func TestGates(t *testing.T) {
 		snap := []meet.Snapshot{{ID: "a", Received: x}}
 		var got, exp [2]uint64
 		for _, y := range x {
-			st := difference("a", y, []meet.Received{received(y.SSRC, y.Kind, 10, 10)})
+			st := difference("a", &y, []meet.Received{received(y.SSRC, y.Kind, 10, 10)})
 			r.Streams = append(r.Streams, st)
 			k := 0
 			if y.Kind == "video" {

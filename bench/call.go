@@ -29,6 +29,7 @@ type callOptions struct {
 	height      int
 	minDelivery float64
 	screen      bool
+	switchEvery time.Duration
 	verbose     bool
 }
 
@@ -55,6 +56,9 @@ func callFlags(out io.Writer) (*flag.FlagSet, *callOptions) {
 	fs.StringVar(&o.jsonPath, "json", "", "write the report as JSON to this file, - for the output")
 	fs.IntVar(&o.height, "height", 720, "lines that each client wants of each video, -1 unlimited, 0 none")
 	fs.Float64Var(&o.minDelivery, "min-delivery", 0.999, "share of packets that must arrive for exit code 0")
+	fs.Float64Var(&o.LossUp, "loss-up", 0, "share of packets that each client loses on the way to the server, 0..1")
+	fs.Float64Var(&o.LossDown, "loss-down", 0, "share of packets that each client loses on the way from the server")
+	fs.DurationVar(&o.switchEvery, "switch", 0, "change what each client wants (180 lines, -height) this often, so that layers switch")
 	fs.BoolVar(&o.screen, "screen", false, "the first participant shares a screen, too")
 	fs.BoolVar(&o.NoAudio, "no-audio", false, "send no audio")
 	fs.BoolVar(&o.NoVideo, "no-video", false, "send no video")
@@ -155,6 +159,10 @@ func runCall(ctx context.Context, o *callOptions, out io.Writer) (*Report, error
 	if err := m.begin(); err != nil {
 		return r, err
 	}
+	if o.switchEvery > 0 {
+		stop := switching(clients, o)
+		defer stop()
+	}
 	if err := pause(ctx, clients, o.duration); err != nil {
 		return r, err
 	}
@@ -192,6 +200,31 @@ func joinAll(ctx context.Context, o *callOptions) ([]*meet.Client, error) {
 	}
 	wg.Wait()
 	return clients, errors.Join(errs...)
+}
+
+// switching changes every client's wishes in turn until the returned function is called.
+func switching(clients []*meet.Client, o *callOptions) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(o.switchEvery)
+		defer t.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+			}
+			h := o.height
+			if n%2 == 0 {
+				h = 180
+			}
+			for _, c := range clients {
+				c.Constrain(meet.ReceiverConstraints{LastN: -1, Default: meet.Constraint{MaxHeight: h}})
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
 }
 
 func leaveAll(clients []*meet.Client, r *Report) {

@@ -32,12 +32,13 @@ type Report struct {
 	ReceivedMbps  float64
 	Latency       Latency
 
-	ServerCPU       float64 // CPU seconds per second; -1: no -pid
-	ServerNsPacket  float64 // CPU time per forwarded packet, ns
-	ServerRSS       int64
-	GeneratorCPU    float64
-	GeneratorShare  float64 // of the machine
-	GeneratorLimits bool
+	ServerCPU        float64 // CPU seconds per second; -1: no -pid
+	ServerNsPacket   float64 // CPU time per forwarded packet, ns
+	ServerRSS        int64
+	GeneratorCPU     float64
+	GeneratorShare   float64 // of the machine
+	GeneratorSkipped float64 // share of the generators' ticks that fell out because the machine was busy
+	GeneratorLimits  bool
 
 	Failed []string // gates that were not passed
 	Notes  []string
@@ -57,17 +58,20 @@ type Stream struct {
 	Keyframes, Frames           uint64
 	Width, Height               int
 	Duplicates, TSBack, Strange uint64
-	P50, P99                    time.Duration // since the stream began
+	P50, P99                    time.Duration
 }
 
-// Latency from sender to receiver over all streams, since they began.
+// Latency from sender to receiver over all streams.
 type Latency struct {
-	P50, P99, P999, Max time.Duration
+	P50, P99, P999, Max time.Duration // Max: since the streams began
 	Count               uint64
 }
 
 // generatorShare is how much of the machine the generator may use before its own delays show in the figures.
 const generatorShare = 0.8
+
+// maxSkipped is the share of ticks that may fall out before the traffic is not what it claims to be.
+const maxSkipped = 0.01
 
 // measurement takes counters before and after.
 type measurement struct {
@@ -101,11 +105,13 @@ func (m *measurement) end(r *Report) error {
 	}
 	own := ownUsage()
 	r.ServerCPU = -1
-	var received, sent, bytes uint64
+	var received, sent, bytes, ticks, skipped uint64
 	var got, expected [2]uint64
 	var lat meet.Hist
 	for _, s := range after {
 		b := m.before[s.ID]
+		skipped += s.Sent.Skipped - b.Sent.Skipped
+		ticks += s.Sent.Ticks - b.Sent.Ticks
 		sent += s.Sent.AudioPackets + s.Sent.VideoPackets - b.Sent.AudioPackets - b.Sent.VideoPackets
 		for _, n := range s.Notes {
 			r.Notes = append(r.Notes, s.ID+": "+n)
@@ -114,7 +120,7 @@ func (m *measurement) end(r *Report) error {
 			r.Notes = append(r.Notes, fmt.Sprintf("%s: session ended %d times", s.ID, s.Terminated))
 		}
 		for _, x := range s.Received {
-			st := difference(s.ID, x, b.Received)
+			st := difference(s.ID, &x, b.Received)
 			r.Streams = append(r.Streams, st)
 			k := 0
 			if st.Kind == "video" {
@@ -139,7 +145,8 @@ func (m *measurement) end(r *Report) error {
 	r.Latency = Latency{lat.Quantile(0.5), lat.Quantile(0.99), lat.Quantile(0.999), lat.Max, lat.Count}
 	r.GeneratorCPU = (own.CPU() - m.own0.CPU()).Seconds() / sec
 	r.GeneratorShare = r.GeneratorCPU / float64(runtime.NumCPU())
-	r.GeneratorLimits = r.GeneratorShare > generatorShare
+	r.GeneratorSkipped = ratio(skipped, ticks+skipped)
+	r.GeneratorLimits = r.GeneratorShare > generatorShare || r.GeneratorSkipped > maxSkipped
 	if m.o.pid != 0 {
 		srv, err := processUsage(m.o.pid)
 		if err != nil {
@@ -155,8 +162,13 @@ func (m *measurement) end(r *Report) error {
 	return nil
 }
 
-// difference is what came between two snapshots.
-func difference(receiver string, x meet.Received, before []meet.Received) Stream {
+// difference is what came between two snapshots; x.Latency is reduced to that time, too.
+func difference(receiver string, x *meet.Received, before []meet.Received) Stream {
+	for i := range before {
+		if before[i].SSRC == x.SSRC {
+			x.Latency.Sub(&before[i].Latency)
+		}
+	}
 	st := Stream{Receiver: receiver, Source: x.Source, Kind: x.Kind, SSRC: x.SSRC, Packets: x.Packets, Expected: x.Expected, Bytes: x.Bytes, Keyframes: x.Keyframes,
 		Frames: x.Frames, Width: x.Width, Height: x.Height, Duplicates: x.Duplicates, TSBack: x.TSBack, Strange: x.Unstamped + x.SeqJumps,
 		P50: x.Latency.Quantile(0.5), P99: x.Latency.Quantile(0.99)}
@@ -208,7 +220,7 @@ func (r *Report) gates(o *callOptions, after []meet.Snapshot) {
 	check("audio", o.NoAudio, r.AudioDelivery)
 	check("video", o.NoVideo || o.height == 0, r.VideoDelivery)
 	if r.GeneratorLimits {
-		fail("the generator itself used %.0f %% of the machine: figures are of the generator, not of the server", r.GeneratorShare*100)
+		fail("the generator used %.0f %% of the machine and lost %.1f %% of its ticks: figures are of the generator, not of the server", r.GeneratorShare*100, r.GeneratorSkipped*100)
 	}
 	for _, st := range r.Streams {
 		if st.TSBack > 0 || st.Strange > 0 {
@@ -259,7 +271,7 @@ func (r *Report) table(out io.Writer) {
 		if r.ServerCPU >= 0 {
 			fmt.Fprintf(out, "server: %.3f CPU s/s, %.1f us per forwarded packet, RSS %d MB   ", r.ServerCPU, r.ServerNsPacket/1000, r.ServerRSS>>20)
 		}
-		fmt.Fprintf(out, "generator: %.3f CPU s/s (%.0f %% of the machine)\n", r.GeneratorCPU, r.GeneratorShare*100)
+		fmt.Fprintf(out, "generator: %.3f CPU s/s (%.0f %% of the machine), %.1f %% of ticks lost\n", r.GeneratorCPU, r.GeneratorShare*100, r.GeneratorSkipped*100)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintln(out, "note:", n)

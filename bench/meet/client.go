@@ -48,6 +48,8 @@ type Config struct {
 	NoVideo     bool
 	NoSimulcast bool // one layer of 720p
 
+	LossUp, LossDown float64 // share of packets to lose on purpose, 0..1
+
 	Constraints ReceiverConstraints      // what to ask of the bridge first
 	Speaks      func(now time.Time) bool // whether the microphone hears speech now; nil: always
 	Logger      *slog.Logger             // nil: discard

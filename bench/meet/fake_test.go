@@ -20,7 +20,8 @@ import (
 type fake struct {
 	t      *testing.T
 	srv    *httptest.Server
-	legacy bool // XML sources rather than JSON
+	wg     sync.WaitGroup // handlers
+	legacy bool           // XML sources rather than JSON
 
 	mu       sync.Mutex // guards all below
 	pc       *webrtc.PeerConnection
@@ -37,6 +38,7 @@ func newFake(t *testing.T) *fake {
 	f.srv = httptest.NewServer(http.HandlerFunc(f.serve))
 	t.Cleanup(func() {
 		f.srv.Close()
+		f.wg.Wait() // hijacked connections are not waited for by Close
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.pc != nil {
@@ -49,6 +51,8 @@ func newFake(t *testing.T) *fake {
 func (f *fake) url() string { return "ws" + strings.TrimPrefix(f.srv.URL, "http") + "/xmpp-websocket" }
 
 func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
+	f.wg.Add(1)
+	defer f.wg.Done()
 	if r.URL.Query().Get("room") != "r" {
 		http.Error(w, "room", http.StatusBadRequest)
 		return

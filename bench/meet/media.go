@@ -28,12 +28,16 @@ var cameraSizes = []size{{"l", 320, 180, 150_000}, {"m", 640, 360, 500_000}, {"h
 var desktopSizes = []size{{"", 1920, 1080, 1_000_000}}
 
 // Sent counts what the client has sent.
-type Sent struct{ AudioPackets, AudioBytes, VideoPackets, VideoBytes, Keyframes uint64 }
+type Sent struct {
+	AudioPackets, AudioBytes, VideoPackets, VideoBytes, Keyframes uint64
 
-type sentCounter struct{ audioPackets, audioBytes, videoPackets, videoBytes, keyframes atomic.Uint64 }
+	Ticks, Skipped uint64 // of the generators: skipped ones came too late to be made up for
+}
+
+type sentCounter struct{ audioPackets, audioBytes, videoPackets, videoBytes, keyframes, ticks, skipped atomic.Uint64 }
 
 func (s *sentCounter) snapshot() Sent {
-	return Sent{s.audioPackets.Load(), s.audioBytes.Load(), s.videoPackets.Load(), s.videoBytes.Load(), s.keyframes.Load()}
+	return Sent{s.audioPackets.Load(), s.audioBytes.Load(), s.videoPackets.Load(), s.videoBytes.Load(), s.keyframes.Load(), s.ticks.Load(), s.skipped.Load()}
 }
 
 // audioGen makes Opus-like packets. Each speaks in turn, so that the dominant speaker changes: a talk spurt of some seconds, then a pause.

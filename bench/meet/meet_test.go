@@ -241,6 +241,12 @@ func TestClient(t *testing.T) {
 			if err := c.StopScreen(ctx); err != nil {
 				t.Fatal(err)
 			}
+			eventually(t, "the bridge was told", func() bool {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				all := strings.Join(f.messages, "\n")
+				return strings.Contains(all, `"maxHeight":360`) && strings.Contains(all, `"videoType":"desktop"`)
+			})
 			if err := c.Leave(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -252,9 +258,6 @@ func TestClient(t *testing.T) {
 			}
 			if a := strings.Join(actions, " "); a != "source-add source-remove session-terminate" {
 				t.Error(a)
-			}
-			if all := strings.Join(f.messages, "\n"); !strings.Contains(all, `"maxHeight":360`) || !strings.Contains(all, `"videoType":"desktop"`) {
-				t.Error(all)
 			}
 		})
 	}

@@ -26,7 +26,7 @@ type video struct {
 const mdnsDisabled = 1
 
 // api makes the pion side: only the codecs and extensions that the session offers, with its numbers.
-func (s *Session) api() (*webrtc.API, error) {
+func (s *Session) api(loss *lossy) (*webrtc.API, error) {
 	me := &webrtc.MediaEngine{}
 	for _, kind := range []struct {
 		name string
@@ -56,6 +56,9 @@ func (s *Session) api() (*webrtc.API, error) {
 		}
 	}
 	ir := &interceptor.Registry{}
+	if loss.up > 0 || loss.down > 0 {
+		ir.Add(loss) // first: next to the network
+	}
 	if err := errors.Join(webrtc.ConfigureNack(me, ir), webrtc.ConfigureRTCPReports(ir), webrtc.ConfigureTWCCHeaderExtensionSender(me, ir),
 		webrtc.ConfigureTWCCSender(me, ir)); err != nil {
 		return nil, err
@@ -69,7 +72,7 @@ func (s *Session) api() (*webrtc.API, error) {
 
 // connect makes the PeerConnection of a session with what the client sends on it.
 func (c *Client) connect(s *Session) (*call, error) {
-	api, err := s.api()
+	api, err := s.api(&lossy{up: c.cfg.LossUp, down: c.cfg.LossDown})
 	if err != nil {
 		return nil, err
 	}
@@ -274,11 +277,11 @@ func (c *Client) receive(t *webrtc.TrackRemote) {
 func (c *Client) startMedia(k *call) {
 	c.wg.Go(func() {
 		if k.audio != nil {
-			loop(k.ctx, audioEvery, func(now time.Time) error { return k.audio.tick(now) })
+			c.loop(k.ctx, audioEvery, func(now time.Time) error { return k.audio.tick(now) })
 		}
 	})
 	c.wg.Go(func() {
-		loop(k.ctx, videoEvery, func(now time.Time) error {
+		c.loop(k.ctx, videoEvery, func(now time.Time) error {
 			for _, v := range k.videos() {
 				m := c.maxHeight(v.name)
 				for i, l := range v.layers {
@@ -293,8 +296,8 @@ func (c *Client) startMedia(k *call) {
 }
 
 // loop calls f at a steady rate until ctx ends or f fails. Ticks that were missed because the machine is busy are made up for, at most
-// ten at once: a generator that falls further behind would only make it worse.
-func loop(ctx context.Context, every time.Duration, f func(now time.Time) error) {
+// ten at once: a generator that falls further behind would only make it worse. Later ones are counted as skipped.
+func (c *Client) loop(ctx context.Context, every time.Duration, f func(now time.Time) error) {
 	const maxBehind = 10
 	t := time.NewTicker(every)
 	defer t.Stop()
@@ -306,7 +309,9 @@ func loop(ctx context.Context, every time.Duration, f func(now time.Time) error)
 		case <-t.C:
 		}
 		now := time.Now()
-		if now.Sub(next) > maxBehind*every {
+		c.sent.ticks.Add(1)
+		if behind := now.Sub(next); behind > maxBehind*every {
+			c.sent.skipped.Add(uint64(behind / every))
 			next = now
 		}
 		for !next.After(now) {

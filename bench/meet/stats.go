@@ -68,6 +68,15 @@ func (h *Hist) Merge(o *Hist) {
 	h.Max = max(h.Max, o.Max)
 }
 
+// Sub takes away what an earlier copy of the same histogram had counted. Max stays that of the whole.
+func (h *Hist) Sub(o *Hist) {
+	for i, n := range o.n {
+		h.n[i] -= n
+	}
+	h.Count -= o.Count
+	h.Skipped -= o.Skipped
+}
+
 // Quantile returns the duration that a share q of all is not above; 0 when there are none.
 func (h *Hist) Quantile(q float64) time.Duration {
 	if h.Count == 0 {

@@ -144,6 +144,12 @@ func TestLoss(t *testing.T) {
 	if r := p.e.Bitrate(p.now); r < DefaultStart {
 		t.Errorf("%d at 0.5 %% loss", r)
 	}
+	p = newPath(1e9)
+	p.app, p.loss = 1e6, 0.05
+	p.run(20*1000*ms, nil)
+	if r := p.e.Bitrate(p.now); r > DefaultStart*2 || r < DefaultStart*7/10 {
+		t.Errorf("%d at 5 %% loss: neither up nor down was expected", r)
+	}
 	e := New(Config{Start: 1e6})
 	for i := range int64(10) {
 		e.OnLossReport(i*1000*ms+1, 128)

@@ -231,6 +231,7 @@ func TestImpaired(t *testing.T) {
 		}
 		var log []sentPacket
 		used := map[int64]bool{}
+		sentAs := map[int64]int{}
 		hi := int64(1 << 20)
 		hi16 := uint16(seed*1000) - 1
 		for i := range all {
@@ -253,7 +254,15 @@ func TestImpaired(t *testing.T) {
 			}
 			used[ext] = true
 			log = append(log, sentPacket{p, out, ext, s.Switches()})
-			if hi-ext < 1024 {
+			sentAs[ext] = len(log) - 1
+			// Any number: Back answers for exactly those that were sent and are in the window.
+			probe := hi + 20 - int64(r.IntN(1200))
+			k, was := sentAs[probe]
+			if ssrc, seq, o, ok := s.Back(uint16(probe - hi + int64(hi16))); ok != (was && hi-probe < 1000) && hi-probe < 1000 || ok && (!was ||
+				ssrc != log[k].p.in.SSRC || seq != log[k].p.in.Seq || o != log[k].out) {
+				t.Fatalf("seed %d: Back of %d, newest %d: %d %d %+v %v, sent %v", seed, probe, hi, ssrc, seq, o, ok, was)
+			}
+			if hi-ext < 1000 {
 				if ssrc, seq, o, ok := s.Back(out.Seq); !ok || ssrc != p.in.SSRC || seq != p.in.Seq || o != out {
 					t.Fatalf("seed %d: Back(%d) = %d %d %+v %v, want %d %d %+v", seed, out.Seq, ssrc, seq, o, ok, p.in.SSRC, p.in.Seq, out)
 				}
@@ -449,6 +458,113 @@ func TestPendingAfterLateStart(t *testing.T) {
 		if _, _, ok := s.Pending(i); ok {
 			t.Error("still pending")
 		}
+	}
+}
+
+// one makes a one-packet VP8 frame; n is its number in all numberings.
+func one(ssrc uint32, n int, tid uint8, sync, key bool) *In {
+	v := &codec.VP8{Start: true, Keyframe: key, HasPictureID: true, Long: true, PictureID: uint16(n) & 0x7fff, HasTID: true, TID: tid, LayerSync: sync}
+	return &In{SSRC: ssrc, Seq: uint16(n), TS: uint32(n) * 3000, Start: true, Keyframe: key, VP8: v, ClockRate: 90000, Arrival: int64(n) * 33e6}
+}
+
+func TestSwitchNeedsFirstPacket(t *testing.T) {
+	var s Stream
+	s.Reset(0, 0)
+	s.Target(1, 2)
+	in := one(1, 5, 0, false, true)
+	in.Start = false
+	if _, ok := s.Map(in); ok || !s.WantsKeyframe() {
+		t.Error("switched in the middle of a keyframe")
+	}
+	in.Start, in.Keyframe = true, false
+	if _, ok := s.Map(in); ok {
+		t.Error("switched without a keyframe")
+	}
+	in.Keyframe, in.Padding = true, true
+	if _, ok := s.Map(in); ok || s.Current() != 0 {
+		t.Error("switched at padding")
+	}
+}
+
+// What belongs to the layer before a switch is gone with it.
+func TestSwitchDropsTheOldLayer(t *testing.T) {
+	var s Stream
+	s.Window = 16
+	s.Reset(0, 0)
+	s.Target(1, 2)
+	s.Map(one(1, 0, 0, false, true))
+	s.Map(one(1, 10, 0, false, false)) // 1 to 9 are missing: their slots say so
+	if _, seq, ok := s.Pending(5); !ok || seq != 5 {
+		t.Fatal("5 is awaited")
+	}
+	s.Target(2, 2)
+	out, ok := s.Map(one(2, 20, 0, false, true))
+	if !ok || out.Seq != 11 {
+		t.Fatal(out, ok)
+	}
+	if _, _, ok := s.Pending(5); ok {
+		t.Error("the old layer is still awaited")
+	}
+	if _, ok := s.Map(one(1, 5, 0, false, false)); ok {
+		t.Error("late packet of the old layer forwarded")
+	}
+	for n := 19; n > 4; n-- { // also those whose slots say "missing" from the layer before
+		if _, ok := s.Map(one(2, n, 0, false, false)); ok {
+			t.Errorf("%d is from before the switch", n)
+		}
+	}
+	in := one(2, 21, 0, false, false)
+	in.VP8.PictureID = 15
+	if _, ok := s.Map(in); ok {
+		t.Error("picture from before the switch")
+	}
+	if ssrc, seq, _, ok := s.Back(10); !ok || ssrc != 1 || seq != 10 {
+		t.Error("what was sent of the old layer can still be asked for")
+	}
+}
+
+// Frames that were missing are judged when they come, by the limit that held at their place.
+func TestLateFrames(t *testing.T) {
+	var s Stream
+	s.Reset(0, 0)
+	s.Target(1, 0)
+	is := func(want bool, in *In) {
+		t.Helper()
+		if _, ok := s.Map(in); ok != want {
+			t.Errorf("frame %d: %v", in.Seq, ok)
+		}
+	}
+	is(true, one(1, 0, 0, false, true))
+	is(true, one(1, 4, 0, false, false))
+	is(false, one(1, 1, 2, false, false)) // late and not wanted
+	is(false, one(1, 1, 2, false, false))
+	is(true, one(1, 3, 0, false, false)) // late and wanted
+	s.Target(1, 2)
+	is(true, one(1, 8, 2, true, false))   // raised here
+	is(false, one(1, 6, 2, false, false)) // before the raise
+	is(true, one(1, 7, 0, false, false))
+	is(true, one(1, 12, 2, false, false))
+	s.Target(1, 0)
+	is(true, one(1, 10, 2, false, false)) // before the lowering
+	is(true, one(1, 16, 0, false, false))
+	is(false, one(1, 14, 1, false, false)) // behind it
+}
+
+func TestJumpWithPictures(t *testing.T) {
+	var s Stream
+	s.Window = 32
+	s.Reset(0, 0)
+	s.Target(1, 2)
+	s.Map(one(1, 0, 0, false, true))
+	first, _ := s.Map(one(1, 1, 0, false, false))
+	out, ok := s.Map(one(1, 101, 0, false, false)) // beyond the window of numbers, not beyond that of pictures
+	if !ok || out.Seq != first.Seq+1 || out.PictureID != first.PictureID+1 || out.TS != first.TS+100*3000 {
+		t.Errorf("%+v after %+v", out, first)
+	}
+	in := one(1, 1000, 0, false, false) // time went back, too
+	in.TS = 5
+	if o, ok := s.Map(in); !ok || o.Seq != out.Seq+1 || int32(o.TS-out.TS) <= 0 {
+		t.Errorf("%+v after %+v", o, out)
 	}
 }
 

@@ -103,7 +103,7 @@ func (q *sequence) leaveOut(seq uint16) {
 	s := &q.in[seq&uint16(len(q.in)-1)]
 	s.state = leftOut
 	o := &q.out[s.out&uint16(len(q.out)-1)]
-	if seq == q.inHi && s.out == q.outHi {
+	if seq == q.inHi { // and so its number is the newest promised
 		q.outHi--
 		q.outN--
 		return
