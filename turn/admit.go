@@ -1,0 +1,232 @@
+package turn
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/maphash"
+	"net/netip"
+	"time"
+
+	"github.com/pion/stun/v4"
+)
+
+const (
+	stunHeader  = 20         // bytes, RFC 8489 §5
+	magicCookie = 0x2112A442 // RFC 8489 §5
+
+	minChannel, maxChannel = 0x4000, 0x4FFF // RFC 8656 §12
+
+	familyIPv4, familyIPv6 = 0x01, 0x02 // RFC 8656 §18.8
+	protocolUDP            = 17         // RFC 8656 §18.7
+)
+
+// admit looks at a packet before pion/turn does. False: it is answered, or not worth an answer.
+func (g *gate) admit(p []byte, from netip.AddrPort) bool {
+	if len(p) < 4 {
+		g.s.count.malformed.Add(1)
+		return false
+	}
+	switch p[0] >> 6 {
+	case 1: // channel data, the hot path (RFC 8656 §12.4)
+		if p[0] > maxChannel>>8 || int(binary.BigEndian.Uint16(p[2:])) > len(p)-4 {
+			g.s.count.malformed.Add(1)
+			return false
+		}
+		return true
+	case 0:
+		if len(p) < stunHeader || binary.BigEndian.Uint32(p[4:]) != magicCookie {
+			break
+		}
+		if p[0]&1 == 0 && p[1]&0x10 == 0x10 { // an indication is not answered
+			return true
+		}
+		if p[0]&1 == 0 {
+			return g.admitRequest(p, from)
+		}
+	}
+	g.s.count.malformed.Add(1)
+	return false
+}
+
+// admitRequest fills cur and answers what pion/turn would answer wrongly, or not at all. It refuses for a reason of its own only
+// who has proved to be a user; all others are pion/turn's, which asks them for credentials.
+func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
+	m := &g.msg
+	m.Raw = append(m.Raw[:0], p...)
+	if err := m.Decode(); err != nil {
+		g.s.count.malformed.Add(1)
+		return false
+	}
+	g.s.count.requests.Add(1)
+	g.authenticate(m, from)
+	if !g.cur.ok {
+		if g.cur.integrity {
+			g.s.count.unauthorized.Add(1)
+		}
+		// Whoever forges a victim's address makes us send it answers longer than the question.
+		return !g.datagram || g.limit.take(from.Addr(), time.Now().Unix())
+	}
+	if code, reason := g.judge(m); code != 0 {
+		reason.Add(1)
+		_ = g.link.write(g.errorResponse(code, stun.MessageIntegrity(g.cur.key)), from) // a client that is gone needs no answer
+		return false
+	}
+	return true
+}
+
+// authenticate fills cur from the message. It checks all but the nonce, which only pion/turn can.
+func (g *gate) authenticate(m *stun.Message, from netip.AddrPort) {
+	g.cur = request{from: from, id: m.TransactionID, method: m.Type.Method, family: familyIPv4}
+	if v, err := m.Get(stun.AttrRequestedAddressFamily); err == nil && len(v) == 4 {
+		g.cur.family = v[0]
+	}
+	username, err1 := m.Get(stun.AttrUsername)
+	realm, err2 := m.Get(stun.AttrRealm)
+	nonce, err3 := m.Get(stun.AttrNonce)
+	if errors.Join(err1, err2, err3) != nil || !m.Contains(stun.AttrMessageIntegrity) || m.Type.Method == stun.MethodBinding {
+		return
+	}
+	g.cur.integrity, g.cur.username, g.cur.nonce = true, string(username), append([]byte(nil), nonce...)
+	key, ok := g.s.creds.key(g.cur.username, string(realm))
+	if ok && stun.MessageIntegrity(key).Check(m) == nil {
+		g.cur.key, g.cur.ok = key, true
+	}
+}
+
+type counter interface{ Add(uint64) uint64 }
+
+// judge gives the error code for an authenticated request, and what counts it; 0 lets it pass.
+func (g *gate) judge(m *stun.Message) (stun.ErrorCode, counter) {
+	c := &g.s.count
+	r := g.client(g.cur.from)
+	if m.Type.Method == stun.MethodAllocate {
+		if r != nil { // a repeated request, or 437 by pion/turn
+			return 0, nil
+		}
+		return g.judgeAllocate(m)
+	}
+	switch {
+	case m.Type.Method != stun.MethodRefresh && m.Type.Method != stun.MethodCreatePermission && m.Type.Method != stun.MethodChannelBind:
+		return 0, nil
+	case r == nil:
+		return stun.CodeAllocMismatch, &c.refused // RFC 8656 §5
+	case r.username != g.cur.username:
+		return stun.CodeWrongCredentials, &c.refused // RFC 8656 §5
+	case m.Type.Method == stun.MethodRefresh:
+		return 0, nil
+	}
+	if v, err := m.Get(stun.AttrChannelNumber); m.Type.Method == stun.MethodChannelBind {
+		if err != nil || len(v) != 4 || !validChannel(binary.BigEndian.Uint16(v)) {
+			return stun.CodeBadRequest, &c.refused // RFC 8656 §12.2
+		}
+	}
+	return g.judgePeers(m, r)
+}
+
+func validChannel(n uint16) bool { return n >= minChannel && n <= maxChannel }
+
+func (g *gate) judgeAllocate(m *stun.Message) (stun.ErrorCode, counter) {
+	c := &g.s.count
+	if v, err := m.Get(stun.AttrRequestedTransport); err == nil && (len(v) != 4 || v[0] != protocolUDP) {
+		return stun.CodeUnsupportedTransProto, &c.refused // RFC 8656 §7.2: pion/turn takes TCP too, and gives UDP
+	}
+	if _, ok := g.s.relayAddress(g.cur.family); !ok {
+		return stun.CodeAddrFamilyNotSupported, &c.refused
+	}
+	switch err := g.s.reg.room(quotaName(g.cur.username), g.cur.from.Addr()); {
+	case errors.Is(err, errQuota):
+		return stun.CodeAllocQuotaReached, &c.quota
+	case err != nil:
+		return stun.CodeInsufficientCapacity, &c.noPort
+	}
+	return 0, nil
+}
+
+// judgePeers checks all peers of a CreatePermission or ChannelBind: one that may not be reached refuses all (RFC 8656 §10.2).
+func (g *gate) judgePeers(m *stun.Message, r *relay) (stun.ErrorCode, counter) {
+	c := &g.s.count
+	peers := 0
+	for _, a := range m.Attributes {
+		if a.Type != stun.AttrXORPeerAddress {
+			continue
+		}
+		peer, family, ok := decodeXORAddress(a.Value, m.TransactionID)
+		switch {
+		case !ok:
+			return stun.CodeBadRequest, &c.refused
+		case family != r.family:
+			return stun.CodePeerAddrFamilyMismatch, &c.refused // RFC 8656 §10.2
+		case !g.s.mayPermit(peer.Addr().Unmap()):
+			return stun.CodeForbidden, &c.deniedPermission
+		}
+		peers++
+	}
+	if peers == 0 {
+		return stun.CodeBadRequest, &c.refused
+	}
+	return 0, nil
+}
+
+// decodeXORAddress reads an XOR-PEER-ADDRESS (RFC 8489 §14.2).
+func decodeXORAddress(v []byte, id [stun.TransactionIDSize]byte) (a netip.AddrPort, family byte, ok bool) {
+	if len(v) < 8 {
+		return a, 0, false
+	}
+	var key [16]byte
+	binary.BigEndian.PutUint32(key[:], magicCookie)
+	copy(key[4:], id[:])
+	port := binary.BigEndian.Uint16(v[2:]) ^ uint16(magicCookie>>16)
+	ip := v[4:]
+	if v[1] == familyIPv4 && len(ip) != 4 || v[1] == familyIPv6 && len(ip) != 16 || v[1] != familyIPv4 && v[1] != familyIPv6 {
+		return a, 0, false
+	}
+	var plain [16]byte
+	for i := range ip {
+		plain[i] = ip[i] ^ key[i]
+	}
+	addr, ok := netip.AddrFromSlice(plain[:len(ip)])
+	return netip.AddrPortFrom(addr, port), v[1], ok
+}
+
+// errorResponse builds an error for the request in hand, with MESSAGE-INTEGRITY as last setter when the user is known.
+func (g *gate) errorResponse(code stun.ErrorCode, extra ...stun.Setter) []byte {
+	m := stun.New()
+	setters := append([]stun.Setter{stun.NewTransactionIDSetter(g.cur.id), stun.NewType(g.cur.method, stun.ClassErrorResponse), code}, extra...)
+	if err := m.Build(setters...); err != nil {
+		return nil // only a nonce or reason beyond its bounds can fail, and both were taken from a valid message
+	}
+	return m.Raw
+}
+
+const (
+	limitBuckets = 1024 // of sources; two in one bucket share it
+	// limitPerSecond is how many answers a second unproved sources of one bucket get. 300 are enough for a lecture hall behind one address
+	// that joins at once, and no weapon: about 50 kB/s.
+	limitPerSecond = 300
+)
+
+// limiter bounds answers per source address. It belongs to one goroutine.
+type limiter struct {
+	seed    maphash.Seed
+	buckets []struct {
+		second int64
+		n      int
+	}
+}
+
+// take tells whether a source may have one more answer in this second (Unix time).
+func (l *limiter) take(a netip.Addr, second int64) bool {
+	if l.buckets == nil {
+		l.seed = maphash.MakeSeed() // unknown to others, who could else choose whom to share a bucket with
+		l.buckets = make([]struct {
+			second int64
+			n      int
+		}, limitBuckets)
+	}
+	b := &l.buckets[maphash.Comparable(l.seed, a)%limitBuckets]
+	if b.second != second {
+		b.second, b.n = second, 0
+	}
+	b.n++
+	return b.n <= limitPerSecond
+}

@@ -1,0 +1,55 @@
+package turn
+
+import "sync/atomic"
+
+// counters count since the start.
+type counters struct {
+	requests         atomic.Uint64 // STUN requests looked at
+	allocations      atomic.Uint64 // made
+	unauthorized     atomic.Uint64 // wrong, expired or revoked credentials
+	deniedPermission atomic.Uint64 // 403: the peer may not be reached
+	deniedPacket     atomic.Uint64 // packets to or from a peer that may not be reached
+	quota            atomic.Uint64 // 486
+	refused          atomic.Uint64 // other errors answered by the gate: 437, 440, 441, 442, 443, 400
+	malformed        atomic.Uint64 // neither STUN nor channel data, or broken
+	oversized        atomic.Uint64 // longer than a packet can be
+	noPort           atomic.Uint64 // 508: no free relay port, or the server is full or drains
+	streams          atomic.Uint64 // connections taken
+	streamsRefused   atomic.Uint64 // connections over a limit
+	streamsSlow      atomic.Uint64 // connections closed because they took no data in time
+	queueFull        atomic.Uint64 // packets dropped because an allocation's queue was full
+
+	memoryIn, memoryOut   atomic.Uint64 // packets to and from the SFU or another relay in memory
+	socketIn, socketOut   atomic.Uint64 // packets from and to peers over relay sockets
+	packetsIn, packetsOut atomic.Uint64 // packets from and to clients
+}
+
+// Counters are counts since the start by name, and the allocations and connections there are now.
+func (s *Server) Counters() map[string]uint64 {
+	c := &s.count
+	allocations, streams := s.reg.now()
+	return map[string]uint64{
+		"requests":           c.requests.Load(),
+		"allocations":        c.allocations.Load(),
+		"unauthorized":       c.unauthorized.Load(),
+		"permission_denied":  c.deniedPermission.Load(),
+		"packet_denied":      c.deniedPacket.Load(),
+		"quota_reached":      c.quota.Load(),
+		"refused":            c.refused.Load(),
+		"malformed":          c.malformed.Load(),
+		"oversized":          c.oversized.Load(),
+		"no_port":            c.noPort.Load(),
+		"streams":            c.streams.Load(),
+		"streams_refused":    c.streamsRefused.Load(),
+		"streams_slow":       c.streamsSlow.Load(),
+		"queue_full":         c.queueFull.Load(),
+		"packets_memory_in":  c.memoryIn.Load(),
+		"packets_memory_out": c.memoryOut.Load(),
+		"packets_socket_in":  c.socketIn.Load(),
+		"packets_socket_out": c.socketOut.Load(),
+		"packets_client_in":  c.packetsIn.Load(),
+		"packets_client_out": c.packetsOut.Load(),
+		"allocations_now":    uint64(allocations),
+		"streams_now":        uint64(streams),
+	}
+}

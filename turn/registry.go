@@ -1,0 +1,135 @@
+package turn
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+)
+
+// Why an allocation or a connection is not made.
+var (
+	errQuota = errors.New("turn: quota reached")
+	errFull  = errors.New("turn: no more allocations")
+)
+
+// registry knows all live relays of the server and counts them for the quotas.
+type registry struct {
+	cfg *Config
+
+	mu         sync.RWMutex // guards all below
+	relays     map[netip.AddrPort]*relay
+	byUser     map[string]int
+	byAddr     map[netip.Addr]int
+	streams    int
+	streamAddr map[netip.Addr]int
+	draining   bool
+}
+
+func newRegistry(cfg *Config) *registry {
+	return &registry{cfg: cfg, relays: map[netip.AddrPort]*relay{}, byUser: map[string]int{}, byAddr: map[netip.Addr]int{}, streamAddr: map[netip.Addr]int{}}
+}
+
+// room tells whether user at addr may have one more allocation.
+func (r *registry) room(user string, addr netip.Addr) error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.roomLocked(user, addr)
+}
+
+func (r *registry) roomLocked(user string, addr netip.Addr) error {
+	switch {
+	case r.draining || len(r.relays) >= r.cfg.MaxAllocations:
+		return errFull
+	case r.byUser[user] >= r.cfg.PerUser || r.byAddr[addr] >= r.cfg.PerAddress:
+		return errQuota
+	}
+	return nil
+}
+
+func (r *registry) add(x *relay) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.roomLocked(x.user, x.client.Addr()); err != nil {
+		return err
+	}
+	r.relays[x.announced] = x
+	r.byUser[x.user]++
+	r.byAddr[x.client.Addr()]++
+	return nil
+}
+
+func (r *registry) remove(x *relay) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.relays[x.announced] != x {
+		return
+	}
+	delete(r.relays, x.announced)
+	down(r.byUser, x.user)
+	down(r.byAddr, x.client.Addr())
+}
+
+func down[K comparable](m map[K]int, k K) {
+	if m[k]--; m[k] <= 0 {
+		delete(m, k)
+	}
+}
+
+// relay gives the live relay with an address.
+func (r *registry) relay(a netip.AddrPort) *relay {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.relays[a]
+}
+
+// hasAddr tells whether one of our relay addresses is at a, whatever the port.
+func (r *registry) hasAddr(a netip.Addr) bool {
+	for _, x := range r.cfg.Relays {
+		if x.Announce == a {
+			return true
+		}
+	}
+	return false
+}
+
+// of gives the relays of a full user name.
+func (r *registry) of(username string) (all []*relay) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, x := range r.relays {
+		if x.username == username {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+func (r *registry) addStream(a netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.streams >= r.cfg.MaxStreams || r.streamAddr[a] >= r.cfg.PerAddress {
+		return false
+	}
+	r.streams++
+	r.streamAddr[a]++
+	return true
+}
+
+func (r *registry) removeStream(a netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.streams--
+	down(r.streamAddr, a)
+}
+
+func (r *registry) drain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.draining = true
+}
+
+func (r *registry) now() (allocations, streams int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.relays), r.streams
+}

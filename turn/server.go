@@ -1,0 +1,278 @@
+package turn
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server is a running STUN and TURN server.
+type Server struct {
+	cfg    Config
+	log    *slog.Logger
+	peer   InMemoryPeer // nil: none
+	creds  *credentials
+	policy *policy
+	reg    *registry
+	count  counters
+
+	buffers sync.Pool // of *[packetSize]byte; who gets one puts it back, or lets it go with the queue it is in
+
+	udp, tcp []netip.AddrPort
+
+	mu       sync.Mutex // guards the fields below
+	open     map[io.Closer]struct{}
+	closed   bool
+	running  sync.WaitGroup // gates, accept loops and relays' socket readers; Add under mu while not closed
+	stopping chan struct{}  // closed by Close
+}
+
+type (
+	gatePointer = atomic.Pointer[gate]
+	closeOnce   struct{ done atomic.Bool }
+)
+
+func (c *closeOnce) first() bool { return c.done.CompareAndSwap(false, true) }
+
+// New opens all listeners of cfg and serves them. peer may be nil. An address that cannot be opened gives a *ListenError.
+func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	s := &Server{log: log, peer: peer, open: map[io.Closer]struct{}{}, stopping: make(chan struct{})}
+	s.buffers.New = func() any { return new([packetSize]byte) }
+	cfg.Relays = relayAddresses(cfg)
+	s.cfg = cfg
+	var announced []netip.Addr
+	for _, r := range cfg.Relays {
+		announced = append(announced, r.Announce)
+	}
+	s.creds, s.policy, s.reg = newCredentials(cfg), newPolicy(cfg.Allow, cfg.Deny, announced), newRegistry(&s.cfg)
+	for _, a := range cfg.UDP {
+		if err := s.listenUDP(a); err != nil {
+			s.Close()
+			return nil, &ListenError{"udp", a, err}
+		}
+	}
+	for _, a := range cfg.TCP {
+		l, err := net.Listen(network("tcp", a), a.String())
+		if err == nil {
+			s.tcp = append(s.tcp, addrPort(l.Addr()))
+			err = s.Serve(l)
+		}
+		if err != nil {
+			s.Close()
+			return nil, &ListenError{"tcp", a, err}
+		}
+	}
+	return s, nil
+}
+
+func (s *Server) listenUDP(a netip.AddrPort) error {
+	c, err := net.ListenUDP(network("udp", a), net.UDPAddrFromAddrPort(a))
+	if err != nil {
+		return err
+	}
+	// Best effort: the kernel caps it at net.core.rmem_max. The default of 208 kB is 3 ms of a full gigabit.
+	_ = c.SetReadBuffer(socketBuffer)
+	_ = c.SetWriteBuffer(socketBuffer)
+	g, err := s.serve(&udpLink{UDPConn: c}, true)
+	if err != nil {
+		c.Close()
+		return err
+	}
+	if !s.track(g) {
+		g.Close()
+		return net.ErrClosed
+	}
+	s.udp = append(s.udp, addrPort(c.LocalAddr()))
+	return nil
+}
+
+// socketBuffer is the size asked for of a listening socket's buffers, bytes: all clients share it.
+const socketBuffer = 4 << 20
+
+// Serve takes TURN connections of a TCP or TLS listener, which is the server's to close from now on.
+func (s *Server) Serve(l net.Listener) error {
+	if !s.track(l) || !s.enter() {
+		l.Close()
+		return net.ErrClosed
+	}
+	go s.acceptLoop(l)
+	return nil
+}
+
+// ServeConn takes one TURN connection that somebody else has accepted, such as the HTTPS server for ALPN stun.turn (RFC 7443).
+func (s *Server) ServeConn(c net.Conn) { s.accept(c) }
+
+// UDPAddrs are the addresses that UDP is served on, in the order of the configuration.
+func (s *Server) UDPAddrs() []netip.AddrPort { return s.udp }
+
+// TCPAddrs are the addresses that TCP is served on, in the order of the configuration.
+func (s *Server) TCPAddrs() []netip.AddrPort { return s.tcp }
+
+// Credentials makes a name and password that are good for ttl (draft-uberti-behave-turn-rest-00). user is whose quota it
+// counts for, and may be any text without a line break, like a session's identifier.
+func (s *Server) Credentials(user string, ttl time.Duration) (username, password string, expires time.Time) {
+	return s.creds.issue(user, ttl)
+}
+
+// Revoke ends a credential that Credentials made, and its allocations.
+func (s *Server) Revoke(username string) {
+	s.creds.revoke(username)
+	for _, r := range s.reg.of(username) {
+		r.Close()
+	}
+}
+
+// Drain refuses new allocations (508) and leaves the others; Counters tells allocations_now.
+func (s *Server) Drain() { s.reg.drain() }
+
+// Close ends all listeners, connections and allocations and waits for their goroutines.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.stopping)
+	}
+	all := make([]io.Closer, 0, len(s.open))
+	for c := range s.open {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	var errs []error
+	for _, c := range all {
+		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	s.running.Wait()
+	return errors.Join(errs...)
+}
+
+// enter counts a goroutine that Close waits for; false when the server is closed.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}
+
+func (s *Server) leave() { s.running.Done() }
+
+// track remembers what Close has to close; false when the server is closed.
+func (s *Server) track(c io.Closer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.open[c] = struct{}{}
+	}
+	return !s.closed
+}
+
+func (s *Server) forget(c io.Closer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+}
+
+// pause waits; false when the server is closed meanwhile.
+func (s *Server) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.stopping:
+		return false
+	}
+}
+
+// owns tells whether the SFU has an address; port 0 asks for any port.
+func (s *Server) owns(a netip.AddrPort) bool { return s.peer != nil && s.peer.Owns(a) }
+
+// mayPermit tells whether a client may have a permission for a peer's address: it may be reached over a socket, or it is the SFU's or
+// a relay's, of which relay.WriteTo then opens no other port.
+func (s *Server) mayPermit(a netip.Addr) bool {
+	return s.policy.allowed(a) || a.Zone() == "" && (s.owns(netip.AddrPortFrom(a, 0)) || s.reg.hasAddr(a))
+}
+
+// relayAddress gives the relay address of a family (RFC 8656 §18.8).
+func (s *Server) relayAddress(family byte) (RelayAddress, bool) {
+	i := slices.IndexFunc(s.cfg.Relays, func(r RelayAddress) bool {
+		return family == familyIPv4 && r.Announce.Is4() || family == familyIPv6 && r.Announce.Is6()
+	})
+	if i < 0 {
+		return RelayAddress{}, false
+	}
+	return s.cfg.Relays[i], true
+}
+
+// relayAddresses completes the configured ones, or makes them of the listen addresses; instead of a wildcard it takes the address that the
+// system sends from.
+func relayAddresses(c Config) (all []RelayAddress) {
+	for _, r := range c.Relays {
+		r.Bind = r.Bind.Unmap()
+		if !r.Announce.IsValid() {
+			r.Announce = r.Bind
+		}
+		r.Announce = r.Announce.Unmap()
+		all = append(all, r)
+	}
+	if len(all) > 0 {
+		return all
+	}
+	for _, l := range slices.Concat(c.UDP, c.TCP) {
+		a := l.Addr().Unmap()
+		if a.IsUnspecified() {
+			a = outgoing(a.Is4())
+		}
+		if a.IsValid() && !slices.Contains(all, RelayAddress{a, a}) {
+			all = append(all, RelayAddress{a, a})
+		}
+	}
+	return all
+}
+
+// outgoing is the address that packets to the internet leave from; connecting a UDP socket sends nothing.
+func outgoing(v4 bool) netip.Addr {
+	network, to := "udp6", "[2001:db8::1]:9"
+	if v4 {
+		network, to = "udp4", "192.0.2.1:9"
+	}
+	c, err := net.Dial(network, to)
+	if err != nil {
+		if v4 {
+			return netip.AddrFrom4([4]byte{127, 0, 0, 1}) // no network: what is left is this machine
+		}
+		return netip.Addr{}
+	}
+	defer c.Close()
+	return addrPort(c.LocalAddr()).Addr()
+}
+
+func network(kind string, a netip.AddrPort) string {
+	if a.Addr().Unmap().Is4() {
+		return kind + "4"
+	}
+	return kind + "6"
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	switch t := a.(type) {
+	case *net.UDPAddr:
+		return unmap(t.AddrPort())
+	case *net.TCPAddr:
+		return unmap(t.AddrPort())
+	}
+	return netip.AddrPort{}
+}
