@@ -3,38 +3,68 @@ package main
 import (
 	"context"
 
+	"konzil/xmpp/ext"
 	"konzil/xmpp/metadata"
 	"konzil/xmpp/muc"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/stanza"
 )
 
-// attachFeatures hooks what clients need on top of routing: one line a feature.
-func (s *server) attachFeatures() (err error) {
+// attachFeatures hooks what clients need on top of routing. The order matters where a comment says so.
+func (s *server) attachFeatures() error {
 	x, domain := s.xmpp, s.cfg.Domain
-	roster.Attach(x, roster.SQLStore{DB: s.db}, s.log.With("room", "roster"))
+	stored := ext.SQLStore{DB: s.db}
+	log := s.log.With("room", "xmpp")
+	visible := func(owner, contact stanza.JID) bool { return s.roster.Subscribed(owner, contact) }
 
+	ext.AttachBlocking(x, stored, visible, log) // first: what is blocked reaches no other feature
+	s.roster = roster.Attach(x, roster.SQLStore{DB: s.db}, log)
+	s.offline = ext.AttachOffline(x, stored, log) // after the roster: presence comes before what was missed
+	ext.AttachCarbons(x)
+	ext.AttachPing(x)
+	ext.AttachVersion(x, "Konzil", version())
+	ext.AttachTime(x)
+	ext.AttachLast(x, visible)
+	ext.AttachVCard(x, stored, log)
+	ext.AttachPrivate(x, stored, log)
+	ext.AttachServices(x, s.iceServices, nil)
+	disco := ext.AttachDisco(x, ext.DiscoOptions{Name: "Konzil", Visible: visible})
+
+	if err := s.openRooms(); err != nil {
+		return err
+	}
+	disco.Item("conference."+domain, "Rooms")
+	disco.Identity("component", "room_metadata", "metadata."+domain)
+	disco.Seal() // last: all features are announced
+	return nil
+}
+
+// openRooms makes the MUC service and what watches it.
+func (s *server) openRooms() (err error) {
+	domain := s.cfg.Domain
 	create := muc.CreateLocal
 	if s.cfg.Rooms.CreateByAll {
 		create = muc.CreateAnyone
 	}
 	s.rooms, err = muc.New(muc.Config{
-		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()}, Create: create,
-		LocalDomains: []string{domain}, HideRooms: true,
+		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
+		Create: create, LocalDomains: []string{domain}, HideRooms: true,
 		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: s.cfg.Rooms.History,
-	}, x, muc.SQLStore{DB: s.db}, s.log.With("room", "muc"))
+	}, s.xmpp, muc.SQLStore{DB: s.db}, s.log.With("room", "muc"))
 	if err != nil {
 		return err
 	}
 	s.onStop(func(ctx context.Context) { s.rooms.Shutdown(ctx) })
-	x.Mount("conference."+domain, s.rooms)
+	s.xmpp.Mount(s.rooms.Domain(), s.rooms)
 
-	s.metadata, err = metadata.New("metadata."+domain, x, s.rooms, nil, s.log.With("room", "metadata"))
+	s.metadata, err = metadata.New("metadata."+domain, s.xmpp, s.rooms, s.metadataServices, s.log.With("room", "metadata"))
 	if err != nil {
 		return err
 	}
 	s.rooms.Observe(s.metadata)
-	x.Mount("metadata."+domain, s.metadata)
+	s.xmpp.Mount("metadata."+domain, s.metadata)
 	return nil
 }
 
+// focusJID is who sits in every meeting.
+func (s *server) focusJID() stanza.JID { return stanza.MustJID("focus@auth." + s.cfg.Domain) }

@@ -20,10 +20,12 @@ import (
 	"konzil/sfu"
 	"konzil/signaling"
 	"konzil/signaling/bridge"
+	"konzil/turn"
 	"konzil/xmpp"
+	"konzil/xmpp/ext"
 	"konzil/xmpp/metadata"
 	"konzil/xmpp/muc"
-	"konzil/xmpp/stanza"
+	"konzil/xmpp/roster"
 )
 
 // drainTime is how long a stopping server may take to say goodbye: proxies and init systems wait about 10 s.
@@ -40,7 +42,10 @@ type server struct {
 	accounts xmpp.Accounts
 
 	sfu      *sfu.SFU
+	turn     *turn.Server // nil when off
 	xmpp     *xmpp.Server
+	roster   *roster.Roster
+	offline  *ext.Offline
 	rooms    *muc.Service
 	metadata *metadata.Component
 	bridge   *bridge.Bridge
@@ -56,6 +61,7 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 	for _, step := range []func(context.Context) error{
 		s.openData, // folder, database, accounts, certificate
 		s.openMedia,
+		s.openTURN,
 		s.openXMPP, // server, features, rooms
 		s.openFocus,
 		s.openHTTP,
@@ -251,6 +257,3 @@ func (s *server) announce(ctx context.Context, demo bool, out io.Writer) error {
 	fmt.Fprintln(out, "  next     konzil config  prints every setting; konzil -config FILE  uses them; README.md has the map")
 	return nil
 }
-
-// focusJID is who sits in every meeting.
-func (s *server) focusJID() stanza.JID { return stanza.MustJID("focus@auth." + s.cfg.Domain) }

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"konzil/internal/oops"
+	"konzil/sfu"
+	"konzil/turn"
+	"konzil/xmpp"
+	"konzil/xmpp/ext"
+	"konzil/xmpp/metadata"
+	"konzil/xmpp/stanza"
+)
+
+// credentialLife is how long TURN credentials are good. Jitsi clients ask once and meet all day.
+const credentialLife = 24 * time.Hour
+
+// openTURN starts the TURN server with the SFU as its peer in memory.
+func (s *server) openTURN(context.Context) error {
+	t := s.cfg.TURN
+	if t.Port == 0 {
+		return nil
+	}
+	c := turn.DefaultConfig()
+	c.UDP = s.present(s.cfg.addrs(t.Port))
+	c.TCP, c.Realm = c.UDP, s.cfg.Domain
+	c.PortMin, c.PortMax = uint16(t.RelayMin), uint16(t.RelayMax)
+	c.PerUser, c.PerAddress = t.PerUser, t.PerSource
+	for _, p := range t.Allow {
+		c.Allow = append(c.Allow, netip.MustParsePrefix(p))
+	}
+	for _, p := range t.Deny {
+		c.Deny = append(c.Deny, netip.MustParsePrefix(p))
+	}
+	var err error
+	if c.Secret, err = s.turnSecret(); err != nil {
+		return err
+	}
+	if s.turn, err = turn.New(c, sfuPeer{s.sfu, s.cfg.Media.Advertise}, s.log.With("room", "turn")); err != nil {
+		var l *turn.ListenError
+		if errors.As(err, &l) {
+			return oops.Listen("turn", l.Network+" "+l.Addr.String(), "turn.port", l.Err)
+		}
+		return err
+	}
+	s.onStop(func(context.Context) { s.turn.Close() })
+	return nil
+}
+
+// turnSecret is the configured secret, or one made once, so that credentials outlive a restart.
+func (s *server) turnSecret() (string, error) {
+	if s.cfg.TURN.Secret != "" {
+		return s.cfg.TURN.Secret, nil
+	}
+	name := s.cfg.file("turn-secret")
+	b, err := os.ReadFile(name)
+	if err == nil && len(strings.TrimSpace(string(b))) >= 32 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", oops.File("turn", name, "let this user read it, or set turn.secret", err)
+	}
+	var raw [32]byte
+	rand.Read(raw[:])
+	secret := hex.EncodeToString(raw[:])
+	return secret, oops.File("turn", name, "let this user write it, or set turn.secret", os.WriteFile(name, []byte(secret+"\n"), 0o600))
+}
+
+// sfuPeer is the SFU as the TURN server sees it: a peer that needs no socket.
+type sfuPeer struct {
+	sfu       *sfu.SFU
+	advertise []string
+}
+
+// Owns implements turn.InMemoryPeer.
+func (p sfuPeer) Owns(addr netip.AddrPort) bool {
+	for _, a := range p.sfu.LocalAddrs() {
+		if addr.Port() != 0 && addr.Port() != a.Port() {
+			continue
+		}
+		if addr.Addr().Unmap() == a.Addr().Unmap() {
+			return true
+		}
+		for _, public := range p.advertise {
+			if addr.Addr().Unmap() == netip.MustParseAddr(public).Unmap() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Attach implements turn.InMemoryPeer.
+func (p sfuPeer) Attach(relay netip.AddrPort, deliver func(netip.AddrPort, []byte)) (func(netip.AddrPort, []byte), func()) {
+	return p.sfu.AttachRelay(relay, deliver)
+}
+
+// iceServices are the STUN and TURN servers for a session (XEP-0215), with credentials of its own.
+func (s *server) iceServices(session *xmpp.Session) []ext.Service {
+	return s.services(session.JID())
+}
+
+func (s *server) services(who stanza.JID) []ext.Service {
+	if s.turn == nil {
+		return nil
+	}
+	host, port := s.cfg.TURN.Host, s.cfg.TURN.Port
+	if host == "" {
+		host = s.cfg.Domain
+	}
+	user, password, expires := s.turn.Credentials(who.Bare().String(), credentialLife)
+	out := []ext.Service{{Type: "stun", Host: host, Port: port, Transport: "udp"}}
+	for _, transport := range []string{"udp", "tcp"} {
+		out = append(out, ext.Service{Type: "turn", Host: host, Port: port, Transport: transport, Username: user, Password: password, Expires: expires})
+	}
+	return out
+}
+
+// metadataServices are the same for clients that read them from the room's metadata, where all values are strings.
+func (s *server) metadataServices(real stanza.JID) []metadata.Service {
+	var out []metadata.Service
+	for _, e := range s.services(real) {
+		m := metadata.Service{Type: e.Type, Host: e.Host, Port: strconv.Itoa(e.Port), Transport: e.Transport, Username: e.Username, Password: e.Password}
+		if e.Username != "" {
+			m.Expires, m.Restricted = e.Expires.UTC().Format(time.RFC3339), "1"
+		}
+		out = append(out, m)
+	}
+	return out
+}
