@@ -5,12 +5,14 @@ import (
 	"slices"
 
 	"konzil/sfu/alloc"
+	"konzil/sfu/slots"
 )
 
 const (
 	// activeFor is how long a layer counts as sent after its last packet; a shared screen may pause between frames.
 	activeFor       = int64(1500e6)
 	activeForScreen = int64(6000e6)
+	activeForAudio  = int64(5000e6) // DTX still sends each 400 ms
 	// rateSlots is the window of rate measurement in looks: one second.
 	rateSlots = 10
 	// guessTop is the smaller side of the top layer while nothing is known: cameras send 720p.
@@ -46,10 +48,14 @@ func (e *Endpoint) observe(now int64) (again bool) {
 			for _, l := range *lv {
 				e.conf.det.Level(e.index, l.level, l.at)
 			}
+			o := &tr.seen
 			if src.kind != Video {
+				if active := last != 0 && now-last < activeForAudio; active != o.active {
+					o.active = active
+					again = true
+				}
 				continue
 			}
-			o := &tr.seen
 			o.slot = (o.slot + 1) % rateSlots
 			o.filled = min(o.filled+1, rateSlots)
 			for i := range bytes {
@@ -191,8 +197,8 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 				tid = maxTID // all of it: a temporal layer that was not seen yet too
 			}
 			forwarded = append(forwarded, src.name)
-		case h != 0 && len(layers) == 0 && src.video != NoVideo:
-			// Wanted but not sent yet: the first keyframe shall pass at once.
+		case h != 0 && len(layers) == 0 && src.video != NoVideo && (!e.cfg.SSRCRewriting || e.subs[src] != nil):
+			// Wanted but not sent yet: the first keyframe shall pass at once. A slot is given only to what is sent.
 			ssrc, tid = src.tracks[0].ssrc, maxTID
 		default:
 			continue
@@ -236,6 +242,7 @@ func (c *Conference) finishVideo(e *Endpoint, got map[*source]bool, forwarded []
 // allocateAudio gives a receiver every audio source that it subscribes to.
 func (c *Conference) allocateAudio(e *Endpoint, now int64) {
 	var changed []SourceMapping
+	crowded := e.cfg.SSRCRewriting && len(c.scratch.audioOf) > slots.MaxAudio
 	for _, src := range c.scratch.audioOf {
 		if src.ep == e {
 			continue
@@ -249,7 +256,12 @@ func (c *Conference) allocateAudio(e *Endpoint, now int64) {
 			}
 			continue
 		}
-		if m, _ := e.subscribe(src, src.tracks[0].ssrc, maxTID, now, true); m != nil {
+		// While there are slots for all, all have one. Else silent sources give theirs to those that are heard.
+		flows := !crowded || src.tracks[0].seen.active
+		if !flows && e.subs[src] == nil {
+			continue
+		}
+		if m, _ := e.subscribe(src, src.tracks[0].ssrc, maxTID, now, flows); m != nil {
 			changed = append(changed, *m)
 		}
 	}

@@ -21,6 +21,7 @@ func pair(t *testing.T, s *SFU, layers int) (*Conference, *events, *client, *cli
 }
 
 func TestAudioBothWays(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	_, _, a, b := pair(t, s, 0)
 	stopA, stopB := a.play(nil), b.play(nil)
@@ -43,6 +44,7 @@ func TestAudioBothWays(t *testing.T) {
 }
 
 func TestSimulcastSwitch(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	_, ev, a, b := pair(t, s, 3)
 	stop := a.play(nil)
@@ -106,6 +108,7 @@ func continuous(t *testing.T, c *client, ssrc uint32) {
 }
 
 func TestChannel(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	_, ev, a, _ := pair(t, s, 0)
 	ev.wait(t, "channel open", func(v event) bool { return v.kind == "open" && v.ep == "aaaa" })

@@ -12,6 +12,7 @@ import (
 
 // TestThreeAndLeave has three in a room; one leaves and the others go on.
 func TestThreeAndLeave(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	ev := newEvents()
 	c, err := s.NewConference("room", ev)
@@ -68,6 +69,7 @@ func TestThreeAndLeave(t *testing.T) {
 
 // TestShards runs a conference over two shards, so that packets are handed over both before and after opening.
 func TestShards(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, func(c *Config) { c.Shards, c.ShardSpill = 2, 1 })
 	_, _, a, b := pair(t, s, 2)
 	if a.ep.sh == b.ep.sh {
@@ -85,6 +87,7 @@ func TestShards(t *testing.T) {
 
 // TestRewriting maps sources onto slots: the receiver learns the SSRC before media, and sees its MID.
 func TestRewriting(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	ev := newEvents()
 	c, err := s.NewConference("room", ev)
@@ -119,6 +122,7 @@ func TestRewriting(t *testing.T) {
 }
 
 func TestICERestart(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	_, _, a, b := pair(t, s, 0)
 	defer a.play(nil)()
@@ -148,6 +152,7 @@ func TestICERestart(t *testing.T) {
 }
 
 func TestWrongFingerprint(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	ev := newEvents()
 	c, err := s.NewConference("room", ev)
@@ -168,6 +173,7 @@ func TestWrongFingerprint(t *testing.T) {
 
 // TestPassive has the SFU as DTLS client, and ICE controlled.
 func TestPassive(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	ev := newEvents()
 	c, err := s.NewConference("room", ev)
@@ -185,6 +191,7 @@ func TestPassive(t *testing.T) {
 }
 
 func TestForceMuteAndSubscription(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	_, _, a, b := pair(t, s, 0)
 	defer a.play(nil)()
@@ -219,6 +226,7 @@ func TestForceMuteAndSubscription(t *testing.T) {
 }
 
 func TestDominantSpeaker(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	_, ev, a, _ := pair(t, s, 0)
 	defer a.play(nil)()
@@ -226,6 +234,7 @@ func TestDominantSpeaker(t *testing.T) {
 }
 
 func TestSourcesRefused(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	c, err := s.NewConference("room", newEvents())
 	must(t, err)
@@ -262,6 +271,7 @@ func TestSourcesRefused(t *testing.T) {
 }
 
 func TestPortTaken(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	for _, shards := range []int{1, 2} {
 		_, err := New(Config{Listen: []netip.AddrPort{s.LocalAddrs()[0]}, Shards: shards}, nil)

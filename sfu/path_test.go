@@ -96,3 +96,40 @@ func TestAddressChange(t *testing.T) {
 	x, y := a.count(b.ssrc(0)), b.count(a.ssrc(0))
 	eventually(t, "audio on the new path", func() bool { return a.count(b.ssrc(0)) > x+10 && b.count(a.ssrc(0)) > y+10 })
 }
+
+// TestVanished lets a client go silent without a word: it becomes inactive and its transport fails when consent is lost.
+func TestVanished(t *testing.T) {
+	t.Parallel()
+	s := startSFU(t, func(c *Config) { c.ConsentTimeout, c.InactivityTimeout = 2e9, 1e9 })
+	ev := newEvents()
+	c, err := s.NewConference("room", ev)
+	must(t, err)
+	a := newClient(t, c, "aaaa", clientOptions{})
+	n := newNAT(t, s.LocalAddrs()[0])
+	a.joinVia(&relay{addr: n.in.LocalAddr().(*net.UDPAddr).AddrPort()}, nil)
+	ev.connected(t, "aaaa")
+	dead, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	must(t, err)
+	_ = dead.Close()
+	n.out.Store(dead)
+	ev.wait(t, "inactive", func(v event) bool { return v.kind == "active" && v.ep == "aaaa" && v.n == 0 })
+	ev.wait(t, "failed", func(v event) bool { return v.kind == "transport" && v.ep == "aaaa" && v.state == TransportFailed })
+	n.rebind()
+	// A restart brings it back: DTLS and keys are as before.
+	local, err := a.ep.RestartICE(t.Context())
+	must(t, err)
+	local.Candidates = []Candidate{{Foundation: "1", Component: 1, Protocol: "udp", Priority: 1, Addr: n.in.LocalAddr().(*net.UDPAddr).AddrPort(), Type: "host"}}
+	must(t, a.ep.SetRemote(a.answer(a.offer(local, nil))))
+	eventually(t, "connected again", func() bool {
+		ev.mu.Lock()
+		defer ev.mu.Unlock()
+		up := 0
+		for _, v := range ev.list {
+			if v.kind == "transport" && v.state == TransportConnected {
+				up++
+			}
+		}
+		return up == 2
+	})
+	ev.wait(t, "active again", func(v event) bool { return v.kind == "active" && v.ep == "aaaa" && v.n == 1 })
+}

@@ -83,6 +83,7 @@ func isRTPOf(pkt []byte, ssrc uint32) bool {
 // TestRelayAndLoss sends both ways through the in-memory path, loses every tenth video packet in each direction, and wants
 // every one of them back by RTX.
 func TestRelayAndLoss(t *testing.T) {
+	t.Parallel()
 	s := startSFU(t, nil)
 	ev := newEvents()
 	c, err := s.NewConference("room", ev)
