@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/internal/store"
+	"konzil/xmpp"
 	"konzil/xmpp/internal/play"
 	"konzil/xmpp/stanza"
 )
@@ -168,6 +169,25 @@ func TestPlays(t *testing.T) {
 // TestPersistentPlays performs the plays of testdata/persistent, on a database.
 func TestPersistentPlays(t *testing.T) {
 	play.Run(t, "testdata/persistent/*.play", func(t *testing.T) play.World { return newWorld(t, openStore(t)) })
+}
+
+// TestLivePlays performs the plays of testdata/live on a real server, with sessions that end and come back.
+func TestLivePlays(t *testing.T) {
+	play.Run(t, "testdata/live/*.play", func(t *testing.T) play.World {
+		var svc *Service
+		t.Cleanup(func() { // after the server's own end: sessions that end leave their rooms
+			if n := svc.Counters(); n["occupants"] != 0 || n["rooms"] != 0 {
+				t.Errorf("%d occupants in %d rooms are left", n["occupants"], n["rooms"])
+			}
+		})
+		return play.NewLive(t, func(s *xmpp.Server) {
+			var err error
+			if svc, err = New(testConfig(), s, nil, slog.New(slog.DiscardHandler)); err != nil {
+				t.Fatal(err)
+			}
+			s.Mount("rooms.example.org", svc)
+		}, nil)
+	})
 }
 
 func openStore(t *testing.T) SQLStore {

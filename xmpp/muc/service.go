@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -23,6 +25,7 @@ type Service struct {
 	admins    map[stanza.JID]bool
 	local     map[string]bool
 	observers []Observer
+	joining   joinLimit
 	now       func() time.Time
 	history   *historyWriter // nil without a store
 
@@ -42,6 +45,7 @@ func New(cfg Config, router xmpp.Router, store Store, log *slog.Logger) (*Servic
 		cfg: cfg.withDefaults(), router: router, store: store, log: log, now: time.Now,
 		admins: map[stanza.JID]bool{}, local: map[string]bool{}, rooms: map[stanza.JID]*room{},
 	}
+	s.joining = joinLimit{rate: rate.Limit(s.cfg.JoinRate), burst: s.cfg.JoinBurst, by: map[stanza.JID]*rate.Limiter{}}
 	for _, a := range cfg.Admins {
 		s.admins[a.Bare()] = true
 	}
@@ -106,14 +110,17 @@ func (s *Service) find(st *stanza.Stanza) (*room, *stanza.Error) {
 	r, closed, n := s.rooms[key], s.closed, len(s.rooms)
 	s.mu.Unlock()
 	switch {
+	case st.Kind == stanza.Presence && st.Type != "" && (closed || r == nil):
+		return nil, nil // leaving, or an error from, a room that is gone
 	case closed:
 		return nil, stanza.ErrServiceUnavailable
+	case isJoin(st) && !s.admins[st.From.Bare()] && !s.joining.allow(st.From.Bare(), s.now()):
+		s.count.limited.Add(1)
+		return nil, stanza.ErrResourceConstraint.With("Too many joins, wait a little")
 	case r != nil:
 		return r, nil
 	case isJoin(st):
 		return s.create(st, n)
-	case st.Kind == stanza.Presence && st.Type != "":
-		return nil, nil // leaving, or an error from, a room that is gone
 	default:
 		return nil, stanza.ErrItemNotFound.With("There is no such room")
 	}

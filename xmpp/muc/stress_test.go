@@ -116,7 +116,9 @@ func TestOneOrder(t *testing.T) {
 // TestChurn: people come, speak, rename, kick and go at once; afterwards nobody is left, and no room.
 func TestChurn(t *testing.T) {
 	c := &crowd{got: map[stanza.JID][]string{}}
-	svc, err := New(testConfig(), c, nil, slog.New(slog.DiscardHandler))
+	cfg := testConfig()
+	cfg.JoinBurst = 1000
+	svc, err := New(cfg, c, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,3 +192,67 @@ func TestRate(t *testing.T) {
 		t.Errorf("two seconds later %d sent, %d refused, want 2 and 1", sent, refused)
 	}
 }
+
+// TestJoinRate: who comes and goes all the time is stopped, others are not.
+func TestJoinRate(t *testing.T) {
+	w := newWorld(t, nil)
+	now := time.Unix(1000, 0)
+	w.svc.now = func() time.Time { return now }
+	c, h := w.client("crone", "crone1@example.org/desktop"), w.client("hag", "hag66@example.org/pda")
+	joins := func(c client, n int) (ok int) {
+		for range n {
+			c.send(`<presence to='` + c.name + `@rooms.example.org/n'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+			for _, st := range w.Pending(c.name) {
+				if st.Kind == stanza.Presence && st.Type == "" {
+					ok++
+				}
+			}
+			c.send(`<presence to='` + c.name + `@rooms.example.org/n' type='unavailable'/>`)
+			w.Pending(c.name)
+		}
+		return ok
+	}
+	if n := joins(c, 60); n != 50 {
+		t.Errorf("%d of 60 joins, want 50", n)
+	}
+	if n := joins(h, 1); n != 1 {
+		t.Error("another could not enter")
+	}
+	now = now.Add(time.Second)
+	if n := joins(c, 5); n != 2 {
+		t.Errorf("%d joins a second later, want 2", n)
+	}
+}
+
+// BenchmarkGroupchat is one message to 200 occupants, without the outboxes behind the router.
+func BenchmarkGroupchat(b *testing.B) {
+	c := nowhere{}
+	cfg := testConfig()
+	cfg.MaxOccupants, cfg.Rate, cfg.Burst = 1000, 1e9, 1<<30
+	svc, err := New(cfg, c, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	room := stanza.MustJID("a@rooms.example.org")
+	for i := range 200 {
+		nick := stanza.MustJID("a@rooms.example.org/n" + strconv.Itoa(i))
+		svc.HandleStanza(stanza.NewPresence("", stanza.MustJID(fmt.Sprintf("user%d@example.org/x", i)), nick, stanza.NewElement(nsMUC, "x")))
+		if i == 0 {
+			svc.HandleStanza(stanza.NewIQ("set", "c", stanza.MustJID("user0@example.org/x"), room,
+				stanza.NewElement(nsOwner, "query").Add(stanza.NewElement(nsData, "x", "type", "submit"))))
+		}
+	}
+	if n := svc.Counters()["occupants"]; n != 200 {
+		b.Fatalf("%d occupants", n)
+	}
+	xml := []byte(`<message to='a@rooms.example.org' type='groupchat' id='m'><body>hello world, this is a message</body></message>`)
+	b.ReportAllocs()
+	for b.Loop() {
+		st, _ := stanza.Parse(xml)
+		svc.HandleStanza(st.WithFrom(stanza.MustJID("user7@example.org/x")))
+	}
+}
+
+type nowhere struct{}
+
+func (nowhere) Route(*stanza.Stanza) {}
