@@ -390,6 +390,9 @@ func TestPaddingAndJump(t *testing.T) {
 	if _, ok := mapOne(9, false); ok {
 		t.Error("duplicate forwarded")
 	}
+	if _, _, ok := s.Pending(99); ok {
+		t.Error("the number before the first is awaited")
+	}
 	// A gap of 3 of which the middle is padding: its number stays unused.
 	if out, _ := mapOne(13, false); out.Seq != next+3 {
 		t.Fatal(out)
@@ -507,6 +510,11 @@ func TestSwitchDropsTheOldLayer(t *testing.T) {
 	}
 	if _, ok := s.Map(one(1, 5, 0, false, false)); ok {
 		t.Error("late packet of the old layer forwarded")
+	}
+	old := one(2, 19, 0, false, false)
+	old.VP8 = nil // without pictures only the numbers can tell
+	if _, ok := s.Map(old); ok {
+		t.Error("the number before the switch")
 	}
 	for n := 19; n > 4; n-- { // also those whose slots say "missing" from the layer before
 		if _, ok := s.Map(one(2, n, 0, false, false)); ok {
