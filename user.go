@@ -27,7 +27,7 @@ func userCommand(ctx context.Context, c Config, args []string, in io.Reader, out
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("data: %w: choose a folder that this user may write", err)
 	}
-	db, err := store.Open(ctx, c.Data, slog.New(slog.DiscardHandler))
+	db, err := store.OpenBeside(ctx, c.Data, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
