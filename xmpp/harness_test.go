@@ -268,6 +268,8 @@ func (p *play) expectEnd(condition string) {
 	}
 	if p.ws != nil {
 		_ = p.ws.Close(websocket.StatusNormalClosure, "")
+	} else {
+		p.conn.Close()
 	}
 	if condition == "" && strings.Contains(last, stanza.NSStreams) || condition != "" && !strings.Contains(last, "<"+condition+" ") {
 		p.t.Fatalf("%s: ended after %q, want %q", p.name, last, condition)

@@ -263,7 +263,11 @@ func (x *Session) lastWordsLocked(st *stream, se *streamError, drain bool) {
 	}
 	st.last = append(st.last, outItem{raw: st.wire.appendTrailer(nil)})
 	st.drain = drain
-	st.cutoff = time.AfterFunc(lastWordsTimeout, st.wire.abandon)
+	wait := lastWordsTimeout
+	if drain {
+		wait = drainTimeout
+	}
+	st.cutoff = time.AfterFunc(wait, st.wire.abandon)
 	if !st.flushing {
 		st.flushing = true
 		go st.flush()

@@ -21,8 +21,10 @@ const (
 	nsSM      = "urn:xmpp:sm:3"
 )
 
-// lastWordsTimeout bounds how long a stream that is being closed may take to read its error.
-const lastWordsTimeout = 5 * time.Second
+const (
+	lastWordsTimeout = time.Second     // for a stream error to get into the socket's buffer
+	drainTimeout     = 5 * time.Second // for what waits before it
+)
 
 // stream is one connection: it reads, negotiates and, once it has a session, hands stanzas to it. serve runs on its own goroutine; that
 // goroutine alone uses the fields above the line.
@@ -221,11 +223,11 @@ func (st *stream) sendElement(e *stanza.Element) error {
 
 // open reads the client's header (RFC 6120 §4.7) and checks it.
 func (st *stream) open() error {
+	st.headerSent = false // this is a new stream, on which an error needs a header first
 	h, err := st.wire.readHeader()
 	if err != nil {
 		return err
 	}
-	st.headerSent = false
 	return st.checkHeader(h)
 }
 

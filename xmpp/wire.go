@@ -139,11 +139,20 @@ func (w *tcpWire) write(items []outItem) error {
 	return err
 }
 
-// close sends TLS's close_notify, so that the peer can tell an end from a cut.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 1 << 20
+)
+
+// close sends TLS's close_notify, so that the peer can tell an end from a cut, and waits a little for the peer to close: a socket closed with
+// bytes unread is reset, and a reset takes back the stream error that was just written.
 func (w *tcpWire) close() {
-	_ = w.raw.SetWriteDeadline(time.Now().Add(time.Second))
+	_ = w.raw.SetDeadline(time.Now().Add(lingerTime))
 	if w.tls != nil {
 		_ = w.tls.CloseWrite()
+	}
+	if c, ok := w.raw.Conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+		_, _ = io.CopyN(io.Discard, w.raw.Conn, lingerBytes)
 	}
 	_ = w.raw.Close()
 }
