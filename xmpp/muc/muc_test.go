@@ -263,3 +263,95 @@ func TestHistoryBounds(t *testing.T) {
 		t.Errorf("kept %s, want only what fits in 2000 bytes", got)
 	}
 }
+
+// TestView: what other parts of the server are told, and an operator's end of a room.
+func TestView(t *testing.T) {
+	w := newWorld(t, nil)
+	room := stanza.MustJID("standup@rooms.example.org")
+	f, a := w.client("focus", "focus@auth.example.org/focus"), w.client("a", "ab12cd34-0@guest.example.org/r1")
+	f.send(`<presence to='standup@rooms.example.org/focus'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+	a.send(`<presence to='standup@rooms.example.org/ab12cd34'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+	rooms := w.svc.Rooms()
+	if len(rooms) != 1 || rooms[0].Room != room || !rooms[0].Meeting || rooms[0].Occupants != 2 || rooms[0].MeetingID == "" {
+		t.Errorf("rooms: %+v", rooms)
+	}
+	if id, ok := w.svc.MeetingID(room); !ok || id != rooms[0].MeetingID {
+		t.Errorf("meeting id %q, want %q", id, rooms[0].MeetingID)
+	}
+	people := w.svc.Occupants(room)
+	if len(people) != 2 || people[0].Nick != "focus" || !people[0].Admin || !people[0].Moderator || people[1].Moderator ||
+		people[1].Affiliation != "none" || people[1].Role != "participant" || people[1].Real != w.who["a"] || people[1].Address.String() != "standup@rooms.example.org/ab12cd34" {
+		t.Errorf("occupants: %+v", people)
+	}
+	if in, mod := w.svc.Standing(room, w.who["focus"]); !in || !mod {
+		t.Errorf("focus: inside %v, moderator %v", in, mod)
+	}
+	if in, mod := w.svc.Standing(room, w.who["a"]); !in || mod {
+		t.Errorf("guest: inside %v, moderator %v", in, mod)
+	}
+	if in, _ := w.svc.Standing(room, stanza.MustJID("x@example.org/y")); in {
+		t.Error("a stranger is inside")
+	}
+	if got := w.svc.Recipients(room); len(got) != 2 || got[1] != w.who["a"] {
+		t.Errorf("recipients: %v", got)
+	}
+	if !w.svc.Meeting(room) || w.svc.Meeting(stanza.MustJID("other@rooms.example.org")) {
+		t.Error("Meeting is wrong")
+	}
+	w.Pending("a")
+	if !w.svc.Destroy(room, "The meeting has been terminated") || w.svc.Destroy(room, "") {
+		t.Error("Destroy is wrong")
+	}
+	got := w.Pending("a")
+	if len(got) != 1 || got[0].Child(nsUser, "x").Child(nsUser, "destroy").Child(nsUser, "reason").Text() != "The meeting has been terminated" {
+		t.Errorf("the guest got %v", got)
+	}
+	if w.svc.Occupants(room) != nil || len(w.svc.Rooms()) != 0 {
+		t.Error("the room is still there")
+	}
+}
+
+// TestBigPresence: a presence beyond the limit is refused and changes nothing.
+func TestBigPresence(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.client("crone", "crone1@example.org/desktop")
+	big := strings.Repeat("x", w.svc.cfg.MaxPresence)
+	c.send(`<presence to='cave@rooms.example.org/crone'><x xmlns='http://jabber.org/protocol/muc'/><a>` + big + `</a></presence>`)
+	if got := w.Pending("crone"); len(got) != 1 || condition(got[0]) != "policy-violation" {
+		t.Errorf("got %.200v", got)
+	}
+	c.send(`<presence to='cave@rooms.example.org/crone'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+	w.Pending("crone")
+	c.send(`<presence to='cave@rooms.example.org/crone'><a>` + big + `</a></presence>`)
+	if got := w.Pending("crone"); len(got) != 1 || condition(got[0]) != "policy-violation" {
+		t.Errorf("got %.200v", got)
+	}
+}
+
+// TestBusy: when the outgoing queue is full, what would add to it is refused; leaving always works.
+func TestBusy(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.client("crone", "crone1@example.org/desktop")
+	c.send(`<presence to='cave@rooms.example.org/crone'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+	w.Pending("crone")
+	r := w.svc.room(stanza.MustJID("cave@rooms.example.org"))
+	r.mu.Lock()
+	r.flushing = true // as if another goroutine were at it
+	r.queue = make([]out, maxQueued, maxQueued+8)
+	for i := range r.queue {
+		r.queue[i].do = func() {}
+	}
+	r.mu.Unlock()
+	c.send(`<message to='cave@rooms.example.org' type='groupchat' id='m'><body>x</body></message>`)
+	c.send(`<presence to='cave@rooms.example.org/crone' type='unavailable'/>`)
+	r.mu.Lock()
+	r.flushing = false
+	r.flush()
+	got := w.Pending("crone")
+	if len(got) != 2 || got[0].Type != "error" || condition(got[0]) != "resource-constraint" || got[1].Type != "unavailable" {
+		t.Errorf("got %v", got)
+	}
+	if n := w.svc.Counters()["overflows_total"]; n != 1 {
+		t.Errorf("overflows_total is %d", n)
+	}
+}

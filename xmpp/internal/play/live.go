@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,6 +33,7 @@ type Live struct {
 	http    *httptest.Server
 	clients map[string]*liveClient
 	more    func(words []string) error
+	ended   chan stanza.JID // sessions whose end all features know of
 }
 
 type liveClient struct {
@@ -57,7 +57,9 @@ func NewLive(t *testing.T, attach func(*xmpp.Server), more func(words []string) 
 	}
 	srv.Hooks().IQ(xmpp.ToServer, nsSync, "sync", func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza { return iq.Result() })
 	attach(srv)
-	l := &Live{t: t, Server: srv, http: httptest.NewServer(srv.WebSocketHandler()), clients: map[string]*liveClient{}, more: more}
+	ended := make(chan stanza.JID, 1024)
+	srv.Hooks().Closed(func(x *xmpp.Session) { ended <- x.JID() }) // the last hook, after those of attach
+	l := &Live{t: t, Server: srv, http: httptest.NewServer(srv.WebSocketHandler()), clients: map[string]*liveClient{}, more: more, ended: ended}
 	t.Cleanup(l.close)
 	return l
 }
@@ -263,14 +265,20 @@ func (l *Live) leave(name string, politely bool) error {
 	}
 	for range c.in { // until the server has closed it too
 	}
-	for end := time.Now().Add(patience); l.Server.Session(c.jid) != nil; runtime.Gosched() {
-		if time.Now().After(end) {
+	_ = c.ws.CloseNow()
+	delete(l.clients, name)
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		select {
+		case jid := <-l.ended:
+			if jid == c.jid {
+				return nil
+			}
+		case <-deadline.C:
 			return errors.New("the session has not ended")
 		}
 	}
-	_ = c.ws.CloseNow()
-	delete(l.clients, name)
-	return nil
 }
 
 // JID is the address that a client got.
