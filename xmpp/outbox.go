@@ -176,7 +176,7 @@ func (st *stream) flush() {
 		st.srv.count.delivered(batch)
 		clear(batch)
 		if final {
-			st.wire.close()
+			st.wire.endWrite()
 			st.sess.mu.Lock()
 			st.flushedLocked()
 			st.sess.mu.Unlock()

@@ -175,11 +175,11 @@ func (st *stream) finish(err error) {
 		st.wire.abandon()
 	}
 	<-idle
-	st.wire.abandon()
-	if cutoff != nil {
-		cutoff.Stop()
-	}
 	st.sess.detach(st, se != nil || orderly)
+	if cutoff != nil && cutoff.Stop() {
+		st.wire.linger()
+	}
+	st.wire.abandon()
 }
 
 // farewell ends a stream without session; an error before our header needs one (RFC 6120 §4.9.1.2).
@@ -201,7 +201,8 @@ func (st *stream) farewell(se *streamError) {
 	}
 	items = append(items, outItem{raw: st.wire.appendTrailer(nil)})
 	if st.wire.write(items) == nil {
-		st.wire.close()
+		st.wire.endWrite()
+		st.wire.linger()
 	}
 }
 

@@ -33,8 +33,9 @@ type wire interface {
 	declares() bool // every element carries its own declarations (RFC 7395 §3.3.3)
 	write(items []outItem) error
 
-	close()   // after the trailer
-	abandon() // at once; ends a blocked read or write
+	endWrite() // after the trailer; ends a blocked read
+	linger()   // after endWrite, by the reader
+	abandon()  // at once; ends a blocked read or write
 	secure() bool
 	bindings() map[string][]byte
 	network() string
@@ -140,21 +141,26 @@ func (w *tcpWire) write(items []outItem) error {
 }
 
 const (
-	lingerTime  = 500 * time.Millisecond
-	lingerBytes = 1 << 20
+	lingerTime  = 500 * time.Millisecond // for a peer to close after our last words
+	lingerBytes = 1 << 20                // read and dropped meanwhile
 )
 
-// close sends TLS's close_notify, so that the peer can tell an end from a cut, and waits a little for the peer to close: a socket closed with
-// bytes unread is reset, and a reset takes back the stream error that was just written.
-func (w *tcpWire) close() {
-	_ = w.raw.SetDeadline(time.Now().Add(lingerTime))
+// endWrite sends TLS's close_notify, so that the peer can tell an end from a cut, and wakes the reader.
+func (w *tcpWire) endWrite() {
 	if w.tls != nil {
 		_ = w.tls.CloseWrite()
 	}
-	if c, ok := w.raw.Conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
-		_, _ = io.CopyN(io.Discard, w.raw.Conn, lingerBytes)
+	if c, ok := w.raw.Conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
 	}
-	_ = w.raw.Close()
+	_ = w.raw.SetReadDeadline(time.Now())
+}
+
+// linger waits a little for the peer to close: a socket closed with bytes unread is reset, and a reset takes back the stream error that
+// was just written.
+func (w *tcpWire) linger() {
+	_ = w.raw.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, w.raw.Conn, lingerBytes)
 }
 
 func (w *tcpWire) bindings() map[string][]byte {
@@ -268,8 +274,10 @@ func (w *wsWire) write(items []outItem) error {
 // closeWait is how long a WebSocket client may take to answer the closing handshake.
 const closeWait = time.Second
 
-func (w *wsWire) close() {
+// endWrite does the closing handshake of RFC 6455 §7.
+func (w *wsWire) endWrite() {
 	_ = w.raw.SetReadDeadline(time.Now().Add(closeWait))
 	_ = w.ws.Close(websocket.StatusNormalClosure, "")
-	_ = w.raw.Close()
 }
+
+func (w *wsWire) linger() {}
