@@ -25,7 +25,7 @@ const (
 // (RFC 8832). It returns when the association ends. The caller's goroutine reads; a second one writes.
 func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 	assoc, err := sctp.ServerWithOptions(
-		sctp.WithNetConn(conn),
+		sctp.WithNetConn(lentConn{conn}),
 		sctp.WithMaxMessageSize(uint32(e.conf.s.cfg.MaxMessage)),
 		sctp.WithMaxReassemblyQueueEntries(maxReassembly),
 		sctp.WithLoggerFactory(pionLogs{e.log}),
@@ -34,7 +34,10 @@ func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 		e.log.Debug("sctp ended", "error", err)
 		return
 	}
-	defer func() { _ = assoc.Close() }()
+	defer func() {
+		_ = assoc.Close()
+		_ = conn.SetReadDeadline(time.Time{})
+	}()
 	for ctx.Err() == nil {
 		dc, err := datachannel.Accept(assoc, &datachannel.Config{LoggerFactory: pionLogs{e.log}})
 		if err != nil {
@@ -51,6 +54,13 @@ func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 		e.serveChannel(ctx, dc)
 	}
 }
+
+// lentConn lends DTLS to SCTP: an association that fails ends its reads, but not the connection, for the media keys and
+// the peer's close_notify hang on that.
+type lentConn struct{ net.Conn }
+
+// Close ends a read under way.
+func (l lentConn) Close() error { return l.SetReadDeadline(time.Now()) }
 
 // assocAlive tells a broken stream from an ended association.
 func assocAlive(a *sctp.Association) bool {

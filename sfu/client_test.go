@@ -174,7 +174,6 @@ type client struct {
 
 type clientOptions struct {
 	layers   int
-	relay    bool
 	setting  func(*webrtc.SettingEngine)
 	endpoint func(*EndpointConfig)
 }
@@ -479,7 +478,6 @@ type vp8Encoder struct {
 	pic   uint16
 	tl0   uint8
 	n     int
-	skip  func(seq uint16) bool
 }
 
 func (v *vp8Encoder) frame(key bool) []*rtp.Packet {

@@ -359,6 +359,7 @@ func (e *Endpoint) apply(sb *sub) {
 	sb.pending = false
 	now := e.conf.s.now()
 	e.sh.mu.Lock()
+	e.sh.clock = now
 	o := sb.out
 	if sb.layer == 0 {
 		if o.src == sb.src {

@@ -75,6 +75,7 @@ func (sh *shard) demux(b *batch, local int, pkts []udpio.Packet) {
 	}
 	now := sh.s.now()
 	sh.mu.Lock()
+	sh.clock = now
 	for i := range pkts {
 		if t := b.owner[i]; t != nil {
 			sh.media(t, pkts[i].Data, now)

@@ -65,9 +65,10 @@ func (sh *shard) media(t *transport, pkt []byte, now int64) {
 			sh.count.inc(cDropMalformed)
 			return
 		}
-		sh.count.inc(cRecovered)
+		sh.incoming(e, tr, plain, now, true)
+		return
 	}
-	sh.incoming(e, tr, plain, now)
+	sh.incoming(e, tr, plain, now, false)
 }
 
 // unwrap turns a repair packet into the original in place (RFC 4588 §4); nil when it carries none (padding probes).
@@ -91,7 +92,7 @@ func unwrap(m *media, tr *track, h *rtp.Header, b []byte) []byte {
 }
 
 // incoming handles one opened packet of a media SSRC, whether it came as such or was recovered.
-func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64) {
+func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repaired bool) {
 	m := &e.m
 	p := &sh.pkt
 	pt := &m.pt[p.hdr.PayloadType]
@@ -104,6 +105,9 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64) {
 			sh.count.inc(cDropDuplicate)
 			return
 		}
+	}
+	if repaired {
+		sh.count.inc(cRecovered)
 	}
 	tr.clock = pt.clock
 	tr.stats.Received(p.hdr.Seq, p.hdr.Timestamp, now, pt.clock)
@@ -358,7 +362,7 @@ func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.Out
 		return false
 	}
 	if m.ext.twcc != 0 && !again {
-		m.sent.Add(m.twccOut, len(out), sh.s.now())
+		m.sent.Add(m.twccOut, len(out), sh.clock)
 		m.twccOut++
 	}
 	sh.queue(e, len(out))
@@ -388,7 +392,7 @@ func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again b
 			binary.BigEndian.PutUint16(sh.seq[:], s.twcc)
 		}
 	} else {
-		rtp.PutAbsSendTime(&sh.abs, sh.s.now())
+		rtp.PutAbsSendTime(&sh.abs, sh.clock)
 		binary.BigEndian.PutUint16(sh.seq[:], m.twccOut)
 		if o.exts != nil {
 			o.exts[seq%plainRing] = sentExt{seq: seq, used: true, twcc: m.twccOut, abs: sh.abs}

@@ -36,7 +36,6 @@ type item struct {
 	t                   *transport
 	tr                  *track
 	codec               codecID
-	level               uint8
 	ntp                 uint64
 	ts                  uint32
 	seq                 uint16
@@ -97,6 +96,7 @@ func (sh *shard) drain() {
 	now := sh.s.now()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	sh.clock = now
 	for i := range got.list {
 		it := &got.list[i]
 		switch it.kind {

@@ -139,7 +139,6 @@ type track struct {
 	lastKey   int64 // when a keyframe began
 	lastAsk   int64 // when one was asked for
 	asks      int   // since the last keyframe
-	sawSR     bool
 	nackable  bool
 	bytes     [maxTID + 1]uint64 // since the control loop looked, by temporal layer
 	frames    [maxTID + 1]uint32

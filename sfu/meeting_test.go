@@ -93,7 +93,10 @@ func TestRewriting(t *testing.T) {
 	c, err := s.NewConference("room", ev)
 	must(t, err)
 	a := newClient(t, c, "aaaa", clientOptions{layers: 3})
-	b := newClient(t, c, "bbbb", clientOptions{endpoint: func(e *EndpointConfig) { e.SSRCRewriting = true }})
+	b := newClient(t, c, "bbbb", clientOptions{endpoint: func(e *EndpointConfig) {
+		e.SSRCRewriting, e.MIDDemux = true, true
+		e.Extensions = append(e.Extensions, Extension{ID: 10, URI: uriMID})
+	}})
 	a.join(nil)
 	b.join(nil)
 	ev.connected(t, "aaaa")
@@ -116,6 +119,11 @@ func TestRewriting(t *testing.T) {
 		{Name: vm.Source, Kind: Video, SSRCs: []uint32{vm.SSRC}, RTX: []uint32{vm.RTX}},
 	}))
 	eventually(t, "media on the slots", func() bool { return b.count(am.SSRC) > 20 && b.count(vm.SSRC) > 60 })
+	for _, m := range []SourceMapping{am, vm} {
+		if mid := string(b.packets(m.SSRC)[0].GetExtension(10)); mid == "" || mid != m.MID {
+			t.Fatalf("MID %q on the wire, mapping %+v", mid, m)
+		}
+	}
 	if b.count(a.ssrc(0))+b.count(a.ssrc(1)) != 0 {
 		t.Fatal("media came on the source's own SSRC")
 	}

@@ -33,6 +33,7 @@ type shard struct {
 	done  chan struct{}
 
 	mu        sync.Mutex // guards all below, and the media of the shard's endpoints
+	clock     int64      // s.now at the start of the batch: the sending time of all that it sends
 	writers   []*udpio.Writer
 	arena     []byte
 	used      int
@@ -131,8 +132,10 @@ func (sh *shard) work() {
 		case <-sh.inbox.wake:
 			sh.drain()
 		case <-t.C:
+			now := sh.s.now()
 			sh.mu.Lock()
-			sh.timers(sh.s.now())
+			sh.clock = now
+			sh.timers(now)
 			sh.flush()
 			sh.mu.Unlock()
 		}
