@@ -14,7 +14,9 @@ const (
 	stunHeader  = 20         // bytes, RFC 8489 §5
 	magicCookie = 0x2112A442 // RFC 8489 §5
 
-	minChannel, maxChannel = 0x4000, 0x4FFF // RFC 8656 §12
+	// Channel numbers by RFC 5766 §11. RFC 8656 §12 ends at 0x4FFF, so that ports can be shared with media (RFC 7983); on our own port
+	// there is no such need, and clients in use choose above it (coturn's).
+	minChannel, maxChannel = 0x4000, 0x7FFF
 
 	familyIPv4, familyIPv6 = 0x01, 0x02 // RFC 8656 §18.8
 	protocolUDP            = 17         // RFC 8656 §18.7
@@ -28,7 +30,7 @@ func (g *gate) admit(p []byte, from netip.AddrPort) bool {
 	}
 	switch p[0] >> 6 {
 	case 1: // channel data, the hot path (RFC 8656 §12.4)
-		if p[0] > maxChannel>>8 || int(binary.BigEndian.Uint16(p[2:])) > len(p)-4 {
+		if int(binary.BigEndian.Uint16(p[2:])) > len(p)-4 {
 			g.s.count.malformed.Add(1)
 			return false
 		}
@@ -169,7 +171,7 @@ func (g *gate) judgePeers(m *stun.Message, r *relay) (stun.ErrorCode, counter) {
 
 // decodeXORAddress reads an XOR-PEER-ADDRESS (RFC 8489 §14.2).
 func decodeXORAddress(v []byte, id [stun.TransactionIDSize]byte) (a netip.AddrPort, family byte, ok bool) {
-	if len(v) < 8 {
+	if len(v) < 8 || v[0] != 0 { // pion/turn takes the zero as part of the family
 		return a, 0, false
 	}
 	var key [16]byte
