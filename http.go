@@ -2,32 +2,49 @@ package main
 
 import (
 	"context"
-	"net"
-	"net/http"
-	"time"
 
-	"konzil/internal/oops"
+	"konzil/internal/httpd"
 	"konzil/internal/web"
 )
 
-func (s *server) openHTTP(context.Context) error {
-	mux := http.NewServeMux()
-	mux.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
-	mux.Handle("/colibri-ws/", s.bridge.WebSocketHandler())
-	mux.Handle("/conference-request/v1", s.focus.HTTPHandler())
-	guest := ""
-	if s.cfg.XMPP.Guests {
-		guest = "guest." + s.cfg.Domain
+// openHTTP opens the HTTPS server and its route table: everything that is reached by a URL stands here.
+func (s *server) openHTTP(context.Context) (err error) {
+	c := httpd.DefaultConfig()
+	c.Setting, c.TLS = "http.port", s.certs.Config()
+	if s.cfg.HTTP.Port != 0 {
+		c.Listen = s.present(s.cfg.addrs(s.cfg.HTTP.Port))
 	}
-	mux.Handle("/", web.Handler(web.Config{Domain: s.cfg.Domain, GuestDomain: guest, MUC: "conference." + s.cfg.Domain, Focus: "focus." + s.cfg.Domain, SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true}))
-	srv := &http.Server{Handler: mux, TLSConfig: s.certs.Config("http/1.1"), ReadHeaderTimeout: 10 * time.Second}
-	for _, a := range s.present(s.cfg.addrs(s.cfg.HTTP.Port)) {
-		ln, err := net.Listen("tcp", a.String())
-		if err != nil {
-			return oops.Listen("httpd", a.String(), "http.port", err)
-		}
-		go srv.ServeTLS(ln, "", "")
+	if s.http, err = httpd.New(c, s.log.With("part", "httpd")); err != nil {
+		return err
 	}
-	s.onStop(func(ctx context.Context) { srv.Close() })
+	s.onStop(func(ctx context.Context) { s.http.Shutdown(ctx) })
+
+	page := web.Config{
+		Domain: s.cfg.Domain, MUC: s.rooms.Domain(), Focus: "focus." + s.cfg.Domain,
+		GuestDomain: s.xmpp.GuestDomain(), SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true,
+	}
+	s.http.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
+	s.http.Handle("/colibri-ws/", s.bridge.WebSocketHandler())
+	s.http.Handle("/conference-request/v1", s.focus.HTTPHandler())
+	s.http.Handle("/", web.Handler(page))
+
+	s.http.AddCheck("store", func(ctx context.Context) error { return s.db.Read().PingContext(ctx) })
+	for part, counters := range s.counters() {
+		s.http.AddMetrics(part, counters)
+	}
+	s.http.Start()
 	return nil
+}
+
+// counters are the numbers of each part for the metrics page.
+func (s *server) counters() map[string]func() map[string]uint64 {
+	c := map[string]func() map[string]uint64{
+		"sfu": s.sfu.Counters, "bridge": s.bridge.Counters, "focus": s.focus.Counters,
+		"xmpp": s.xmpp.Counters, "muc": s.rooms.Counters, "metadata": s.metadata.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters,
+		"store": s.db.Stats, "certs": s.certs.Stats, "auth": s.local.Stats,
+	}
+	if s.turn != nil {
+		c["turn"] = s.turn.Counters
+	}
+	return c
 }

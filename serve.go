@@ -15,6 +15,7 @@ import (
 
 	"konzil/internal/auth"
 	"konzil/internal/certs"
+	"konzil/internal/httpd"
 	"konzil/internal/oops"
 	"konzil/internal/store"
 	"konzil/sfu"
@@ -50,6 +51,7 @@ type server struct {
 	metadata *metadata.Component
 	bridge   *bridge.Bridge
 	focus    *signaling.Focus
+	http     *httpd.Server
 
 	stops []func(context.Context) // in the order of building
 }
@@ -125,7 +127,7 @@ func (s *server) openMedia(context.Context) (err error) {
 	for _, a := range s.cfg.Media.Advertise {
 		c.Advertise = append(c.Advertise, netip.MustParseAddr(a))
 	}
-	if s.sfu, err = sfu.New(c, s.log.With("room", "sfu")); err != nil {
+	if s.sfu, err = sfu.New(c, s.log.With("part", "sfu")); err != nil {
 		return oops.Listen("sfu", fmt.Sprintf("UDP %s port %d", strings.Join(s.cfg.Listen, ", "), s.cfg.Media.Port), "media.port or listen", err)
 	}
 	s.onStop(func(context.Context) { s.sfu.Close() })
@@ -142,7 +144,7 @@ func (s *server) openXMPP(context.Context) (err error) {
 	c.Limits.RateBytes, c.Limits.RateBurst = s.cfg.XMPP.RateBytesPerSec, max(c.Limits.RateBurst, s.cfg.XMPP.MaxStanzaBytes)
 	c.Limits.SessionsPerAccount = s.cfg.XMPP.SessionsPerUser
 	c.Limits.ResumeTimeout = s.cfg.XMPP.ResumeTime
-	if s.xmpp, err = xmpp.New(c, s.accounts, s.log.With("room", "xmpp")); err != nil {
+	if s.xmpp, err = xmpp.New(c, s.accounts, s.log.With("part", "xmpp")); err != nil {
 		return err
 	}
 	s.onStop(func(ctx context.Context) { s.xmpp.Shutdown(ctx) })
@@ -150,13 +152,13 @@ func (s *server) openXMPP(context.Context) (err error) {
 }
 
 func (s *server) openFocus(context.Context) (err error) {
-	s.bridge = bridge.New(s.sfu, bridge.Config{WebSocketURL: s.webSocketURL("colibri-ws"), Version: version()}, s.log.With("room", "bridge"))
+	s.bridge = bridge.New(s.sfu, bridge.Config{WebSocketURL: s.webSocketURL("colibri-ws"), Version: version()}, s.log.With("part", "bridge"))
 	s.onStop(func(context.Context) { s.bridge.Close() })
 	m := s.cfg.Meetings
 	s.focus, err = signaling.New(signaling.Config{
 		Domain: s.cfg.Domain, AuthRequired: m.RequireAccount, DisableAutoOwner: !m.AutoOwner,
 		DisableSSRCRewriting: !m.SSRCRewriting, MinParticipants: m.MinParticipants, Version: version(),
-	}, s.xmpp, s.bridge, s.log.With("room", "focus"))
+	}, s.xmpp, s.bridge, s.log.With("part", "focus"))
 	if err != nil {
 		return err
 	}
