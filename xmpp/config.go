@@ -50,7 +50,7 @@ type Limits struct {
 
 	ResumeTimeout      time.Duration // how long a broken session waits for its client (XEP-0198 §5)
 	GuestResumeTimeout time.Duration // the same for guests; Jitsi clients try for 65 s
-	UnackedStanzas     int           // sent, not acknowledged (XEP-0198): above, the session is closed
+	UnackedStanzas     int           // sent, not acknowledged (XEP-0198): above, or above OutboxBytes, the session is closed
 	AckTimeout         time.Duration // an <r/> without answer for that long: the stream is dead
 	AckDelay           time.Duration // stanzas fewer than AckEvery wait that long before we ask
 	AckEvery           int           // ask at once after that many

@@ -134,7 +134,7 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 		x.srv.count.outboxOverflows.Add(1)
 		return true, true
 	}
-	if x.sm.unacked.len() > l.UnackedStanzas {
+	if x.sm.unacked.len() > l.UnackedStanzas || x.sm.unacked.bytes > l.OutboxBytes {
 		x.srv.count.unackedOverflows.Add(1)
 		return true, true
 	}

@@ -7,14 +7,14 @@ import (
 )
 
 // Route delivers st; see Router.
-func (s *Server) Route(st *stanza.Stanza) { s.route(nil, st, nil) }
+func (s *Server) Route(st *stanza.Stanza) { s.route(nil, st, false) }
 
 // routeFrom is Route for what a session sent: iq handlers get to know it.
-func (s *Server) routeFrom(x *Session, st *stanza.Stanza) { s.route(x, st, nil) }
+func (s *Server) routeFrom(x *Session, st *stanza.Stanza) { s.route(x, st, false) }
 
 // route finds the owner of st.To. again is set for what was routed before and not delivered: the hooks that look at what comes in have
 // seen it.
-func (s *Server) route(x *Session, st *stanza.Stanza, again *outItem) {
+func (s *Server) route(x *Session, st *stanza.Stanza, again bool) {
 	domain := st.To.Domain()
 	if h := s.mounted[domain]; h != nil {
 		h.HandleStanza(st)
@@ -69,7 +69,7 @@ func (s *Server) hookedIQ(target Target, x *Session, st *stanza.Stanza) {
 }
 
 // toAccount takes what is for an account, by RFC 6121 §8.5. Without an address it is for the sender's own account.
-func (s *Server) toAccount(x *Session, st *stanza.Stanza, again *outItem) {
+func (s *Server) toAccount(x *Session, st *stanza.Stanza, again bool) {
 	if st.To.IsZero() {
 		st = st.WithTo(st.From.Bare())
 	}
@@ -77,14 +77,18 @@ func (s *Server) toAccount(x *Session, st *stanza.Stanza, again *outItem) {
 		s.iqToAccount(x, st)
 		return
 	}
-	if again == nil {
+	if st.Kind == stanza.Message && !s.exists(st.To.Bare()) {
+		s.bounce(st, stanza.ErrServiceUnavailable)
+		return
+	}
+	if !again {
 		for _, f := range s.hooks.inbound {
 			if f(st) {
 				return
 			}
 		}
 	}
-	if !st.To.IsBare() && s.toFull(st, again) {
+	if !st.To.IsBare() && s.toFull(st) {
 		return
 	}
 	if st.Kind == stanza.Presence {
@@ -93,12 +97,12 @@ func (s *Server) toAccount(x *Session, st *stanza.Stanza, again *outItem) {
 		}
 		return
 	}
-	s.messageToBare(st, again)
+	s.messageToBare(st)
 }
 
 // toFull delivers to the session with that address; false: no such, and RFC 6121 §8.5.3.2.1 wants it treated as for the bare address.
-func (s *Server) toFull(st *stanza.Stanza, again *outItem) bool {
-	if x := s.Session(st.To); x != nil && x.push(again.with(st)) {
+func (s *Server) toFull(st *stanza.Stanza) bool {
+	if x := s.Session(st.To); x != nil && x.push(outItem{st: st}) {
 		return true
 	}
 	if st.Kind == stanza.Presence {
@@ -113,9 +117,6 @@ func (s *Server) toFull(st *stanza.Stanza, again *outItem) bool {
 	}
 	return false
 }
-
-// with is the item for st; one that is routed again keeps the time when it first came.
-func (o *outItem) with(st *stanza.Stanza) outItem { return outItem{st: st} }
 
 func (s *Server) iqToAccount(x *Session, st *stanza.Stanza) {
 	if st.To.IsBare() {
@@ -159,7 +160,7 @@ func (s *Server) presenceToBare(st *stanza.Stanza) {
 }
 
 // messageToBare chooses sessions by type and priority (RFC 6121 §8.5.2.1.1).
-func (s *Server) messageToBare(st *stanza.Stanza, again *outItem) {
+func (s *Server) messageToBare(st *stanza.Stanza) {
 	switch st.Type {
 	case "error":
 		return
@@ -206,12 +207,10 @@ func mostAvailable(list []*Session, all bool) []*Session {
 }
 
 func (s *Server) toOffline(st *stanza.Stanza) {
-	if s.exists(st.To.Bare()) {
-		for _, f := range s.hooks.offline {
-			if f(st) {
-				s.count.offline.Add(1)
-				return
-			}
+	for _, f := range s.hooks.offline {
+		if f(st) {
+			s.count.offline.Add(1)
+			return
 		}
 	}
 	s.bounce(st, stanza.ErrServiceUnavailable)
@@ -237,6 +236,6 @@ func (s *Server) reroute(items []outItem) {
 			delay := stanza.NewElement(nsDelay, "delay", "from", s.cfg.Domain, "stamp", stamp)
 			st = st.WithPayload(append(st.Payload(), delay)...)
 		}
-		s.route(nil, st, o)
+		s.route(nil, st, true)
 	}
 }

@@ -23,7 +23,7 @@ var known = func() map[string]string {
 		"message", "presence", "iq", "body", "subject", "thread", "active", "composing", "paused", "gone", "inactive", "show", "status",
 		"priority", "c", "x", "nick", "query", "ping", "error", "bind", "resource", "session", "jingle", "request", "received", "stanza-id",
 		"origin-id", "item", "id", "to", "from", "type", "lang", "stream", "r", "a", "enable", "resume", "h", "hash", "node", "ver", "jid",
-		"get", "set", "result", "chat", "groupchat", "normal", "headline", "unavailable", "subscribe", "subscribed", "probe",
+		"markable", "en", "de", "get", "set", "result", "chat", "groupchat", "normal", "headline", "unavailable", "subscribe", "subscribed", "probe",
 		"audiomuted", "videomuted", "stats-id", "region", "codecList", "SourceInfo", "jitsi_participant_codecList",
 	} {
 		m[s] = s

@@ -190,6 +190,9 @@ func (s *scanner) textValue() (string, error) {
 	return string(dec), nil
 }
 
+// usualChildren is how many a message of today's clients has.
+const usualChildren = 4
+
 // body writes the children in canonical form, without a tree in between. It must write what Element.AppendXML writes: a test compares.
 func (s *scanner) body(st *Stanza) error {
 	depth := len(s.open)
@@ -197,11 +200,8 @@ func (s *scanner) body(st *Stanza) error {
 		_, err := s.next()
 		return err
 	}
-	var out []byte
-	if n := len(s.b) - s.i; n > 0 {
-		out = make([]byte, 0, n) // what is canonical already is a little longer than its children
-	}
-	w := writer{out: out}
+	w := &s.w
+	w.out, w.open, w.pending = make([]byte, 0, len(s.b)-s.i), w.open[:0], false // mostly as long as it came
 	for {
 		t, err := s.next()
 		if err != nil {
@@ -210,6 +210,9 @@ func (s *scanner) body(st *Stanza) error {
 		switch t {
 		case tokStart:
 			if len(s.open) == depth+1 {
+				if st.Names == nil {
+					st.Names = make([]Name, 0, usualChildren)
+				}
 				st.Names = append(st.Names, Name{s.space, intern(s.local)})
 			}
 			if err := w.start(s, len(s.open) == depth+1); err != nil {
@@ -217,7 +220,7 @@ func (s *scanner) body(st *Stanza) error {
 			}
 		case tokEnd:
 			if len(s.open) < depth {
-				st.inner = w.out
+				st.inner, w.out = w.out, nil
 				return nil
 			}
 			w.end()

@@ -77,6 +77,7 @@ type scanner struct {
 	cdata    bool   // tokText came from a CDATA section
 	closing  bool   // the start was self-closed: a tokEnd follows
 	scratch  []byte
+	w        writer
 }
 
 // reset prepares for the next top-level element; bindings of the header stay.

@@ -457,3 +457,43 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// loop gives the same stanza for ever, after a header.
+type loop struct {
+	b []byte
+	i int
+}
+
+func (l *loop) Read(p []byte) (int, error) {
+	n := copy(p, l.b[l.i:])
+	if l.i += n; l.i == len(l.b) {
+		l.i, l.b = 0, benchStanza
+	}
+	return n, nil
+}
+
+func BenchmarkReader(b *testing.B) {
+	r := NewReader(&loop{b: []byte("<s xmlns='jabber:client'>")}, Limits{Bytes: 1 << 18, Depth: 64, Elements: 1000, Attrs: 100, Bindings: 64})
+	if _, err := r.Header(); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(benchStanza)))
+	b.ReportAllocs()
+	for range b.N {
+		if _, err := r.Next(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendXML(b *testing.B) {
+	s, err := Parse(benchStanza)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var out []byte
+	b.ReportAllocs()
+	for range b.N {
+		out = s.AppendXML(out[:0], NSClient, false)
+	}
+}
