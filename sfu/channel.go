@@ -2,6 +2,8 @@ package sfu
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -17,6 +19,8 @@ const (
 	channelBuffered = 1 << 20
 	// maxReassembly bounds the fragments SCTP keeps for incomplete messages.
 	maxReassembly = 4096
+	// channelBuffer is the first size of an endpoint's read buffer, in bytes: room for usual messages. It grows on demand.
+	channelBuffer = 8192
 	// channelPoll is how often a writer that waits for SCTP looks again.
 	channelPoll = 20 * time.Millisecond
 )
@@ -77,9 +81,13 @@ func (e *Endpoint) serveChannel(ctx context.Context, dc *datachannel.DataChannel
 		e.writeChannel(dc, quit)
 	}()
 	e.channel(true)
-	buf := make([]byte, e.conf.s.cfg.MaxMessage)
+	buf := make([]byte, min(channelBuffer, e.conf.s.cfg.MaxMessage))
 	for {
 		n, text, err := dc.ReadDataChannel(buf)
+		if errors.Is(err, io.ErrShortBuffer) && len(buf) < e.conf.s.cfg.MaxMessage {
+			buf = make([]byte, min(2*len(buf), e.conf.s.cfg.MaxMessage)) // the message is still there
+			continue
+		}
 		if err != nil {
 			break
 		}

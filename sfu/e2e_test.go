@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -123,4 +124,23 @@ func TestChannel(t *testing.T) {
 		defer a.mu.Unlock()
 		return len(a.texts) == 1 && a.texts[0] == `{"colibriClass":"ServerHello"}`
 	})
+	// A long message grows the read buffer; one from us is cut into many SCTP packets.
+	long := `{"x":"` + strings.Repeat("y", 60000) + `"}`
+	must(t, a.dc.SendText(long))
+	ev.wait(t, "long message", func(v event) bool { return v.kind == "message" && v.msg == long })
+	must(t, a.ep.SendMessage([]byte(long)))
+	eventually(t, "long answer", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return len(a.texts) == 2 && a.texts[1] == long
+	})
+	if err := a.ep.SendMessage(make([]byte, s.cfg.MaxMessage+1)); !errors.Is(err, ErrTooLong) {
+		t.Fatalf("too long: %v", err)
+	}
+	must(t, a.pc.Close())
+	ev.wait(t, "channel closed", func(v event) bool { return v.kind == "closed" && v.ep == "aaaa" })
+	ev.wait(t, "transport closed", func(v event) bool { return v.kind == "transport" && v.ep == "aaaa" && v.state == TransportClosed })
+	if err := a.ep.SendMessage([]byte("x")); !errors.Is(err, ErrNoChannel) {
+		t.Fatalf("after close: %v", err)
+	}
 }

@@ -288,3 +288,18 @@ func TestPortTaken(t *testing.T) {
 		}
 	}
 }
+
+func TestCandidates(t *testing.T) {
+	s := startSFU(t, func(c *Config) {
+		c.Advertise = []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2001:db8::1")}
+	})
+	got := s.candidates(0)
+	if len(got) != 2 || got[0].Type != "host" || got[0].Addr != s.LocalAddrs()[0] {
+		t.Fatalf("%+v", got)
+	}
+	c := got[1]
+	if c.Type != "srflx" || c.Addr != netip.AddrPortFrom(netip.MustParseAddr("203.0.113.7"), got[0].Addr.Port()) || c.Related != got[0].Addr ||
+		c.Priority >= got[0].Priority || c.Foundation == got[0].Foundation {
+		t.Fatalf("%+v", c)
+	}
+}

@@ -192,6 +192,7 @@ func (sh *shard) askKeyframe(tr *track, now int64) {
 const (
 	keyframeGap    = 200e6 // ns between requests at least
 	keyframeMaxGap = 2e9
+	keyframeStale  = 5e9 // after this silence of the layer the wish is dropped
 )
 
 // wantKeyframe notes the wish and sends the request when the last one is long enough ago; timers repeats it.

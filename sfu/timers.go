@@ -22,7 +22,11 @@ func (sh *shard) timers(now int64) {
 		}
 		for _, tr := range m.list {
 			sh.nacks(e, tr, now)
-			if tr.wantKey {
+			switch {
+			case !tr.wantKey:
+			case now-tr.lastRTP > keyframeStale:
+				tr.wantKey = false // nothing is being sent; it begins with a keyframe anyhow
+			default:
 				sh.requestKeyframe(tr, now)
 			}
 		}

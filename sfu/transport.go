@@ -175,15 +175,18 @@ func (s *SFU) candidates(int) []Candidate {
 		})
 	}
 	for i, a := range s.cfg.Advertise {
-		base := s.addrs[0]
+		var base netip.AddrPort
 		for _, l := range s.addrs {
-			if l.Addr().Is4() == a.Is4() {
-				base = l
+			if l.Addr() == a {
+				base = netip.AddrPort{}
 				break
 			}
+			if l.Addr().Is4() == a.Is4() && !base.IsValid() {
+				base = l
+			}
 		}
-		if base.Addr() == a {
-			continue
+		if !base.IsValid() {
+			continue // listened on already, or no socket of its family
 		}
 		out = append(out, Candidate{
 			Foundation: fmt.Sprint(len(s.addrs) + i + 1), Component: 1, Protocol: "udp", Type: "srflx",
