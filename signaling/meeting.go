@@ -50,7 +50,7 @@ func newMeeting(f *Focus, room stanza.JID, props map[string]string) (*meeting, e
 	if err != nil {
 		return nil, err
 	}
-	m := &meeting{f: f, room: room, me: me, log: f.log.With("room", room.String()), box: newMailbox(), jobs: newMailbox(),
+	m := &meeting{f: f, room: room, me: me, log: f.log.With("meeting", room.String()), box: newMailbox(), jobs: newMailbox(),
 		createdAt: time.Now(), members: map[string]*member{}, ledger: jingle.NewLedger(), iqs: map[string]*pendingIQ{},
 		startAudioMuted: -1, startVideoMuted: -1, moderation: map[string]*moderation{}}
 	if n, err := strconv.Atoi(props["startAudioMuted"]); err == nil && n >= 0 {

@@ -146,6 +146,20 @@ func (p *peer) negotiate(t *testing.T) *jingle.Message {
 	t.Helper()
 	m, err := jingle.Parse(p.offer())
 	check(t, err)
+	tr := p.answer(t, m)
+	cs := sourceContents(p.nick, jingle.SourceSet{Sources: []jingle.Source{
+		{SSRC: p.ssrc(0), Media: jingle.Audio, Name: p.nick + "-a0", MSID: p.nick + " a"},
+		{SSRC: p.ssrc(1), Media: jingle.Video, Name: p.nick + "-v0", MSID: p.nick + " v"}}})
+	cs[0].Add(tr.Element(false))
+	if r := p.jingle("session-accept", cs...); r.Type != "result" {
+		t.Fatalf("session-accept: %s", r)
+	}
+	return m
+}
+
+// answer gives m to the PeerConnection as an offer, and the transport of its answer back.
+func (p *peer) answer(t *testing.T, m *jingle.Message) jingle.Transport {
+	t.Helper()
 	check(t, p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: sdp(m)}))
 	ans, err := p.pc.CreateAnswer(nil)
 	check(t, err)
@@ -162,14 +176,7 @@ func (p *peer) negotiate(t *testing.T) *jingle.Message {
 			tr.Fingerprints[0].Hash, tr.Fingerprints[0].Value, _ = strings.Cut(v, " ")
 		}
 	}
-	cs := sourceContents(p.nick, jingle.SourceSet{Sources: []jingle.Source{
-		{SSRC: p.ssrc(0), Media: jingle.Audio, Name: p.nick + "-a0", MSID: p.nick + " a"},
-		{SSRC: p.ssrc(1), Media: jingle.Video, Name: p.nick + "-v0", MSID: p.nick + " v"}}})
-	cs[0].Add(tr.Element(false))
-	if r := p.jingle("session-accept", cs...); r.Type != "result" {
-		t.Fatalf("session-accept: %s", r)
-	}
-	return m
+	return tr
 }
 
 // play sends Opus and VP8 keyframes until stopped.
@@ -267,7 +274,7 @@ func TestMediaFlows(t *testing.T) {
 	a.negotiate(t)
 	q := b.take("disco#info", func(st *stanza.Stanza) bool { return st.Type == "get" && st.Has(nsDiscoInfo, "query") })
 	b.send(q.Result(b.disco()))
-	b.negotiate(t)
+	offerB := b.negotiate(t)
 	for _, p := range []*peer{a, b} {
 		select {
 		case <-p.opened:
@@ -300,4 +307,22 @@ func TestMediaFlows(t *testing.T) {
 	eventually(t, "EndpointMessage at a", func() bool {
 		return a.told("EndpointMessage", func(m map[string]any) bool { return m["from"] == "bbbbbbbb" })
 	})
+	// b restarts ICE in place: new credentials on both sides, the same DTLS, and media goes on.
+	if r := b.jingle("session-info", stanza.NewElement(jingle.NSFocus, "bridge-session", "id", b.alloc, "ice-restart", "true")); r.Type != "result" {
+		t.Fatalf("ice-restart: %s", r)
+	}
+	ti, err := jingle.Parse(b.take("transport-info", isJingle("transport-info")).Child(jingle.NS, "jingle"))
+	check(t, err)
+	if ti.Transport.Ufrag == offerB.Transport.Ufrag || ti.Transport.Generation != 1 {
+		t.Fatalf("not a new transport: %+v", ti.Transport)
+	}
+	offerB.Transport.Ufrag, offerB.Transport.Pwd, offerB.Transport.Candidates = ti.Transport.Ufrag, ti.Transport.Pwd, ti.Transport.Candidates
+	tr := b.answer(t, offerB)
+	tr.Generation, tr.Fingerprints = 1, nil
+	if r := b.jingle("transport-info", stanza.NewElement(jingle.NS, "content", "name", "audio").Add(tr.Element(false))); r.Type != "result" {
+		t.Fatalf("transport-info: %s", r)
+	}
+	eventually(t, "ICE of b is connected again", func() bool { return b.pc.ICEConnectionState() == webrtc.ICEConnectionStateConnected })
+	n := b.received(a.ssrc(0))
+	eventually(t, "audio of a at b after the restart", func() bool { return b.received(a.ssrc(0)) > n+20 })
 }
