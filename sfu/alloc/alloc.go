@@ -23,7 +23,7 @@ const (
 // Heights and rates of the rules.
 const (
 	baseHeight  = 360        // lines from which on a camera gets its full frame rate, and the first goal of a camera on stage
-	OversendBps = 500 * 1000 // how far the lowest layer of a screen on stage may exceed the budget
+	OversendBps = 500 * 1000 // how far the lowest layer of a source on stage may exceed the budget: a frozen stage is worse than a late one
 	maxLayers   = 64         // of one source; more are not looked at
 )
 
@@ -216,7 +216,7 @@ func improve(s *Source, c *Choice, left int64) (cost int64, ok bool) {
 		to = i
 	}
 	if to < 0 {
-		if c.Layer < 0 && c.onStage && s.Type != Camera && c.allowed != 0 {
+		if c.Layer < 0 && c.onStage && c.allowed != 0 {
 			i := lowest(c.allowed)
 			if b := int64(s.Layers[i].Bitrate); b <= max(left, 0)+OversendBps {
 				c.Layer, c.Oversend = i, true

@@ -75,6 +75,7 @@ func TestAllocate(t *testing.T) {
 		{"screen: then frames", []Source{screen("s")}, Want{LastN: -1, Default: all}, 950_000, "s:720p15 "},
 		{"screen: lower resolution", []Source{screen("s")}, Want{LastN: -1, Default: all}, 599_000, "s:360p7.5 "},
 		{"screen on stage: oversend", []Source{camera("a", 1), screen("s")}, Want{LastN: -1, OnStage: []string{"s"}, Default: all}, 50_000, "s:180p7.5! a- "},
+		{"camera on stage: oversend", []Source{screen("s"), camera("a", 1)}, Want{LastN: -1, OnStage: []string{"a"}, Default: all}, 10_000, "a:180p7.5! s- "},
 		{"screen in the row: no oversend", []Source{screen("s")}, Want{LastN: -1, Default: all}, 50_000, "s- "},
 		{"off goes last and counts last", []Source{off, camera("a", 1)}, Want{LastN: 1, OnStage: []string{"off"}, Default: all}, 1e9, "a:720p30 off- "},
 		{"idle keeps its place", []Source{mute, camera("a", 1)}, Want{LastN: 1, Default: all}, 1e9, "idle- a- "},

@@ -7,6 +7,11 @@
 //  3. bwe.go (Estimator) moves the estimate: down to 85 % of what arrived at overuse, down with loss above 10 %, up by 8 % a second
 //     otherwise; an estimate is never lowered because little was sent.
 //
+// While little is sent, what arrives says nothing about the path, and a jolt of a busy machine looks like a queue. So overuse then takes
+// only 15 % off, and never below modest; and after a quiet moment the estimate climbs back fast to where it was before the first
+// cut. That climb is the probe: what the estimate then lets through shows whether it holds. Each time it does not, the next
+// climb waits twice as long.
+//
 // No goroutine, lock, clock or log; for one user at a time; times are nanoseconds, rates bits per second.
 package bwe
 
@@ -38,6 +43,12 @@ const (
 	lossWindow    = 1000 * 1e6 // ns over which feedback's losses are counted
 	minLossCount  = 20         // packets that make a loss figure
 	maxStep       = 1e9        // ns: growth for a longer silence is not made up for
+
+	modest       = 300_000 // bits per second that a mere trend of delay cannot talk an application-limited estimate below
+	climbRate    = 2.0     // per second, back to where the estimate was
+	climbWaitMin = 1e9     // ns without overuse before a climb
+	climbWaitMax = 32e9    // the same after many that failed
+	climbForget  = 60e9    // ns without overuse after which failures are forgotten
 )
 
 // Config bounds an estimate; zero fields get defaults.
@@ -50,13 +61,18 @@ type Estimator struct {
 
 	groups groups
 	trend  trend
-	acked  window
+	acked  window // what arrives, by when we heard of it
+	sent   window // what was sent, arrived or not, by when it was sent
+	sentAt int64  // of the newest in sent
 
 	congested    bool // overuse or loss was seen at least once
 	lastGrow     int64
 	lastDecrease int64
 	nearMax      float64 // rate at which overuse was met, slowly forgotten; 0: unknown
 	rtt          int64
+	before       float64 // estimate before the cuts that are not climbed back yet; 0: none
+	climbWait    int64
+	climbed      bool // since the last cut the estimate has climbed
 
 	lossFrom  int64
 	lost, got int
@@ -91,6 +107,10 @@ func (e *Estimator) OnFeedback(now int64, acked []twcc.Acked) {
 	usage := normal
 	for i := range acked {
 		a := &acked[i]
+		if a.SendTime >= e.sentAt {
+			e.sentAt = a.SendTime
+			e.sent.add(a.SendTime, a.Size)
+		}
 		if a.ArrivalTime < 0 {
 			e.lost++
 			continue
@@ -166,15 +186,35 @@ func (e *Estimator) onOveruse(now int64) {
 	if !e.mayDecrease(now) {
 		return
 	}
+	got := e.acked.rate(now)
+	e.noteCut(now)
 	e.congested = true
 	e.lastDecrease, e.lastGrow = now, now
-	got := e.acked.rate(now)
-	to := beta * e.rate
-	if got > 0 {
+	switch {
+	case e.appLimited():
+		e.set(math.Min(e.rate, math.Max(beta*e.rate, modest)))
+	case got > 0:
 		e.nearMax = got
-		to = math.Min(beta*got, e.rate)
+		e.set(math.Min(beta*got, e.rate))
+	default:
+		e.set(beta * e.rate)
 	}
-	e.set(to)
+}
+
+// appLimited tells that less than the estimate was sent, so that what arrived says nothing about the path.
+func (e *Estimator) appLimited() bool { return e.sent.rate(e.sentAt) < usedShare*e.rate }
+
+// noteCut remembers where the estimate was, and what the last climb was worth.
+func (e *Estimator) noteCut(now int64) {
+	e.before = math.Max(e.before, e.rate)
+	switch {
+	case e.climbWait == 0 || now-e.lastDecrease > climbForget:
+		e.climbWait, e.before = climbWaitMin, e.rate
+	case e.climbed:
+		e.climbWait = min(2*e.climbWait, climbWaitMax)
+		e.before = e.rate
+	}
+	e.climbed = false
 }
 
 // grow raises the estimate for the time since the last call.
@@ -185,13 +225,20 @@ func (e *Estimator) grow(now int64) {
 	}
 	e.lastGrow = now
 	got := e.acked.rate(now)
-	e.limited = got < usedShare*e.rate
-	if dt <= 0 || e.lossSeen > lossLow || e.lastDecrease != 0 && now-e.lastDecrease < holdAfter {
+	e.limited = e.appLimited()
+	hold := int64(holdAfter)
+	if e.limited {
+		hold = max(hold, e.climbWait)
+	}
+	if dt <= 0 || e.lossSeen > lossLow || e.lastDecrease != 0 && now-e.lastDecrease < hold {
 		return
 	}
 	sec := float64(dt) / 1e9
 	next := e.rate * math.Pow(growPerSecond, sec)
 	switch {
+	case e.limited && e.rate < e.before:
+		next = math.Min(e.rate*math.Pow(climbRate, sec), e.before)
+		e.climbed = true
 	case e.nearMax > 0 && e.rate > 0.9*e.nearMax && e.rate < 1.1*e.nearMax:
 		// Near where it broke last time: about one packet a round trip (draft §5.5).
 		next = e.rate + 1200*8*sec*1e9/float64(e.rtt+100*1e6)

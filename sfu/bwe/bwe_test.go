@@ -128,6 +128,49 @@ func TestAppLimited(t *testing.T) {
 	}
 }
 
+// A busy machine holds packets up now and then. While next to nothing is sent, that must not shut the door: the estimate decides
+// whether more may be sent.
+func TestJoltsOfABusyMachine(t *testing.T) {
+	p := newPath(1e9)
+	p.app, p.jitter = 40_000, 2*ms
+	low := 1e12
+	for range 30 {
+		p.run(1000*ms, func(r float64) { low = min(low, r) })
+		for range 3 { // three packets, each later than the one before
+			p.free = p.now + 60*ms
+			p.run(70*ms, nil)
+		}
+	}
+	if low < modest {
+		t.Errorf("fell to %.0f", low)
+	}
+	p.run(5*1000*ms, nil)
+	if r := p.e.Bitrate(p.now); r < 2_000_000 {
+		t.Errorf("%d five seconds after the last jolt", r)
+	}
+}
+
+// An application that takes what it is allowed in big steps must not try the too big one again and again.
+func TestFailedClimbsGetRarer(t *testing.T) {
+	p := newPath(800e3)
+	tries, above := 0, false
+	for range 120 * 20 {
+		p.app = 500e3
+		if r := p.e.Bitrate(p.now); r > 1_500_000 {
+			p.app = 1_500_000
+		}
+		if now := p.app > 1e6; now != above {
+			if above = now; now {
+				tries++
+			}
+		}
+		p.run(50*ms, nil)
+	}
+	if tries > 12 {
+		t.Errorf("%d tries in two minutes", tries)
+	}
+}
+
 func TestLoss(t *testing.T) {
 	p := newPath(1e9)
 	p.app, p.loss = 1e6, 0.3

@@ -3,6 +3,13 @@ package bwe
 // burst is how far apart in time packets of one group are sent at most (draft-ietf-rmcat-gcc-02 §5.2).
 const burst = 5 * 1e6
 
+// Packets that were held up somewhere and then arrive together belong together too, whatever their sending times: they tell of a
+// scheduler's pause, not of a queue that grows.
+const (
+	clump    = 5 * 1e6   // ns between two arrivals of a clump at most
+	maxClump = 100 * 1e6 // ns from its first to its last arrival
+)
+
 // maxGap is a pause in arrivals after which the comparison starts anew: clocks and paths may have changed.
 const maxGap = 3 * 1000 * 1000 * 1000
 
@@ -27,7 +34,7 @@ func (g *groups) add(send, arrive int64) (dSend, dArrive, at int64, ok bool) {
 	case arrive-c.lastArrive > maxGap || c.lastArrive-arrive > maxGap:
 		*g = groups{cur: group{send, send, arrive, arrive, true}}
 		return
-	case send-c.firstSend <= burst:
+	case send-c.firstSend <= burst, arrive-c.lastArrive <= clump && arrive-c.lastArrive < send-c.lastSend && arrive-c.firstArrive < maxClump:
 		c.lastSend = max(c.lastSend, send)
 		c.lastArrive = max(c.lastArrive, arrive)
 		return
