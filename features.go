@@ -14,7 +14,7 @@ import (
 func (s *server) attachFeatures() error {
 	x, domain := s.xmpp, s.cfg.Domain
 	stored := ext.SQLStore{DB: s.db}
-	log := s.log.With("room", "xmpp")
+	log := s.log.With("part", "xmpp")
 	visible := func(owner, contact stanza.JID) bool { return s.roster.Subscribed(owner, contact) }
 
 	ext.AttachBlocking(x, stored, visible, log) // first: what is blocked reaches no other feature
@@ -50,14 +50,14 @@ func (s *server) openRooms() (err error) {
 		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
 		Create: create, LocalDomains: []string{domain}, HideRooms: true,
 		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: s.cfg.Rooms.History,
-	}, s.xmpp, muc.SQLStore{DB: s.db}, s.log.With("room", "muc"))
+	}, s.xmpp, muc.SQLStore{DB: s.db}, s.log.With("part", "muc"))
 	if err != nil {
 		return err
 	}
 	s.onStop(func(ctx context.Context) { s.rooms.Shutdown(ctx) })
 	s.xmpp.Mount(s.rooms.Domain(), s.rooms)
 
-	s.metadata, err = metadata.New("metadata."+domain, s.xmpp, s.rooms, s.metadataServices, s.log.With("room", "metadata"))
+	s.metadata, err = metadata.New("metadata."+domain, s.xmpp, s.rooms, s.metadataServices, s.log.With("part", "metadata"))
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (s *server) openTURN(context.Context) error {
 	if c.Secret, err = s.turnSecret(); err != nil {
 		return err
 	}
-	if s.turn, err = turn.New(c, sfuPeer{s.sfu, s.cfg.Media.Advertise}, s.log.With("room", "turn")); err != nil {
+	if s.turn, err = turn.New(c, sfuPeer{s.sfu, s.cfg.Media.Advertise}, s.log.With("part", "turn")); err != nil {
 		var l *turn.ListenError
 		if errors.As(err, &l) {
 			return oops.Listen("turn", l.Network+" "+l.Addr.String(), "turn.port", l.Err)
