@@ -19,6 +19,7 @@ type meeting struct {
 	jobs *mailbox // its worker, which asks the bridge
 
 	id        string // meeting id; the bridge knows the conference by it
+	asked     bool   // to be let in
 	inRoom    bool   // the room has let us in
 	joined    bool   // and told its id
 	ended     bool
@@ -100,14 +101,24 @@ func stop(ts ...**time.Timer) {
 
 func (m *meeting) send(st *stanza.Stanza) { m.f.router.Route(st) }
 
-// joinRoom asks the room to let the focus in. The self-presence, or an error, goes on in presence.go.
+// joinRoom asks the room to let the focus in. The self-presence, or an error, goes on in presence.go. A room that is there already and is no
+// meeting room is left alone: whoever asks for a meeting must not bring the focus, which makes owners, into a chat room of other people.
 func (m *meeting) joinRoom() {
 	m.joinTimer = m.after(m.f.cfg.JoinTimeout, func() {
 		m.log.Warn("room did not let the focus in in time")
 		m.fail(nil)
 	})
-	m.send(stanza.NewPresence("", m.f.self, m.me, append([]*stanza.Element{stanza.NewElement(nsMUC, "x")}, m.presencePayload()...)...))
+	m.sendIQ("get", m.room, stanza.NewElement(nsDiscoInfo, "query"), m.f.cfg.DiscoTimeout, func(r *stanza.Stanza) {
+		if r != nil && r.Type == "result" && meetingID(r) == "" {
+			m.fail(errNoMeeting)
+			return
+		}
+		m.asked = true
+		m.send(stanza.NewPresence("", m.f.self, m.me, append([]*stanza.Element{stanza.NewElement(nsMUC, "x")}, m.presencePayload()...)...))
+	})
 }
+
+var errNoMeeting = stanza.ErrNotAllowed.With("This room is not for meetings")
 
 // entered goes on after the self-presence: the room's id is asked for.
 func (m *meeting) entered() {
@@ -116,12 +127,14 @@ func (m *meeting) entered() {
 	}
 	m.inRoom = true
 	m.sendIQ("get", m.room, stanza.NewElement(nsDiscoInfo, "query"), m.f.cfg.DiscoTimeout, func(r *stanza.Stanza) {
-		m.id = meetingID(r)
-		if m.id == "" {
-			m.id = randomHex(16)
-			m.log.Warn("room has no meeting id, using our own", "id", m.id)
+		switch m.id = meetingID(r); {
+		case r == nil:
+			m.fail(nil)
+		case m.id == "":
+			m.fail(errNoMeeting)
+		default:
+			m.ready()
 		}
-		m.ready()
 	})
 }
 
@@ -202,7 +215,9 @@ func (m *meeting) end(reason, text string) {
 	for _, p := range m.iqs {
 		p.timer.Stop()
 	}
-	m.send(stanza.NewPresence("unavailable", m.f.self, m.me))
+	if m.asked {
+		m.send(stanza.NewPresence("unavailable", m.f.self, m.me))
+	}
 	for _, w := range m.waiters {
 		w(false, nil)
 	}

@@ -11,6 +11,32 @@ import (
 	"konzil/xmpp/stanza"
 )
 
+// TestChatRoomsAreLeftAlone: a stranger's request must not bring the focus into people's own room, where it would make owners.
+func TestChatRoomsAreLeftAlone(t *testing.T) {
+	inWorld(t, Config{}, func(t *testing.T, w *world) {
+		rooms, err := muc.New(muc.Config{Domain: "conference.meet.example", Admins: []stanza.JID{w.focus.JID().Bare()}, Create: muc.CreateAnyone},
+			w, nil, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.muc = rooms
+		a, b := w.client("aaaaaaaa", nil), w.client("bbbbbbbb", nil)
+		a.join() // makes the room, which is locked until it is configured
+		a.iq("set", testRoom, stanza.NewElement("http://jabber.org/protocol/muc#owner", "query").Add(stanza.NewElement(nsForm, "x", "type", "submit")))
+		if got := stanzaError(b.request()).Condition; got != "not-allowed" {
+			t.Errorf("got %s", got)
+		}
+		for _, o := range rooms.Occupants(stanza.MustJID(testRoom)) {
+			if o.Nick == "focus" {
+				t.Error("the focus is inside")
+			}
+		}
+		if a.find(func(st *stanza.Stanza) bool { return st.Kind == stanza.Presence && st.From.Resource() == "focus" }) != nil {
+			t.Error("the focus was seen")
+		}
+	})
+}
+
 // TestWithRealRooms plays a meeting in the real room service: what the focus needs of it must be there.
 func TestWithRealRooms(t *testing.T) {
 	inWorld(t, Config{}, func(t *testing.T, w *world) {
