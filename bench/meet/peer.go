@@ -249,7 +249,7 @@ func (c *Client) watch(k *call) {
 		}
 	})
 	k.pc.OnTrack(func(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
-		c.wg.Go(func() { c.receive(t) })
+		c.wg.Go(func() { c.receive(k, t) })
 		c.wg.Go(func() {
 			for {
 				if _, _, err := r.ReadRTCP(); err != nil {
@@ -260,12 +260,28 @@ func (c *Client) watch(k *call) {
 	})
 }
 
-// receive counts one incoming track until it ends.
-func (c *Client) receive(t *webrtc.TrackRemote) {
+// readPatience bounds one wait for a packet. A track's stream can outlive its PeerConnection in pion/webrtc v4.2.26 when it was closed in
+// the midst of a renegotiation; without a deadline its reader would wait for ever.
+const readPatience = time.Second
+
+// receive counts one incoming track until it or the call ends.
+func (c *Client) receive(k *call, t *webrtc.TrackRemote) {
 	st := c.stream(uint32(t.SSRC()), t.Kind().String())
+	var until time.Time
 	for {
+		now := time.Now()
+		if until.Sub(now) < readPatience/2 {
+			until = now.Add(readPatience)
+			if t.SetReadDeadline(until) != nil {
+				return
+			}
+		}
 		p, _, err := t.ReadRTP()
 		if err != nil {
+			var timeout interface{ Timeout() bool }
+			if k.ctx.Err() == nil && errors.As(err, &timeout) && timeout.Timeout() {
+				continue
+			}
 			return
 		}
 		st.add(p, time.Now())
