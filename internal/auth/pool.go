@@ -62,6 +62,12 @@ func (p *pool) with(ctx context.Context, fn func(*ldap.Conn) (keep bool, err err
 	}
 	for {
 		conn, reused, err := p.get(ctx)
+		if ctx.Err() != nil { // whatever else it says, it was cut off
+			if conn != nil {
+				p.put(conn, false)
+			}
+			return ctx.Err()
+		}
 		if err != nil {
 			return err
 		}

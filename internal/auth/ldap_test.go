@@ -1,0 +1,477 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"konzil/internal/certs"
+	"konzil/internal/oops"
+)
+
+const (
+	baseDN   = "ou=people,dc=example,dc=org"
+	rootDN   = "cn=root,dc=example,dc=org"
+	searchDN = "cn=searcher,dc=example,dc=org"
+)
+
+// slapdProgram finds slapd, installs it where that is wanted, or skips the test.
+func slapdProgram(t *testing.T) string {
+	t.Helper()
+	find := func() string {
+		for _, p := range []string{"/usr/sbin/slapd", "/usr/lib/openldap/slapd", "/usr/libexec/slapd"} {
+			if _, err := os.Stat(p); err == nil {
+				return p
+			}
+		}
+		return ""
+	}
+	if p := find(); p != "" {
+		return p
+	}
+	if os.Geteuid() != 0 || os.Getenv("CI") == "" && os.Getenv("KONZIL_TEST_INSTALL") != "1" {
+		t.Skip("slapd is not installed; install Debian's package slapd, or run as root with KONZIL_TEST_INSTALL=1")
+	}
+	cmd := exec.Command("apt-get", "install", "-y", "--no-install-recommends", "slapd")
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("slapd cannot be installed: %v\n%.2000s", err, out)
+	}
+	p := find()
+	if p == "" {
+		t.Fatal("the package slapd has no slapd")
+	}
+	return p
+}
+
+// directory is a running slapd with a few people in it.
+type directory struct {
+	plain, tls string // URLs
+	caFile     string
+	stop       func()
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+func startDirectory(t *testing.T) *directory {
+	t.Helper()
+	program := slapdProgram(t)
+	dir := t.TempDir()
+	if _, err := certs.LoadOrCreate(dir, nil, quiet); err != nil {
+		t.Fatal(err)
+	}
+	modules, _ := filepath.Glob("/usr/lib*/ldap")
+	if more, _ := filepath.Glob("/usr/lib/*/openldap"); len(modules) == 0 {
+		modules = more
+	}
+	config := `include /etc/ldap/schema/core.schema
+include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/inetorgperson.schema
+pidfile ` + dir + `/pid
+modulepath ` + strings.Join(modules, ":") + `
+moduleload back_mdb
+allow bind_anon_cred bind_anon_dn
+TLSCertificateFile ` + dir + `/self-signed.crt
+TLSCertificateKeyFile ` + dir + `/self-signed.key
+access to attrs=userPassword by anonymous auth by * none
+access to * by dn.exact="` + searchDN + `" read by self read by anonymous auth by * none
+database mdb
+suffix "dc=example,dc=org"
+rootdn "` + rootDN + `"
+rootpw rootpw
+directory ` + dir + `/db
+`
+	if err := errors.Join(os.Mkdir(dir+"/db", 0o700), os.WriteFile(dir+"/slapd.conf", []byte(config), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	d := &directory{plain: "ldap://127.0.0.1:" + freePort(t), tls: "ldaps://127.0.0.1:" + freePort(t), caFile: dir + "/self-signed.crt"}
+	cmd := exec.Command(program, "-f", dir+"/slapd.conf", "-h", d.plain+" "+d.tls, "-d", "0")
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	d.stop = func() { once.Do(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) }
+	t.Cleanup(d.stop)
+	var c *ldap.Conn
+	for deadline := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+		var err error
+		if c, err = ldap.DialURL(d.plain); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("slapd does not answer: ", err)
+		}
+	}
+	defer c.Close()
+	fill(t, c)
+	return d
+}
+
+func fill(t *testing.T, c *ldap.Conn) {
+	t.Helper()
+	if err := c.Bind(rootDN, "rootpw"); err != nil {
+		t.Fatal(err)
+	}
+	add := func(dn string, attrs map[string][]string) {
+		r := ldap.NewAddRequest(dn, nil)
+		for k, v := range attrs {
+			r.Attribute(k, v)
+		}
+		if err := c.Add(r); err != nil {
+			t.Fatal(dn, err)
+		}
+	}
+	add("dc=example,dc=org", map[string][]string{"objectClass": {"dcObject", "organization"}, "o": {"Example"}, "dc": {"example"}})
+	add(baseDN, map[string][]string{"objectClass": {"organizationalUnit"}, "ou": {"people"}})
+	add(searchDN, map[string][]string{"objectClass": {"organizationalRole", "simpleSecurityObject"}, "cn": {"searcher"}, "userPassword": {"searchpw"}})
+	person := func(uid, password string, mail ...string) {
+		attrs := map[string][]string{"objectClass": {"inetOrgPerson"}, "uid": {uid}, "cn": {uid}, "sn": {uid}, "userPassword": {password}}
+		if len(mail) > 0 {
+			attrs["mail"] = mail
+		}
+		add(fmt.Sprintf("uid=%s,%s", ldap.EscapeDN(uid), baseDN), attrs)
+	}
+	person("alice", "wonderland", "alice@example.org", "Alice.Liddell@example.org")
+	person("bob", "grüße", "bob@example.org", "shared@example.org")
+	person("carol", "carolpw", "shared@example.org")
+	person("star*(x)", "starpw")
+	person("with space", "spacepw", "space@example.org")
+}
+
+func ldapConfig(d *directory) LDAPConfig {
+	c := DefaultLDAPConfig()
+	c.URLs, c.CAFile, c.BaseDN, c.BindDN, c.BindPassword = []string{d.plain}, d.caFile, baseDN, searchDN, "searchpw"
+	return c
+}
+
+func newLDAP(t *testing.T, c LDAPConfig) *LDAP {
+	t.Helper()
+	d, err := NewLDAP(c, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+func TestLDAP(t *testing.T) {
+	dir := startDirectory(t)
+	t.Run("login", func(t *testing.T) { testLDAPLogin(t, dir) })
+	t.Run("injection", func(t *testing.T) { testLDAPInjection(t, dir) })
+	t.Run("wrong passwords", func(t *testing.T) { testLDAPWrong(t, dir) })
+	t.Run("tls", func(t *testing.T) { testLDAPTLS(t, dir) })
+	t.Run("combined", func(t *testing.T) { testCombined(t, dir) })
+	t.Run("parallel", func(t *testing.T) { testLDAPParallel(t, dir) })
+	t.Run("failover", func(t *testing.T) { testLDAPFailover(t, dir) }) // stops it
+}
+
+func testLDAPLogin(t *testing.T, dir *directory) {
+	for _, url := range []string{dir.plain, dir.tls} {
+		c := ldapConfig(dir)
+		c.URLs = []string{url}
+		d := newLDAP(t, c)
+		for _, tc := range []struct{ user, password, want string }{
+			{"alice", "wonderland", "alice"},
+			{"ALICE", "wonderland", "alice"}, // uid is caseIgnoreMatch; the localpart is the entry's own
+			{"alice@example.org", "wonderland", "alice"},
+			{"alice.liddell@EXAMPLE.org", "wonderland", "alice"},
+			{"bob", "grüße", "bob"},
+			{"bob", "gru\u0308ße", "bob"},
+			{"alice", "Wonderland", ""},
+			{"alice", "", ""},
+			{"alice", "\x00", ""},
+			{"", "wonderland", ""},
+			{"nobody", "wonderland", ""},
+			{"shared@example.org", "carolpw", ""}, // whose?
+			{"space@example.org", "spacepw", ""},  // its uid can be no localpart
+			{"root", "rootpw", ""}, {rootDN, "rootpw", ""},
+		} {
+			if got := check(t, d, tc.user, tc.password); got != tc.want {
+				t.Errorf("%s: %q with %q: %q, want %q", url, tc.user, tc.password, got, tc.want)
+			}
+		}
+		for user, want := range map[string]bool{"alice": true, "Alice": true, "nobody": false, "alice@example.org": false, "*": false, "": false} {
+			for range 2 { // the second time from memory
+				if got, err := d.Exists(context.Background(), user); got != want || err != nil {
+					t.Errorf("Exists %q: %v, %v", user, got, err)
+				}
+			}
+		}
+	}
+}
+
+// testLDAPInjection types filters for names; and with the anonymous bind allowed in this slapd, the empty password would log in
+// anybody if it reached a bind.
+func testLDAPInjection(t *testing.T, dir *directory) {
+	c, err := ldap.DialURL(dir.plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.UnauthenticatedBind("uid=alice," + baseDN); err != nil {
+		t.Fatal("this slapd refuses a name without password, so the test would prove nothing:", err)
+	}
+	c.Close()
+	d := newLDAP(t, ldapConfig(dir))
+	for _, user := range []string{"*", "a*", "alice)(uid=*", "*)(|(uid=*", "alice\x00", "\\2a", "alice)(&", "uid=alice," + baseDN, "\xc0\xaa", strings.Repeat("(", 500)} {
+		if got := check(t, d, user, "wonderland"); got != "" {
+			t.Errorf("%q logs in as %q", user, got)
+		}
+	}
+	if got := check(t, d, "alice", ""); got != "" {
+		t.Errorf("the empty password logs in as %q", got)
+	}
+	// A name that has the filter's own characters in it is found, as itself.
+	if got := check(t, d, "star*(x)", "starpw"); got != "star*(x)" {
+		t.Errorf("star*(x) logs in as %q", got)
+	}
+}
+
+func testLDAPWrong(t *testing.T, dir *directory) {
+	c := ldapConfig(dir)
+	c.MaxWrong = 3
+	d := newLDAP(t, c)
+	now := time.Now()
+	d.now = func() time.Time { return now }
+	for range 3 {
+		if check(t, d, "alice", "wrong") != "" {
+			t.Fatal("wrong password taken")
+		}
+	}
+	for _, name := range []string{"alice", "alice@example.org"} { // not to be passed by another name
+		if _, ok, err := d.CheckPassword(context.Background(), name, "wonderland"); ok || !errors.Is(err, ErrTooManyWrong) {
+			t.Errorf("%s: %v, %v", name, ok, err)
+		}
+	}
+	if check(t, d, "bob", "grüße") != "bob" {
+		t.Error("another account is locked too")
+	}
+	now = now.Add(c.WrongWindow)
+	if check(t, d, "alice", "wonderland") != "alice" {
+		t.Error("it stays locked")
+	}
+	for range 2*c.MaxWrong + 1 { // a right one in between clears the count
+		check(t, d, "alice", "wrong")
+		check(t, d, "alice", "wonderland")
+	}
+	if s := d.Stats(); s["ldap_refused"] != 2 || s["ldap_failed"] != 0 {
+		t.Error(s)
+	}
+}
+
+func testLDAPTLS(t *testing.T, dir *directory) {
+	for name, change := range map[string]func(*LDAPConfig){
+		"unknown authority, StartTLS": func(c *LDAPConfig) { c.CAFile = "" },
+		"unknown authority, LDAPS":    func(c *LDAPConfig) { c.CAFile = ""; c.URLs = []string{dir.tls} },
+		"other name":                  func(c *LDAPConfig) { c.URLs = []string{strings.Replace(dir.tls, "127.0.0.1", "127.0.0.2", 1)} },
+		"wrong bind password":         func(c *LDAPConfig) { c.BindPassword = "x" },
+	} {
+		c := ldapConfig(dir)
+		change(&c)
+		d := newLDAP(t, c)
+		if _, ok, err := d.CheckPassword(context.Background(), "alice", "wonderland"); ok || err == nil {
+			t.Errorf("%s: %v, %v", name, ok, err)
+		}
+		if d.Stats()["ldap_failed"] != 1 {
+			t.Errorf("%s: not counted", name)
+		}
+	}
+}
+
+func testCombined(t *testing.T, dir *directory) {
+	ctx := context.Background()
+	local := newLocal(t)
+	create(t, local, "alice", "local-password")
+	create(t, local, "dave", "davepw")
+	c := NewCombined(local, newLDAP(t, ldapConfig(dir)))
+	for _, tc := range []struct{ user, password, want string }{
+		{"dave", "davepw", "dave"},
+		{"bob", "grüße", "bob"},
+		{"alice", "local-password", "alice"},
+		{"alice", "wonderland", ""},             // the local alice is somebody else
+		{"alice@example.org", "wonderland", ""}, // also by another name
+		{"nobody", "x", ""},
+	} {
+		if got := check(t, c, tc.user, tc.password); got != tc.want {
+			t.Errorf("%q with %q: %q, want %q", tc.user, tc.password, got, tc.want)
+		}
+	}
+	for user, want := range map[string]bool{"dave": true, "bob": true, "nobody": false} {
+		if got, err := c.Exists(ctx, user); got != want || err != nil {
+			t.Errorf("Exists %s: %v, %v", user, got, err)
+		}
+	}
+	if m := c.Mechanisms(); len(m) != 1 || m[0] != "PLAIN" {
+		t.Error(m)
+	}
+}
+
+func testLDAPParallel(t *testing.T, dir *directory) {
+	c := ldapConfig(dir)
+	c.Connections = 3
+	d := newLDAP(t, c)
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			if i%2 == 0 {
+				if check(t, d, "alice", "wonderland") != "alice" {
+					t.Error("alice was refused")
+				}
+			} else if check(t, d, "nobody", "x") != "" {
+				t.Error("nobody was let in")
+			}
+		})
+	}
+	wg.Wait()
+	d.pool.mu.Lock()
+	defer d.pool.mu.Unlock()
+	if n := len(d.pool.idle); n < 1 || n > c.Connections {
+		t.Errorf("%d connections are kept", n)
+	}
+}
+
+func testLDAPFailover(t *testing.T, dir *directory) {
+	c := ldapConfig(dir)
+	dead := "ldap://127.0.0.1:" + freePort(t)
+	c.URLs = []string{dead, dir.plain}
+	d := newLDAP(t, c)
+	if check(t, d, "alice", "wonderland") != "alice" {
+		t.Error("the second server was not asked")
+	}
+	if got := d.pool.order(time.Now()); got[0] != dir.plain {
+		t.Errorf("the dead server is still asked first: %v", got)
+	}
+	if got := d.pool.order(time.Now().Add(2 * downFor)); got[0] != dead {
+		t.Errorf("the first server is not asked again: %v", got)
+	}
+	dir.stop()
+	if _, ok, err := d.CheckPassword(context.Background(), "alice", "wonderland"); ok || err == nil || errors.Is(err, ErrTooManyWrong) {
+		t.Errorf("without any server: %v, %v", ok, err)
+	}
+	if _, err := d.Exists(context.Background(), "somebody"); err == nil {
+		t.Error("Exists without any server gave an answer")
+	}
+}
+
+// TestLDAPStuck: a directory that takes a connection and says nothing costs no more than the timeout, or the caller's patience.
+func TestLDAPStuck(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var conns []net.Conn
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+		}
+	}()
+	defer func() {
+		l.Close()
+		<-done
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	c := DefaultLDAPConfig()
+	c.URLs, c.BaseDN, c.Timeout, c.StartTLS = []string{"ldap://" + l.Addr().String()}, baseDN, 50*time.Millisecond, false
+	if _, ok, err := newLDAP(t, c).CheckPassword(context.Background(), "alice", "x"); ok || err == nil {
+		t.Error(ok, err)
+	}
+	c.Timeout = time.Minute
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if _, ok, err := newLDAP(t, c).CheckPassword(ctx, "alice", "x"); ok || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 20*time.Second {
+		t.Error(ok, err, time.Since(begin))
+	}
+}
+
+func TestLDAPValidate(t *testing.T) {
+	good := func() LDAPConfig {
+		c := DefaultLDAPConfig()
+		c.URLs, c.BaseDN = []string{"ldaps://ldap.example.org"}, baseDN
+		return c
+	}
+	if err := good().Validate(); err != nil {
+		t.Error(err)
+	}
+	if err := DefaultConfig().Validate(); err != nil {
+		t.Error(err)
+	}
+	for want, change := range map[string]func(*LDAPConfig){
+		`auth: auth.ldap.urls has "http://x"`:     func(c *LDAPConfig) { c.URLs = []string{"http://x"} },
+		"auth: auth.ldap.starttls is off":         func(c *LDAPConfig) { c.URLs = []string{"ldap://x"}; c.StartTLS = false },
+		"auth: auth.ldap.base_dn is empty":        func(c *LDAPConfig) { c.BaseDN = "" },
+		"auth: auth.ldap.base_dn \"x\" is not":    func(c *LDAPConfig) { c.BaseDN = "x" },
+		"auth: auth.ldap.filter":                  func(c *LDAPConfig) { c.Filter = "uid=x)" },
+		"auth: auth.ldap.login_attributes is":     func(c *LDAPConfig) { c.LoginAttributes = nil },
+		"auth: auth.ldap.login_attributes or":     func(c *LDAPConfig) { c.LoginAttributes = []string{"uid)(x"} },
+		"auth: auth.ldap.timeout":                 func(c *LDAPConfig) { c.Connections = 0 },
+		"auth: /does/not/exist.pem does not exis": func(c *LDAPConfig) { c.CAFile = "/does/not/exist.pem" },
+	} {
+		c := good()
+		change(&c)
+		err := c.Validate()
+		if _, ok := oops.Is(err); !ok || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s...", err, want)
+		}
+	}
+}
+
+func FuzzLDAPFilter(f *testing.F) {
+	for _, s := range []string{"alice", "*", ")(uid=*", "\\", "\x00", "ü", "\xff", "a\\2a"} {
+		f.Add(s)
+	}
+	c := DefaultLDAPConfig()
+	want, err := ldap.CompileFilter(c.filter(c.LoginAttributes, "x"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		got, err := ldap.CompileFilter(c.filter(c.LoginAttributes, value))
+		if err != nil {
+			t.Fatalf("%q makes no filter: %v", value, err)
+		}
+		// The shape must not depend on the value: (& class (| (uid=) (mail=))).
+		if len(got.Children) != len(want.Children) || len(got.Children[1].Children) != len(want.Children[1].Children) {
+			t.Fatalf("%q changes the filter", value)
+		}
+		for i, or := range got.Children[1].Children {
+			if or.Tag != want.Children[1].Children[i].Tag {
+				t.Fatalf("%q changes a comparison", value)
+			}
+			if typed := or.Children[1].Data.String(); typed != value {
+				t.Fatalf("%q is compared as %q", value, typed)
+			}
+		}
+	})
+}
