@@ -49,10 +49,11 @@ func newPerson(t *testing.T, name string) *person {
 	ctx, cancel := chromedp.NewContext(browser(t), chromedp.WithNewBrowserContext())
 	p := &person{t: t, name: name, ctx: ctx, log: &syncBuffer{}, quit: cancel}
 	t.Cleanup(func() {
-		cancel()
 		if t.Failed() {
-			t.Logf("console of %s:\n%s", name, p.log)
+			last, _ := tryEval[json.RawMessage](p, "window.konzil?.stats?.()")
+			t.Logf("%s: last numbers %s\nconsole:\n%s", name, last, p.log)
 		}
+		cancel()
 	})
 	if err := chromedp.Do(ctx); err != nil { // opens the tab; it lives as long as this context, so no deadline
 		t.Fatal(err)
@@ -194,7 +195,7 @@ func (p *person) receives(others ...*person) {
 		before[video] = s.Inbound[video].FramesDecoded
 	}
 	for video, n := range before {
-		p.stats(10*time.Second, "more frames of "+video, func(s stats) bool { return s.Inbound[video].FramesDecoded > n+10 })
+		p.stats(20*time.Second, "more frames of "+video, func(s stats) bool { return s.Inbound[video].FramesDecoded > n+10 })
 	}
 }
 

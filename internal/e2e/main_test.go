@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,11 +43,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary builds konzil.
+// binary builds konzil, unless $KONZIL_BINARY names one.
 func binary(t *testing.T) string {
 	t.Helper()
 	suite.build.Do(func() {
+		if suite.binary = os.Getenv("KONZIL_BINARY"); suite.binary != "" {
+			return // a build with -race, or of another version
+		}
 		suite.binary = filepath.Join(suite.temp, "konzil")
+		if suite.buildErr = touchSources(); suite.buildErr != nil {
+			return
+		}
 		cmd := exec.Command("go", "build", "-o", suite.binary, "konzil")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			suite.buildErr = fmt.Errorf("go build: %w\n%s", err, out)
@@ -56,6 +63,24 @@ func binary(t *testing.T) string {
 		t.Fatal(suite.buildErr)
 	}
 	return suite.binary
+}
+
+// touchSources looks at every source file of the module: go test then knows that a result depends on them, and does not answer from
+// its cache when the server changed and this package did not.
+func touchSources() error {
+	return filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == ".git" || d.Name() == "artifacts" || d.Name() == "data") {
+			return filepath.SkipDir
+		}
+		switch filepath.Ext(path) {
+		case ".go", ".mod", ".sum", ".js", ".css", ".html", ".sql":
+			_, err = os.Stat(path)
+		}
+		return err
+	})
 }
 
 // browser starts the one browser of the run, or skips the test where there is none and none can be installed.

@@ -11,8 +11,8 @@ import (
 
 // TestMeeting is one meeting from the first guest to the last, in the order in which things happen.
 func TestMeeting(t *testing.T) {
-	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
 	s := startServer(t)
+	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
 	url := s.url + "/standup"
 
 	ada.join(url)
@@ -34,6 +34,12 @@ func TestMeeting(t *testing.T) {
 	grace.receives(ada, linus)
 
 	screen(t, grace, ada, linus)
+
+	// The speaker large: somebody else is on stage, and everybody is equal again.
+	linus.press("w")
+	linus.until(5*time.Second, "somebody else on stage", "document.querySelector('.stage .tile:not(.self)')")
+	linus.press("w")
+	linus.until(5*time.Second, "nobody on stage", "document.querySelector('.stage').hidden")
 
 	// One leaves, the rest see it and go on.
 	gone := linus.id()
@@ -145,8 +151,8 @@ func screen(t *testing.T, sharer *person, viewers ...*person) {
 // TestNetworkBreak: the socket breaks, the stream is resumed, and nothing is lost: the same endpoint, media all the time, messages
 // of both sides.
 func TestNetworkBreak(t *testing.T) {
-	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
 	s := startServer(t)
+	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
 	url := s.url + "/break"
 	ada.join(url)
 	grace.join(url)
@@ -166,10 +172,64 @@ func TestNetworkBreak(t *testing.T) {
 	grace.receives(ada)
 }
 
+// TestServerRestart: a server that was restarted knows no session any more; the page joins again by itself, with name and media.
+func TestServerRestart(t *testing.T) {
+	s := startServer(t)
+	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
+	url := s.url + "/restart"
+	ada.join(url)
+	grace.join(url)
+	ada.receives(grace)
+	s.stop()
+	ada.until(10*time.Second, "says that it reconnects", "konzil.state === 'reconnecting' && !document.querySelector('.banner').hidden")
+	s.start()
+	for _, p := range []*person{ada, grace} {
+		p.until(40*time.Second, "joined again", "konzil.state === 'joined' && konzil.participants.length === 1 && konzil.participants[0].name")
+	}
+	ada.receives(grace)
+	grace.receives(ada)
+}
+
+// TestMediaRestart: when ICE fails, the page asks the focus for a new session and gets it.
+func TestMediaRestart(t *testing.T) {
+	s := startServer(t)
+	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
+	url := s.url + "/media-restart"
+	ada.join(url)
+	grace.join(url)
+	ada.receives(grace)
+	sid := eval[string](ada, "konzil.conference.jingleSession.sid")
+	eval[bool](ada, "konzil.conference.session.emit('ice', 'failed'), true")
+	ada.until(15*time.Second, "a new session", fmt.Sprintf("konzil.conference.jingleSession && konzil.conference.jingleSession.sid !== %q", sid))
+	ada.receives(grace)
+	grace.receives(ada)
+}
+
+// TestLogin: an account signs in with SCRAM; a wrong password is said in the lobby.
+func TestLogin(t *testing.T) {
+	s := startServer(t)
+	ada := newPerson(t, "Ada")
+	s.stop() // accounts of a local store are made while nothing runs
+	s.addUser("ada", "correct horse")
+	s.start()
+	ada.do(chromedp.Navigate(s.url + "/account"))
+	ada.until(15*time.Second, "the lobby", "window.konzil?.media?.tracks.v0")
+	ada.click("#account summary")
+	ada.do(chromedp.SetValue(chromedp.CSS("#user"), "ada"), chromedp.SetValue(chromedp.CSS("#password"), "wrong"))
+	ada.click("#join")
+	ada.until(15*time.Second, "the reason", "document.querySelector('#join-error').textContent.includes('not right')")
+	ada.do(chromedp.SetValue(chromedp.CSS("#password"), "correct horse"))
+	ada.click("#join")
+	ada.until(20*time.Second, "joined", "konzil.state === 'joined'")
+	if jid := eval[string](ada, "konzil.conference.connection.jid.split('/')[0]"); jid != "ada@localhost" {
+		t.Errorf("joined as %s", jid)
+	}
+}
+
 // TestModeration: the first participant is moderator, mutes somebody and removes them.
 func TestModeration(t *testing.T) {
-	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
 	s := startServer(t)
+	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
 	url := s.url + "/moderated"
 	ada.join(url)
 	grace.join(url)
@@ -189,8 +249,8 @@ func TestModeration(t *testing.T) {
 
 // TestScreenshots keeps pictures of every view, for eyes.
 func TestScreenshots(t *testing.T) {
-	ada, grace := newPerson(t, "Ada Lovelace"), newPerson(t, "Grace Hopper")
 	s := startServer(t)
+	ada, grace := newPerson(t, "Ada Lovelace"), newPerson(t, "Grace Hopper")
 	ada.look(1280, 800, "light")
 	ada.do(chromedp.Navigate(s.url + "/"))
 	ada.until(5*time.Second, "the home page", "window.konzil?.state === 'home'")

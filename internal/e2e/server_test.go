@@ -11,22 +11,28 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// server is one running konzil process.
+// server is a konzil process with ports and a data folder of its own; it can be stopped and started again.
 type server struct {
-	url string // https://localhost:port
-	log *syncBuffer
+	t    *testing.T
+	url  string // https://localhost:port
+	file string // configuration
+	log  *syncBuffer
+
+	cmd   *exec.Cmd
+	ended chan error // of cmd
 }
 
 // startServer runs konzil with ports that were free a moment ago and an empty data folder, until the test ends.
 func startServer(t *testing.T) *server {
 	t.Helper()
-	bin := binary(t)
+	browser(t) // skips where there is none
 	dir := t.TempDir()
 	https, xmpp, xmpps := freePort(t, "tcp"), freePort(t, "tcp"), freePort(t, "tcp")
 	media, turn := freePort(t, "udp"), freePort(t, "both")
@@ -36,37 +42,34 @@ func startServer(t *testing.T) *server {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{url: fmt.Sprintf("https://localhost:%d", https), log: &syncBuffer{}}
-	cmd := exec.Command(bin, "-config", file)
-	cmd.Dir = dir
-	cmd.Stdout, cmd.Stderr = s.log, s.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	s := &server{t: t, url: fmt.Sprintf("https://localhost:%d", https), file: file, log: &syncBuffer{}}
+	s.start()
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Errorf("konzil ended with %v", err)
-			}
-		case <-time.After(10 * time.Second):
-			cmd.Process.Kill()
-			t.Error("konzil did not end within 10 s of SIGTERM")
-		}
+		s.stop()
 		keepLog(t, s.log.String())
 	})
+	return s
+}
+
+// start runs the process and waits until its page answers.
+func (s *server) start() {
+	s.t.Helper()
+	s.cmd = exec.Command(binary(s.t), "-config", s.file)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.ended = make(chan error, 1)
+	go func() { s.ended <- s.cmd.Wait() }()
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
-	eventually(t, 10*time.Second, "konzil answers", func() (bool, error) {
+	eventually(s.t, 10*time.Second, "konzil answers", func() (bool, error) {
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("konzil ended at once: %v\n%s", err, s.log)
+		case err := <-s.ended:
+			s.ended <- err
+			s.t.Fatalf("konzil ended at once: %v\n%s", err, s.log)
 		default:
 		}
-		r, err := client.Get(fmt.Sprintf("https://127.0.0.1:%d/config.js", https))
+		r, err := client.Get(s.url + "/config.js")
 		if err != nil {
 			return false, err
 		}
@@ -74,7 +77,32 @@ func startServer(t *testing.T) *server {
 		r.Body.Close()
 		return r.StatusCode == http.StatusOK, fmt.Errorf("status %d", r.StatusCode)
 	})
-	return s
+}
+
+// stop asks the process to end, and expects that it does so cleanly.
+func (s *server) stop() {
+	s.t.Helper()
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-s.ended:
+		if err != nil {
+			s.t.Errorf("konzil ended with %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		s.cmd.Process.Kill()
+		<-s.ended
+		s.t.Error("konzil did not end within 10 s of SIGTERM")
+	}
+}
+
+// addUser makes an account.
+func (s *server) addUser(name, password string) {
+	s.t.Helper()
+	cmd := exec.Command(binary(s.t), "user", "-config", s.file, "add", name)
+	cmd.Stdin = strings.NewReader(password + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("konzil user add: %v\n%s", err, out)
+	}
 }
 
 // freePort asks the kernel for a port of 127.0.0.1; "both" is free for TCP and UDP.

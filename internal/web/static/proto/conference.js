@@ -134,7 +134,7 @@ export class Conference extends Emitter {
         if (this.dominant === p.id) this.dominant = null;
         this.session?.removeOwner(p.id).catch((err) => console.warn(err));
       }
-      if (this.state === 'joined' && what !== 'changed') this.emit('notice', { key: `notice.${what}`, params: { name: p.name }, quiet: true });
+      if (this.state === 'joined' && what !== 'changed') this.emit('notice', { key: `notice.${what}`, params: { name: p.name } });
       this.emit('participants');
     });
     room.on('self', () => this.emit('participants'));
@@ -349,6 +349,7 @@ export class Conference extends Emitter {
       this.#detail(m.from).quality = m.connectionQuality;
       this.emit('quality', m.from);
     });
+    bridge.on('ConnectionStats', (m) => (this.downlink = m.estimatedDownlinkBandwidth));
     bridge.on('EndpointMessage', (m) => this.emit('endpoint-message', m));
     if (this.constraints) bridge.videoConstraints(this.constraints);
     if (offer.contents.data) bridge.overSCTP(session.pc);
@@ -447,9 +448,9 @@ export class Conference extends Emitter {
 
   // ---- statistics ----
 
-  // stats resolves with {inbound, outbound, path}; see stats.js.
-  stats() {
-    return collect(this.session);
+  // stats resolves with {inbound, outbound, path} (see stats.js), and what the bridge said last: forwarded sources, downlink in bit/s.
+  async stats() {
+    return { ...(await collect(this.session)), forwarded: [...(this.forwarded ?? [])], downlink: this.downlink ?? null };
   }
 
   async #sendStats() {

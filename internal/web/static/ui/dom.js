@@ -3,7 +3,7 @@
 import { t } from '../i18n.js';
 
 // h('button', {class: 'x', onclick: f, t: 'key'}, ...children). Special properties: t (translated text), label (translated
-// aria-label and tooltip), placeholder (translated); both are remembered, so that translate() can renew them.
+// aria-label, for buttons also a tooltip), placeholder (translated); both are remembered, so that translate() can renew them.
 export function h(tag, props = {}, ...children) {
   const e = document.createElement(tag);
   for (const [k, v] of Object.entries(props ?? {})) {
@@ -28,7 +28,7 @@ export function setText(e, key) {
 export function setLabel(e, key) {
   e.dataset.tLabel = key;
   e.setAttribute('aria-label', t(key));
-  e.title = t(key);
+  if (e.tagName === 'BUTTON') e.title = t(key); // a tooltip over everything else would only be in the way
 }
 
 // translate renews every remembered text below root after the language changed.

@@ -122,7 +122,7 @@ export function lobbyView({ room, media, onjoin }) {
       {},
       h(
         'section',
-        { class: 'preview', 'aria-label': t('lobby.camera') },
+        { class: 'preview', label: 'lobby.camera' },
         h('div', { class: 'frame' }, video, off, h('div', { class: 'preview-bar' }, micButton, cameraButton)),
         h('div', { class: 'meter-row' }, icon('mic'), level),
         problems,

@@ -10,6 +10,7 @@ import { settingsDialog } from './settingsdialog.js';
 import { onLanguage, t } from '../i18n.js';
 
 const TOAST_TIME = 5_000; // ms
+const MAX_TOASTS = 2; // at a time; more would hide the tiles
 
 export function meetingView({ conference, media, onleave }) {
   const off = [];
@@ -49,7 +50,7 @@ export function meetingView({ conference, media, onleave }) {
   // ---- frame ----
 
   const clock = h('span', { class: 'clock', role: 'timer', 'aria-live': 'off' });
-  const grid = h('button', { class: 'quiet', type: 'button', label: 'bar.grid', hidden: true, onclick: () => tiles.setStage(null) }, icon('grid'));
+  const view = h('button', { class: 'quiet', type: 'button', id: 'view', 'aria-keyshortcuts': 'W', onclick: () => (tiles.staged ? tiles.setStage(null) : tiles.setFollow(true)) });
   const banner = h('div', { class: 'banner', role: 'status', hidden: true });
   const toasts = h('div', { class: 'toasts', 'aria-hidden': 'true' });
   const side = h('div', { class: 'side', hidden: true });
@@ -58,7 +59,7 @@ export function meetingView({ conference, media, onleave }) {
   const element = h(
     'div',
     { class: 'meeting' },
-    h('header', { class: 'top' }, brand(), title, clock, h('span', { class: 'spacer' }), grid),
+    h('header', { class: 'top' }, brand(), title, clock, h('span', { class: 'spacer' }), view),
     banner,
     h('main', {}, tiles.element, side),
     toasts,
@@ -73,7 +74,10 @@ export function meetingView({ conference, media, onleave }) {
     side.replaceChildren(...(panel ? [panels[panel].element] : []));
     chatButton.setAttribute('aria-expanded', String(panel === 'chat'));
     peopleButton.setAttribute('aria-expanded', String(panel === 'people'));
-    if (panel === 'chat') showUnread(0);
+    if (panel === 'chat') {
+      showUnread(0);
+      for (const e of toasts.querySelectorAll('.from-chat')) e.remove();
+    }
     if (panel) panels[panel].focus();
     else if (name === null || document.activeElement === document.body) (name === 'people' ? peopleButton : chatButton).focus();
   }
@@ -84,12 +88,12 @@ export function meetingView({ conference, media, onleave }) {
     unreadBadge.textContent = n > 99 ? '99+' : n;
   }
 
-  function toast(text, { quiet = false } = {}) {
+  function toast(text, kind = '') {
     if (!text) return;
     announce(text);
-    const e = h('div', { class: `toast${quiet ? ' quiet-toast' : ''}` }, text);
+    const e = h('div', { class: `toast ${kind}` }, text);
     toasts.append(e);
-    while (toasts.children.length > 3) toasts.firstChild.remove();
+    while (toasts.children.length > MAX_TOASTS) toasts.firstChild.remove();
     setTimeout(() => e.remove(), TOAST_TIME);
   }
 
@@ -149,10 +153,10 @@ export function meetingView({ conference, media, onleave }) {
       if (m.own || m.delayed) return;
       if (panel !== 'chat') {
         showUnread(unread + 1);
-        toast(t('chat.from', { name: m.name || t('meeting.guest'), text: m.text.slice(0, 120) }));
+        toast(t('chat.from', { name: m.name || t('meeting.guest'), text: m.text.slice(0, 120) }), 'from-chat');
       }
     }),
-    conference.on('notice', ({ key, params = {}, text, quiet }) => toast(text ?? t(key, { ...params, name: params.name || t(key.includes('muted') ? 'notice.moderator' : 'meeting.guest') }), { quiet })),
+    conference.on('notice', ({ key, params = {}, text }) => toast(text ?? t(key, { ...params, name: params.name || t(key.includes('muted') ? 'notice.moderator' : 'meeting.guest') }))),
     conference.on('subject', (s) => (title.textContent = s || conference.name)),
     conference.on('ended', ({ reason, by }) => {
       const key = reason === 'kicked' && by ? 'end.kickedBy' : `end.${reason}`;
@@ -167,12 +171,12 @@ export function meetingView({ conference, media, onleave }) {
   off.push(
     conference.on('participants', () => {
       for (const p of conference.participants) {
-        if (p.hand && !hands.get(p.id)) toast(t('notice.hand', { name: displayName(p) }), { quiet: true });
+        if (p.hand && !hands.get(p.id)) toast(t('notice.hand', { name: displayName(p) }));
         hands.set(p.id, p.hand);
       }
     }),
   );
-  tiles.onarranged = () => (grid.hidden = !tiles.staged);
+  tiles.onarranged = () => toggle(view, tiles.staged, 'grid', 'speaker', 'bar.grid', 'bar.speaker');
   tiles.onblocked = () => {
     toast(t('notice.play'));
     addEventListener('pointerdown', () => tiles.play(), { once: true });
@@ -193,6 +197,7 @@ export function meetingView({ conference, media, onleave }) {
     r: () => hand.click(),
     c: () => openPanel('chat'),
     p: () => openPanel('people'),
+    w: () => view.click(),
     escape: () => (panel ? openPanel(null) : tiles.setStage(null)),
   };
   function keydown(ev) {
@@ -207,7 +212,7 @@ export function meetingView({ conference, media, onleave }) {
       if (ev.repeat || talking || media.sending('a0')) return;
       talking = true;
       media.setMic(true);
-      toast(t('notice.talk'), { quiet: true });
+      toast(t('notice.talk'));
       return;
     }
     if (keys[key] && !ev.repeat) {

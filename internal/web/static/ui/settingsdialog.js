@@ -6,7 +6,7 @@ import { deviceSelect } from './common.js';
 import { language, setLanguage } from '../i18n.js';
 import * as settings from '../settings.js';
 
-const KEYS = [['M', 'keys.m'], ['V', 'keys.v'], ['S', 'keys.s'], ['C', 'keys.c'], ['P', 'keys.p'], ['R', 'keys.r'], [null, 'keys.space'], ['Esc', 'keys.esc']];
+const KEYS = [['M', 'keys.m'], ['V', 'keys.v'], ['S', 'keys.s'], ['C', 'keys.c'], ['P', 'keys.p'], ['R', 'keys.r'], ['W', 'keys.w'], [null, 'keys.space'], ['Esc', 'keys.esc']];
 const LANGUAGES = { en: 'English', de: 'Deutsch' };
 
 export function settingsDialog({ conference, media }) {

@@ -20,6 +20,8 @@ export class Tiles {
     this.tiles = new Map(); // key -> Tile; key is the source name of the video
     this.stage = null; // key that a person enlarged
     this.auto = null; // key of a shared screen that nobody chose, shown while nothing else is
+    this.follow = false; // the speaker is on stage while nothing else is
+    this.speaker = null; // key of the last speaker besides us
     this.list = h('div', { class: 'strip', role: 'list', label: 'meeting.stage' });
     this.main = h('div', { class: 'stage', hidden: true });
     this.audio = h('div', { hidden: true });
@@ -38,6 +40,7 @@ export class Tiles {
   setStage(key) {
     this.stage = key && this.tiles.has(key) ? key : null;
     if (!this.stage) this.auto = null;
+    if (!this.stage) this.follow = false;
     this.#arrange();
   }
 
@@ -46,7 +49,15 @@ export class Tiles {
   }
 
   get staged() {
-    return this.stage ?? this.auto;
+    return this.stage ?? this.auto ?? (this.follow ? this.speaker : null);
+  }
+
+  // setFollow chooses the view: everybody in equal size, or the speaker large.
+  setFollow(on) {
+    this.follow = on;
+    this.stage = this.auto = null;
+    this.#speaker(this.conference.dominant);
+    this.#arrange();
   }
 
   // refresh makes the tiles what the conference says now.
@@ -86,6 +97,7 @@ export class Tiles {
     }
     if (!this.tiles.has(this.stage)) this.stage = null;
     if (!this.tiles.has(this.auto)) this.auto = null;
+    this.#speaker(this.conference.dominant);
     this.empty.hidden = others.length > 0;
     this.#audio(others);
     this.#arrange();
@@ -94,6 +106,17 @@ export class Tiles {
   // speaking marks the dominant speaker.
   speaking(id) {
     for (const tile of this.tiles.values()) tile.element.classList.toggle('speaking', tile.person.id === id && !tile.desktop);
+    const before = this.staged;
+    this.#speaker(id);
+    if (this.staged !== before) this.#arrange();
+  }
+
+  // speaker is the last one who spoke besides us, or anybody else as long as nobody did.
+  #speaker(id) {
+    const camera = (t) => !t.person.self && !t.desktop;
+    const spoken = [...this.tiles.values()].find((t) => camera(t) && t.person.id === id);
+    if (spoken) this.speaker = spoken.key;
+    if (!this.tiles.has(this.speaker)) this.speaker = [...this.tiles.values()].find(camera)?.key ?? null;
   }
 
   #audio(others) {
