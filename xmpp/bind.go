@@ -65,12 +65,13 @@ func (st *stream) bind(iq *stanza.Stanza) (bool, error) {
 	return true, nil
 }
 
-// register puts x into the tables; an old session with the same address ends first, all of it. False: the account has too many.
+// register puts x into the tables; an old session with the same address ends first, all of it. False: the account, or the
+// server, has too many.
 func (s *Server) register(x *Session) bool {
 	bare := x.jid.Bare()
 	for {
 		s.mu.Lock()
-		if s.closing {
+		if n := s.cfg.Limits.Sessions; s.closing || n > 0 && s.count.sessions.Load() >= int64(n) {
 			s.mu.Unlock()
 			return false
 		}

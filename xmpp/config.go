@@ -42,6 +42,7 @@ type Limits struct {
 	AuthAttempts       int           // wrong passwords on one stream
 	Pending            int           // streams at one time that have not logged in yet
 
+	Sessions           int // of all together
 	SessionsPerAccount int // bound resources of an account; guests have one name each
 	DirectedPresences  int // targets of directed presence remembered per session
 
@@ -71,6 +72,7 @@ func DefaultConfig() Config {
 			AuthAttempts:       3,
 			Pending:            2000,
 
+			Sessions:           50_000, // at 50 kB each about 2.5 GB
 			SessionsPerAccount: 20,
 			DirectedPresences:  500,
 

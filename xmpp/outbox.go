@@ -1,6 +1,8 @@
 package xmpp
 
 import (
+	"errors"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -134,10 +136,6 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 		x.srv.count.outboxOverflows.Add(1)
 		return true, true
 	}
-	if x.sm.unacked.len() > l.UnackedStanzas || x.sm.unacked.bytes > l.OutboxBytes {
-		x.srv.count.unackedOverflows.Add(1)
-		return true, true
-	}
 	x.kickLocked()
 	return true, false
 }
@@ -169,6 +167,10 @@ func (st *stream) flush() {
 			return
 		}
 		if err := st.wire.write(batch); err != nil {
+			var ne net.Error
+			if errors.As(err, &ne) && ne.Timeout() {
+				st.srv.count.slowReaders.Add(1)
+			}
 			st.wire.abandon() // the reader notices and gives the session back
 			st.sess.unwritten(st, batch)
 			return
@@ -209,6 +211,12 @@ func (x *Session) take(st *stream, batch []outItem) (_ []outItem, final bool) {
 			x.sm.sinceAsk++
 		}
 		batch = append(batch, o)
+	}
+	l := &x.srv.cfg.Limits
+	if st.last == nil && (x.sm.unacked.len() > l.UnackedStanzas || x.sm.unacked.bytes > l.OutboxBytes) {
+		x.srv.count.unackedOverflows.Add(1)
+		x.doomed = true
+		x.lastWordsLocked(st, &streamError{condition: "resource-constraint", text: "too much is not acknowledged"}, false)
 	}
 	if st.last != nil && (!st.drain || x.stream != st || x.pending.len() == 0) {
 		st.finished = true

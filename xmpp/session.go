@@ -29,6 +29,7 @@ type Session struct {
 	pending  fifo
 	sm       smState
 	timer    *time.Timer // while hibernating: end of the time to resume
+	sleeps   int         // hibernations begun: tells a stale timer
 	pres     *stanza.Stanza
 	directed map[stanza.JID]struct{}
 	values   map[any]any

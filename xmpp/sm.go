@@ -195,17 +195,17 @@ func (x *Session) hibernateLocked() {
 	x.sm.stopTimer()
 	x.sm.asked = false
 	x.srv.count.hibernating.Add(1)
-	var t *time.Timer
-	t = time.AfterFunc(x.sm.resume, func() {
-		x.srv.run(func() { x.expire(t) })
+	x.sleeps++
+	n := x.sleeps
+	x.timer = time.AfterFunc(x.sm.resume, func() {
+		x.srv.run(func() { x.expire(n) })
 	})
-	x.timer = t
 }
 
-// expire ends a session whose client did not come back in time.
-func (x *Session) expire(t *time.Timer) {
+// expire ends a session whose client did not come back in time; n is which hibernation it was.
+func (x *Session) expire(n int) {
 	x.mu.Lock()
-	stale := x.timer != t
+	stale := x.timer == nil || x.sleeps != n
 	if !stale {
 		x.doomed = true // a resumption from now on is too late
 	}

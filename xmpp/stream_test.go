@@ -1,8 +1,10 @@
 package xmpp
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLoginTCP(t *testing.T) {
@@ -43,4 +45,69 @@ func TestGuestWebSocket(t *testing.T) {
 	p.send("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>")
 	p.expectEnd("")
 	eventually(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
+}
+
+// A ping of the WebSocket layer is answered however long ago the last write was.
+func TestWebSocketPing(t *testing.T) {
+	const timeout = 20 * time.Millisecond
+	r := newRig(t, func(c *Config) { c.Limits.WriteTimeout = timeout })
+	p := r.guest("guest")
+	<-time.After(2 * timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	p.ws.CloseRead(ctx) // pongs are seen by a reader only
+	if err := p.ws.Ping(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOffers(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.AnonymousOnMain = false })
+	for name, c := range map[string]struct {
+		p          *play
+		domain     string
+		want, none []string
+	}{
+		"tls":       {r.dial("x", r.tls), "x.test", []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256<", "PLAIN", "type='tls-exporter'", "type='tls-server-end-point'"}, []string{"ANONYMOUS"}},
+		"ws":        {r.dialWS("x", ""), "x.test", []string{"SCRAM-SHA-256<", "PLAIN"}, []string{"ANONYMOUS", "PLUS", "sasl-cb"}},
+		"tls guest": {r.dial("x", r.tls), "guest.x.test", []string{"ANONYMOUS"}, []string{"PLAIN", "SCRAM", "sasl-cb"}},
+		"ws guest":  {r.dialWS("x", ""), "guest.x.test", []string{"ANONYMOUS"}, []string{"PLAIN", "SCRAM"}},
+	} {
+		got := string(c.p.header(c.domain).AppendXML(nil, ""))
+		for _, w := range c.want {
+			if !strings.Contains(got, w) {
+				t.Errorf("%s: no %s in %s", name, w, got)
+			}
+		}
+		for _, w := range c.none {
+			if strings.Contains(got, w) {
+				t.Errorf("%s: %s in %s", name, w, got)
+			}
+		}
+	}
+	f := r.dial("x", r.tls).auth("x.test", "alice")
+	f.bind("a")
+}
+
+func TestSessionsInAll(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.Sessions = 1 })
+	r.user("alice", "a")
+	p := r.dial("bob", r.tls).auth("x.test", "bob")
+	p.send("<iq type='set' id='b'><bind xmlns='%s'/></iq>", nsBind)
+	p.expect("type='error'", "<resource-constraint")
+}
+
+// A client that acknowledges nothing is not kept for ever.
+func TestUnackedOverflow(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.UnackedStanzas = 10 })
+	p, bob := r.resumable("tcp"), r.user("bob", "b")
+	for range 20 {
+		bob.send("<message to='alice@x.test' type='chat'/>")
+		bob.sync()
+	}
+	p.expectEnd("resource-constraint")
+	eventually(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
+	if r.s.Counters()["unacked_overflows"] == 0 {
+		t.Error("not counted")
+	}
 }

@@ -136,6 +136,7 @@ func (w *tcpWire) write(items []outItem) error {
 	} else {
 		_, err = w.raw.Write(b)
 	}
+	_ = w.raw.SetWriteDeadline(time.Time{}) // what TLS itself answers later must not find a deadline of old
 	putBuffer(p, b)
 	return err
 }
@@ -263,6 +264,7 @@ func (w *wsWire) write(items []outItem) error {
 		err = w.ws.Write(context.Background(), websocket.MessageText, b)
 	}
 	out, ferr := w.raw.flush()
+	_ = w.raw.SetWriteDeadline(time.Time{}) // nor the pong to a ping
 	putBuffer(p, b)
 	putBuffer(q, out)
 	if err == nil {
