@@ -127,6 +127,7 @@ type clientConfig struct {
 	BridgeChannel         map[string]bool `json:"bridgeChannel"`
 	Flags                 map[string]bool `json:"flags"`
 	P2P                   map[string]any  `json:"p2p"`
+	VideoQuality          map[string]any  `json:"videoQuality"`
 	ChannelLastN          int             `json:"channelLastN"`
 	EnableTCC             bool            `json:"enableTcc"`
 	UseTURNUDP            bool            `json:"useTurnUdp"`
@@ -159,7 +160,9 @@ func serveConfig(w http.ResponseWriter, r *http.Request, cfg Config) {
 			"receiveMultipleVideoStreams": true,
 			"ssrcRewritingEnabled":        cfg.SSRCRewriting,
 		},
-		P2P:          map[string]any{"enabled": cfg.P2P, "stunServers": []any{}},
+		P2P: map[string]any{"enabled": cfg.P2P, "stunServers": []any{}},
+		// VP8 costs the least to encode, and every client has hardware or wits for it.
+		VideoQuality: map[string]any{"codecPreferenceOrder": []string{"VP8", "VP9", "H264", "AV1"}},
 		ChannelLastN: -1,
 		EnableTCC:    true,
 		UseTURNUDP:   true,
