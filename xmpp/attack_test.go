@@ -391,3 +391,25 @@ func TestConditionsAreElements(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What StrictChannelBinding decides: whether a client that just tried a binding type we have not may go on with "y".
+func TestBindingFallback(t *testing.T) {
+	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	for _, strict := range []bool{false, true} {
+		r := newRig(t, func(c *Config) { c.StrictChannelBinding = strict })
+		p := r.dial("x", r.tls)
+		p.header("x.test")
+		y := fmt.Sprintf("<auth xmlns='%s' mechanism='SCRAM-SHA-256'>%s</auth>", nsSASL, b64("y,,n=alice,r=x"))
+		p.send("%s", y)
+		p.expect("<failure", "<not-authorized")
+		p.send("<auth xmlns='%s' mechanism='SCRAM-SHA-256-PLUS'>%s</auth>", nsSASL, b64("p=tls-unique,,n=alice,r=x"))
+		p.expect("<failure", "<not-authorized")
+		p.send("%s", y)
+		if strict {
+			p.expect("<failure", "<not-authorized")
+		} else {
+			p.expect("<challenge")
+		}
+		p.cut()
+	}
+}

@@ -38,7 +38,7 @@ func FuzzServer(f *testing.F) {
 			t.Fatal(err)
 		}
 		a, b := loopbackPair(t)
-		w := newTCPWire(s.meter(b), cfg.Limits.PreAuth, time.Second)
+		w := s.newTCPWire(s.meter(b))
 		st := &stream{srv: s, wire: pipeWire{w}, tcp: nil}
 		if !s.admit(st) {
 			t.Fatal("refused")

@@ -73,7 +73,7 @@ func (s *Server) serve(ln net.Listener, direct bool) error {
 // serveConn runs one TCP stream to its end.
 func (s *Server) serveConn(c net.Conn, direct bool) {
 	m := s.meter(c)
-	w := newTCPWire(m, s.cfg.Limits.PreAuth, s.cfg.Limits.WriteTimeout)
+	w := s.newTCPWire(m)
 	st := &stream{srv: s, wire: w, tcp: w}
 	if !s.admit(st) {
 		_ = m.Close()
@@ -137,7 +137,8 @@ func (s *Server) WebSocketHandler() http.Handler {
 			return
 		}
 		ws.SetReadLimit(-1) // wsWire has its own, with an XMPP error to go with it
-		wire := &wsWire{ws: ws, raw: hj.conn, lim: s.cfg.Limits.PreAuth, safe: r.TLS != nil || loopback(r.RemoteAddr), timeout: s.cfg.Limits.WriteTimeout}
+		wire := &wsWire{ws: ws, raw: hj.conn, lim: s.cfg.Limits.PreAuth, safe: r.TLS != nil || loopback(r.RemoteAddr),
+			timeout: s.cfg.Limits.WriteTimeout, buffers: &s.buffers}
 		st := &stream{srv: s, wire: wire, params: params}
 		if !s.admit(st) {
 			_ = ws.Close(websocket.StatusTryAgainLater, "")

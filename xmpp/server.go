@@ -25,6 +25,7 @@ type Server struct {
 	hooks    Hooks
 	count    counters
 	backoff  *backoff
+	buffers  bufferPool
 	ctx      context.Context // ends with Shutdown: bounds questions to the account system
 	cancel   context.CancelFunc
 

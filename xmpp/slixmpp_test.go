@@ -3,6 +3,7 @@ package xmpp
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -151,4 +152,17 @@ func TestSlixmppWrongPassword(t *testing.T) {
 	if n := len(r.s.Sessions(mustBare("alice@x.test"))); n != 0 {
 		t.Errorf("%d sessions", n)
 	}
+}
+
+// On TLS 1.2 slixmpp's tls-unique is what we offer too, so -PLUS works.
+func TestSlixmppChannelBinding(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.TLS = c.TLS.Clone()
+		c.TLS.MaxVersion = tls.VersionTLS12
+	})
+	s := startSlix(t, r.tcp, "alice", "secret-a")
+	if seen := strings.Join(s.until("START"), " "); !strings.Contains(seen, "AUTH SCRAM-SHA-256-PLUS") || strings.Contains(seen, "FAILED") {
+		t.Errorf("got in otherwise: %s", seen)
+	}
+	s.send("QUIT")
 }

@@ -44,15 +44,27 @@ type wire interface {
 // header is what ours says.
 type header struct{ from, to, id, lang string }
 
-// maxKeptBuffer is the largest write buffer that goes back to the pool.
-const maxKeptBuffer = 64 << 10
+// bufferPool holds write buffers.
+type bufferPool struct{ p sync.Pool }
 
-var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+const (
+	newBuffer     = 4 << 10
+	maxKeptBuffer = 64 << 10 // a larger one does not go back
+)
 
-func putBuffer(p *[]byte, b []byte) {
+func (p *bufferPool) get() *[]byte {
+	if b, ok := p.p.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, 0, newBuffer)
+	return &b
+}
+
+// put takes back what get gave, now being b.
+func (p *bufferPool) put(ptr *[]byte, b []byte) {
 	if cap(b) <= maxKeptBuffer {
-		*p = b[:0]
-		writeBuffers.Put(p)
+		*ptr = b[:0]
+		p.p.Put(ptr)
 	}
 }
 
@@ -69,10 +81,12 @@ type tcpWire struct {
 	tls     *tls.Conn // nil before STARTTLS
 	rd      *stanza.Reader
 	timeout time.Duration
+	buffers *bufferPool
 }
 
-func newTCPWire(c *meteredConn, lim stanza.Limits, timeout time.Duration) *tcpWire {
-	return &tcpWire{raw: c, rd: stanza.NewReader(c, lim), timeout: timeout}
+func (s *Server) newTCPWire(c *meteredConn) *tcpWire {
+	l := &s.cfg.Limits
+	return &tcpWire{raw: c, rd: stanza.NewReader(c, l.PreAuth), timeout: l.WriteTimeout, buffers: &s.buffers}
 }
 
 func (w *tcpWire) readHeader() (*stanza.Header, error) { return w.rd.Header() }
@@ -124,7 +138,7 @@ func appendHeaderAttrs(dst []byte, h header) []byte {
 func (w *tcpWire) appendTrailer(dst []byte) []byte { return append(dst, "</stream:stream>"...) }
 
 func (w *tcpWire) write(items []outItem) error {
-	p := writeBuffers.Get().(*[]byte)
+	p := w.buffers.get()
 	b := (*p)[:0]
 	for i := range items {
 		b = items[i].appendTo(b, false)
@@ -137,7 +151,7 @@ func (w *tcpWire) write(items []outItem) error {
 		_, err = w.raw.Write(b)
 	}
 	_ = w.raw.SetWriteDeadline(time.Time{}) // what TLS itself answers later must not find a deadline of old
-	putBuffer(p, b)
+	w.buffers.put(p, b)
 	return err
 }
 
@@ -179,6 +193,7 @@ type wsWire struct {
 	lim     stanza.Limits
 	safe    bool // TLS, or from the machine itself
 	timeout time.Duration
+	buffers *bufferPool
 }
 
 const nsFraming = "urn:ietf:params:xml:ns:xmpp-framing"
@@ -254,7 +269,7 @@ func (w *wsWire) appendTrailer(dst []byte) []byte {
 
 // write sends each item as its own message, all of them in one write to the socket.
 func (w *wsWire) write(items []outItem) error {
-	p, q := writeBuffers.Get().(*[]byte), writeBuffers.Get().(*[]byte)
+	p, q := w.buffers.get(), w.buffers.get()
 	b := (*p)[:0]
 	_ = w.raw.SetWriteDeadline(time.Now().Add(w.timeout))
 	w.raw.begin((*q)[:0])
@@ -265,8 +280,8 @@ func (w *wsWire) write(items []outItem) error {
 	}
 	out, ferr := w.raw.flush()
 	_ = w.raw.SetWriteDeadline(time.Time{}) // nor the pong to a ping
-	putBuffer(p, b)
-	putBuffer(q, out)
+	w.buffers.put(p, b)
+	w.buffers.put(q, out)
 	if err == nil {
 		err = ferr
 	}
