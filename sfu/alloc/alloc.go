@@ -4,7 +4,7 @@
 //
 //  1. order: sources on stage, then selected ones, then the rest as given (speakers first), then those that are off;
 //  2. the first LastN keep their limits, the others get MaxHeight 0 (limits);
-//  3. the layers worth using are chosen: within the limit, else the lowest; a camera uses temporal layers only below 360 lines, a shared
+//  3. the layers worth using are chosen: within the limit, else the lowest; a camera uses temporal layers only below 360 lines and of its lowest resolution, a shared
 //     screen prefers resolution to frame rate (allowed);
 //  4. in that order each source gets its next better layer while the budget lasts, over and over until nothing improves (improve). A
 //     camera on stage jumps to 360 lines first. A shared screen on stage that does not fit is sent too much in its lowest layer.
@@ -161,12 +161,15 @@ func allowed(s *Source, l Limit) uint64 {
 		return (l.MaxHeight < 0 || y.Height <= l.MaxHeight) && (l.MaxFPS <= 0 || y.FPS <= l.MaxFPS)
 	}
 	var set uint64
-	top := -1 // highest resolution that fits
+	top, bottom := -1, -1 // highest and lowest resolution that fit
 	for i := range n {
 		if y := &s.Layers[i]; fits(y) {
 			set |= 1 << i
 			if top < 0 || y.Height > s.Layers[top].Height {
 				top = i
+			}
+			if bottom < 0 || y.Height < s.Layers[bottom].Height {
+				bottom = i
 			}
 		}
 	}
@@ -190,7 +193,7 @@ func allowed(s *Source, l Limit) uint64 {
 			if y.Height < s.Layers[top].Height && lower {
 				set &^= 1 << i
 			}
-		} else if y.Height >= baseHeight && higher {
+		} else if y.Height >= baseHeight && higher && y.Height > s.Layers[bottom].Height {
 			// The set shrinks from the low end, so a layer's higher neighbour is still there when it is asked for.
 			set &^= 1 << i
 		}

@@ -71,6 +71,7 @@ func TestAllocate(t *testing.T) {
 		{"not enough for all", abc, Want{LastN: -1, Default: all}, 170_000, "a:180p7.5 b:180p7.5 c- "},
 		{"stage jumps to 360", abc, Want{LastN: -1, OnStage: []string{"b"}, Default: all}, 700_000, "b:360p30 a:180p15 c:180p7.5 "},
 		{"stage falls short of 360", abc, Want{LastN: -1, OnStage: []string{"b"}, Default: all}, 300_000, "b:180p30 a:180p7.5 c- "},
+		{"one resolution: its temporal layers", []Source{{Name: "q", Layers: camera("q", 1).Layers[6:]}, {Name: "r", Layers: camera("r", 5).Layers[6:]}}, Want{LastN: -1, Default: all}, 1_600_000, "q:720p15 r:720p7.5 "},
 		{"screen: resolution first", []Source{screen("s")}, Want{LastN: -1, Default: all}, 650_000, "s:720p7.5 "},
 		{"screen: then frames", []Source{screen("s")}, Want{LastN: -1, Default: all}, 950_000, "s:720p15 "},
 		{"screen: lower resolution", []Source{screen("s")}, Want{LastN: -1, Default: all}, 599_000, "s:360p7.5 "},
