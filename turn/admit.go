@@ -66,7 +66,11 @@ func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 			g.s.count.unauthorized.Add(1)
 		}
 		// Whoever forges a victim's address makes us send it answers longer than the question.
-		return !g.datagram || g.limit.take(from.Addr(), time.Now().Unix())
+		if g.datagram && !g.limit.take(from.Addr(), time.Now().Unix()) {
+			g.s.count.limited.Add(1)
+			return false
+		}
+		return true
 	}
 	if code, reason := g.judge(m); code != 0 {
 		reason.Add(1)
@@ -202,9 +206,9 @@ func (g *gate) errorResponse(code stun.ErrorCode, extra ...stun.Setter) []byte {
 
 const (
 	limitBuckets = 1024 // of sources; two in one bucket share it
-	// limitPerSecond is how many answers a second unproved sources of one bucket get. 300 are enough for a lecture hall behind one address
-	// that joins at once, and no weapon: about 50 kB/s.
-	limitPerSecond = 300
+	// limitPerSecond is how many answers a second unproved sources of one bucket get. 1000 are enough for a lecture hall behind one
+	// address that joins at once, and no weapon: about 150 kB/s.
+	limitPerSecond = 1000
 )
 
 // limiter bounds answers per source address. It belongs to one goroutine.

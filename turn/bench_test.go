@@ -13,11 +13,11 @@ func benchmarkWriteTo(b *testing.B, to netip.AddrPort, sfu InMemoryPeer, allow .
 	s := start(b, c, sfu)
 	relayed := allocate(b, client(b, s, "udp", "user", "secret"))
 	r := s.reg.relay(addrPort(relayed.LocalAddr()))
-	packet, addr := make([]byte, 1200), net.UDPAddrFromAddrPort(to)
+	payload, addr := make([]byte, 1200), net.UDPAddrFromAddrPort(to)
 	b.SetBytes(1200)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := r.WriteTo(packet, addr); err != nil {
+		if _, err := r.WriteTo(payload, addr); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -48,26 +48,26 @@ func TestNoAllocation(t *testing.T) {
 	s := start(t, testConfig(), sink{a})
 	relayed := allocate(t, client(t, s, "udp", "user", "secret"))
 	r := s.reg.relay(addrPort(relayed.LocalAddr()))
-	packet, addr := make([]byte, 1200), net.UDPAddrFromAddrPort(a)
-	if _, err := r.WriteTo(packet, addr); err != nil { // attaches
+	payload, addr := make([]byte, 1200), net.UDPAddrFromAddrPort(a)
+	if _, err := r.WriteTo(payload, addr); err != nil { // attaches
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(100, func() { _, _ = r.WriteTo(packet, addr) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = r.WriteTo(payload, addr) }); n != 0 {
 		t.Errorf("to the SFU: %v allocations", n)
 	}
 	// The way back, on a relay that pion/turn does not read from.
-	own := &relay{s: s, queue: make(chan queued, relayQueue), closed: make(chan struct{})}
+	own := &relay{s: s, queue: make(chan *packet, relayQueue), closed: make(chan struct{})}
 	buf := make([]byte, packetSize)
 	if n := testing.AllocsPerRun(100, func() {
-		own.deliver(a, packet)
-		if n, _, err := own.ReadFrom(buf); n != len(packet) || err != nil {
+		own.deliver(a, payload)
+		if n, _, err := own.ReadFrom(buf); n != len(payload) || err != nil {
 			t.Fatal(n, err)
 		}
 	}); n > 0.1 && !raceEnabled { // the race detector makes sync.Pool forget
 		t.Errorf("from the SFU: %v allocations", n)
 	}
 	g := &gate{s: s, link: &memoryLink{}, clients: map[netip.AddrPort]*relay{}}
-	data := append([]byte{0x40, 0, 0x04, 0xb0}, packet...)
+	data := append([]byte{0x40, 0, 0x04, 0xb0}, payload...)
 	if n := testing.AllocsPerRun(100, func() {
 		if !g.admit(data, a) {
 			t.Fatal("channel data was not let through")

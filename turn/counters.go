@@ -11,6 +11,7 @@ type counters struct {
 	deniedPacket     atomic.Uint64 // packets to or from a peer that may not be reached
 	quota            atomic.Uint64 // 486
 	refused          atomic.Uint64 // other errors answered by the gate: 437, 440, 441, 442, 443, 400
+	limited          atomic.Uint64 // requests without proof not answered because their source asks too often
 	malformed        atomic.Uint64 // neither STUN nor channel data, or broken
 	oversized        atomic.Uint64 // longer than a packet can be
 	noPort           atomic.Uint64 // 508: no free relay port, or the server is full or drains
@@ -36,6 +37,7 @@ func (s *Server) Counters() map[string]uint64 {
 		"packet_denied":      c.deniedPacket.Load(),
 		"quota_reached":      c.quota.Load(),
 		"refused":            c.refused.Load(),
+		"rate_limited":       c.limited.Load(),
 		"malformed":          c.malformed.Load(),
 		"oversized":          c.oversized.Load(),
 		"no_port":            c.noPort.Load(),

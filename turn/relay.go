@@ -29,10 +29,12 @@ type InMemoryPeer interface {
 	Attach(relay netip.AddrPort, deliver func(from netip.AddrPort, pkt []byte)) (send func(to netip.AddrPort, pkt []byte), detach func())
 }
 
-type queued struct {
-	buf  *[packetSize]byte
+// packet is a peer's packet on its way to the client. Whoever holds one owns it; ReadFrom and the drops give it back to Server.packets.
+// The queue holds pointers: 2 kB per allocation, where the structs without data would be 12.
+type packet struct {
 	n    int
 	from netip.AddrPort
+	data [packetSize]byte
 }
 
 // relay is one allocation's side towards its peers: the net.PacketConn that pion/turn sends on and receives from.
@@ -50,7 +52,7 @@ type relay struct {
 	announced netip.AddrPort
 	family    byte
 
-	queue  chan queued
+	queue  chan *packet
 	closed chan struct{}
 
 	mu     sync.Mutex // guards detach and over
@@ -69,7 +71,7 @@ type relay struct {
 // newRelay opens a relay for the request that the gate handles now. port 0 is any of the range.
 func (s *Server) newRelay(g *gate, port int) (*relay, error) {
 	r := &relay{s: s, gate: g, client: g.cur.from, username: g.cur.username, user: quotaName(g.cur.username), family: g.cur.family,
-		queue: make(chan queued, relayQueue), closed: make(chan struct{})}
+		queue: make(chan *packet, relayQueue), closed: make(chan struct{})}
 	at, ok := s.relayAddress(r.family)
 	if !ok {
 		return nil, errFull
@@ -178,11 +180,12 @@ func (r *relay) deliver(from netip.AddrPort, pkt []byte) {
 		r.s.count.oversized.Add(1)
 		return
 	}
-	buf := r.s.buffers.Get().(*[packetSize]byte)
+	q := r.s.packets.Get().(*packet)
+	q.n, q.from = copy(q.data[:], pkt), from
 	select {
-	case r.queue <- queued{buf, copy(buf[:], pkt), from}:
+	case r.queue <- q:
 	default:
-		r.s.buffers.Put(buf)
+		r.s.packets.Put(q)
 		r.s.count.queueFull.Add(1)
 	}
 }
@@ -192,10 +195,10 @@ func (r *relay) deliver(from netip.AddrPort, pkt []byte) {
 func (r *relay) readSocket() {
 	defer r.s.leave()
 	for {
-		buf := r.s.buffers.Get().(*[packetSize]byte)
-		n, from, err := r.socket.ReadFromUDPAddrPort(buf[:])
+		q := r.s.packets.Get().(*packet)
+		n, from, err := r.socket.ReadFromUDPAddrPort(q.data[:])
 		if err != nil {
-			r.s.buffers.Put(buf)
+			r.s.packets.Put(q)
 			select {
 			case <-r.closed:
 				return
@@ -207,14 +210,14 @@ func (r *relay) readSocket() {
 			r.Close() // pion/turn's goroutine sees it and ends the allocation
 			return
 		}
-		from = unmap(from)
-		if !r.mayComeFrom(from) {
+		q.n, q.from = n, unmap(from)
+		if !r.mayComeFrom(q.from) {
 			r.s.count.deniedPacket.Add(1)
-			r.s.buffers.Put(buf)
+			r.s.packets.Put(q)
 			continue
 		}
 		select {
-		case r.queue <- queued{buf, n, from}:
+		case r.queue <- q:
 			r.s.count.socketIn.Add(1)
 		case <-r.closed:
 			return
@@ -233,11 +236,11 @@ func (r *relay) mayComeFrom(a netip.AddrPort) bool {
 func (r *relay) ReadFrom(p []byte) (int, net.Addr, error) {
 	select {
 	case q := <-r.queue:
-		n := copy(p, q.buf[:q.n])
-		r.s.buffers.Put(q.buf)
+		n := copy(p, q.data[:q.n])
 		if q.from != r.from {
 			r.from, r.fromNet = q.from, net.UDPAddrFromAddrPort(q.from)
 		}
+		r.s.packets.Put(q)
 		return n, r.fromNet, nil
 	case <-r.closed:
 		return 0, nil, net.ErrClosed

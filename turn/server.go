@@ -22,7 +22,7 @@ type Server struct {
 	reg    *registry
 	count  counters
 
-	buffers sync.Pool // of *[packetSize]byte; who gets one puts it back, or lets it go with the queue it is in
+	packets sync.Pool // of *packet; who gets one puts it back, or lets it go with the queue it is in
 
 	udp, tcp []netip.AddrPort
 
@@ -46,7 +46,7 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{log: log, peer: peer, open: map[io.Closer]struct{}{}, stopping: make(chan struct{})}
-	s.buffers.New = func() any { return new([packetSize]byte) }
+	s.packets.New = func() any { return new(packet) }
 	cfg.Relays = relayAddresses(cfg)
 	s.cfg = cfg
 	var announced []netip.Addr

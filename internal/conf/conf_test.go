@@ -40,7 +40,6 @@ type whole struct {
 	Common `yaml:",inline"`
 	Sub    Common `yaml:"sub"`
 	Hidden string
-	secret string
 }
 
 func defaults() whole {
