@@ -38,6 +38,10 @@ type Config struct {
 	// MaxMeetings at a time, starting ones included; more are refused with resource-constraint. Default 10000: rooms of two
 	// fill a large machine long before.
 	MaxMeetings int
+	// MaxEmpty meetings that one requester (bare address, or IP address over HTTP) has started and nobody has joined yet; more are
+	// refused with resource-constraint, so that one client cannot use up MaxMeetings. Default 100: behind a proxy many people are
+	// one IP address, and a meeting is empty for less than a second.
+	MaxEmpty int
 	// MaxAudioSenders, MaxVideoSenders bound who may send at a time in one meeting; 0: no limit.
 	MaxAudioSenders, MaxVideoSenders int
 	// SourceDelay is how long source changes are gathered in a meeting of so many members before the others are told; nil: none.
@@ -83,6 +87,7 @@ func (c *Config) setDefaults() {
 	}
 	num(&c.MinParticipants, 2)
 	num(&c.MaxMeetings, 10000)
+	num(&c.MaxEmpty, 100)
 	dur(&c.StartTimeout, 20*time.Second)
 	dur(&c.EmptyGrace, 5*time.Second)
 	dur(&c.SingleTimeout, 20*time.Second)

@@ -25,9 +25,10 @@ type Focus struct {
 	caps   *capsCache
 	count  counters
 
-	mu       sync.Mutex // guards meetings, byID, closed
+	mu       sync.Mutex // guards meetings, byID, empty, closed, and the requester of each meeting
 	meetings map[stanza.JID]*meeting
 	byID     map[string]*meeting // by meeting id, once known
+	empty    map[string]int      // meetings without members, by requester
 	closed   bool
 	wg       sync.WaitGroup // one per meeting
 }
@@ -36,7 +37,7 @@ type Focus struct {
 func New(cfg Config, router xmpp.Router, bridge colibri.Bridge, log *slog.Logger) (*Focus, error) {
 	cfg.setDefaults()
 	f := &Focus{cfg: cfg, router: router, bridge: bridge, log: log, auth: newSessions(), caps: newCapsCache(),
-		meetings: map[stanza.JID]*meeting{}, byID: map[string]*meeting{}}
+		meetings: map[stanza.JID]*meeting{}, byID: map[string]*meeting{}, empty: map[string]int{}}
 	var err error
 	if f.domain, err = stanza.ParseJID(cfg.FocusDomain); err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func (f *Focus) meeting(room stanza.JID) *meeting {
 }
 
 // getOrStart gives the meeting of room, started if need be. The error is for the one who asked.
-func (f *Focus) getOrStart(room stanza.JID, props map[string]string) (*meeting, *stanza.Error) {
+func (f *Focus) getOrStart(room stanza.JID, requester string, props map[string]string) (*meeting, *stanza.Error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m := f.meetings[room]; m != nil {
@@ -152,11 +153,17 @@ func (f *Focus) getOrStart(room stanza.JID, props map[string]string) (*meeting, 
 		f.count.refused.Add(1)
 		return nil, stanza.ErrResourceConstraint.With("too many meetings")
 	}
+	if f.empty[requester] >= f.cfg.MaxEmpty {
+		f.count.refused.Add(1)
+		return nil, stanza.ErrResourceConstraint.With("too many meetings that nobody is in")
+	}
 	m, err := newMeeting(f, room, props)
 	if err != nil {
 		return nil, stanza.ErrBadRequest.With(err.Error())
 	}
 	f.meetings[room] = m
+	m.requester = requester
+	f.empty[requester]++
 	f.wg.Add(1)
 	f.count.started.Add(1)
 	go func() {
@@ -164,6 +171,23 @@ func (f *Focus) getOrStart(room stanza.JID, props map[string]string) (*meeting, 
 		m.run()
 	}()
 	return m, nil
+}
+
+// notEmpty takes a meeting off its requester's account: somebody has come, or it has ended.
+func (f *Focus) notEmpty(m *meeting) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.notEmptyLocked(m)
+}
+
+func (f *Focus) notEmptyLocked(m *meeting) {
+	if m.requester == "" {
+		return
+	}
+	if f.empty[m.requester]--; f.empty[m.requester] == 0 {
+		delete(f.empty, m.requester)
+	}
+	m.requester = ""
 }
 
 // forget takes an ended meeting off the table; its mailbox is closed at the same time, so that whoever asks next starts a new one.
@@ -176,6 +200,7 @@ func (f *Focus) forget(m *meeting) {
 	if f.byID[m.id] == m {
 		delete(f.byID, m.id)
 	}
+	f.notEmptyLocked(m)
 	m.box.close()
 	f.count.ended.Add(1)
 }

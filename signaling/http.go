@@ -3,6 +3,7 @@ package signaling
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 
 	"konzil/xmpp/stanza"
@@ -60,8 +61,12 @@ func (f *Focus) serveRequest(w http.ResponseWriter, r *http.Request) {
 	for k, v := range in.Properties {
 		props[k] = fmt.Sprint(v)
 	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
 	answers := make(chan answer, 1)
-	f.request(request{room: room, machineUID: in.MachineUID, sessionID: in.SessionID, props: props}, func(a answer) { answers <- a })
+	f.request(request{room: room, requester: host, machineUID: in.MachineUID, sessionID: in.SessionID, props: props}, func(a answer) { answers <- a })
 	select {
 	case a := <-answers:
 		f.writeAnswer(w, a)

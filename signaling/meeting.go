@@ -18,6 +18,8 @@ type meeting struct {
 	box  *mailbox // the meeting's goroutine
 	jobs *mailbox // its worker, which asks the bridge
 
+	requester string // who started it, "" once somebody came; Focus.mu guards it
+
 	id        string // meeting id; the bridge knows the conference by it
 	asked     bool   // to be let in
 	inRoom    bool   // the room has let us in

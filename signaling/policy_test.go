@@ -108,6 +108,37 @@ func TestMaxMeetings(t *testing.T) {
 	})
 }
 
+func TestMaxEmpty(t *testing.T) {
+	inWorld(t, Config{MaxEmpty: 2}, func(t *testing.T, w *world) {
+		a, b := w.client("aaaaaaaa", webFeatures), w.client("bbbbbbbb", webFeatures)
+		ask := func(c *client, room string) string {
+			return stanzaError(c.iq("set", "focus.meet.example", stanza.NewElement(nsFocus, "conference", "room", room+"@conference.meet.example"))).Condition
+		}
+		const ok = "undefined-condition" // no error at all
+		for i, want := range []string{ok, ok, "resource-constraint"} {
+			if got := ask(a, []string{"standup", "two", "three"}[i]); got != want {
+				t.Errorf("meeting %d: %s", i+1, got)
+			}
+		}
+		if got := ask(b, "four"); got != ok {
+			t.Errorf("somebody else: %s", got)
+		}
+		a.join()
+		if got := ask(a, "five"); got != ok {
+			t.Errorf("after one was joined: %s", got)
+		}
+		time.Sleep(30 * time.Second)
+		if got := ask(a, "six"); got != ok {
+			t.Errorf("after the others ended: %s", got)
+		}
+		w.focus.mu.Lock()
+		defer w.focus.mu.Unlock()
+		if len(w.focus.empty) != 1 {
+			t.Errorf("accounts left: %v", w.focus.empty)
+		}
+	})
+}
+
 func TestSourceChangesAreGathered(t *testing.T) {
 	inWorld(t, Config{SourceDelay: func(int) time.Duration { return 2 * time.Second }}, func(t *testing.T, w *world) {
 		a, b := meet(w, jsonFeatures, jsonFeatures)

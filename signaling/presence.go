@@ -101,6 +101,9 @@ func (m *meeting) available(nick string, st *stanza.Stanza) {
 		mem.place = len(m.members)
 		m.f.count.joins.Add(1)
 		stop(&m.emptyTimer)
+		if mem.place == 1 {
+			m.f.notEmpty(m)
+		}
 	}
 	mem.role, mem.affiliation = item.Attr("role"), item.Attr("affiliation")
 	if mem.affiliation == "owner" {

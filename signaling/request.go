@@ -8,6 +8,7 @@ import (
 type request struct {
 	room       stanza.JID
 	from       stanza.JID // zero over HTTP
+	requester  string     // for limits: bare address or IP address
 	machineUID string
 	sessionID  string
 	props      map[string]string
@@ -32,7 +33,7 @@ func (f *Focus) handleConference(st *stanza.Stanza) {
 		f.refuse(st, stanza.ErrBadRequest.With("room is no address"))
 		return
 	}
-	req := request{room: room, from: st.From, machineUID: el.Attr("machine-uid"), sessionID: el.Attr("session-id"), props: map[string]string{}}
+	req := request{room: room, from: st.From, requester: st.From.Bare().String(), machineUID: el.Attr("machine-uid"), sessionID: el.Attr("session-id"), props: map[string]string{}}
 	for _, p := range el.ChildrenNamed(nsFocus, "property") {
 		if len(req.props) < maxProperties {
 			req.props[p.Attr("name")] = p.Attr("value")
@@ -72,7 +73,7 @@ func (f *Focus) request(req request, reply func(answer)) {
 	}
 	// A meeting that is just ending lets nothing into its mailbox any more; the second try starts a new one.
 	for range 2 {
-		m, serr := f.getOrStart(req.room, req.props)
+		m, serr := f.getOrStart(req.room, req.requester, req.props)
 		if serr != nil {
 			reply(answer{err: serr})
 			return
