@@ -81,12 +81,7 @@ func TestSimulcastSwitch(t *testing.T) {
 	continuous(t, b, out)
 	b.ep.SetConstraints(VideoConstraints{LastN: 0, Default: Constraint{MaxHeight: 720}})
 	ev.wait(t, "nothing forwarded", func(v event) bool { return v.kind == "forwarded" && v.ep == "bbbb" && len(v.names) == 0 })
-	n := b.count(out)
-	m := b.count(a.ssrc(0))
-	eventually(t, "more audio", func() bool { return b.count(a.ssrc(0)) > m+10 })
-	if k := b.count(out); k > n+12 {
-		t.Fatalf("video went on with last-n 0: %d packets more", k-n)
-	}
+	quiet(t, func() int { return b.count(out) }, func() int { return b.count(a.ssrc(0)) })
 }
 
 // continuous checks that the receiver saw one stream: no gaps in sequence numbers and picture ids, time goes forward.
@@ -139,7 +134,6 @@ func TestChannel(t *testing.T) {
 	}
 	must(t, a.pc.Close())
 	ev.wait(t, "channel closed", func(v event) bool { return v.kind == "closed" && v.ep == "aaaa" })
-	ev.wait(t, "transport closed", func(v event) bool { return v.kind == "transport" && v.ep == "aaaa" && v.state == TransportClosed })
 	if err := a.ep.SendMessage([]byte("x")); !errors.Is(err, ErrNoChannel) {
 		t.Fatalf("after close: %v", err)
 	}

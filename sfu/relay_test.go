@@ -134,6 +134,26 @@ func TestRelayAndLoss(t *testing.T) {
 			return true
 		}
 	}
+	defer func() {
+		if !t.Failed() {
+			return
+		}
+		for who, ssrc := range map[*client]uint32{b: a.ssrc(1), a: b.ssrc(1)} {
+			got := map[uint16]bool{}
+			p := who.packets(ssrc)
+			for _, x := range p {
+				got[x.SequenceNumber] = true
+			}
+			var missing []uint16
+			for q := p[0].SequenceNumber; q != p[len(p)-1].SequenceNumber; q++ {
+				if !got[q] {
+					missing = append(missing, q-p[0].SequenceNumber)
+				}
+			}
+			t.Logf("%s got %d, missing from the first on: %v", who.id, len(p), missing)
+		}
+		t.Logf("counters %v", s.Counters())
+	}()
 	eventually(t, "all of a's video at b", check(b, a.ssrc(1)))
 	eventually(t, "all of b's video at a", check(a, b.ssrc(1)))
 	n := s.Counters()

@@ -87,6 +87,23 @@ type stat struct {
 type events struct {
 	mu   sync.Mutex
 	list []string
+	maps []sfu.SourceMapping // of receivers with slots
+}
+
+func (e *events) mapped(m []sfu.SourceMapping) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.maps = append(e.maps, m...)
+}
+
+// slots returns what is mapped when at least n slots are.
+func (e *events) slots(n int) []sfu.SourceMapping {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.maps) < n {
+		return nil
+	}
+	return append([]sfu.SourceMapping(nil), e.maps...)
 }
 
 func (e *events) add(f string, a ...any) {
@@ -106,17 +123,23 @@ func (e *events) has(s string) bool {
 	return false
 }
 
-func (e *events) Transport(ep string, st sfu.TransportState)     { e.add("transport %s %d", ep, st) }
-func (e *events) ChannelOpen(ep string)                          { e.add("open %s", ep) }
-func (e *events) ChannelMessage(ep string, msg []byte)           { e.add("message %s %s", ep, msg) }
-func (e *events) ChannelClosed(ep string)                        { e.add("closed %s", ep) }
-func (e *events) Active(ep string, a bool)                       { e.add("active %s %v", ep, a) }
-func (e *events) DominantSpeaker(ep string, p []string, _ bool)  { e.add("dominant %s %v", ep, p) }
-func (e *events) ForwardedSources(ep string, s []string)         { e.add("forwarded %s %v", ep, s) }
-func (e *events) SenderConstraint(ep, s string, h int)           { e.add("constraint %s %s %d", ep, s, h) }
-func (e *events) VideoMappings(ep string, m []sfu.SourceMapping) { e.add("videomap %s %v", ep, m) }
-func (e *events) AudioMappings(ep string, m []sfu.SourceMapping) { e.add("audiomap %s %v", ep, m) }
-func (e *events) Estimate(ep string, bps uint64)                 { e.add("estimate %s %d", ep, bps) }
+func (e *events) Transport(ep string, st sfu.TransportState)    { e.add("transport %s %d", ep, st) }
+func (e *events) ChannelOpen(ep string)                         { e.add("open %s", ep) }
+func (e *events) ChannelMessage(ep string, msg []byte)          { e.add("message %s %s", ep, msg) }
+func (e *events) ChannelClosed(ep string)                       { e.add("closed %s", ep) }
+func (e *events) Active(ep string, a bool)                      { e.add("active %s %v", ep, a) }
+func (e *events) DominantSpeaker(ep string, p []string, _ bool) { e.add("dominant %s %v", ep, p) }
+func (e *events) ForwardedSources(ep string, s []string)        { e.add("forwarded %s %v", ep, s) }
+func (e *events) SenderConstraint(ep, s string, h int)          { e.add("constraint %s %s %d", ep, s, h) }
+func (e *events) VideoMappings(ep string, m []sfu.SourceMapping) {
+	e.add("videomap %s %v", ep, m)
+	e.mapped(m)
+}
+func (e *events) AudioMappings(ep string, m []sfu.SourceMapping) {
+	e.add("audiomap %s %v", ep, m)
+	e.mapped(m)
+}
+func (e *events) Estimate(ep string, bps uint64) { e.add("estimate %s %d", ep, bps) }
 
 const (
 	uriLevel = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
@@ -314,7 +337,9 @@ func (b *browser) until(what string, limit time.Duration, ok func() bool) {
 	}
 }
 
-func TestChromium(t *testing.T) {
+// meet starts an SFU and a browser, and lets it send camera and microphone as endpoint "send".
+func meet(t *testing.T) (*browser, *sfu.Conference, *events, []sfu.Source) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("not in short mode")
 	}
@@ -325,26 +350,18 @@ func TestChromium(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = s.Close() }()
+	t.Cleanup(func() { _ = s.Close() })
 	b.sfu, b.ids = s, []string{"send", "recv"}
 	ev := &events{}
 	c, err := s.NewConference("room", ev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := context.Background()
-	sender, err := c.AddEndpoint(config("send"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lt, err := sender.LocalTransport(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rt, sources := parse("send", b.call("make('send', %s, true)", offer(lt, nil)))
+	rt, sources := parse("send", b.call("make('send', %s, true)", offer(b.local(c, config("send")), nil)))
 	if len(sources) != 2 {
 		t.Fatalf("sources %+v", sources)
 	}
+	sender := c.Endpoint("send")
 	if err := sender.SetSources(sources); err != nil {
 		t.Fatal(err)
 	}
@@ -352,14 +369,28 @@ func TestChromium(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.until("sender connected", 15*time.Second, func() bool { return ev.has("transport send 1") })
-	recv, err := c.AddEndpoint(config("recv"))
+	return b, c, ev, sources
+}
+
+// local adds an endpoint and returns its side.
+func (b *browser) local(c *sfu.Conference, cfg sfu.EndpointConfig) sfu.Transport {
+	b.t.Helper()
+	e, err := c.AddEndpoint(cfg)
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
-	if lt, err = recv.LocalTransport(ctx); err != nil {
-		t.Fatal(err)
+	lt, err := e.LocalTransport(context.Background())
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	rt, _ = parse("recv", b.call("make('recv', %s, false)", offer(lt, sources)))
+	return lt
+}
+
+func TestChromium(t *testing.T) {
+	b, c, ev, sources := meet(t)
+	s := b.sfu
+	rt, _ := parse("recv", b.call("make('recv', %s, false)", offer(b.local(c, config("recv")), sources)))
+	recv := c.Endpoint("recv")
 	if err := recv.SetRemote(rt); err != nil {
 		t.Fatal(err)
 	}
@@ -389,5 +420,42 @@ func TestChromium(t *testing.T) {
 	}
 	if st := b.stats("recv")["transport"]; !strings.Contains(st.Srtp, "GCM") {
 		t.Errorf("SRTP cipher %q", st.Srtp)
+	}
+}
+
+// TestChromiumSlots is a receiver with SSRC rewriting, as stock clients are: it learns of slots first, then adds them.
+func TestChromiumSlots(t *testing.T) {
+	b, c, ev, _ := meet(t)
+	cfg := config("recv")
+	cfg.SSRCRewriting = true
+	lt := b.local(c, cfg)
+	rt, _ := parse("recv", b.call("make('recv', %s, false)", offer(lt, nil)))
+	recv := c.Endpoint("recv")
+	if err := recv.SetRemote(rt); err != nil {
+		t.Fatal(err)
+	}
+	b.until("receiver connected", 15*time.Second, func() bool { return ev.has("transport recv 1") })
+	recv.SetConstraints(sfu.VideoConstraints{LastN: -1, Default: sfu.Constraint{MaxHeight: 720}})
+	var maps []sfu.SourceMapping
+	b.until("maps", 10*time.Second, func() bool { maps = ev.slots(2); return maps != nil })
+	var recvs []sfu.Source
+	for _, m := range maps {
+		s := sfu.Source{Name: m.Source, Kind: sfu.Audio, SSRCs: []uint32{m.SSRC}}
+		if m.RTX != 0 {
+			s.Kind, s.RTX = sfu.Video, []uint32{m.RTX}
+		}
+		recvs = append(recvs, s)
+	}
+	b.call("accept('recv', %s, false)", offer(lt, recvs))
+	for _, m := range recvs {
+		b.until("media on a slot", 20*time.Second, func() bool {
+			st := b.stats("recv")
+			if m.Kind == sfu.Audio {
+				x := st[fmt.Sprintf("a%d", m.SSRCs[0])]
+				return x.Frames > 50 && x.Energy > 0
+			}
+			x := st[fmt.Sprintf("v%d", m.SSRCs[0])]
+			return x.Frames > 30 && x.H == 720
+		})
 	}
 }
