@@ -81,6 +81,9 @@ func (x *Session) enable(e *stanza.Element) error {
 		if x.guest {
 			window = x.srv.cfg.Limits.GuestResumeTimeout
 		}
+		if secs, err := strconv.Atoi(e.Attr("max")); err == nil && secs > 0 { // what the client prefers, if it is less
+			window = min(window, time.Duration(min(secs, maxWindowSeconds))*time.Second)
+		}
 	}
 	if window > 0 {
 		id := x.srv.nameSM(x)
@@ -92,6 +95,9 @@ func (x *Session) enable(e *stanza.Element) error {
 	x.sm.on, x.sm.resume, x.sm.handled = true, window, 0
 	return nil
 }
+
+// maxWindowSeconds keeps a client's preference from overflowing: a day.
+const maxWindowSeconds = 24 * 60 * 60
 
 // nameSM gives x the id to resume it with.
 func (s *Server) nameSM(x *Session) string {

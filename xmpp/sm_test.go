@@ -304,6 +304,20 @@ func TestGuestKeepsName(t *testing.T) {
 	}
 }
 
+func TestWindow(t *testing.T) {
+	r := newRig(t, nil)
+	for _, c := range []struct{ max, want string }{{"", "max='600'"}, {" max='30'", "max='30'"}, {" max='9999999999'", "max='600'"}, {" max='-1'", "max='600'"}} {
+		p := r.dial("alice", r.tls).auth("x.test", "alice").bind("d")
+		p.send("<enable xmlns='%s' resume='1'%s/>", nsSM, c.max)
+		p.expect("<enabled", c.want)
+		p.send("</stream:stream>")
+		p.expectEnd("")
+	}
+	g := r.guest("g")
+	g.send("<enable xmlns='%s' resume='true'/>", nsSM)
+	g.expect("<enabled", "max='75'")
+}
+
 func TestEnableTwiceAndTooEarly(t *testing.T) {
 	r := newRig(t, nil)
 	p := r.dial("alice", r.tls).auth("x.test", "alice")
