@@ -178,9 +178,15 @@ func (p *person) key(what input.DispatchKeyEventType, key string) {
 	}
 }
 
+// click clicks an element as soon as it can be clicked; one that the page draws anew meanwhile is looked for again.
 func (p *person) click(css string) {
 	p.t.Helper()
-	p.do(chromedp.Click(chromedp.CSS(css)))
+	eventually(p.t, 10*time.Second, p.name+": click on "+css, func() (bool, error) {
+		ctx, cancel := context.WithTimeout(p.ctx, 5*time.Second)
+		defer cancel()
+		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(css)))
+		return err == nil, err
+	})
 }
 
 // receives: media of every other person arrive, and go on arriving.

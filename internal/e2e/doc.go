@@ -4,7 +4,8 @@
 //	main_test.go     builds the binary once, finds (or, as root on Debian, installs) Chromium, ends the browser
 //	server_test.go   one konzil process per test: free ports, its own data folder, SIGTERM at the end
 //	browser_test.go  people: one browser context each, and what they do on the page
-//	meeting_test.go  what is shown: two and three people, layers, screen, leaving, reloading, TURN, chat, hands
+//	meeting_test.go  what is shown: two and three people, layers, screen, leaving, reloading, chat, hands, trouble
+//	relay_test.go    the same over TURN
 //	page_test.go     the page without a server: WebRTC against itself, screenshots
 //
 // Screenshots go to artifacts/ at the root of the repository, or to $KONZIL_ARTIFACTS.

@@ -274,9 +274,22 @@ func TestScreenshots(t *testing.T) {
 		ada.screenshot("meeting-chat-" + v.name)
 		ada.press("Escape")
 	}
+	ada.look(1280, 800, "light")
+	ada.press("p")
+	ada.screenshot("meeting-people-desktop-light")
+	ada.press("p")
+	ada.click("#settings")
+	ada.screenshot("meeting-settings-desktop-light")
+	ada.do(chromedp.SetValue(chromedp.CSS("#own-language"), "de"))
+	eval[bool](ada, "document.querySelector('#own-language').dispatchEvent(new Event('change')), document.querySelector('dialog').close(), true")
+	ada.screenshot("meeting-german-desktop-light")
 	ada.look(1280, 800, "dark")
 	eval[bool](ada, fmt.Sprintf("konzil.setStage(%q), true", grace.id()+"-v0"))
 	ada.screenshot("meeting-stage-desktop-dark")
+	ada.look(390, 844, "light")
+	ada.screenshot("meeting-stage-phone-light")
+	ada.click("#leave")
+	ada.screenshot("ended-phone-light")
 }
 
 var views = []struct {

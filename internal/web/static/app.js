@@ -69,7 +69,10 @@ function meet(room) {
     );
 
   conference.on('ended', () => media.close());
-  addEventListener('pagehide', () => conference.leave());
+  addEventListener('pagehide', () => {
+    conference.leave();
+    media.close();
+  });
 
   window.konzil = {
     conference,

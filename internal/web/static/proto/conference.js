@@ -132,7 +132,7 @@ export class Conference extends Emitter {
       if (what === 'left') {
         this.details.delete(p.id);
         if (this.dominant === p.id) this.dominant = null;
-        this.session?.removeOwner(p.id).catch((err) => console.warn(err));
+        this.#try(this.session, (s) => s.removeOwner(p.id));
       }
       if (this.state === 'joined' && what !== 'changed') this.emit('notice', { key: `notice.${what}`, params: { name: p.name } });
       this.emit('participants');
@@ -153,7 +153,8 @@ export class Conference extends Emitter {
     });
   }
 
-  async leave() {
+  leave() {
+    if (this.state === 'idle' || this.state === 'ended') return;
     if (this.session && this.jingleSession) this.connection?.send(jingle.terminate(this.jingleSession, 'success'));
     this.room?.leave();
     this.#teardown();
@@ -172,7 +173,7 @@ export class Conference extends Emitter {
     this.dominant = null;
   }
 
-  // rejoin starts from nothing with what the person had typed; participants stay on the screen until the room tells them anew.
+  // #rejoin starts from nothing with what the person had typed; participants stay on the screen until the room tells them anew.
   async #rejoin() {
     if (this.rejoining || this.state === 'ended' || this.state === 'idle' || this.state === 'connecting') return;
     this.rejoining = true;
@@ -211,7 +212,7 @@ export class Conference extends Emitter {
 
   // ---- Jingle ----
 
-  // jingle answers each request at once and works on it afterwards, in order.
+  // #jingle answers each request at once and works on it afterwards, in order.
   #jingle(iq, j) {
     const from = iq.attr('from');
     const action = j.attr('action');
@@ -223,17 +224,16 @@ export class Conference extends Emitter {
       return;
     }
     if (action === 'session-initiate') {
-      const offer = jingle.parseOffer(j);
-      setTimeout(() => this.#startSession(from, offer).catch((err) => this.#sessionFailed(err)));
+      this.#startSession(from, jingle.parseOffer(j)); // goes on after the answer to this iq
       return;
     }
     if (j.attr('sid') !== this.jingleSession?.sid) throw { condition: 'item-not-found', extra: el('unknown-session', { xmlns: NS.jingleErrors }) };
     switch (action) {
       case 'source-add':
-        this.session.addSources(jingle.parseSources(j)).catch((err) => this.#sessionFailed(err));
+        this.#try(this.session, (s) => s.addSources(jingle.parseSources(j)));
         return;
       case 'source-remove':
-        this.session.removeSources(jingle.parseSources(j)).catch((err) => this.#sessionFailed(err));
+        this.#try(this.session, (s) => s.removeSources(jingle.parseSources(j)));
         return;
       case 'session-terminate':
         this.#endSession();
@@ -243,9 +243,8 @@ export class Conference extends Emitter {
     }
   }
 
-  async #startSession(peer, offer) {
+  #startSession(peer, offer) {
     this.#endSession();
-    const { connection } = this;
     this.jingleSession = { peer, sid: offer.sid, initiator: offer.initiator, bridgeSession: offer.bridgeSession };
     if (offer.startMuted.audio && !this.startMutedSeen) this.media.setMic(false);
     if (offer.startMuted.video && !this.startMutedSeen) this.media.setCamera(false);
@@ -261,34 +260,38 @@ export class Conference extends Emitter {
       this.emit('participants');
     });
     session.on('ice', (s) => this.#iceState(session, s));
-    session.on('sources', (change) => this.#signal(session, change));
+    session.on('sources', (change) => this.#try(session, () => this.#signal(change)));
     this.#openBridge(session, offer);
+    this.#try(session, () => this.#accept(session, offer));
+  }
+
+  async #accept(session, offer) {
+    const { connection } = this;
     const { description, sources } = await session.start(offer, this.media.tracks);
     if (session !== this.session) return;
     await connection.iq(jingle.accept(this.jingleSession, connection.jid, description, sources));
     for (const s of sources) this.#announceType(s.name);
-    // Tracks and sources that changed while the accept was on its way:
-    for (const [key, track] of Object.entries(this.media.tracks)) await session.setTrack(key, track);
-    await session.changed();
     clearInterval(this.statsTimer);
     this.statsTimer = setInterval(() => this.#sendStats(), STATS_INTERVAL);
   }
 
-  async #signal(session, { added, removed }) {
-    if (session !== this.session) return;
-    try {
-      if (removed.length) await this.connection.iq(jingle.sourceChange('source-remove', this.jingleSession, removed));
-      if (added.length) await this.connection.iq(jingle.sourceChange('source-add', this.jingleSession, added));
-      for (const s of added) this.#announceType(s.name);
-    } catch (err) {
-      this.#sessionFailed(err);
-    }
+  async #signal({ added, removed }) {
+    if (removed.length) await this.connection.iq(jingle.sourceChange('source-remove', this.jingleSession, removed));
+    if (added.length) await this.connection.iq(jingle.sourceChange('source-add', this.jingleSession, added));
+    for (const s of added) this.#announceType(s.name);
   }
 
-  #sessionFailed(err) {
-    console.warn('media session:', err);
-    if (err instanceof IQError && err.condition === 'resource-constraint') return this.emit('notice', { key: 'notice.limit' });
-    this.#restart();
+  // #try does something with a session; when it fails, and the session still is the current one, a new one is asked for.
+  async #try(session, fn) {
+    if (!session || session !== this.session) return;
+    try {
+      await fn(session);
+    } catch (err) {
+      if (session !== this.session) return;
+      console.warn('media session:', err);
+      if (err instanceof IQError && err.condition === 'resource-constraint') return this.emit('notice', { key: 'notice.limit' });
+      this.#restart();
+    }
   }
 
   async #iceState(session, s) {
@@ -298,7 +301,7 @@ export class Conference extends Emitter {
     if (s === 'failed') this.#restart();
   }
 
-  // restart asks the focus for a new session, at most every RESTART_PAUSE.
+  // #restart asks the focus for a new session, at most every RESTART_PAUSE.
   async #restart() {
     const old = this.jingleSession;
     if (!old || this.restarting) return;
@@ -370,7 +373,7 @@ export class Conference extends Emitter {
 
   // ---- ourselves ----
 
-  // localTrack: LocalMedia has another track (or none) for 'a0', 'v0' or 'v1'.
+  // #localTrack: LocalMedia has another track (or none) for 'a0', 'v0' or 'v1'.
   async #localTrack(key, track) {
     if (this.state === 'idle' || !this.room) return;
     this.room.update({ sources: this.#sourceInfo() });
@@ -382,12 +385,8 @@ export class Conference extends Emitter {
         this.emit('notice', { key: 'notice.unmuteRefused' });
       });
     }
-    try {
-      await this.session?.setTrack(key, track);
-      if (key !== 'a0') this.#announceType(`${this.id}-${key}`);
-    } catch (err) {
-      this.#sessionFailed(err);
-    }
+    await this.#try(this.session, (s) => s.setTrack(key, track));
+    if (key !== 'a0') this.#announceType(`${this.id}-${key}`);
   }
 
   #announceType(name) {

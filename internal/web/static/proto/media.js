@@ -147,6 +147,8 @@ export class Meter {
     this.analyser.fftSize = 512;
     this.source.connect(this.analyser);
     this.samples = new Float32Array(this.analyser.fftSize);
+    this.resume = () => this.context.resume(); // browsers let it run only after somebody touched the page
+    if (this.context.state === 'suspended') addEventListener('pointerdown', this.resume, { once: true });
   }
 
   read() {
@@ -158,6 +160,7 @@ export class Meter {
   }
 
   close() {
+    removeEventListener('pointerdown', this.resume);
     this.source.disconnect();
     this.context.close().catch(() => {});
   }

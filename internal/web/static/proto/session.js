@@ -20,6 +20,8 @@ export class MediaSession extends Emitter {
     this.heights = new Map(); // our source name -> what receivers want at most
     this.simulcast = true; // until the browser shows that it cannot
     this.version = 0;
+    this.description = null; // our last answer
+    this.accepted = false;
     this.sessionId = Math.floor(Math.random() * 2 ** 48);
     this.dirty = false;
     this.running = null;
@@ -37,9 +39,10 @@ export class MediaSession extends Emitter {
     }
     if (offer.contents.data) this.#addSlot('application', 'sendrecv', null);
     if (tracks.v1) this.#screenSlot(tracks.v1);
-    for (const s of offer.sources) if (s.owner !== 'jvb') this.#place(s);
-    const { description } = await this.#negotiate();
-    return { description, sources: this.ownSources() };
+    for (const s of offer.sources) if (s.owner !== 'jvb' && s.owner !== this.endpointId) this.#place(s);
+    await this.changed();
+    this.accepted = true; // from now on changes of our sources are told one by one
+    return { description: this.description, sources: this.ownSources() };
   }
 
   ownSources() {
@@ -88,21 +91,19 @@ export class MediaSession extends Emitter {
     this.pc.close();
   }
 
-  // changed asks for a round of negotiation; it resolves when one has taken in the change.
+  // changed asks for a round of negotiation; it resolves when one has taken in the change. There is one round at a time.
   changed() {
     this.dirty = true;
-    this.running ??= (async () => {
-      try {
-        while (this.dirty && !this.closed) {
-          this.dirty = false;
-          const { added, removed } = await this.#negotiate();
-          if (added.length + removed.length > 0) this.emit('sources', { added, removed });
-        }
-      } finally {
-        this.running = null;
-      }
-    })();
+    this.running ??= this.#rounds().finally(() => (this.running = null));
     return this.running;
+  }
+
+  async #rounds() {
+    while (this.dirty && !this.closed) {
+      this.dirty = false;
+      const { added, removed } = await this.#negotiate();
+      if (this.accepted && added.length + removed.length > 0) this.emit('sources', { added, removed });
+    }
   }
 
   // ---- slots ----
@@ -155,21 +156,20 @@ export class MediaSession extends Emitter {
     for (const local of this.local.values()) {
       const t = this.#transceiver(local.slot);
       if (!t) continue;
-      if (local.slot.mid !== t.mid) continue;
       const receive = local.key !== 'v1';
       t.direction = local.wanted ? (receive ? 'sendrecv' : 'sendonly') : receive ? 'recvonly' : 'inactive';
       if (t.sender.track !== local.track) await t.sender.replaceTrack(local.track);
     }
     const sdp = await this.#answer();
-    const description = parseAnswer(sdp);
-    const { added, removed } = this.#ownSourcesOf(description);
+    this.description = parseAnswer(sdp);
+    const { added, removed } = this.#ownSourcesOf(this.description);
     for (const local of this.local.values()) await this.#encodings(local);
     for (const slot of this.slots) {
       if (slot.direction !== 'sendonly' || slot.delivered === slot.source) continue;
       slot.delivered = slot.source;
       this.emit('track', { source: slot.source, track: this.#transceiver(slot).receiver.track });
     }
-    return { description, added, removed };
+    return { added, removed };
   }
 
   async #answer() {
@@ -223,9 +223,14 @@ export class MediaSession extends Emitter {
     return { added, removed };
   }
 
-  // #encodings sets sizes and bit rates of the layers, and which of them are sent.
-  async #encodings(local) {
-    if (!local.source || local.source.kind !== 'video') return;
+  // #encodings sets sizes and bit rates of the layers, and which of them are sent. A sender takes one change at a time.
+  #encodings(local) {
+    local.busy = (local.busy ?? Promise.resolve()).then(() => this.#setEncodings(local)).catch((err) => console.warn('encodings', err));
+    return local.busy;
+  }
+
+  async #setEncodings(local) {
+    if (this.closed || !local.source || local.source.kind !== 'video') return;
     const { sender } = this.#transceiver(local.slot);
     const p = sender.getParameters();
     if (!p.encodings?.length) return;
@@ -241,7 +246,7 @@ export class MediaSession extends Emitter {
       if (n > 1) e.scaleResolutionDownBy = scale;
     });
     p.degradationPreference = local.key === 'v1' ? 'maintain-resolution' : 'balanced';
-    await sender.setParameters(p).catch((err) => console.warn('encodings', err));
+    await sender.setParameters(p);
   }
 }
 

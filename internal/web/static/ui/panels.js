@@ -80,12 +80,26 @@ export function peoplePanel({ conference, media, onclose }) {
     );
   }
 
+  // refresh makes only those rows anew that say something else: a row that is replaced between press and release of the mouse takes
+  // the click with it.
+  const rows = new Map(); // id -> {text, element}
   function refresh() {
-    const focused = document.activeElement?.closest?.('.people li')?.dataset.id;
-    const label = document.activeElement?.getAttribute('aria-label');
     const others = [...conference.participants].sort((a, b) => (a.hand || Infinity) - (b.hand || Infinity) || displayName(a).localeCompare(displayName(b)));
-    list.replaceChildren(...(conference.self ? [row(conference.self, true)] : []), ...others.map((p) => row(p, false)));
-    if (focused) [...list.querySelectorAll(`li[data-id="${CSS.escape(focused)}"] button`)].find((b) => b.getAttribute('aria-label') === label)?.focus();
+    const all = [...(conference.self ? [[conference.self, true]] : []), ...others.map((p) => [p, false])];
+    const ids = new Set(all.map(([p]) => p.id));
+    for (const [id, { element: e }] of rows) if (!ids.has(id)) (e.remove(), rows.delete(id));
+    all.forEach(([p, own], i) => {
+      const text = JSON.stringify([p.name, p.role, p.hand, p.sources, own && [media.sending('a0'), media.sending('v0')], conference.isModerator, language()]);
+      let known = rows.get(p.id);
+      if (known?.text !== text) {
+        const next = { text, element: row(p, own) };
+        const label = known?.element.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null;
+        known?.element.replaceWith(next.element);
+        if (label) [...next.element.querySelectorAll('button')].find((b) => b.getAttribute('aria-label') === label)?.focus();
+        rows.set(p.id, (known = next));
+      }
+      if (list.children[i] !== known.element) list.insertBefore(known.element, list.children[i] ?? null);
+    });
   }
 
   return { element, refresh, focus: () => element.querySelector('button').focus() };

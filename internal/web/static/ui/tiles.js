@@ -23,7 +23,7 @@ export class Tiles {
     this.follow = false; // the speaker is on stage while nothing else is
     this.speaker = null; // key of the last speaker besides us
     this.list = h('div', { class: 'strip', role: 'list', label: 'meeting.stage' });
-    this.main = h('div', { class: 'stage', hidden: true });
+    this.main = h('div', { class: 'stage', role: 'list', label: 'meeting.stage', hidden: true });
     this.audio = h('div', { hidden: true });
     this.empty = this.#invitation();
     this.element = h('section', { class: 'tiles' }, this.main, this.list, this.empty, this.audio);
@@ -142,20 +142,26 @@ export class Tiles {
     const { staged } = this;
     this.element.classList.toggle('staged', Boolean(staged));
     this.main.hidden = !staged;
-    for (const [key, tile] of this.tiles) {
-      const parent = key === staged ? this.main : this.list;
-      if (tile.element.parentElement !== parent) {
-        const focused = tile.element.contains(document.activeElement);
-        parent.append(tile.element);
-        tile.video.play().catch(() => {}); // moving pauses it
-        if (focused) tile.button.focus();
-      }
-      tile.setStaged(key === staged);
-    }
+    const large = this.tiles.get(staged);
+    if (large && large.element.parentElement !== this.main) this.#move(large, () => this.main.replaceChildren(large.element));
+    [...this.tiles.values()]
+      .filter((tile) => tile !== large)
+      .forEach((tile, i) => {
+        const at = this.list.children[i] ?? null; // moved only when out of place: moving stops a video for a moment
+        if (at !== tile.element) this.#move(tile, () => this.list.insertBefore(tile.element, at));
+      });
+    for (const tile of this.tiles.values()) tile.setStaged(tile === large);
     if (!staged) this.#grid();
     else this.list.removeAttribute('style');
     this.#view();
     this.onarranged?.();
+  }
+
+  #move(tile, move) {
+    const focused = tile.element.contains(document.activeElement);
+    move();
+    tile.video.play().catch(() => {});
+    if (focused) tile.button.focus();
   }
 
   // grid finds the number of columns that makes the tiles largest.
