@@ -192,7 +192,7 @@ func (b *Bridge) ping(ctx context.Context, w *wsConn) {
 			err := w.conn.Ping(pctx)
 			cancel()
 			if err != nil {
-				w.close(wsGoingAway, "idle")
+				w.conn.CloseNow() // there is nobody to shake hands with
 				return
 			}
 		case <-ctx.Done():
