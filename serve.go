@@ -147,7 +147,12 @@ func (s *server) openXMPP(context.Context) (err error) {
 	if s.xmpp, err = xmpp.New(c, s.accounts, s.log.With("part", "xmpp")); err != nil {
 		return err
 	}
-	s.onStop(func(ctx context.Context) { s.xmpp.Shutdown(ctx) })
+	s.onStop(func(ctx context.Context) {
+		s.xmpp.Shutdown(ctx)
+		if s.offline != nil {
+			s.offline.Wait()
+		}
+	})
 	return s.attachFeatures()
 }
 

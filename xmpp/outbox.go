@@ -16,6 +16,16 @@ type outItem struct {
 	counted bool      // stream management counts it (XEP-0198 §4)
 	shared  *delivery // of a message that went to several sessions
 	at      time.Time // when it was put here; zero for raw
+	kept    *receipt  // it is on disk elsewhere: not routed again
+}
+
+// receipt is what a feature wants to know of a stanza that it keeps on disk until the client has it.
+type receipt struct{ done func() }
+
+func (r *receipt) signed() {
+	if r != nil && r.done != nil {
+		r.done()
+	}
 }
 
 func (o *outItem) size() int {
@@ -175,7 +185,7 @@ func (st *stream) flush() {
 			st.sess.unwritten(st, batch)
 			return
 		}
-		st.srv.count.delivered(batch)
+		delivered(batch)
 		clear(batch)
 		if final {
 			st.wire.endWrite()
@@ -187,10 +197,12 @@ func (st *stream) flush() {
 	}
 }
 
-func (c *counters) delivered(batch []outItem) {
+// delivered notes what was written and nobody will acknowledge.
+func delivered(batch []outItem) {
 	for i := range batch {
 		if !batch[i].counted {
 			batch[i].shared.ok()
+			batch[i].kept.signed()
 		}
 	}
 }

@@ -216,7 +216,10 @@ func (s *Server) toOffline(st *stanza.Stanza) {
 	s.bounce(st, stanza.ErrServiceUnavailable)
 }
 
-const nsDelay = "urn:xmpp:delay"
+const (
+	nsDelay   = "urn:xmpp:delay"
+	nsCarbons = "urn:xmpp:carbons:2"
+)
 
 // reroute routes again what a session did not get: messages to other sessions, to the offline hooks or back, an iq back; presence is
 // forgotten. Each copy of a message to several sessions counts once.
@@ -227,6 +230,9 @@ func (s *Server) reroute(items []outItem) {
 			continue
 		}
 		if o.st.From.IsZero() || o.st.To.IsZero() || o.st.Type == "error" { // of our own making, for that session only
+			continue
+		}
+		if o.kept != nil || o.st.Has(nsCarbons, "sent") || o.st.Has(nsCarbons, "received") { // on disk, or a copy for that client alone
 			continue
 		}
 		s.count.rerouted.Add(1)

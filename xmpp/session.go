@@ -90,6 +90,13 @@ func (x *Session) Send(st *stanza.Stanza) {
 	}
 }
 
+// SendKept is Send for a message that the caller keeps on disk: it is not routed again when the session ends without it. done, which may be nil, is
+// called once the client has it: it was acknowledged (XEP-0198), or written where the client does not acknowledge. It may run
+// with the session locked, so it must neither block nor call the session. False: the session has ended.
+func (x *Session) SendKept(st *stanza.Stanza, done func()) bool {
+	return x.push(outItem{st: st, kept: &receipt{done}})
+}
+
 // Kill ends the session with a stream error (RFC 6120 §4.9.3); it cannot be resumed.
 func (x *Session) Kill(condition, text string) {
 	x.kill(&streamError{condition: condition, text: text}, false)

@@ -139,6 +139,7 @@ func (x *Session) ackLocked(h uint32) error {
 	for range n {
 		o := x.sm.unacked.pop()
 		o.shared.ok()
+		o.kept.signed()
 	}
 	x.sm.acked = h
 	x.sm.sinceAsk = min(x.sm.sinceAsk, x.sm.unacked.len())

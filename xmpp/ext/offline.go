@@ -39,31 +39,45 @@ type OfflineStore interface {
 }
 
 // Offline keeps messages for people who are not there (XEP-0160).
+//
+// A message stays on disk until the client has it: acknowledged (XEP-0198), or written where the client does not acknowledge. So it is never lost; it
+// comes a second time if the server is killed between the client's having it and the removal.
 type Offline struct {
 	srv   *xmpp.Server
 	store OfflineStore
 	log   *slog.Logger
 
-	mu   sync.Mutex // guards busy
-	busy map[stanza.JID]bool
+	mu    sync.Mutex // guards boxes; taken before or without the lock of a box
+	boxes map[stanza.JID]*box
+
+	removing sync.WaitGroup
 
 	stored, refused, delivered, failures atomic.Uint64
 }
 
-// offlineKey is where a session keeps that it has been given what waited.
-type offlineKey struct{}
+// box is an account one of whose clients takes what waits.
+type box struct {
+	mu   sync.Mutex // guards all below, and keeps messages in order; held while the store is asked
+	to   *xmpp.Session
+	upTo int64 // the last message that was handed to it
 
-// AttachOffline adds offline messages to s. Each is handed once to the first client that becomes available with a priority of 0 or more, and
-// removed from the disk after that: from then on it is in the outbox of that session, which gives it back (to other clients or to this store) if
-// it cannot be written, or is not acknowledged where the client acknowledges (XEP-0198). A message can be lost only if the server itself is killed
-// in between, and doubled only if it is killed between handing over and removal.
+	have atomic.Int64 // the last message that a client has
+	gone atomic.Int64 // the last message that is removed
+}
+
+// AttachOffline adds offline messages to s. They are handed to the first client that becomes available with a priority of 0 or more, and when that one
+// ends without having them, to the next.
 func AttachOffline(s *xmpp.Server, store OfflineStore, log *slog.Logger) *Offline {
-	o := &Offline{srv: s, store: store, log: log, busy: map[stanza.JID]bool{}}
+	o := &Offline{srv: s, store: store, log: log, boxes: map[stanza.JID]*box{}}
 	s.Hooks().Feature(xmpp.ToServer, "msgoffline")
 	s.Hooks().Offline(o.keep)
 	s.Hooks().Outbound(o.present)
+	s.Hooks().Closed(o.closed)
 	return o
 }
+
+// Wait ends when all that clients have is removed. It comes after the server's Shutdown and before the store is closed.
+func (o *Offline) Wait() { o.removing.Wait() }
 
 // Counters are numbers for metrics.
 func (o *Offline) Counters() map[string]uint64 {
@@ -96,6 +110,13 @@ func (o *Offline) keep(st *stanza.Stanza) bool {
 		return false
 	}
 	o.stored.Add(1)
+	// A client may have become available between the router's look at the sessions and the write.
+	for _, y := range o.srv.Sessions(owner) {
+		if takes(y) {
+			o.handOver(owner, y)
+			break
+		}
+	}
 	return true
 }
 
@@ -114,58 +135,115 @@ func trifling(st *stanza.Stanza) bool {
 	return true
 }
 
+// takes tells whether s is a client that wants messages to the bare address.
+func takes(s *xmpp.Session) bool { return !s.Guest() && s.Presence() != nil && s.Priority() >= 0 }
+
 // present hands over what waits when a client becomes available (XEP-0160 §3, RFC 6121 §8.5.2.1.1).
 func (o *Offline) present(s *xmpp.Session, st *stanza.Stanza) bool {
-	if st.Kind != stanza.Presence || st.Type != "" || !st.To.IsZero() || s.Guest() || s.Priority() < 0 || s.Get(offlineKey{}) != nil {
-		return false
-	}
-	s.Set(offlineKey{}, true)
-	owner := s.JID().Bare()
-	o.mu.Lock()
-	busy := o.busy[owner]
-	o.busy[owner] = true
-	o.mu.Unlock()
-	if busy { // another client of this account is being given them
-		return false
-	}
-	defer func() {
-		o.mu.Lock()
-		delete(o.busy, owner)
-		o.mu.Unlock()
-	}()
-	if err := o.deliver(s, owner); err != nil {
-		o.failures.Add(1)
-		o.log.Error("offline messages", "of", owner.String(), "err", err)
+	if st.Kind == stanza.Presence && st.Type == "" && st.To.IsZero() && takes(s) {
+		o.handOver(s.JID().Bare(), s)
 	}
 	return false
 }
 
-// deliver hands over until nothing waits: a message may have been stored while the client became available.
-func (o *Offline) deliver(s *xmpp.Session, owner stanza.JID) error {
+// closed gives what a client did not get to another one of the account.
+func (o *Offline) closed(s *xmpp.Session) {
+	owner := s.JID().Bare()
+	o.mu.Lock()
+	b := o.boxes[owner]
+	o.mu.Unlock()
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	mine := b.to == s
+	if mine {
+		b.to = nil
+	}
+	b.mu.Unlock()
+	if !mine {
+		return
+	}
+	for _, y := range o.srv.Sessions(owner) {
+		if y != s && takes(y) {
+			o.handOver(owner, y)
+			return
+		}
+	}
+	o.mu.Lock()
+	if o.boxes[owner] == b && len(o.srv.Sessions(owner)) == 0 && b.have.Load() == b.gone.Load() {
+		delete(o.boxes, owner)
+	}
+	o.mu.Unlock()
+}
+
+// handOver gives what waits for owner to s, or to the client that is getting it already.
+func (o *Offline) handOver(owner stanza.JID, s *xmpp.Session) {
+	o.mu.Lock()
+	b := o.boxes[owner]
+	if b == nil {
+		b = &box{}
+		o.boxes[owner] = b
+	}
+	o.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.to == nil || o.srv.Session(b.to.JID()) != b.to {
+		b.to, b.upTo = s, b.have.Load()
+	}
+	if err := o.deliver(b, owner); err != nil {
+		o.failures.Add(1)
+		o.log.Error("offline messages", "of", owner.String(), "err", err)
+	}
+}
+
+// deliver hands over what b's client was not given yet; the lock of b is held.
+func (o *Offline) deliver(b *box, owner stanza.JID) error {
 	ctx, cancel := ioContext()
 	defer cancel()
 	from, err := stanza.ParseJID(o.srv.Domain())
 	if err != nil {
 		return err
 	}
-	for {
-		waiting, err := o.store.Offline(ctx, owner)
-		if err != nil || len(waiting) == 0 {
-			return err
-		}
-		for _, m := range waiting {
-			st, err := stanza.Parse(m.XML)
-			if err != nil {
-				o.log.Error("offline message as stored", "of", owner.String(), "err", err)
-				continue
-			}
-			s.Send(delayed(st, from, m.Stamp))
-			o.delivered.Add(1)
-		}
-		if err := o.store.DeleteOffline(ctx, owner, waiting[len(waiting)-1].ID); err != nil || o.srv.Session(s.JID()) != s {
-			return err // or it has gone: what was sent to it may be waiting again, for another
-		}
+	waiting, err := o.store.Offline(ctx, owner)
+	if err != nil {
+		return err
 	}
+	for i, m := range waiting {
+		if m.ID <= b.upTo {
+			continue
+		}
+		b.upTo = m.ID
+		st, err := stanza.Parse(m.XML)
+		if err != nil {
+			o.log.Error("offline message as stored", "of", owner.String(), "err", err)
+			continue
+		}
+		var done func()
+		if i == len(waiting)-1 { // clients acknowledge in order
+			done = func() {
+				b.have.Store(m.ID)
+				o.removing.Go(func() { o.remove(owner, b, m.ID) })
+			}
+		}
+		if !b.to.SendKept(delayed(st, from, m.Stamp), done) {
+			return nil // it has ended: closed sees to the rest
+		}
+		o.delivered.Add(1)
+	}
+	return nil
+}
+
+// remove forgets messages that the client has.
+func (o *Offline) remove(owner stanza.JID, b *box, upTo int64) {
+	ctx, cancel := ioContext()
+	defer cancel()
+	if err := o.store.DeleteOffline(ctx, owner, upTo); err != nil {
+		o.failures.Add(1)
+		o.log.Error("offline messages not removed, they will come again", "of", owner.String(), "err", err)
+		return
+	}
+	b.gone.Store(upTo)
 }
 
 // delayed adds when a message came (XEP-0203), unless it says so already: it was handed over before and came back.
