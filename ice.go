@@ -45,7 +45,7 @@ func (s *server) openTURN(context.Context) error {
 	if c.Secret, err = s.turnSecret(); err != nil {
 		return err
 	}
-	if s.turn, err = turn.New(c, sfuPeer{s.sfu, s.cfg.Media.Advertise}, s.log.With("part", "turn")); err != nil {
+	if s.turn, err = turn.New(c, sfuPeer{s.sfu}, s.log.With("part", "turn")); err != nil {
 		var l *turn.ListenError
 		if errors.As(err, &l) {
 			return oops.Listen("turn", l.Network+" "+l.Addr.String(), "turn.port", l.Err)
@@ -75,11 +75,9 @@ func (s *server) turnSecret() (string, error) {
 	return secret, oops.File("turn", name, "let this user write it, or set turn.secret", os.WriteFile(name, []byte(secret+"\n"), 0o600))
 }
 
-// sfuPeer is the SFU as the TURN server sees it: a peer that needs no socket.
-type sfuPeer struct {
-	sfu       *sfu.SFU
-	advertise []string
-}
+// sfuPeer is the SFU as the TURN server sees it: a peer that needs no socket, at the addresses it has bound. Clients are offered
+// those beside the advertised ones, so relayed clients reach it whatever a NAT does.
+type sfuPeer struct{ sfu *sfu.SFU }
 
 // Owns implements turn.InMemoryPeer.
 func (p sfuPeer) Owns(addr netip.AddrPort) bool {
@@ -89,11 +87,6 @@ func (p sfuPeer) Owns(addr netip.AddrPort) bool {
 		}
 		if addr.Addr().Unmap() == a.Addr().Unmap() {
 			return true
-		}
-		for _, public := range p.advertise {
-			if addr.Addr().Unmap() == netip.MustParseAddr(public).Unmap() {
-				return true
-			}
 		}
 	}
 	return false
