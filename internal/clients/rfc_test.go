@@ -80,6 +80,14 @@ func (r *raw) write(format string, args ...any) {
 	_, _ = fmt.Fprintf(r.conn, format, args...)
 }
 
+// close ends the stream in order.
+func (r *raw) close() {
+	r.t.Helper()
+	r.write("</stream:stream>")
+	r.wants("</stream:stream>")
+	r.conn.Close()
+}
+
 // wants reads until all the texts have come, in any order, since the last wait.
 func (r *raw) wants(texts ...string) {
 	r.t.Helper()
@@ -281,5 +289,41 @@ func TestForgedSender(t *testing.T) {
 	<-done
 	if !strings.Contains(forger.got.String(), "<invalid-from") && !strings.Contains(victim.got.String(), "I am carol") {
 		t.Errorf("the forged message was neither refused nor put right: %s", forger.got.String())
+	}
+}
+
+// TestOfflineMessage: what came while nobody was there is handed over at the next login, once (XEP-0160).
+func TestOfflineMessage(t *testing.T) {
+	alice := loginRaw(t, "alice", "sender")
+	alice.write("<message type='chat' to='heidi@localhost'><body>are you there?</body></message>")
+	alice.write("<iq type='get' id='handled' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+	alice.wants("handled")
+	heidi := loginRaw(t, "heidi", "late")
+	heidi.write("<presence/>")
+	heidi.wants("are you there?", "urn:xmpp:delay")
+	heidi.close()
+	heidi = loginRaw(t, "heidi", "later")
+	heidi.write("<presence/><iq type='get' id='handled' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+	heidi.wants("handled")
+	if strings.Contains(heidi.got.String(), "are you there?") {
+		t.Error("an offline message came twice")
+	}
+	heidi.close()
+}
+
+// TestMessageWhileComingOnline sends to a bare address at the moment at which its owner becomes available: online or offline, it must arrive now.
+func TestMessageWhileComingOnline(t *testing.T) {
+	alice := loginRaw(t, "alice", "eager")
+	for i := range 40 {
+		heidi := loginRaw(t, "heidi", fmt.Sprint(i))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			alice.write("<message type='chat' to='heidi@localhost'><body>welcome %d!</body></message>", i)
+		}()
+		heidi.write("<presence/>")
+		<-done
+		heidi.wants(fmt.Sprintf("welcome %d!", i))
+		heidi.close()
 	}
 }

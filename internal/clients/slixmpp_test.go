@@ -141,8 +141,17 @@ func online(t *testing.T, o chatOptions) *chat {
 	c := startChat(t, o)
 	c.want("log in", func(e event) bool { return e.Event == "online" })
 	c.do(map[string]any{"cmd": "roster"}) // from now on it gets roster pushes (RFC 6121 §2.1.6)
-	c.do(map[string]any{"cmd": "presence"})
+	c.available()
 	return c
+}
+
+// available makes the client available and waits until the server has taken it so: it tells the client's own resource too (RFC 6121 §4.4.2).
+func (c *chat) available() {
+	c.t.Helper()
+	c.do(map[string]any{"cmd": "presence"})
+	c.any("become available", func(e event) bool {
+		return e.Event == "presence" && e.Type == "available" && strings.HasPrefix(e.Sender, c.name+"@")
+	})
 }
 
 // want waits for an event that ok accepts, after the last one that want returned.
@@ -442,7 +451,7 @@ func TestSlixmppResume(t *testing.T) {
 	alice, bob := startChat(t, o), online(t, options("bob"))
 	alice.want("log in", func(e event) bool { return e.Event == "online" })
 	alice.any("have a resumable stream", func(e event) bool { return e.Event == "sm" && e.ID != "" && e.Resume })
-	alice.do(map[string]any{"cmd": "presence"})
+	alice.available()
 	jid := alice.seen[slices.IndexFunc(alice.seen, func(e event) bool { return e.Event == "online" })].JID
 	alice.create(room, "Alice")
 	bob.join(room, "Bob")
