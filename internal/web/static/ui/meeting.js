@@ -78,6 +78,7 @@ export function meetingView({ conference, media, onleave }) {
       showUnread(0);
       for (const e of toasts.querySelectorAll('.from-chat')) e.remove();
     }
+    if (panel === 'people') people.refresh();
     if (panel) panels[panel].focus();
     else if (name === null || document.activeElement === document.body) (name === 'people' ? peopleButton : chatButton).focus();
   }

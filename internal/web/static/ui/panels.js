@@ -62,21 +62,18 @@ export function peoplePanel({ conference, media, onclose }) {
     const video = own ? media.sending('v0') : Object.entries(p.sources).some(([n, s]) => n.startsWith(`${p.id}-v`) && s.videoType !== 'desktop' && !s.muted);
     const avatar = h('span', { class: 'avatar small', 'aria-hidden': 'true' }, initials(name));
     avatar.style.setProperty('--hue', hue(p.id));
-    const tools = [];
-    if (!own && conference.isModerator) {
-      const remove = h('button', { class: 'quiet', type: 'button', 'aria-label': t('people.remove', { name }), title: t('people.remove', { name }), onclick: () => confirm(t('people.confirm', { name })) && conference.kick(p.id) }, icon('remove'));
-      const mute = h('button', { class: 'quiet', type: 'button', 'aria-label': t('people.mute', { name }), title: t('people.mute', { name }), onclick: () => conference.mute(p.id) }, icon('micOff'));
-      tools.push(audio && mute, remove);
-    }
+    const moderates = !own && conference.isModerator;
+    const button = (key, iconName, onclick) => h('button', { class: 'quiet', type: 'button', 'aria-label': t(key, { name }), title: t(key, { name }), onclick }, icon(iconName));
+    const mic = h('span', { class: `badge${audio ? '' : ' off'}` }, icon(audio ? 'mic' : 'micOff'));
     return h(
       'li',
       { 'data-id': p.id },
       avatar,
       h('span', { class: 'person' }, h('b', {}, name + (own ? ` (${t('meeting.you')})` : '')), p.role === 'moderator' && h('small', {}, t('meeting.moderator'))),
       p.hand > 0 && h('span', { class: 'badge hand', role: 'img', label: 'meeting.hand' }, icon('hand')),
-      h('span', { class: `badge${audio ? '' : ' off'}` }, icon(audio ? 'mic' : 'micOff')),
       h('span', { class: `badge${video ? '' : ' off'}` }, icon(video ? 'camera' : 'cameraOff')),
-      tools,
+      moderates && audio ? button('people.mute', 'mic', () => conference.mute(p.id)) : mic,
+      moderates && button('people.remove', 'remove', () => confirm(t('people.confirm', { name })) && conference.kick(p.id)),
     );
   }
 
