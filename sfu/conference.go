@@ -53,6 +53,7 @@ type Conference struct {
 	det       *speaker.Detector
 	dirty     bool
 	fansDirty bool
+	retell    bool // somebody has said for the first time what it wants
 	allocated int64
 	closed    bool
 	scratch   allocScratch

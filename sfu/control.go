@@ -134,7 +134,7 @@ func (c *Conference) allocate(now int64) {
 	if c.fansDirty {
 		c.rebuildFans()
 	}
-	c.constrainSenders(tallest)
+	c.constrainSenders(tallest, now)
 	for _, e := range c.ordered {
 		for _, src := range e.sources {
 			src.retyped = false
@@ -427,8 +427,16 @@ func (c *Conference) rebuildFans() {
 	}
 }
 
-// constrainSenders tells each sender the tallest that anybody wants of its sources.
-func (c *Conference) constrainSenders(tallest map[*source]int) {
+// unwantedFor is how long nobody must have wanted a source before its sender is told so for the first time. Receivers say what they
+// want only once their channel is open; a sender told 0 in between would stop for nothing.
+const unwantedFor = 1500 * 1e6
+
+// constrainSenders tells each sender the tallest that anybody wants of its sources, when that has changed. When somebody has said for
+// the first time what it wants, all are told again: Jitsi clients keep the figure with the session that is active when it comes, so two who
+// were connected to each other may not know it.
+func (c *Conference) constrainSenders(tallest map[*source]int, now int64) {
+	retell := c.retell
+	c.retell = false
 	for _, e := range c.ordered {
 		for _, name := range e.ownNames() {
 			src := e.sources[name]
@@ -436,10 +444,35 @@ func (c *Conference) constrainSenders(tallest map[*source]int) {
 				continue
 			}
 			h := tallest[src]
-			if old, ok := e.constraint[name]; !ok || old != h {
+			old, told := e.constraint[name]
+			if !told && h == 0 {
+				if !c.othersHaveSpoken(e) {
+					continue
+				}
+				since, ok := e.unwanted[name]
+				if !ok {
+					since, e.unwanted[name] = now, now
+				}
+				if now-since < unwantedFor {
+					c.dirty = true // look again at the next tick
+					continue
+				}
+			}
+			delete(e.unwanted, name)
+			if !told || old != h || retell {
 				e.constraint[name] = h
 				c.ev.SenderConstraint(e.id, name, h)
 			}
 		}
 	}
+}
+
+// othersHaveSpoken tells whether any receiver but e has said what it wants.
+func (c *Conference) othersHaveSpoken(e *Endpoint) bool {
+	for _, o := range c.ordered {
+		if o != e && o.want != nil {
+			return true
+		}
+	}
+	return false
 }

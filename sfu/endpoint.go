@@ -44,7 +44,8 @@ type Endpoint struct {
 	videoSlots  *slots.Table
 	sends       map[uint32]*send // media SSRCs, the same as in m
 	forwarded   []string
-	constraint  map[string]int // last told of own sources
+	constraint  map[string]int   // last told of own sources
+	unwanted    map[string]int64 // own sources that nobody wants and of which nothing was told: since when
 	active      bool
 	created     int64
 	estimate    uint64
@@ -67,7 +68,7 @@ type sub struct {
 func newEndpoint(c *Conference, cfg EndpointConfig, sh *shard) (*Endpoint, error) {
 	e := &Endpoint{
 		conf: c, cfg: cfg, id: cfg.ID, sh: sh, log: c.log.With("endpoint", cfg.ID), active: true, created: c.s.now(),
-		sources: map[string]*source{}, subs: map[*source]*sub{}, sends: map[uint32]*send{}, constraint: map[string]int{},
+		sources: map[string]*source{}, subs: map[*source]*sub{}, sends: map[uint32]*send{}, constraint: map[string]int{}, unwanted: map[string]int64{},
 		outbox: make(chan []byte, c.s.cfg.SendQueue),
 	}
 	e.m.configure(&cfg)
@@ -149,6 +150,7 @@ func (e *Endpoint) setSources(list []Source) error {
 	for name, o := range old {
 		e.conf.dropSource(name, o)
 		delete(e.constraint, name)
+		delete(e.unwanted, name)
 	}
 	for name, src := range e.sources {
 		e.conf.sources[name] = src
@@ -271,7 +273,12 @@ func (e *Endpoint) SetConstraints(v VideoConstraints) {
 	for name, l := range v.Sources {
 		w.Per[name] = alloc.Limit{MaxHeight: l.MaxHeight, MaxFPS: l.MaxFrameRate}
 	}
-	e.conf.do(func() { e.want, e.conf.dirty = w, true })
+	e.conf.do(func() {
+		if e.want == nil {
+			e.conf.retell = true
+		}
+		e.want, e.conf.dirty = w, true
+	})
 }
 
 // SetAudioSubscription chooses the audio that the endpoint gets.

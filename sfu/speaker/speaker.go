@@ -194,6 +194,9 @@ func (d *Detector) Tick(now int64) (dominant int32, changed bool) {
 			best, bestC2 = p.id, b
 		}
 	}
+	if _, there := d.index[d.dominant]; best == None && !there {
+		best = d.loudest() // nobody is to be beaten: short sounds will do, so that a meeting soon has an order
+	}
 	if best == None {
 		return d.dominant, false
 	}
@@ -257,4 +260,20 @@ func (d *Detector) Remove(id int32) {
 		d.index[d.speakers[i].id] = i
 	}
 	d.speakers = d.speakers[:last]
+}
+
+// audible is the level, above silence, that a voice or a knock has and the noise of a room has not.
+const audible = 67
+
+// loudest is who has the loudest level of the last second, None when nobody is audible.
+func (d *Detector) loudest() int32 {
+	who, most := None, uint8(audible-1)
+	for i := range d.speakers {
+		for _, v := range d.speakers[i].ring {
+			if v > most {
+				who, most = d.speakers[i].id, v
+			}
+		}
+	}
+	return who
 }
