@@ -79,10 +79,14 @@ func TestParseVP9(t *testing.T) {
 		{"key, no ids", "0800", true, VP9{Start: true, Keyframe: true, HeaderLen: 1}},
 		{"layers, non flexible", "ac812334" + "0700", true, VP9{Start: true, End: true, HasPictureID: true, PictureID: 0x123, Long: true, HasLayers: true,
 			TID: 1, SwitchUp: true, SID: 2, HasTL0: true, TL0: 7, PicOff: 1, TL0Off: 4, HeaderLen: 5}},
-		{"flexible, predicted, 2 diffs", "d805030200", true, VP9{Start: true, Predicted: true, Flexible: true, HasPictureID: true, PictureID: 5, PicOff: 1, HeaderLen: 4}},
+		{"flexible, predicted, 2 diffs", "d805030200", true, VP9{Start: true, Predicted: true, Flexible: true, HasPictureID: true, PictureID: 5, PicOff: 1,
+			Refs: [3]uint8{1, 1}, NumRefs: 2, HeaderLen: 4}},
+		{"flexible, three diffs, top layer", "fc8123" + "45" + "030508" + "00", true, VP9{Start: true, End: true, Predicted: true, Flexible: true, HasPictureID: true,
+			PictureID: 0x123, Long: true, HasLayers: true, TID: 2, SID: 2, InterLayer: true, Refs: [3]uint8{1, 2, 4}, NumRefs: 3, PicOff: 1, HeaderLen: 7}},
 		{"4 diffs", "d8050303030200", false, VP9{}},
 		{"structure of 2 with sizes and group", "0a" + "38" + "0140" + "00b4" + "0280" + "0168" + "02" + "04aa" + "00" + "ff", true,
-			VP9{Start: true, Keyframe: true, Spatial: 2, Width: 640, Height: 360, HeaderLen: 14}},
+			VP9{Start: true, Keyframe: true, Spatial: 2, Width: 640, Height: 360, HasSizes: true,
+				Widths: [8]uint16{320, 640}, Heights: [8]uint16{180, 360}, HeaderLen: 14}},
 		{"structure cut", "0a380140", false, VP9{}},
 		{"group cut", "0a0802", false, VP9{}},
 		{"group runs over", "0a08010c", false, VP9{}},
@@ -90,6 +94,25 @@ func TestParseVP9(t *testing.T) {
 		got, ok := ParseVP9(unhex(t, c.hex))
 		if ok != c.ok || ok && got != c.want {
 			t.Errorf("%s: %v\n got %+v\nwant %+v", c.name, ok, got, c.want)
+		}
+	}
+}
+
+func TestPatchVP9(t *testing.T) {
+	for _, c := range []struct{ in, out string }{
+		{"ac812334" + "0700", "acaabb34" + "cc00"}, // long
+		{"ac2334" + "0700", "ac3b34" + "cc00"},     // short
+		{"9c8123" + "00", "9caabb" + "00"},         // flexible: no TL0PICIDX
+		{"0800", "0800"},                           // nothing to patch
+	} {
+		b := unhex(t, c.in)
+		d, ok := ParseVP9(b)
+		if !ok {
+			t.Fatal(c.in)
+		}
+		PatchVP9(b, &d, 0x2abb, 0xcc)
+		if !bytes.Equal(b, unhex(t, c.out)) {
+			t.Errorf("%s: %x want %s", c.in, b, c.out)
 		}
 	}
 }
@@ -151,8 +174,26 @@ func FuzzVP9(f *testing.F) {
 	f.Add([]byte{0x0a, 0x38, 1, 0x40, 0, 0xb4, 2, 0x80, 1, 0x68, 2, 4, 0xaa, 0, 0xff})
 	f.Add([]byte{0xd8, 5, 3, 2, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if d, ok := ParseVP9(b); ok && (d.HeaderLen < 1 || d.HeaderLen >= len(b)) {
-			t.Fatalf("header of %d in %d", d.HeaderLen, len(b))
+		d, ok := ParseVP9(b)
+		if !ok {
+			return
+		}
+		if d.HeaderLen < 1 || d.HeaderLen >= len(b) || d.Spatial > MaxVP9Spatial || int(d.NumRefs) > len(d.Refs) {
+			t.Fatalf("%+v of %d", d, len(b))
+		}
+		PatchVP9(b, &d, 0x1abc, 0x5a)
+		e, ok := ParseVP9(b)
+		if d.HasPictureID {
+			d.PictureID = 0x1abc & 0x7f
+			if d.Long {
+				d.PictureID = 0x1abc
+			}
+		}
+		if d.HasTL0 {
+			d.TL0 = 0x5a
+		}
+		if !ok || e != d {
+			t.Fatalf("patched %+v, want %+v", e, d)
 		}
 	})
 }

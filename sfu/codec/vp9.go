@@ -1,5 +1,8 @@
 package codec
 
+// MaxVP9Spatial is how many spatial layers a VP9 stream can have: N_S has three bits (RFC 9628 §4.2.1).
+const MaxVP9Spatial = 8
+
 // VP9 is the payload descriptor of one VP9 packet (RFC 9628 §4.2).
 type VP9 struct {
 	Start        bool // B bit: first packet of a layer frame
@@ -18,9 +21,14 @@ type VP9 struct {
 	InterLayer   bool  // D bit: refers to the spatial layer below
 	HasTL0       bool
 	TL0          uint8
+	Refs         [3]uint8 // P_DIFF of flexible mode: how many pictures back the references are, 1..127
+	NumRefs      uint8
 	Spatial      int // number of spatial layers by the scalability structure, 0: not told here
 	Width        uint16
 	Height       uint16 // of the highest spatial layer in the scalability structure
+	HasSizes     bool   // the structure tells the size of each spatial layer
+	Widths       [MaxVP9Spatial]uint16
+	Heights      [MaxVP9Spatial]uint16
 	PicOff       int
 	TL0Off       int
 	HeaderLen    int
@@ -68,6 +76,7 @@ func ParseVP9(p []byte) (d VP9, ok bool) {
 			if i >= len(p) || n == 3 {
 				return d, false
 			}
+			d.Refs[n], d.NumRefs = p[i]>>1, uint8(n+1)
 			i++
 			if p[i-1]&1 == 0 {
 				break
@@ -99,9 +108,13 @@ func (d *VP9) structure(p []byte, i int) (int, bool) {
 		if i+4*d.Spatial > len(p) {
 			return i, false
 		}
-		i += 4 * d.Spatial
-		d.Width = uint16(p[i-4])<<8 | uint16(p[i-3])
-		d.Height = uint16(p[i-2])<<8 | uint16(p[i-1])
+		d.HasSizes = true
+		for k := range d.Spatial {
+			d.Widths[k] = uint16(p[i])<<8 | uint16(p[i+1])
+			d.Heights[k] = uint16(p[i+2])<<8 | uint16(p[i+3])
+			i += 4
+		}
+		d.Width, d.Height = d.Widths[d.Spatial-1], d.Heights[d.Spatial-1]
 	}
 	if h&0x08 != 0 { // G: picture group
 		if i >= len(p) {
@@ -117,4 +130,20 @@ func (d *VP9) structure(p []byte, i int) (int, bool) {
 		}
 	}
 	return i, i <= len(p)
+}
+
+// PatchVP9 writes another picture id and TL0PICIDX into the payload that d was parsed from (or a copy of it), as far as it has
+// them. The width of the picture id stays: of a 7-bit id the low 7 bits are written.
+func PatchVP9(p []byte, d *VP9, pictureID uint16, tl0 uint8) {
+	if d.HasPictureID {
+		if d.Long {
+			p[d.PicOff] = 0x80 | byte(pictureID>>8)
+			p[d.PicOff+1] = byte(pictureID)
+		} else {
+			p[d.PicOff] = byte(pictureID) & 0x7f
+		}
+	}
+	if d.HasTL0 {
+		p[d.TL0Off] = tl0
+	}
 }

@@ -18,13 +18,31 @@ type inSlot struct {
 
 // outSlot says what was sent under an outgoing number.
 type outSlot struct {
-	ssrc  uint32
-	ts    uint32
-	seq   uint16
-	pic   uint16
-	tl0   uint8
-	patch bool
-	state uint8
+	ssrc   uint32
+	ts     uint32
+	active uint32
+	seq    uint16
+	pic    uint16
+	tl0    uint8
+	flags  uint8
+	state  uint8
+}
+
+// Flags of an outSlot: the truth values of an Out.
+const (
+	outVP8 = 1 << iota
+	outSVC
+	outMarker
+	outActive
+)
+
+func (o *Out) flags() (f uint8) {
+	for i, on := range [...]bool{o.PatchVP8, o.PatchSVC, o.Marker, o.WriteActive} {
+		if on {
+			f |= 1 << i
+		}
+	}
+	return f
 }
 
 // sequence is the numbering: two rings over the newest incoming numbers of the current layer and the newest outgoing ones. A ring is
@@ -118,7 +136,8 @@ func (q *sequence) take(seq uint16, ssrc uint32, out *Out) uint16 {
 	s := &q.in[seq&uint16(len(q.in)-1)]
 	s.state = sent
 	if q.outHi-s.out < uint16(q.outN) {
-		q.out[s.out&uint16(len(q.out)-1)] = outSlot{ssrc: ssrc, ts: out.TS, seq: seq, pic: out.PictureID, tl0: out.TL0, patch: out.PatchVP8, state: sent}
+		q.out[s.out&uint16(len(q.out)-1)] = outSlot{ssrc: ssrc, ts: out.TS, active: out.Active, seq: seq, pic: out.PictureID,
+			tl0: out.TL0, flags: out.flags(), state: sent}
 	}
 	return s.out
 }
@@ -130,7 +149,10 @@ func (s *Stream) Back(outSeq uint16) (ssrc uint32, seq uint16, out Out, ok bool)
 	if o == nil || o.state != sent {
 		return 0, 0, Out{}, false
 	}
-	return o.ssrc, o.seq, Out{Seq: outSeq, TS: o.ts, PictureID: o.pic, TL0: o.tl0, PatchVP8: o.patch}, true
+	return o.ssrc, o.seq, Out{
+		Seq: outSeq, TS: o.ts, PictureID: o.pic, TL0: o.tl0, PatchVP8: o.flags&outVP8 != 0, PatchSVC: o.flags&outSVC != 0,
+		Marker: o.flags&outMarker != 0, WriteActive: o.flags&outActive != 0, Active: o.active,
+	}, true
 }
 
 // Pending returns the incoming packet for which an outgoing number is kept. A receiver that asks for it can be served when the packet

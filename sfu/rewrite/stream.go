@@ -12,6 +12,7 @@ type In struct {
 	Keyframe  bool       // of a keyframe's first packet; audio: always
 	Padding   bool       // no payload: never forwarded, leaves no gap
 	VP8       *codec.VP8 // nil for other codecs
+	SVC       *SVC       // nil when the SSRC has no layers to choose from
 	ClockRate uint32     // Hz
 	Arrival   int64      // ns
 }
@@ -20,9 +21,14 @@ type In struct {
 type Out struct {
 	Seq       uint16
 	TS        uint32
-	PictureID uint16 // with PatchVP8
-	TL0       uint8  // with PatchVP8
+	PictureID uint16 // with PatchVP8 and PatchSVC
+	TL0       uint8  // with PatchVP8 and PatchSVC
 	PatchVP8  bool   // write PictureID and TL0 into the copy by codec.PatchVP8
+	PatchSVC  bool   // write them by codec.PatchVP9, or PictureID as frame number by dd.SetNumber
+	Marker    bool   // last packet of the picture for this receiver
+
+	WriteActive bool   // tell Active, by dd.Append
+	Active      uint32 // decode targets that the receiver gets
 }
 
 // maxTSJump bounds the step of the timestamp at a switch, in ticks: far from the half circle, where new would look old.
@@ -31,14 +37,15 @@ const maxTSJump = 1 << 30
 // Stream is one outgoing stream. Set Window if wanted, call Reset, then use it.
 type Stream struct {
 	// Window is how many packets back late packets and Back can reach: a power of two, 0 means 1024. It is read by Reset. It costs
-	// 20 bytes a packet; audio is well served by 128.
+	// 28 bytes a packet; audio is well served by 128.
 	Window int
 
 	target, cur uint32
-	maxTID      uint8
+	to          limit
 
 	seqs   sequence
 	frames frames
+	svc    svc
 
 	// timestamps
 	tsOff    uint32 // out = in + tsOff, within the layer
@@ -61,7 +68,8 @@ func (s *Stream) Reset(startSeq uint16, startTS uint32) {
 	}
 	s.seqs.reset(startSeq, w)
 	s.frames.reset()
-	s.target, s.cur, s.maxTID = 0, 0, 0
+	s.svc = svc{}
+	s.target, s.cur, s.to = 0, 0, limit{}
 	s.tsOff, s.lastTS, s.lastAt, s.started, s.startTS = 0, 0, 0, false, startTS
 	s.switches = 0
 }
@@ -69,23 +77,32 @@ func (s *Stream) Reset(startSeq uint16, startTS uint32) {
 // Target sets the wanted incoming layer and the highest temporal layer of it. The switch happens at the first packet of a keyframe of
 // that SSRC; until then the old layer goes on. Lowering the temporal layer counts from the next frame on; raising it waits for a
 // frame that refers to the base layer only (Y bit) or a keyframe. ssrc 0 stops at once.
-func (s *Stream) Target(ssrc uint32, maxTID uint8) {
+func (s *Stream) Target(ssrc uint32, maxTID uint8) { s.TargetSVC(ssrc, All, maxTID) }
+
+// TargetSVC is Target for an SSRC that carries several spatial layers (SVC): sid is the highest one wanted, All for every one. Lower
+// layers count from the next picture on, a higher spatial one is entered at a keyframe or where the dependency descriptor has a
+// switch point, a higher temporal one at a switch point.
+func (s *Stream) TargetSVC(ssrc uint32, sid, maxTID uint8) {
 	s.target = ssrc
-	s.maxTID = maxTID
+	s.to = limit{sid, maxTID}
 	if ssrc == 0 {
 		s.cur = 0
 		return
 	}
 	if ssrc == s.cur {
 		s.frames.limit(maxTID)
+		s.svc.limit(s.to)
 	}
 }
 
 // Current returns the SSRC that is being forwarded, 0 for none.
 func (s *Stream) Current() uint32 { return s.cur }
 
-// WantsKeyframe reports that a switch waits for a keyframe of the target.
-func (s *Stream) WantsKeyframe() bool { return s.target != 0 && s.target != s.cur }
+// WantsKeyframe reports that a switch waits for a keyframe of the target: to another SSRC, or to a higher spatial layer of the same
+// one that was seen to be sent.
+func (s *Stream) WantsKeyframe() bool {
+	return s.target != 0 && (s.target != s.cur || s.svc.pending)
+}
 
 // Switches counts the layer switches since Reset.
 func (s *Stream) Switches() uint64 { return s.switches }
@@ -108,12 +125,17 @@ func (s *Stream) Map(in *In) (Out, bool) {
 			s.anchor(in)
 		}
 		s.frames.resync()
+		s.svc.resync()
 	}
 	if in.Padding {
 		s.seqs.leaveOut(in.Seq)
 		return Out{}, false
 	}
-	var out Out
+	out := Out{Marker: in.Marker}
+	if in.SVC != nil && !s.svc.frame(in, place != placeLate, &out) {
+		s.seqs.leaveOut(in.Seq)
+		return Out{}, false
+	}
 	if v := in.VP8; v != nil {
 		f, ok := s.frames.frame(in, place != placeLate)
 		if !ok {
@@ -135,7 +157,8 @@ func (s *Stream) Map(in *In) (Out, bool) {
 func (s *Stream) switchTo(in *In) {
 	s.seqs.newLayer(in.Seq)
 	s.anchor(in)
-	s.frames.newLayer(s.maxTID)
+	s.frames.newLayer(s.to.tid)
+	s.svc.newSource(s.to)
 	s.cur = in.SSRC
 	s.switches++
 }
