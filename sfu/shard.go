@@ -2,6 +2,7 @@ package sfu
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -188,6 +189,7 @@ func (sh *shard) flush() {
 		m.pend = m.pend[:0]
 		m.queued = false
 	}
+	clear(sh.dirty)
 	sh.dirty = sh.dirty[:0]
 	for i, w := range sh.writers {
 		w.Flush()
@@ -219,7 +221,7 @@ func (sh *shard) leave(e *Endpoint) {
 	defer sh.mu.Unlock()
 	for i, x := range sh.endpoints {
 		if x == e {
-			sh.endpoints = append(sh.endpoints[:i], sh.endpoints[i+1:]...)
+			sh.endpoints = slices.Delete(sh.endpoints, i, i+1) // and clears the tail
 			break
 		}
 	}

@@ -11,6 +11,7 @@
 package icemux
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -174,6 +175,10 @@ func (m *Mux) drop(c *Conn) {
 			delete(m.users, c.frag)
 		}
 	}
+	// What waits for a response would keep the endpoint's whole memory until the generations turn.
+	gone := func(_ txID, x *Conn) bool { return x == c }
+	maps.DeleteFunc(m.young, gone)
+	maps.DeleteFunc(m.old, gone)
 }
 
 // Users counts the user name fragments that are served.
