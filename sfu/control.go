@@ -2,9 +2,11 @@ package sfu
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"konzil/sfu/alloc"
+	"konzil/sfu/rewrite"
 	"konzil/sfu/slots"
 )
 
@@ -21,12 +23,14 @@ const (
 
 // observed is what the control loop knows of a track. Control goroutine.
 type observed struct {
-	bytes  [maxTID + 1][rateSlots]uint32
-	frames [maxTID + 1][rateSlots]uint16
-	slot   int
-	filled int
-	height int
-	active bool
+	bytes   [rateSlots]rates[uint32]
+	frames  [rateSlots]rates[uint16]
+	slot    int
+	filled  int
+	heights [maxSID + 1]int
+	spatial uint8 // mask of the spatial layers that are being sent
+	active  bool
+	svc, dd bool // layers in one SSRC; told by the dependency descriptor
 }
 
 // observe copies what the packet path gathered for e; true when an allocation should follow.
@@ -36,8 +40,10 @@ func (e *Endpoint) observe(now int64) (again bool) {
 		for _, tr := range src.tracks {
 			*lv = (*lv)[:0]
 			e.sh.mu.Lock()
-			bytes, frames, height, last := tr.bytes, tr.frames, tr.height, tr.lastRTP
-			tr.bytes, tr.frames = [maxTID + 1]uint64{}, [maxTID + 1]uint32{}
+			bytes, frames, heights, last := tr.bytes, tr.frames, tr.heights, tr.lastRTP
+			o := &tr.seen
+			o.svc, o.dd = tr.svc, tr.svc && tr.dd != nil
+			tr.bytes, tr.frames = rates[uint64]{}, rates[uint32]{}
 			if tr.levelHead-tr.levelTail > levelRing {
 				tr.levelTail = tr.levelHead - levelRing
 			}
@@ -48,7 +54,6 @@ func (e *Endpoint) observe(now int64) (again bool) {
 			for _, l := range *lv {
 				e.conf.det.Level(e.index, l.level, l.at)
 			}
-			o := &tr.seen
 			if src.kind != Video {
 				if active := last != 0 && now-last < activeForAudio; active != o.active {
 					o.active = active
@@ -58,20 +63,17 @@ func (e *Endpoint) observe(now int64) (again bool) {
 			}
 			o.slot = (o.slot + 1) % rateSlots
 			o.filled = min(o.filled+1, rateSlots)
-			for i := range bytes {
-				o.bytes[i][o.slot] = uint32(bytes[i])
-				o.frames[i][o.slot] = uint16(frames[i])
-			}
+			spatial := o.note(&bytes, &frames)
 			limit := activeFor
 			if src.video == Desktop || src.video == DesktopHighFPS {
 				limit = activeForScreen
 			}
 			active := last != 0 && now-last < limit && src.video != NoVideo
-			if active != o.active || (height != 0 && height != o.height) {
+			if active != o.active || heights != o.heights || spatial != o.spatial {
 				if active && !o.active {
 					o.filled = 1
 				}
-				o.active, o.height = active, height
+				o.active, o.heights, o.spatial = active, heights, spatial
 				again = true
 			}
 		}
@@ -85,37 +87,71 @@ func (e *Endpoint) observe(now int64) (again bool) {
 	return again
 }
 
+// note takes one look's figures and returns the mask of the spatial layers that the window has something of.
+func (o *observed) note(bytes *rates[uint64], frames *rates[uint32]) (spatial uint8) {
+	for i := range bytes {
+		for j := range bytes[i] {
+			o.bytes[o.slot][i][j] = uint32(bytes[i][j])
+			o.frames[o.slot][i][j] = uint16(frames[i][j])
+		}
+	}
+	for s := range o.bytes {
+		for i := range o.bytes[s] {
+			if o.bytes[s][i] != [maxTID + 1]uint32{} {
+				spatial |= 1 << i
+			}
+		}
+	}
+	return spatial
+}
+
 // layers appends the active layers of a source, low to high, with their measured rates.
 func (src *source) layers(dst []alloc.Layer) []alloc.Layer {
 	n := len(src.tracks)
 	for i, tr := range src.tracks {
-		o := &tr.seen
-		if !o.active {
-			continue
+		if o := &tr.seen; o.active {
+			guess := guessTop >> max(n-1-i, 0)
+			if o.svc {
+				guess = guessTop
+			}
+			dst = o.layers(dst, tr.ssrc, guess)
 		}
-		h := o.height
+	}
+	return dst
+}
+
+// layers appends the layers of one SSRC. What it takes to forward one is what all lower ones take, too. top is the height of the
+// highest one when nothing tells it; each lower spatial layer has half of it then.
+func (o *observed) layers(dst []alloc.Layer, ssrc uint32, top int) []alloc.Layer {
+	at := len(dst)
+	secs := float64(max(o.filled, 1)) / rateSlots
+	var below [maxTID + 1]uint64 // bytes of the lower spatial layers
+	for sid := range maxSID + 1 {
+		h := o.heights[sid]
 		if h == 0 {
-			h = guessTop >> max(n-1-i, 0)
+			h = top >> max(bits.Len8(o.spatial)-1-sid, 0)
 		}
-		var rate uint64
-		var fps float64
-		secs := float64(max(o.filled, 1)) / rateSlots
+		var sum, fps float64
 		for tid := range maxTID + 1 {
 			var b, f uint64
 			for s := range rateSlots {
-				b += uint64(o.bytes[tid][s])
-				f += uint64(o.frames[tid][s])
+				b += uint64(o.bytes[s][sid][tid])
+				f += uint64(o.frames[s][sid][tid])
 			}
-			if b == 0 {
-				continue
-			}
-			rate += uint64(float64(b) * 8 / secs)
+			below[tid] += b
+			sum += float64(below[tid])
 			fps += float64(f) / secs
-			dst = append(dst, alloc.Layer{SSRC: tr.ssrc, TID: uint8(tid), Height: h, FPS: fps, Bitrate: rate})
+			if b > 0 {
+				dst = append(dst, alloc.Layer{SSRC: ssrc, SID: uint8(sid), TID: uint8(tid), Height: h, FPS: fps, Bitrate: uint64(sum * 8 / secs)})
+			}
 		}
-		if rate == 0 {
-			dst = append(dst, alloc.Layer{SSRC: tr.ssrc, TID: maxTID, Height: h})
+	}
+	if len(dst) == at {
+		h := o.heights[0]
+		if h == 0 {
+			h = top
 		}
+		dst = append(dst, alloc.Layer{SSRC: ssrc, TID: maxTID, Height: h})
 	}
 	return dst
 }
@@ -170,7 +206,11 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 		for i, src := range s.videoOf {
 			if src.ep != e {
 				s.of = append(s.of, src)
-				s.sources = append(s.sources, s.video[i])
+				v := s.video[i]
+				if n := len(v.Layers); n > 1 && e.ext.dd == 0 && src.tracks[0].seen.dd {
+					v.Layers = v.Layers[n-1:] // see send: it gets the whole stream
+				}
+				s.sources = append(s.sources, v)
 			}
 		}
 		s.choices = alloc.Allocate(s.sources, e.want, e.estimate, s.choices)
@@ -188,22 +228,27 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 			}
 		}
 		var ssrc uint32
-		var tid uint8
+		var sid, tid uint8
 		layers := s.sources[ch.Index].Layers
 		switch {
 		case ch.Layer >= 0:
-			ssrc, tid = layers[ch.Layer].SSRC, layers[ch.Layer].TID
-			if ch.Layer == len(layers)-1 || layers[ch.Layer+1].SSRC != ssrc {
-				tid = maxTID // all of it: a temporal layer that was not seen yet too
+			ly := &layers[ch.Layer]
+			ssrc, sid, tid = ly.SSRC, ly.SID, ly.TID
+			top := ch.Layer == len(layers)-1 || layers[ch.Layer+1].SSRC != ssrc
+			if top || layers[ch.Layer+1].SID != sid {
+				tid = rewrite.All // a temporal layer that was not seen yet too
+			}
+			if top && (h < 0 || h > ly.Height) {
+				sid = rewrite.All // and a spatial one, as far as it is wanted
 			}
 			forwarded = append(forwarded, src.name)
 		case h != 0 && len(layers) == 0 && src.video != NoVideo && (!e.cfg.SSRCRewriting || e.subs[src] != nil):
 			// Wanted but not sent yet: the first keyframe shall pass at once. A slot is given only to what is sent.
-			ssrc, tid = src.tracks[0].ssrc, maxTID
+			ssrc, tid = src.tracks[0].ssrc, rewrite.All
 		default:
 			continue
 		}
-		if m, ok := e.subscribe(src, ssrc, tid, now, ch.Layer >= 0); ok {
+		if m, ok := e.subscribe(src, ssrc, sid, tid, now, ch.Layer >= 0); ok {
 			got[src] = true
 			if m != nil {
 				changed = append(changed, *m)
@@ -261,7 +306,7 @@ func (c *Conference) allocateAudio(e *Endpoint, now int64) {
 		if !flows && e.subs[src] == nil {
 			continue
 		}
-		if m, _ := e.subscribe(src, src.tracks[0].ssrc, maxTID, now, flows); m != nil {
+		if m, _ := e.subscribe(src, src.tracks[0].ssrc, rewrite.All, rewrite.All, now, flows); m != nil {
 			changed = append(changed, *m)
 		}
 	}
@@ -285,7 +330,7 @@ func (a *AudioSubscription) wants(name string) bool {
 
 // subscribe makes src flow to e on the given layer, from the next apply on. It returns the mapping when the receiver has
 // to be told of one, and false when there is no slot.
-func (e *Endpoint) subscribe(src *source, ssrc uint32, tid uint8, now int64, flows bool) (*SourceMapping, bool) {
+func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64, flows bool) (*SourceMapping, bool) {
 	sb := e.subs[src]
 	tell := false
 	if e.cfg.SSRCRewriting {
@@ -324,8 +369,8 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, tid uint8, now int64, flo
 		sb = &sub{src: src, out: e.sendFor(src.tracks[0].ssrc, rtx, src.kind)}
 		e.subs[src] = sb
 	}
-	if sb.layer != ssrc || sb.tid != tid {
-		sb.layer, sb.tid, sb.pending = ssrc, tid, true
+	if sb.layer != ssrc || sb.sid != sid || sb.tid != tid {
+		sb.layer, sb.sid, sb.tid, sb.pending = ssrc, sid, tid, true
 	}
 	if !tell {
 		return nil, true
@@ -371,7 +416,7 @@ func (e *Endpoint) apply(sb *sub) {
 		if sb.mid != "" && o.mid == "" {
 			o.mid, o.midBytes = sb.mid, []byte(sb.mid)
 		}
-		o.stream.Target(sb.layer, sb.tid)
+		o.stream.TargetSVC(sb.layer, sb.sid, sb.tid)
 		if sb.src.kind == Video && o.stream.WantsKeyframe() {
 			for _, tr := range sb.src.tracks {
 				if tr.ssrc == sb.layer && tr.seen.active {

@@ -60,8 +60,9 @@ type sub struct {
 	out     *send
 	mid     string
 	layer   uint32 // SSRC targeted, 0 none
+	sid     uint8
 	tid     uint8
-	pending bool // layer or tid changed since the last apply
+	pending bool // layer, sid or tid changed since the last apply
 	linked  bool // in the source's fanout
 }
 

@@ -115,6 +115,7 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 		if tr.started && tr.src.kind == Video {
 			tr.wantKey = true // the codec changed in the middle of a call
 		}
+		tr.heights, tr.dd, tr.ddOld = [maxSID + 1]int{}, nil, nil
 		tr.codec = pt.codec
 	}
 	sh.describe(p, tr, m, plain, now)
@@ -146,7 +147,7 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 func (sh *shard) describe(p *packet, tr *track, m *media, plain []byte, now int64) {
 	p.raw, p.tr, p.codec = plain, tr, tr.codec
 	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
-	p.level, p.orientation, p.dd = nil, nil, nil
+	p.level, p.orientation, p.dd, p.ddOut = nil, nil, nil, nil
 	if m.ext.level != 0 {
 		p.level = p.hdr.Ext(plain, m.ext.level)
 	}
@@ -183,14 +184,11 @@ func (sh *shard) shape(p *packet, tr *track, clock uint32, now int64) {
 		in.VP8 = &sh.vp8
 		in.Start, in.Keyframe = d.Start, d.Start && d.Keyframe
 	case codecVP9:
-		if d, ok := codec.ParseVP9(p.payload); ok {
-			in.Start = d.Start && d.SID == 0
-			in.Keyframe = in.Start && d.Keyframe
-			if in.Keyframe && d.Width > 0 && d.Height > 0 {
-				tr.height = int(min(d.Width, d.Height))
-			}
-		}
+		sh.shapeVP9(p, tr)
 	default:
+		if len(p.dd) > 0 && sh.shapeDD(p, tr, now) {
+			return
+		}
 		in.Keyframe = codec.Keyframe(codecNames[p.codec], p.payload, p.dd)
 		in.Start = in.Keyframe || !tr.started || p.hdr.Timestamp != tr.lastTS
 		// A keyframe may begin in several packets of one picture (SPS, PPS, IDR): it begins once.
@@ -200,14 +198,17 @@ func (sh *shard) shape(p *packet, tr *track, clock uint32, now int64) {
 
 // measure notes what the control loop wants to know of a video layer.
 func (sh *shard) measure(p *packet, tr *track, now int64) {
-	tid := 0
+	sid, tid, start := 0, 0, p.in.Start
 	if p.in.VP8 != nil && p.in.VP8.HasTID {
 		tid = int(p.in.VP8.TID)
+	} else if v := p.in.SVC; v != nil {
+		sid, tid, start = min(int(v.SID), maxSID), min(int(v.TID), maxTID), v.Start
 	}
 	if !p.in.Padding {
-		tr.bytes[tid] += uint64(len(p.raw))
-		if p.in.Start {
-			tr.frames[tid]++
+		tr.svc = p.in.SVC != nil
+		tr.bytes[sid][tid] += uint64(len(p.raw))
+		if start {
+			tr.frames[sid][tid]++
 		}
 	}
 	if p.in.Keyframe {
@@ -215,7 +216,7 @@ func (sh *shard) measure(p *packet, tr *track, now int64) {
 		tr.wantKey = false
 		tr.asks = 0
 		if d := p.in.VP8; d != nil && d.Width > 0 && d.Height > 0 {
-			tr.height = int(min(d.Width, d.Height))
+			tr.heights[0] = int(min(d.Width, d.Height))
 		}
 	}
 	if !p.in.Padding {
@@ -237,9 +238,13 @@ func (sh *shard) fanOut(p *packet, plain []byte) {
 		}
 		if i != sh.id {
 			to := sh.s.shards[i]
-			to.inbox.push(to, item{
+			it := item{
 				kind: itemForward, tr: p.tr, codec: p.codec, ts: p.tr.clock, start: p.in.Start, key: p.in.Keyframe, padding: p.in.Padding,
-			}, plain)
+			}
+			if p.byDD() {
+				it.dd, it.active = p.in.SVC.DD, p.in.SVC.Active
+			}
+			to.inbox.push(to, it, plain)
 			continue
 		}
 		for j := range ls {
@@ -262,7 +267,7 @@ func (sh *shard) forwardHanded(it *item, plain []byte, now int64) {
 	ext := tr.ep.ext
 	p.raw, p.tr, p.codec = plain, tr, it.codec
 	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
-	p.level, p.orientation, p.dd = nil, nil, nil
+	p.level, p.orientation, p.dd, p.ddOut = nil, nil, nil, nil
 	if ext.level != 0 {
 		p.level = p.hdr.Ext(plain, ext.level)
 	}
@@ -276,12 +281,7 @@ func (sh *shard) forwardHanded(it *item, plain []byte, now int64) {
 		SSRC: tr.ssrc, Seq: p.hdr.Seq, TS: p.hdr.Timestamp, Marker: p.hdr.Marker, Padding: it.padding, Start: it.start,
 		Keyframe: it.key, ClockRate: it.ts, Arrival: now,
 	}
-	if p.codec == codecVP8 {
-		if d, ok := codec.ParseVP8(p.payload); ok {
-			sh.vp8 = d
-			p.in.VP8 = &sh.vp8
-		}
-	}
+	sh.handedLayers(p, it.dd, it.active)
 	for j := range f.byShard[sh.id] {
 		sh.send(&f.byShard[sh.id][j], p)
 	}
@@ -307,9 +307,16 @@ func (sh *shard) send(l *link, p *packet) {
 		}
 		pt = m.out[codecOpus]
 	}
-	r, ok := o.stream.Map(&p.in)
+	in := &p.in
+	if m.ext.dd == 0 && p.byDD() {
+		// Without the extension the receiver could not tell a layer that it does not get from one that was lost.
+		sh.whole = p.in
+		sh.whole.SVC = nil
+		in = &sh.whole
+	}
+	r, ok := o.stream.Map(in)
 	if !ok {
-		if p.in.Start && p.in.SSRC == o.target && o.stream.WantsKeyframe() {
+		if (p.in.Start || in.SVC != nil && in.SVC.Start) && p.in.SSRC == o.target && o.stream.WantsKeyframe() {
 			sh.askKeyframe(p.tr, p.in.Arrival)
 		}
 		return
@@ -319,8 +326,8 @@ func (sh *shard) send(l *link, p *packet) {
 		sh.count.inc(cDropNonce)
 		return
 	}
-	patch(p, &r)
-	if sh.emit(e, o, p, payload, rtp.OutHeader{Marker: p.hdr.Marker, PT: pt, Seq: r.Seq, TS: r.TS, SSRC: o.ssrc}, index, false) {
+	sh.forReceiver(p, m, o, &r)
+	if sh.emit(e, o, p, payload, rtp.OutHeader{Marker: r.Marker, PT: pt, Seq: r.Seq, TS: r.TS, SSRC: o.ssrc}, index, false) {
 		o.packets++
 		o.octets += uint32(len(payload))
 		o.active = true
@@ -344,13 +351,6 @@ func redPrimary(b []byte) []byte {
 	return b[1+skip:]
 }
 
-// patch writes the receiver's picture ids into the shared payload; the next receiver patches again.
-func patch(p *packet, r *rewrite.Out) {
-	if r.PatchVP8 && p.in.VP8 != nil {
-		codec.PatchVP8(p.payload, p.in.VP8, r.PictureID, r.TL0)
-	}
-}
-
 // emit writes and protects one packet for e straight into the arena. again is an identical repetition without RTX.
 func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.OutHeader, index uint64, again bool) bool {
 	m := &e.m
@@ -370,7 +370,7 @@ func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.Out
 }
 
 // extensions lists the header extensions of one outgoing packet with the receiver's ids: what is the sender's own
-// (audio level, orientation, dependency descriptor) is kept, what belongs to the path is written anew.
+// (audio level, orientation, and the dependency descriptor that forReceiver made) is kept, what belongs to the path is written anew.
 func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again bool) []rtp.Ext {
 	m := &e.m
 	x := sh.exts[:0]
@@ -380,8 +380,8 @@ func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again b
 	if len(p.orientation) > 0 && m.ext.orientation != 0 {
 		x = append(x, rtp.Ext{ID: m.ext.orientation, Data: p.orientation})
 	}
-	if len(p.dd) > 0 && m.ext.dd != 0 {
-		x = append(x, rtp.Ext{ID: m.ext.dd, Data: p.dd})
+	if len(p.ddOut) > 0 && m.ext.dd != 0 {
+		x = append(x, rtp.Ext{ID: m.ext.dd, Data: p.ddOut})
 	}
 	if o.mid != "" && m.ext.mid != 0 {
 		x = append(x, rtp.Ext{ID: m.ext.mid, Data: o.midBytes})

@@ -1,6 +1,10 @@
 package sfu
 
-import "sync"
+import (
+	"sync"
+
+	"konzil/sfu/dd"
+)
 
 // slotSize is room for one packet in an inbox.
 const slotSize = 1536
@@ -41,6 +45,8 @@ type item struct {
 	seq                 uint16
 	want                repeat
 	start, key, padding bool
+	dd                  *dd.Structure // that the packet goes by
+	active              uint32
 }
 
 func (b *inbox) init(n int) {
@@ -108,14 +114,14 @@ func (sh *shard) drain() {
 			sh.wantKeyframe(it.tr, now)
 		case itemRepeat:
 			if it.want.ep.sh == sh {
-				sh.again(it.tr, got.data(i), it.codec, &it.want)
+				sh.again(it.tr, got.data(i), it.codec, it.dd, &it.want)
 			} else {
 				sh.repeatFor(it)
 			}
 		case itemSR:
 			sh.forwardSR(it.tr, it.ntp, it.ts, now)
 		}
-		it.t, it.tr, it.want = nil, nil, repeat{}
+		it.t, it.tr, it.dd, it.want = nil, nil, nil, repeat{}
 	}
 	sh.flush()
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"konzil/sfu/bwe"
+	"konzil/sfu/dd"
 	"konzil/sfu/history"
 	"konzil/sfu/nack"
 	"konzil/sfu/rewrite"
@@ -140,9 +141,12 @@ type track struct {
 	lastAsk   int64 // when one was asked for
 	asks      int   // since the last keyframe
 	nackable  bool
-	bytes     [maxTID + 1]uint64 // since the control loop looked, by temporal layer
-	frames    [maxTID + 1]uint32
-	height    int // smaller side, 0 unknown
+	bytes     rates[uint64]   // since the control loop looked
+	frames    rates[uint32]   // of the spatial layer itself
+	heights   [maxSID + 1]int // smaller sides by spatial layer, 0 unknown
+	svc       bool            // has its layers in one SSRC
+	dd, ddOld *dd.Structure   // in force, and the one before; they do not change
+	active    uint32          // decode targets that the sender has active
 	levels    [levelRing]levelAt
 	levelHead int
 	levelTail int

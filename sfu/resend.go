@@ -3,7 +3,7 @@ package sfu
 import (
 	"encoding/binary"
 
-	"konzil/sfu/codec"
+	"konzil/sfu/dd"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/rtp"
 )
@@ -56,7 +56,7 @@ func (sh *shard) repeatFor(it *item) {
 		return
 	}
 	to := it.want.ep.sh
-	to.inbox.push(to, item{kind: itemRepeat, tr: it.tr, codec: it.tr.codec, want: it.want}, pkt)
+	to.inbox.push(to, item{kind: itemRepeat, tr: it.tr, codec: it.tr.codec, dd: it.tr.dd, want: it.want}, pkt)
 }
 
 // repeat looks a packet up and sends it again.
@@ -71,11 +71,12 @@ func (sh *shard) repeat(tr *track, orig uint16, w *repeat) {
 		return
 	}
 	// The history is shared: the copy is patched, not the stored packet.
-	sh.again(tr, append(sh.copied[:0], pkt...), tr.codec, w)
+	sh.again(tr, append(sh.copied[:0], pkt...), tr.codec, tr.dd, w)
 }
 
-// again sends an old packet once more: over RTX (RFC 4588) when the receiver has it, else the identical packet.
-func (sh *shard) again(tr *track, plain []byte, id codecID, w *repeat) {
+// again sends an old packet once more: over RTX (RFC 4588) when the receiver has it, else the identical packet. st is the structure
+// that dependency descriptors go by.
+func (sh *shard) again(tr *track, plain []byte, id codecID, st *dd.Structure, w *repeat) {
 	e, o := w.ep, w.out
 	m := &e.m
 	if m.gone || m.sealer == nil {
@@ -91,7 +92,7 @@ func (sh *shard) again(tr *track, plain []byte, id codecID, w *repeat) {
 		p.codec = c
 	}
 	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
-	p.level, p.orientation, p.dd = nil, nil, nil
+	p.level, p.orientation, p.dd, p.ddOut = nil, nil, nil, nil
 	if ext.orientation != 0 {
 		p.orientation = p.hdr.Ext(plain, ext.orientation)
 	}
@@ -99,18 +100,13 @@ func (sh *shard) again(tr *track, plain []byte, id codecID, w *repeat) {
 		p.dd = p.hdr.Ext(plain, ext.dd)
 	}
 	p.in = rewrite.In{}
-	if p.codec == codecVP8 {
-		if d, ok := codec.ParseVP8(p.payload); ok {
-			sh.vp8 = d
-			p.in.VP8 = &sh.vp8
-		}
-	}
-	patch(p, &w.r)
+	sh.handedLayers(p, st, w.r.Active)
+	sh.forReceiver(p, m, o, &w.r)
 	pt, rtx := m.out[p.codec], m.rtx[p.codec]
 	if pt == noPT {
 		return
 	}
-	h := rtp.OutHeader{Marker: p.hdr.Marker, PT: pt, Seq: w.seq, TS: w.r.TS, SSRC: o.ssrc}
+	h := rtp.OutHeader{Marker: w.r.Marker, PT: pt, Seq: w.seq, TS: w.r.TS, SSRC: o.ssrc}
 	if o.rtxSSRC != 0 && rtx != noPT {
 		o.rtxSeq++
 		index, ok := o.rtxIndex.Next(o.rtxSeq)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"konzil/sfu/codec"
+	"konzil/sfu/dd"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/rtp"
 	"konzil/sfu/udpio"
@@ -42,18 +43,25 @@ type shard struct {
 	endpoints []*Endpoint
 	rooms     map[*Conference]*room
 
-	pkt    packet // scratch of the packet at hand
-	exts   [8]rtp.Ext
-	vp8    codec.VP8
-	abs    [3]byte
-	seq    [2]byte
-	lost   [256]uint16
-	rtcp   []byte
-	wire   []byte
-	rtxb   []byte
-	copied []byte
-	blocks [31]rtp.ReportBlock
-	writ   []udpio.WriteStats // as last counted
+	pkt   packet // scratch of the packet at hand
+	exts  [8]rtp.Ext
+	vp8   codec.VP8
+	vp9   codec.VP9
+	svc   rewrite.SVC
+	whole rewrite.In // the packet at hand without layers
+
+	ddesc   dd.Descriptor
+	ddFresh dd.Structure
+	ddb     []byte
+	abs     [3]byte
+	seq     [2]byte
+	lost    [256]uint16
+	rtcp    []byte
+	wire    []byte
+	rtxb    []byte
+	copied  []byte
+	blocks  [31]rtp.ReportBlock
+	writ    []udpio.WriteStats // as last counted
 }
 
 // room is what a shard knows of a conference.
@@ -71,6 +79,7 @@ type packet struct {
 	level       []byte
 	orientation []byte
 	dd          []byte
+	ddOut       []byte // the receiver's
 	in          rewrite.In
 	tr          *track
 }
@@ -82,6 +91,7 @@ func newShard(s *SFU, id int) *shard {
 	sh.wire = make([]byte, 0, maxPacket+64)
 	sh.rtxb = make([]byte, 0, 2*maxPacket)
 	sh.copied = make([]byte, 0, 2*maxPacket)
+	sh.ddb = make([]byte, 0, 512)
 	return sh
 }
 

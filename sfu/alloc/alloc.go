@@ -30,10 +30,11 @@ const (
 // Layer is one way to forward a source.
 type Layer struct {
 	SSRC    uint32
+	SID     uint8 // spatial layer within the SSRC
 	TID     uint8
 	Height  int     // lines; of the smaller side of the picture
 	FPS     float64 // 0: unknown
-	Bitrate uint64  // bits per second, all that is needed to forward this layer: lower temporal layers included
+	Bitrate uint64  // bits per second, all that is needed to forward this layer: lower layers of the SSRC included
 }
 
 // Source is a video source with its active layers, low to high.
@@ -184,7 +185,7 @@ func allowed(s *Source, l Limit) uint64 {
 		// Is there a layer of the same resolution with a higher, or with a lower, frame rate among those that fit?
 		higher, lower := false, false
 		for j := range n {
-			if z := &s.Layers[j]; set&(1<<j) != 0 && z.SSRC == y.SSRC && z.Height == y.Height {
+			if z := &s.Layers[j]; set&(1<<j) != 0 && z.SSRC == y.SSRC && z.SID == y.SID && z.Height == y.Height {
 				higher = higher || z.TID > y.TID
 				lower = lower || z.TID < y.TID
 			}
