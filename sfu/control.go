@@ -292,7 +292,7 @@ func (c *Conference) allocateAudio(e *Endpoint, now int64) {
 		if src.ep == e {
 			continue
 		}
-		if !e.connected || !e.audio.wants(src.name) {
+		if !e.connected || !e.ready || !e.audio.wants(src.name) {
 			if sb := e.subs[src]; sb != nil && sb.layer != 0 {
 				sb.layer, sb.pending = 0, true
 				if e.audioSlots != nil {
@@ -314,11 +314,19 @@ func (c *Conference) allocateAudio(e *Endpoint, now int64) {
 		c.ev.AudioMappings(e.id, changed)
 	}
 	for _, sb := range e.subs {
-		if sb.pending && sb.src.kind == Audio {
+		switch {
+		case !sb.pending || sb.src.kind != Audio:
+		case now < sb.notBefore:
+			c.dirty = true // look again at the next tick
+		default:
 			e.apply(sb)
 		}
 	}
 }
+
+// announceTime is how long a new audio source waits after its receiver was told of it. Chromium from 148 on ties RTP of an SSRC that it does not
+// know to some m-line, and that SSRC stays silent on its own for good; a client takes a few hundred milliseconds to renegotiate.
+const announceTime = 500 * 1e6
 
 // wants says whether an audio source is subscribed to.
 func (a *AudioSubscription) wants(name string) bool {
@@ -353,7 +361,7 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 			rtx = 0
 		}
 		if sb == nil {
-			sb = &sub{src: src, out: e.sendFor(out, rtx, src.kind)}
+			sb = &sub{src: src, out: e.sendFor(out, rtx, src.kind), notBefore: now + announceTime}
 			if e.cfg.MIDDemux {
 				sb.mid = fmt.Sprintf("%c%d", letter, slot)
 			}
@@ -367,6 +375,9 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 			rtx = 0
 		}
 		sb = &sub{src: src, out: e.sendFor(src.tracks[0].ssrc, rtx, src.kind)}
+		if e.connectedAt != 0 && src.created > e.connectedAt { // else it was in the offer
+			sb.notBefore = src.created + announceTime
+		}
 		e.subs[src] = sb
 	}
 	if sb.layer != ssrc || sb.sid != sid || sb.tid != tid {

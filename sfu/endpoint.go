@@ -36,6 +36,8 @@ type Endpoint struct {
 	state       TransportState
 	connected   bool
 	channelOpen bool
+	connectedAt int64 // for the first time; 0: not yet
+	ready       bool  // can learn of mappings; always true without SSRC rewriting
 	sources     map[string]*source
 	want        *alloc.Want // nil: nothing was asked for, nothing is sent
 	audio       AudioSubscription
@@ -64,12 +66,14 @@ type sub struct {
 	tid     uint8
 	pending bool // layer, sid or tid changed since the last apply
 	linked  bool // in the source's fanout
+
+	notBefore int64 // audio: when the receiver may be taken to know the source
 }
 
 func newEndpoint(c *Conference, cfg EndpointConfig, sh *shard) (*Endpoint, error) {
 	e := &Endpoint{
 		conf: c, cfg: cfg, id: cfg.ID, sh: sh, log: c.log.With("endpoint", cfg.ID), active: true, created: c.s.now(),
-		sources: map[string]*source{}, subs: map[*source]*sub{}, sends: map[uint32]*send{}, constraint: map[string]int{}, unwanted: map[string]int64{},
+		sources: map[string]*source{}, subs: map[*source]*sub{}, sends: map[uint32]*send{}, ready: !cfg.SSRCRewriting, constraint: map[string]int{}, unwanted: map[string]int64{},
 		outbox: make(chan []byte, c.s.cfg.SendQueue),
 	}
 	e.m.configure(&cfg)
@@ -194,7 +198,7 @@ func (e *Endpoint) checkSources(list []Source) error {
 }
 
 func newSource(e *Endpoint, s *Source) *source {
-	src := &source{ep: e, name: s.Name, kind: s.Kind, video: s.Video}
+	src := &source{ep: e, name: s.Name, kind: s.Kind, video: s.Video, created: e.conf.s.now()}
 	for i, ssrc := range s.SSRCs {
 		tr := &track{ep: e, src: src, ssrc: ssrc, layer: i}
 		if i < len(s.RTX) {
@@ -282,6 +286,12 @@ func (e *Endpoint) SetConstraints(v VideoConstraints) {
 	})
 }
 
+// SetReady says that the endpoint has a channel by which it learns of mappings, or is not going to get one. With SSRC rewriting it gets no audio before:
+// it could not tell whose it is.
+func (e *Endpoint) SetReady() {
+	e.conf.do(func() { e.ready, e.conf.dirty = true, true })
+}
+
 // SetAudioSubscription chooses the audio that the endpoint gets.
 func (e *Endpoint) SetAudioSubscription(a AudioSubscription) {
 	a.Include, a.Exclude = slices.Clone(a.Include), slices.Clone(a.Exclude)
@@ -333,6 +343,9 @@ func (e *Endpoint) report(st TransportState) {
 		}
 		e.state = st
 		e.connected = st == TransportConnected
+		if e.connected && e.connectedAt == 0 {
+			e.connectedAt = e.conf.s.now()
+		}
 		e.conf.dirty = true
 		e.conf.ev.Transport(e.id, st)
 	})
@@ -371,6 +384,7 @@ func (e *Endpoint) channel(open bool) {
 		case e.removed || e.channelOpen == open:
 		case open:
 			e.channelOpen = true
+			e.ready, e.conf.dirty = true, true
 			e.conf.ev.ChannelOpen(e.id)
 		default:
 			e.channelOpen = false

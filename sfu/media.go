@@ -173,7 +173,8 @@ type source struct {
 
 	// The control goroutine's own.
 	video   VideoType
-	retyped bool // since the last allocation
+	retyped bool  // since the last allocation
+	created int64 // when it was signalled
 }
 
 // fanout is the immutable list of who gets a source, by shard.

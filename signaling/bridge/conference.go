@@ -254,6 +254,7 @@ func (c *conference) hello(ep *endpoint) {
 	if ep.noChannel != nil {
 		ep.noChannel.Stop()
 	}
+	ep.eng.SetReady()
 	for _, s := range ep.sources {
 		if n, ok := ep.senderMax[s.Name]; ok {
 			c.tell(ep, bridgechan.SenderConstraint(s.Name, n))

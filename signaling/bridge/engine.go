@@ -27,6 +27,7 @@ type Endpoint interface {
 	SetVideoType(source string, t sfu.VideoType) error
 	SetConstraints(c sfu.VideoConstraints)
 	SetAudioSubscription(s sfu.AudioSubscription)
+	SetReady()
 	SetForceMute(audio, video bool)
 	SendMessage(msg []byte) error
 	Close()

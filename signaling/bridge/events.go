@@ -46,6 +46,7 @@ func (c *conference) silent(ep *endpoint) {
 	}
 	c.b.count.noChannel.Add(1)
 	c.log.Info("client has no bridge channel, it gets low video", "endpoint", ep.id)
+	ep.eng.SetReady()
 	c.constrain(ep)
 }
 
