@@ -30,18 +30,21 @@ func (s *server) openHTTP(context.Context) (err error) {
 
 	s.http.AddCheck("store", func(ctx context.Context) error { return s.db.Read().PingContext(ctx) })
 	for part, counters := range s.counters() {
-		s.http.AddMetrics(part, counters)
+		s.http.AddMetrics(part, counters, gauges...)
 	}
 	s.http.Start()
 	return nil
 }
 
-// counters are the numbers of each part for the metrics page.
+// gauges are the names of the numbers that tell what there is now; the others only grow.
+var gauges = []string{"conferences", "endpoints", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending"}
+
+// counters are the numbers of each part for the metrics page; docs/metrics.md says what each means.
 func (s *server) counters() map[string]func() map[string]uint64 {
 	c := map[string]func() map[string]uint64{
 		"sfu": s.sfu.Counters, "bridge": s.bridge.Counters, "focus": s.focus.Counters,
 		"xmpp": s.xmpp.Counters, "muc": s.rooms.Counters, "metadata": s.metadata.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters,
-		"store": s.db.Stats, "certs": s.certs.Stats, "auth": s.local.Stats,
+		"store": s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
 	}
 	if s.turn != nil {
 		c["turn"] = s.turn.Counters

@@ -41,6 +41,7 @@ type server struct {
 	certs    *certs.Source
 	local    *auth.Local
 	accounts xmpp.Accounts
+	logins   func() map[string]uint64 // what accounts counts
 
 	sfu      *sfu.SFU
 	turn     *turn.Server // nil when off
@@ -103,7 +104,7 @@ func (s *server) openData(ctx context.Context) (err error) {
 	if s.local, err = auth.NewLocal(ctx, s.db, s.cfg.Auth.Iterations); err != nil {
 		return err
 	}
-	s.accounts = s.local
+	s.accounts, s.logins = s.local, s.local.Stats
 	if s.cfg.Auth.LDAP.Enabled() {
 		dir, err := auth.NewLDAP(s.cfg.Auth.LDAP, s.log)
 		if err != nil {
@@ -111,7 +112,7 @@ func (s *server) openData(ctx context.Context) (err error) {
 		}
 		all := auth.NewCombined(s.local, dir)
 		s.onStop(func(context.Context) { all.Close() })
-		s.accounts = all
+		s.accounts, s.logins = all, all.Stats
 	}
 	if s.cfg.TLS.Cert != "" {
 		s.certs, err = certs.Load(s.cfg.TLS.Cert, s.cfg.TLS.Key, s.log)

@@ -135,8 +135,8 @@ func TestHealthAndMetrics(t *testing.T) {
 		s.AddCheck("sfu", func(context.Context) error { return broken })
 		s.AddCheck("store", func(context.Context) error { return nil })
 		s.AddMetrics("sfu", func() map[string]uint64 {
-			return map[string]uint64{"packets in": 7, "endpoints_now": 3, "x_total": 1, "x": 2}
-		})
+			return map[string]uint64{"packets in": 7, "endpoints_now": 3, "rooms": 4, "x_total": 1, "x": 2}
+		}, "rooms")
 	})
 	if r, body := get(t, c, url+"/health/live"); r.StatusCode != 200 || body != "ok\n" {
 		t.Error(r.Status, body)
@@ -149,7 +149,7 @@ func TestHealthAndMetrics(t *testing.T) {
 		t.Error(r.Status, body)
 	}
 	_, body := get(t, c, url+"/metrics")
-	for _, want := range []string{"# TYPE konzil_sfu_packets_in_total counter\nkonzil_sfu_packets_in_total 7\n", "# TYPE konzil_sfu_endpoints_now gauge\nkonzil_sfu_endpoints_now 3\n", "konzil_httpd_requests_total", "go_goroutines", "konzil_sfu_x_total"} {
+	for _, want := range []string{"# TYPE konzil_sfu_packets_in_total counter\nkonzil_sfu_packets_in_total 7\n", "# TYPE konzil_sfu_endpoints_now gauge\nkonzil_sfu_endpoints_now 3\n", "# TYPE konzil_sfu_rooms gauge\nkonzil_sfu_rooms 4\n", "konzil_httpd_requests_total", "go_goroutines", "konzil_sfu_x_total"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s is not in\n%s", want, body)
 		}

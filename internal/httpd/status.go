@@ -25,12 +25,18 @@ type status struct {
 
 	mu      sync.Mutex // guards the two maps
 	checks  map[string]func(context.Context) error
-	sources map[string]func() map[string]uint64
+	sources map[string]source
+}
+
+// source is a room's numbers.
+type source struct {
+	numbers func() map[string]uint64
+	gauges  []string // the names of those that also go down
 }
 
 func (st *status) init(own func() map[string]uint64) {
 	st.checks = map[string]func(context.Context) error{}
-	st.sources = map[string]func() map[string]uint64{"httpd": own}
+	st.sources = map[string]source{"httpd": {numbers: own}}
 }
 
 // AddCheck makes /health/ready ask a room whether it can do its work; nil is yes. check must heed its context.
@@ -40,12 +46,12 @@ func (s *Server) AddCheck(room string, check func(context.Context) error) {
 	s.status.checks[room] = check
 }
 
-// AddMetrics shows a room's numbers at /metrics as konzil_<room>_<name>. Names that end in _now, and those that have _queue, _seconds or
-// _bytes_used as their end, are shown as gauges, all others as counters with _total.
-func (s *Server) AddMetrics(room string, source func() map[string]uint64) {
+// AddMetrics shows a room's numbers at /metrics as konzil_<room>_<name>. Those named in gauges, and those whose name ends in _now, _queue,
+// _seconds, _remaining or _bytes_used, are shown as gauges, all others as counters with _total.
+func (s *Server) AddMetrics(room string, numbers func() map[string]uint64, gauges ...string) {
 	s.status.mu.Lock()
 	defer s.status.mu.Unlock()
-	s.status.sources[room] = source
+	s.status.sources[room] = source{numbers, gauges}
 }
 
 // live says that the process answers; nothing else.
@@ -104,10 +110,10 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	sources := maps.Clone(c.st.sources)
 	c.st.mu.Unlock()
 	seen := map[string]bool{} // the same name twice would spoil the whole answer
-	for room, source := range sources {
-		for name, value := range source() {
+	for room, src := range sources {
+		for name, value := range src.numbers() {
 			kind, full := prometheus.CounterValue, "konzil_"+metricName(room)+"_"+metricName(name)
-			if isGauge(name) {
+			if isGauge(name) || slices.Contains(src.gauges, name) {
 				kind = prometheus.GaugeValue
 			} else if !strings.HasSuffix(full, "_total") {
 				full += "_total"
