@@ -31,6 +31,20 @@ var bedKeys = seal.Keys{Key: []byte("0123456789abcdef"), Salt: []byte("salt of 1
 
 func newBed(t testing.TB, receivers, layers int, change func(*Config)) *bed {
 	t.Helper()
+	v := Source{Name: "from-v0", Kind: Video}
+	var enc []*vp8Encoder
+	for i := range layers {
+		v.SSRCs = append(v.SSRCs, uint32(200+i))
+		enc = append(enc, &vp8Encoder{layer: i, seq: 100, ts: uint32(i * 5000)})
+	}
+	b := newBedOf(t, endpointConfig, v, receivers, change)
+	b.enc = enc
+	return b
+}
+
+// newBedOf has endpoints as conf says, and video v of the sender.
+func newBedOf(t testing.TB, conf func(id string) EndpointConfig, v Source, receivers int, change func(*Config)) *bed {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	cfg.Shards = 1
@@ -59,18 +73,13 @@ func newBed(t testing.TB, receivers, layers int, change func(*Config)) *bed {
 		e.t.out.Store(&path{addr: to})
 		c.do(func() { e.connected, c.dirty = true, true })
 	}
-	b.from, err = c.AddEndpoint(endpointConfig("from"))
+	b.from, err = c.AddEndpoint(conf("from"))
 	must(t, err)
-	v := Source{Name: "from-v0", Kind: Video}
-	for i := range layers {
-		v.SSRCs = append(v.SSRCs, uint32(200+i))
-		b.enc = append(b.enc, &vp8Encoder{layer: i, seq: 100, ts: uint32(i * 5000)})
-	}
 	must(t, b.from.SetSources([]Source{{Name: "from-a0", Kind: Audio, SSRCs: []uint32{100}}, v}))
 	connect(b.from, b.addr)
 	s.routes.set(b.addr, b.from.t)
 	for i := range receivers {
-		e, err := c.AddEndpoint(endpointConfig(fmt.Sprintf("to%d", i)))
+		e, err := c.AddEndpoint(conf(fmt.Sprintf("to%d", i)))
 		must(t, err)
 		sink, err := udpio.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpio.Options{ReadBuffer: 4 << 20})
 		must(t, err)
