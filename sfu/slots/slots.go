@@ -1,8 +1,9 @@
 // Package slots keeps the fixed pool of outgoing SSRCs of a receiver that negotiated SSRC rewriting: sources take turns on slots, so that
 // the receiver's session description stops growing.
 //
-// Acquire gives a source its slot: the one that it has, else one that was freed, else a new one while there are fewer than the maximum,
-// else the slot of the source that was used longest ago among those not being forwarded. SetForwarded pins a slot to its source; Forget
+// Acquire gives a source its slot: the one that it has, else a new one while there are fewer than the maximum, else the one that was freed
+// longest ago, else the slot of the source that was used longest ago among those not being forwarded. A freed slot is not given away while new ones can
+// be had: a Jitsi client that learns of a source's new SSRC clears who owns the old one, though somebody else may own it by then. SetForwarded pins a slot to its source; Forget
 // frees it when the source ends. Lookup maps an SSRC in the receiver's RTCP back to the source.
 //
 // A Table has no goroutine, lock or clock and is for one user at a time.
@@ -73,10 +74,11 @@ func (t *Table) pick() int {
 			}
 		}
 	}
-	if free >= 0 {
+	switch {
+	case len(t.slots) < t.max:
+	case free >= 0:
 		return free
-	}
-	if len(t.slots) >= t.max {
+	default:
 		return lru
 	}
 	i := len(t.slots)

@@ -117,3 +117,19 @@ func TestNoAllocs(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A source that ended leaves its SSRC alone while there are unused ones.
+func TestFreshBeforeFreed(t *testing.T) {
+	tb := New(3, counter())
+	_, a, _, _, _, _ := tb.Acquire("a", 1)
+	tb.Forget("a")
+	_, b, _, _, _, _ := tb.Acquire("b", 2)
+	_, again, _, _, _, _ := tb.Acquire("a", 3)
+	if a == b || again == a || again == b {
+		t.Fatal(a, b, again)
+	}
+	tb.Forget("b")
+	if _, c, _, _, ev, ok := tb.Acquire("c", 4); c != a || ev != "" || !ok {
+		t.Error("the pool is used up: what was freed first goes first", c, a)
+	}
+}
