@@ -37,7 +37,10 @@ func (s *server) openHTTP(context.Context) (err error) {
 }
 
 // gauges are the names of the numbers that tell what there is now; the others only grow.
-var gauges = []string{"conferences", "endpoints", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending"}
+var gauges = []string{
+	"conferences", "endpoints", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
+	"history_queue", "write_queue", "certificate_seconds_remaining",
+}
 
 // counters are the numbers of each part for the metrics page; docs/metrics.md says what each means.
 func (s *server) counters() map[string]func() map[string]uint64 {

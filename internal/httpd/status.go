@@ -46,8 +46,8 @@ func (s *Server) AddCheck(room string, check func(context.Context) error) {
 	s.status.checks[room] = check
 }
 
-// AddMetrics shows a room's numbers at /metrics as konzil_<room>_<name>. Those named in gauges, and those whose name ends in _now, _queue,
-// _seconds, _remaining or _bytes_used, are shown as gauges, all others as counters with _total.
+// AddMetrics shows a room's numbers at /metrics as konzil_<room>_<name>. Those named in gauges, and those whose name ends in _now,
+// are shown as gauges, all others as counters with _total.
 func (s *Server) AddMetrics(room string, numbers func() map[string]uint64, gauges ...string) {
 	s.status.mu.Lock()
 	defer s.status.mu.Unlock()
@@ -113,7 +113,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for room, src := range sources {
 		for name, value := range src.numbers() {
 			kind, full := prometheus.CounterValue, "konzil_"+metricName(room)+"_"+metricName(name)
-			if isGauge(name) || slices.Contains(src.gauges, name) {
+			if strings.HasSuffix(name, "_now") || slices.Contains(src.gauges, name) {
 				kind = prometheus.GaugeValue
 			} else if !strings.HasSuffix(full, "_total") {
 				full += "_total"
@@ -125,15 +125,6 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(prometheus.NewDesc(full, room+": "+strings.ReplaceAll(name, "_", " "), nil, nil), kind, float64(value))
 		}
 	}
-}
-
-func isGauge(name string) bool {
-	for _, suffix := range []string{"_now", "_queue", "_seconds", "_remaining", "_bytes_used"} {
-		if strings.HasSuffix(name, suffix) {
-			return true
-		}
-	}
-	return false
 }
 
 // metricName puts _ for what a metric's name may not have.
