@@ -189,7 +189,11 @@ func (s *server) listenXMPP(context.Context) error {
 			continue
 		}
 		for _, a := range s.present(s.cfg.addrs(p.port)) {
-			ln, err := net.Listen("tcp", a.String())
+			network := "tcp6" // alone: both families may be listed
+			if a.Addr().Unmap().Is4() {
+				network = "tcp4"
+			}
+			ln, err := net.Listen(network, a.String())
 			if err != nil {
 				return oops.Listen("xmpp", a.String(), p.setting, err)
 			}
