@@ -12,17 +12,22 @@
 //  3. shard.media (forward.go; same goroutine, or the owner's shard.work): the shard's lock is held for the whole batch. An
 //     SSRC that was not signalled is dropped unopened. The packet is opened in place, its header parsed, its
 //     transport-wide number noted; a repair packet is unwrapped into the original.
-//  4. shard.incoming: duplicates go, the codec's descriptor is read (codec), the packet is copied into its track's history
-//     (history), rates and audio levels are noted for the control loop.
+//  4. shard.incoming: duplicates go, the codec's descriptor (codec; layers.go) or the dependency descriptor (dd) is read, the
+//     packet is copied into its track's history (history), rates by layer and audio levels are noted for the control loop.
 //  5. shard.fanOut: the source's immutable list of receivers (an atomic pointer) is walked; receivers of other shards get
 //     the opened packet through their shard's inbox.
 //  6. shard.send, per receiver: rewrite.Stream.Map decides and renumbers, seal.Index hands out the packet index once,
-//     the header is written into the shard's arena, picture ids are patched in the shared payload, and seal.Sealer seals
-//     from it straight into the arena behind the header.
+//     the header is written into the shard's arena, picture ids are patched in the shared payload (shard.forReceiver), and
+//     seal.Sealer seals from it straight into the arena behind the header.
 //  7. shard.flush, once per receive batch: the datagrams of one receiver stand together, so udpio.Writer makes runs of them
 //     (UDP_SEGMENT) and sends all receivers' runs with one sendmmsg. Paths through our own TURN server are called instead.
 //
-// No allocation, log line or lock per packet; TestForwardAllocatesNothing keeps it so.
+// No allocation, log line or lock per packet; TestForwardAllocatesNothing and TestLayersAllocateNothing keep it so.
+//
+// Layers come in two ways: VP8 and H264 senders have an SSRC for each (simulcast); VP9 and AV1 senders put three spatial layers into
+// one (SVC). source.layers (control.go) offers both to the allocation alike, and rewrite.Stream.TargetSVC takes both choices. AV1
+// is cut only for receivers that have the dependency descriptor. Other codecs' descriptors are not passed on: numbers in the
+// payload say the same to the receiver, and simulcast layers each have descriptors of their own.
 //
 // RTCP takes the same way to shard.rtcpIn (rtcp.go): NACKs are answered from the history (resend.go), keyframe requests go
 // upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the

@@ -168,3 +168,31 @@ func BenchmarkAllocate(b *testing.B) {
 		Allocate(ss, &w, 10e6, dst)
 	}
 }
+
+// Spatial layers in one SSRC are chosen among like simulcast streams: by height, and by what the budget allows.
+func TestLayersInOneSSRC(t *testing.T) {
+	var ls []Layer
+	for sid := range 3 {
+		for tid := range 3 {
+			ls = append(ls, Layer{SSRC: 7, SID: uint8(sid), TID: uint8(tid), Height: 180 << sid, FPS: 7.5 * float64(int(1)<<tid),
+				Bitrate: uint64(40_000<<(2*sid)) * uint64(tid+2) / 4})
+		}
+	}
+	for _, c := range []struct {
+		height   int
+		budget   uint64
+		sid, tid int
+	}{
+		{180, 10_000_000, 0, 2}, {360, 10_000_000, 1, 2}, {720, 10_000_000, 2, 2}, {-1, 10_000_000, 2, 2},
+		{720, 500_000, 1, 2}, {720, 100_000, 0, 2}, {720, 35_000, 0, 1}, {720, 25_000, 0, 0}, {720, 10_000, -1, 0}, {100, 10_000_000, 0, 0},
+	} {
+		got := Allocate([]Source{{Name: "a", Layers: ls}}, &Want{LastN: -1, Default: Limit{MaxHeight: c.height}}, c.budget, nil)
+		sid, tid := -1, 0
+		if i := got[0].Layer; i >= 0 {
+			sid, tid = int(ls[i].SID), int(ls[i].TID)
+		}
+		if sid != c.sid || tid != c.tid {
+			t.Errorf("%d lines, %d b/s: S%dT%d, want S%dT%d", c.height, c.budget, sid, tid, c.sid, c.tid)
+		}
+	}
+}
