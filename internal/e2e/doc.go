@@ -1,7 +1,7 @@
 // Package e2e has no code of its own: its tests start the built konzil program and drive its meeting page in headless Chromium, with
 // the browser's fake camera and microphone, over loopback.
 //
-//	main_test.go     builds the binary once, finds (or, as root on Debian, installs) Chromium, ends the browser
+//	main_test.go     builds the binary once, finds Chromium, starts and ends the browser
 //	server_test.go   one konzil process per test: free ports, its own data folder, SIGTERM at the end
 //	browser_test.go  people: one browser context each, and what they do on the page
 //	meeting_test.go  what is shown: two and three people, layers, screen, leaving, reloading, chat, hands, trouble
