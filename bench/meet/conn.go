@@ -40,20 +40,18 @@ func (c *conn) send(ctx context.Context, s string) error {
 }
 
 func (c *conn) read(ctx context.Context) (*Element, error) {
-	for {
-		typ, b, err := c.ws.Read(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if typ != websocket.MessageText {
-			return nil, fmt.Errorf("meet: binary frame")
-		}
-		e, err := ParseElement(b)
-		if err != nil {
-			return nil, fmt.Errorf("meet: %w in %.200q", err, b)
-		}
-		return e, nil
+	typ, b, err := c.ws.Read(ctx)
+	if err != nil {
+		return nil, err
 	}
+	if typ != websocket.MessageText {
+		return nil, fmt.Errorf("meet: binary frame")
+	}
+	e, err := ParseElement(b)
+	if err != nil {
+		return nil, fmt.Errorf("meet: %w in %.200q", err, b)
+	}
+	return e, nil
 }
 
 // open starts a stream and returns its features.

@@ -28,7 +28,6 @@ type fake struct {
 	accept   *Element
 	adds     []*Element
 	messages []string
-	pli      int
 }
 
 const room = "r@conference.fake.test"
