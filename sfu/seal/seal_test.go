@@ -159,3 +159,37 @@ func TestNoAllocation(t *testing.T) {
 		}
 	}
 }
+
+// FuzzOpener: no packet of a stranger panics the opener or passes it.
+func FuzzOpener(f *testing.F) {
+	for _, seed := range [][]byte{
+		nil, {0x80}, make([]byte, 12), make([]byte, 64),
+		append([]byte{0x90, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0xbe, 0xde, 0xff, 0xff}, make([]byte, 40)...), // an extension past the end
+		append([]byte{0x8f, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2}, make([]byte, 40)...),                         // 15 CSRCs
+		append([]byte{0x80, 200, 0, 6, 0, 0, 0, 2}, make([]byte, 40)...),
+	} {
+		for name := range profiles {
+			f.Add(name, seed)
+		}
+	}
+	openers := map[string]*Opener{}
+	for name, p := range profiles {
+		o, err := NewOpener(p, keys(f, p))
+		if err != nil {
+			f.Fatal(err)
+		}
+		openers[name] = o
+	}
+	f.Fuzz(func(t *testing.T, name string, pkt []byte) {
+		o := openers[name]
+		if o == nil {
+			return
+		}
+		if out, err := o.RTP(nil, bytes.Clone(pkt)); err == nil {
+			t.Errorf("a stranger's RTP is opened: %x", out)
+		}
+		if out, err := o.RTCP(nil, bytes.Clone(pkt)); err == nil {
+			t.Errorf("a stranger's RTCP is opened: %x", out)
+		}
+	})
+}
