@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +56,9 @@ func (r *ready) Write(b []byte) (int, error) {
 	return r.Buffer.Write(b)
 }
 
+// readyIn is how long a start may take: README promises a second, which takes 0.1 s here; other tests may keep the machine busy.
+const readyIn = 5 * time.Second
+
 func TestStartAndStop(t *testing.T) {
 	file := settings(t, "")
 	for round := range 2 { // the second start finds data of the first
@@ -65,10 +70,12 @@ func TestStartAndStop(t *testing.T) {
 		case <-out.said:
 		case c := <-code:
 			t.Fatalf("round %d: exit %d: %s", round, c, errOut)
-		case <-time.After(20 * time.Second):
-			t.Fatal("not ready in 20 s")
+		case <-time.After(4 * readyIn):
+			t.Fatal("never ready")
 		}
-		t.Logf("ready after %v", time.Since(begin).Round(time.Millisecond))
+		if took := time.Since(begin); took > readyIn {
+			t.Errorf("ready after %v", took)
+		}
 		cancel()
 		if c := <-code; c != 0 {
 			t.Fatalf("exit %d: %s", c, errOut)
@@ -80,6 +87,32 @@ func TestStartAndStop(t *testing.T) {
 	info, err := os.Stat(filepath.Join(filepath.Dir(file), "data"))
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("data folder: %v %v", info, err)
+	}
+}
+
+// TestREADME: what README shows of a first start, without a configuration, is what the program prints then, ports included.
+func TestREADME(t *testing.T) {
+	c := DefaultConfig()
+	c.Data = t.TempDir()
+	s := &server{cfg: c, log: slog.New(slog.DiscardHandler)}
+	defer s.stop()
+	if err := s.openData(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := s.announce(t.Context(), true, &out); err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile(`(?m)password \S+$`).ReplaceAllString(out.String(), "password ...")
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports := fmt.Sprintf("%d and %d TCP (XMPP), %d TCP (HTTPS), %d UDP (media), %d UDP and TCP (TURN)", c.XMPP.Port, c.XMPP.TLSPort, c.HTTP.Port, c.Media.Port, c.TURN.Port)
+	for _, want := range []string{"```\n" + shown + "```\n", ports} {
+		if !strings.Contains(string(readme), want) {
+			t.Errorf("README.md lacks\n%s", want)
+		}
 	}
 }
 
