@@ -1,13 +1,13 @@
 // Package signaling is the focus: it starts meetings, invites everybody who is in a room with Jingle, and asks a bridge to
-// carry the media. To the rest of the server it is an ordinary XMPP entity: a xmpp.Handler that sits on focus.D and auth.D,
-// and an occupant "focus" of every room it serves.
+// carry the media. To the rest of the server it is an ordinary XMPP entity: a xmpp.Handler for the domains focus and auth
+// below the server's own, and an occupant "focus" of every room it serves.
 //
 // The Jingle/COLIBRI path, in order:
 //
 //  1. Focus.HandleStanza (focus.go), on the sender's goroutine: a conference iq goes to request.go, a stanza from a room
 //     into that meeting's mailbox. Nothing here waits.
-//  2. meeting.run (meeting.go), one goroutine per meeting, owns all of its state: members by presence (member.go,
-//     presence.go), what a client can do (caps.go), who is owner (owner.go).
+//  2. meeting.run (meeting.go), one goroutine per meeting, owns all of its state: members (member.go), as their presence
+//     tells (presence.go), what a client can do (caps.go), who is owner (owner.go).
 //  3. Two members are present: invite (invite.go) asks the bridge for an endpoint. That may wait, so it is a job for the
 //     meeting's worker (worker.go), a second goroutine that asks the bridge one thing at a time, in order, and posts answers back
 //     into the mailbox. The focus waits for the bridge, never the reverse.

@@ -3,7 +3,7 @@
 //
 //  1. Parse (parse.go) reads the extension of one packet. It needs the template structure in force, which came with the last
 //     keyframe; a packet that brings a new one fills a Structure of the caller (structure.go).
-//  2. Structure.Within and Structure.Top answer which decode targets belong to a choice of layers, Descriptor.Present and Switch what
+//  2. Structure.Within and Structure.Top answer which decode targets belong to a choice of layers, Present and Switch of a Template what
 //     the frame is to each of them: those are bit masks, bit i for decode target i.
 //  3. Append (write.go) writes the extension anew with another mask of active decode targets, SetNumber writes another frame
 //     number in place.
