@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -230,6 +231,40 @@ func TestTooManyPending(t *testing.T) {
 	p.cut()
 	eventually(t, "the place is free", func() bool { return r.s.Counters()["streams_pending"] == 1 })
 	r.user("alice", "a")
+}
+
+// One address cannot take all places of those that have not logged in; a proxy on this machine is not one address.
+func TestTooManyPendingOfOnePeer(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.PendingPerPeer = 2 })
+	p, q := r.dial("1", r.tls), r.dial("2", r.tls)
+	p.header("x.test")
+	q.header("x.test")
+	r.dial("3", r.tcp).expectEnd0()
+	r.dialWS("4", "").header("x.test")
+	p.cut()
+	eventually(t, "the place is free", func() bool { return r.s.peers.count("127.0.0.1") == 1 })
+	r.user("alice", "a")
+	eventually(t, "who has logged in counts no more", func() bool { return r.s.peers.count("127.0.0.1") == 1 })
+	q.cut()
+	eventually(t, "nothing is remembered", func() bool { return r.s.peers.count("127.0.0.1") == 0 })
+}
+
+func (p *pendingPeers) count(peer string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.n[peer]
+}
+
+func TestPeerOf(t *testing.T) {
+	for addr, want := range map[string]string{"192.0.2.7:1": "192.0.2.7", "[2001:db8:1:2:3::4]:1": "2001:db8:1:2::", "[::ffff:192.0.2.7]:1": "192.0.2.7"} {
+		a, err := net.ResolveTCPAddr("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := peerOf(a); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
 }
 
 // A client that stops reading loses its session and slows nobody.

@@ -19,8 +19,6 @@ type Config struct {
 	AnonymousOnMain bool
 	// TLS is for STARTTLS and direct TLS. Without it TCP streams are refused.
 	TLS *tls.Config
-	// MuxWebSocketPath is the HTTP path where WebSocketHandler is mounted; it is only told to clients, never matched here.
-	MuxWebSocketPath string
 	// StrictChannelBinding refuses the SCRAM gs2 flag "y" always where -PLUS is offered (RFC 5802 §6). Without it, a stream that has
 	// just tried a channel-binding type we do not have may go on with "y": slixmpp up to 1.8 knows tls-unique only, which TLS 1.3
 	// does not have, and could not get in with SCRAM. The price: somebody between who can speak TLS as us can do the same.
@@ -41,6 +39,7 @@ type Limits struct {
 	WriteTimeout       time.Duration // one write may block that long: a slow reader is cut off
 	AuthAttempts       int           // wrong passwords on one stream
 	Pending            int           // streams at one time that have not logged in yet
+	PendingPerPeer     int           // of these, from one address (an IPv6 /64): nobody takes all; 0: no limit
 
 	Sessions           int // of all together
 	SessionsPerAccount int // bound resources of an account; guests have one name each
@@ -60,7 +59,6 @@ type Limits struct {
 // DefaultConfig has the limits that suit a campus: Prosody's and ejabberd's sizes, and what Jitsi's clients need.
 func DefaultConfig() Config {
 	return Config{
-		MuxWebSocketPath: "/xmpp-websocket",
 		Limits: Limits{
 			PreAuth:  stanza.Limits{Bytes: 10_000, Depth: 8, Elements: 32, Attrs: 32, Bindings: 16},
 			PostAuth: stanza.Limits{Bytes: 256 << 10, Depth: 64, Elements: 10_000, Attrs: 128, Bindings: 64},
@@ -71,6 +69,7 @@ func DefaultConfig() Config {
 			WriteTimeout:       30 * time.Second,
 			AuthAttempts:       3,
 			Pending:            2000,
+			PendingPerPeer:     500, // a lecture hall behind one NAT that reconnects: a login takes well below a second
 
 			Sessions:           50_000, // at 50 kB each about 2.5 GB
 			SessionsPerAccount: 20,

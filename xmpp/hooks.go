@@ -28,6 +28,8 @@ type Hooks struct {
 	outbound []func(*Session, *stanza.Stanza) bool
 	inbound  []func(*stanza.Stanza) bool
 	offline  []func(*stanza.Stanza) bool
+	accIQ    []func(*stanza.Stanza) bool
+	covers   []func(*Session, stanza.JID) bool
 	disco    []discoEntry
 
 	streamFeatures []*stanza.Element
@@ -90,6 +92,14 @@ func (h *Hooks) Outbound(f func(*Session, *stanza.Stanza) bool) { h.outbound = a
 // Inbound sees every presence and message addressed to a local account (bare or full), before delivery to its sessions, from
 // wherever it came; true: handled. Subscriptions and probes live here (RFC 6121 §3, §4.3).
 func (h *Hooks) Inbound(f func(*stanza.Stanza) bool) { h.inbound = append(h.inbound, f) }
+
+// AccountIQ sees every iq, answers included, addressed to a local account (bare or full), before it is answered or delivered, from
+// wherever it came; true: handled. It may answer a get or set and nothing else (RFC 6120 §8.2.3).
+func (h *Hooks) AccountIQ(f func(*stanza.Stanza) bool) { h.accIQ = append(h.accIQ, f) }
+
+// Covers is asked when a session becomes unavailable: true if the feature's own broadcast will tell to, who once got directed presence, so
+// that it is told once (RFC 6121 §4.6.3).
+func (h *Hooks) Covers(f func(s *Session, to stanza.JID) bool) { h.covers = append(h.covers, f) }
 
 // Offline gets each message for an account of which no session can take it (RFC 6121 §8.5.2.2); true: stored, else the sender gets
 // service-unavailable.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -74,7 +75,7 @@ func (s *Server) serve(ln net.Listener, direct bool) error {
 func (s *Server) serveConn(c net.Conn, direct bool) {
 	m := s.meter(c)
 	w := s.newTCPWire(m)
-	st := &stream{srv: s, wire: w, tcp: w}
+	st := &stream{srv: s, wire: w, tcp: w, peer: peerOf(c.RemoteAddr())}
 	if !s.admit(st) {
 		_ = m.Close()
 		return
@@ -98,7 +99,12 @@ func (s *Server) serveConn(c net.Conn, direct bool) {
 // admit counts a new stream and starts its clock; false: too many that have not logged in, or we are closing.
 func (s *Server) admit(st *stream) bool {
 	st.deadline = time.Now().Add(s.cfg.Limits.NegotiationTimeout)
+	if !s.peers.add(st.peer, s.cfg.Limits.PendingPerPeer) {
+		s.count.streamsRefused.Add(1)
+		return false
+	}
 	if n := s.count.streamsPending.Add(1); n > int64(s.cfg.Limits.Pending) || !s.track(st) {
+		s.peers.done(st.peer)
 		s.count.streamsPending.Add(-1)
 		s.count.streamsRefused.Add(1)
 		return false
@@ -106,6 +112,40 @@ func (s *Server) admit(st *stream) bool {
 	s.count.streamsOpened.Add(1)
 	st.pending = true
 	return true
+}
+
+// pendingPeers counts streams that have not logged in, by where they come from.
+type pendingPeers struct {
+	mu sync.Mutex // guards n
+	n  map[string]int
+}
+
+// add counts one more; false: there are limit of them.
+func (p *pendingPeers) add(peer string, limit int) bool {
+	if peer == "" || limit <= 0 {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n[peer] >= limit {
+		return false
+	}
+	if p.n == nil {
+		p.n = map[string]int{}
+	}
+	p.n[peer]++
+	return true
+}
+
+func (p *pendingPeers) done(peer string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch n := p.n[peer]; {
+	case n > 1:
+		p.n[peer] = n - 1
+	case n == 1:
+		delete(p.n, peer)
+	}
 }
 
 // queryKept are the arguments of the WebSocket's URL that a session keeps.
@@ -140,6 +180,9 @@ func (s *Server) WebSocketHandler() http.Handler {
 		wire := &wsWire{ws: ws, raw: hj.conn, lim: s.cfg.Limits.PreAuth, safe: r.TLS != nil || loopback(r.RemoteAddr),
 			timeout: s.cfg.Limits.WriteTimeout, buffers: &s.buffers}
 		st := &stream{srv: s, wire: wire, params: params}
+		if !loopback(r.RemoteAddr) { // else everybody comes by a proxy on this machine
+			st.peer = peerOf(hj.conn.RemoteAddr())
+		}
 		if !s.admit(st) {
 			_ = ws.Close(websocket.StatusTryAgainLater, "")
 			return

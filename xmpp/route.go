@@ -119,6 +119,11 @@ func (s *Server) toFull(st *stanza.Stanza) bool {
 }
 
 func (s *Server) iqToAccount(x *Session, st *stanza.Stanza) {
+	for _, f := range s.hooks.accIQ {
+		if f(st) {
+			return
+		}
+	}
 	if st.To.IsBare() {
 		if s.exists(st.To) {
 			s.hookedIQ(ToAccount, x, st)

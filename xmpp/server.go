@@ -26,6 +26,7 @@ type Server struct {
 	count    counters
 	backoff  *backoff
 	buffers  bufferPool
+	peers    pendingPeers
 	ctx      context.Context // ends with Shutdown: bounds questions to the account system
 	cancel   context.CancelFunc
 

@@ -204,18 +204,29 @@ func (x *Session) end() {
 
 	x.srv.remember(x, handled)
 	x.srv.forget(x)
-	x.sendDirected(directed)
+	x.sendDirected(directed, stanza.NewPresence("unavailable", x.jid, stanza.JID{}))
 	for _, f := range x.srv.hooks.closed {
 		f(x)
 	}
 	x.srv.reroute(left)
 }
 
-// sendDirected tells those who got directed presence that it is over (RFC 6121 §4.6.4).
-func (x *Session) sendDirected(targets map[stanza.JID]struct{}) {
+// sendDirected tells those who got directed presence that it is over, by st (RFC 6121 §4.6.3), but those whom a broadcast of st tells anyway.
+func (x *Session) sendDirected(targets map[stanza.JID]struct{}, st *stanza.Stanza) {
 	for to := range targets {
-		x.srv.Route(stanza.NewPresence("unavailable", x.jid, to))
+		if !x.covered(to) {
+			x.srv.Route(st.WithFromTo(x.jid, to))
+		}
 	}
+}
+
+func (x *Session) covered(to stanza.JID) bool {
+	for _, f := range x.srv.hooks.covers {
+		if f(x, to) {
+			return true
+		}
+	}
+	return false
 }
 
 // received is the way of a stanza from its client: check, stamp, count, note presence, hooks, router (RFC 6120 §8.1, RFC 6121 §4).
@@ -253,8 +264,11 @@ func (x *Session) dispatch(s *stanza.Stanza, bad *stanza.JIDError) {
 			return
 		}
 	}
-	if s.Kind == stanza.Message && s.To.IsZero() { // to oneself (RFC 6120 §10.3.1)
-		s = s.WithTo(x.jid.Bare())
+	if s.Kind == stanza.Message {
+		if s.To.IsZero() { // to oneself (RFC 6120 §10.3.1)
+			s = s.WithTo(x.jid.Bare())
+		}
+		s = x.srv.honest(s)
 	}
 	for _, f := range x.srv.hooks.outbound {
 		if f(x, s) {
@@ -318,6 +332,6 @@ func (x *Session) notePresence(s *stanza.Stanza) *stanza.Error {
 	targets := x.directed
 	x.directed = nil
 	x.mu.Unlock()
-	x.sendDirected(targets)
+	x.sendDirected(targets, s)
 	return nil
 }

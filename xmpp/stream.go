@@ -35,6 +35,7 @@ type stream struct {
 	params   url.Values
 	deadline time.Time // of negotiation
 	pending  bool      // counted as not logged in
+	peer     string    // by which that is counted too; "": not
 
 	domain     string // what `to` named; pinned
 	clientFrom string
@@ -106,6 +107,7 @@ func (st *stream) settle() {
 	if st.pending {
 		st.pending = false
 		st.srv.count.streamsPending.Add(-1)
+		st.srv.peers.done(st.peer)
 	}
 }
 

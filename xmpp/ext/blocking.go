@@ -45,8 +45,8 @@ type blocking struct {
 // blockKey is where a session keeps that it has asked for the list.
 type blockKey struct{}
 
-// AttachBlocking lets people refuse messages and presence of others (XEP-0191). It has to be attached before the roster and whatever else looks at
-// messages and presence. Iqs between two clients are not stopped: there is no hook for them. visible is the roster's answer who gets presence.
+// AttachBlocking lets people refuse messages, presence and iqs of others (XEP-0191). It has to be attached before the roster and whatever else
+// looks at stanzas. visible is the roster's answer who gets presence.
 func AttachBlocking(s *xmpp.Server, store BlockStore, visible Visible, log *slog.Logger) {
 	b := &blocking{srv: s, store: store, visible: visible, log: log, lists: map[stanza.JID]blockSet{}}
 	h := s.Hooks()
@@ -57,6 +57,7 @@ func AttachBlocking(s *xmpp.Server, store BlockStore, visible Visible, log *slog
 	h.IQ(xmpp.ToAccount, nsBlocking, "unblock", b.unblock)
 	h.Outbound(b.outbound)
 	h.Inbound(b.inbound)
+	h.AccountIQ(b.iq)
 }
 
 // get is the list of owner, from memory or from the store. Who cannot be read has none: messages are not held up by that.
@@ -263,8 +264,7 @@ func (b *blocking) outbound(s *xmpp.Session, st *stanza.Stanza) bool {
 		return false
 	}
 	if st.Kind == stanza.Message || st.Type != "unavailable" {
-		app := stanza.NewElement(nsBlockErrors, "blocked")
-		if r := st.ErrorReply((&stanza.Error{Type: "cancel", Condition: "not-acceptable"}).With("You have blocked this address", app)); r != nil {
+		if r := st.ErrorReply(youBlocked()); r != nil {
 			s.Send(r)
 		}
 	}
@@ -286,4 +286,43 @@ func (b *blocking) inbound(st *stanza.Stanza) bool {
 		}
 	}
 	return true
+}
+
+// iq stops requests between people of whom one has blocked the other (§3.3), and answers of who is blocked. The owner's own answers pass: they belong
+// to requests from before. A push of a block list never comes by this way: it
+// is somebody's who wants to be believed.
+func (b *blocking) iq(st *stanza.Stanza) bool {
+	n := st.First()
+	if !st.To.IsBare() && st.Type == "set" && n.Space == nsBlocking {
+		b.answer(st, stanza.ErrServiceUnavailable)
+		return true
+	}
+	switch {
+	case st.From.Bare() == st.To.Bare():
+		return false
+	case st.Type != "result" && st.Type != "error" && b.account(st.From) && b.get(st.From.Bare()).has(st.To):
+		b.answer(st, youBlocked())
+	case b.account(st.To) && b.get(st.To.Bare()).has(st.From):
+		b.answer(st, stanza.ErrServiceUnavailable)
+	default:
+		return false
+	}
+	return true
+}
+
+// answer goes straight to the session that asked: on its way through the router it would look like an answer of the other one.
+func (b *blocking) answer(st *stanza.Stanza, err *stanza.Error) {
+	r := st.ErrorReply(err)
+	if r == nil {
+		return
+	}
+	if x := b.srv.Session(r.To); x != nil {
+		x.Send(r)
+	} else {
+		b.srv.Route(r)
+	}
+}
+
+func youBlocked() *stanza.Error {
+	return (&stanza.Error{Type: "cancel", Condition: "not-acceptable"}).With("You have blocked this address", stanza.NewElement(nsBlockErrors, "blocked"))
 }

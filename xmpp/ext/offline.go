@@ -91,7 +91,7 @@ func (o *Offline) keep(st *stanza.Stanza) bool {
 	switch {
 	case st.To.Domain() != o.srv.Domain(): // guests do not come back
 		return false
-	case st.Type != "" && st.Type != "normal" && st.Type != "chat": // XEP-0160 §3
+	case st.Type == "groupchat" || st.Type == "headline" || st.Type == "error": // XEP-0160 §3; an unknown type is normal (RFC 6121 §5.2.2)
 		return false
 	case trifling(st):
 		return true // taken and forgotten: nobody needs an error for it

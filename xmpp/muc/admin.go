@@ -169,10 +169,10 @@ func (r *room) mayRole(from stanza.JID, target *occupant, ro role) *stanza.Error
 		return stanza.ErrNotAllowed.With("You may not remove somebody above you")
 	case ro == roleNone:
 		return nil
-	case (ro == moderator) != (target.role == moderator) && mine < admin:
-		return stanza.ErrForbidden.With("Only admins may make moderators")
 	case ro < moderator && theirs >= admin:
 		return stanza.ErrNotAllowed.With("Admins and owners are always moderators")
+	case (ro == moderator) != (target.role == moderator) && mine < admin:
+		return stanza.ErrForbidden.With("Only admins may make moderators")
 	}
 	return nil
 }

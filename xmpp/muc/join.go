@@ -97,7 +97,7 @@ func (r *room) refusal(st *stanza.Stanza) *stanza.Error {
 	case r.set.Secret != "" && aff < owner && !r.passwordIn(st): // §7.2.5
 		return stanza.ErrNotAuthorized.With("The room needs a password")
 	case len(r.recipients) >= r.maxOccupants() && aff < admin: // §7.2.9
-		return stanza.ErrServiceUnavailable.With("The room is full")
+		return &stanza.Error{Type: "wait", Condition: "service-unavailable", Text: "The room is full"}
 	case len(r.queue) >= maxQueued:
 		r.svc.count.overflows.Add(1)
 		return stanza.ErrResourceConstraint.With("The room is too busy")

@@ -278,3 +278,9 @@ func (r *Roster) vanish(owner, contact stanza.JID) {
 		}
 	}
 }
+
+// covers tells that the broadcast of an unavailable presence reaches a contact who once got directed presence.
+func (r *Roster) covers(s *xmpp.Session, to stanza.JID) bool {
+	cs := state(s)
+	return !s.Guest() && cs != nil && cs.available.Load() && to.IsBare() && r.Subscribed(s.JID().Bare(), to)
+}

@@ -202,3 +202,13 @@ func pushID() string {
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
 	return "push" + hex.EncodeToString(b[:])
 }
+
+// forgedPush stops an iq that looks like a push and comes from a client: some clients have believed such (CVE-2015-8688). Ours are not routed.
+func (r *Roster) forgedPush(iq *stanza.Stanza) bool {
+	if iq.To.IsBare() || iq.Type != "set" || iq.First().Space != nsRoster {
+		return false
+	}
+	r.count.forged.Add(1)
+	r.srv.Route(iq.ErrorReply(stanza.ErrServiceUnavailable))
+	return true
+}

@@ -34,7 +34,7 @@ type Roster struct {
 	log   *slog.Logger
 	cache *cache
 
-	count struct{ gets, sets, pushes, subscriptions, dropped, probes, broadcasts, errors atomic.Uint64 }
+	count struct{ gets, sets, pushes, subscriptions, dropped, probes, broadcasts, errors, forged atomic.Uint64 }
 }
 
 // key is where a session keeps its clientState.
@@ -57,6 +57,8 @@ func Attach(s *xmpp.Server, store Store, log *slog.Logger) *Roster {
 	h.Outbound(r.outbound)
 	h.Inbound(r.inbound)
 	h.Closed(r.closed)
+	h.AccountIQ(r.forgedPush)
+	h.Covers(r.covers)
 	return r
 }
 
@@ -81,6 +83,7 @@ func (r *Roster) Counters() map[string]uint64 {
 		"gets_total": c.gets.Load(), "sets_total": c.sets.Load(), "pushes_total": c.pushes.Load(),
 		"subscriptions_total": c.subscriptions.Load(), "requests_dropped_total": c.dropped.Load(),
 		"probes_total": c.probes.Load(), "broadcasts_total": c.broadcasts.Load(), "store_errors_total": c.errors.Load(),
+		"forged_pushes_total": c.forged.Load(),
 	}
 }
 

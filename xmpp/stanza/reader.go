@@ -71,7 +71,7 @@ func (r *Reader) Buffered() int { return r.hi - r.lo }
 
 // Header reads an optional XML declaration and the start tag of the stream.
 func (r *Reader) Header() (*Header, error) {
-	r.fr = framer{header: true}
+	r.fr.restart(true)
 	raw, err := r.frame()
 	if err != nil {
 		return nil, err
@@ -97,14 +97,14 @@ func (r *Reader) Header() (*Header, error) {
 	if h.Content != NSClient {
 		s.content = h.Content
 	}
-	r.fr = framer{}
+	r.fr.restart(false)
 	return h, nil
 }
 
 // Next reads the next first-level element. White space between them (keep-alives) is passed over. The errors are ErrStreamEnd, *SyntaxError,
 // *JIDError (with the stanza: the stream goes on), and those of the source.
 func (r *Reader) Next() (Item, error) {
-	r.fr = framer{}
+	r.fr.restart(false)
 	raw, err := r.frame()
 	if err != nil {
 		return Item{}, err
@@ -228,14 +228,40 @@ func checkDeclaration(attrs []byte) error {
 	return nil
 }
 
-// framer finds where a first-level element ends, without judging what is inside; it goes on where it stopped when more bytes come.
-// What RFC 6120 §11.1 forbids is refused at once, since it might never end.
+// framer finds where a first-level element ends, with hardly a judgement of what is inside; it goes on where it stopped when more bytes come.
+// What RFC 6120 §11.1 forbids is refused at once, and so is an end tag that does not match: the element might never end.
 type framer struct {
 	pos    int // bytes looked at
 	depth  int
+	tagAt  int      // where the tag begins that is being looked at
+	names  []uint32 // where the names of the open elements begin, as deep as maxNames
 	state  frameState
 	quote  byte
 	header bool // stop after the first start tag; an XML declaration may come first
+}
+
+// maxNames is how deep end tags are compared with start tags; below that the parser does it, once the element has ended.
+const maxNames = 64
+
+// restart makes f ready for the next element.
+func (f *framer) restart(header bool) { *f = framer{header: header, names: f.names[:0]} }
+
+// matches tells whether the end tag b[f.tagAt:end] is that of the innermost open element.
+func (f *framer) matches(b []byte, end int) bool {
+	if f.depth > maxNames {
+		return true
+	}
+	at := int(f.names[f.depth-1])
+	f.names = f.names[:f.depth-1]
+	name := bytes.TrimRight(b[f.tagAt+2:end-1], " \t\r\n")
+	if len(name) == 0 || at+len(name) >= len(b) || !bytes.Equal(b[at:at+len(name)], name) {
+		return false
+	}
+	switch b[at+len(name)] {
+	case ' ', '\t', '\r', '\n', '>', '/':
+		return true
+	}
+	return false
 }
 
 type frameState uint8
@@ -276,6 +302,9 @@ func (f *framer) advance(b []byte) (done bool, err error) {
 				return false, nil
 			}
 			f.pos += n + 1
+			if f.depth > 0 && !f.matches(b, f.pos) {
+				return false, notWellFormed("end tag does not match")
+			}
 			f.depth--
 			f.state = inText
 			if f.depth <= 0 {
@@ -356,6 +385,7 @@ func (f *framer) text(rest []byte) (more bool, err error) {
 		}
 		f.state = inTag
 	}
+	f.tagAt = f.pos + n
 	f.pos += n + 2
 	return false, nil
 }
@@ -373,6 +403,9 @@ func (f *framer) tag(b []byte) (done bool) {
 			f.pos++
 			f.state = inText
 			if !closed {
+				if f.depth < maxNames {
+					f.names = append(f.names, uint32(f.tagAt+1)) // fits: maxElement
+				}
 				f.depth++
 			}
 			return f.header || f.depth == 0

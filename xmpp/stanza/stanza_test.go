@@ -192,6 +192,10 @@ func TestReaderErrors(t *testing.T) {
 		"<a>\n <?xml version='1.0'?>":                    "restricted-xml",
 		"<a>text":                                        "not-well-formed",
 		"<a><m><>":                                       "not-well-formed",
+		"<a><m><b></m>":                                  "not-well-formed", // and not: wait for more
+		"<a><m><b></bb >":                                "not-well-formed",
+		"<a><m><bb></b>":                                 "not-well-formed",
+		"<a><m><b></>":                                   "not-well-formed",
 	} {
 		r := NewReader(iotest.OneByteReader(strings.NewReader(in)), Limits{Bytes: 300, Depth: 5})
 		_, err := r.Header()
