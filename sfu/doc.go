@@ -22,7 +22,8 @@
 //  7. shard.flush, once per receive batch: the datagrams of one receiver stand together, so udpio.Writer makes runs of them
 //     (UDP_SEGMENT) and sends all receivers' runs with one sendmmsg. Paths through our own TURN server are called instead.
 //
-// No allocation, log line or lock per packet; TestForwardAllocatesNothing and TestLayersAllocateNothing keep it so.
+// No allocation or log line per packet (TestForwardAllocatesNothing and TestLayersAllocateNothing keep it so), and no lock but
+// an inbox's where a packet changes shards.
 //
 // Layers come in two ways: VP8 and H264 senders have an SSRC for each (simulcast); VP9 and AV1 senders put three spatial layers into
 // one (SVC). source.layers (control.go) offers both to the allocation alike, and rewrite.Stream.TargetSVC takes both choices. AV1
