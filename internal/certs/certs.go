@@ -119,9 +119,9 @@ func (s *Source) stat() (st [2]stamp, err error) {
 
 func settingHint(i int) string {
 	if i == 0 {
-		return "correct certificates.cert or let this user read it"
+		return "correct tls.cert or let this user read it"
 	}
-	return "correct certificates.key or let this user read it"
+	return "correct tls.key or let this user read it"
 }
 
 // read loads and checks the pair. An expired certificate is loaded: it is the clients' to refuse, and a server that does
@@ -136,15 +136,15 @@ func read(certFile, keyFile string, now time.Time) (*tls.Certificate, error) {
 		return nil, oops.File("certs", keyFile, settingHint(1), err)
 	}
 	if !hasBlock(certPEM, "CERTIFICATE") {
-		return nil, oops.New("certs", certFile+" holds no PEM certificate", "set certificates.cert to the full chain in PEM form, the server's own certificate first", nil)
+		return nil, oops.New("certs", certFile+" holds no PEM certificate", "set tls.cert to the full chain in PEM form, the server's own certificate first", nil)
 	}
 	if !hasBlock(keyPEM, "PRIVATE KEY") {
-		return nil, oops.New("certs", keyFile+" holds no PEM private key", "set certificates.key to the unencrypted key in PEM form", nil)
+		return nil, oops.New("certs", keyFile+" holds no PEM private key", "set tls.key to the unencrypted key in PEM form", nil)
 	}
 	c, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		what := fmt.Sprintf("%s and %s cannot be used together (%s)", certFile, keyFile, strings.TrimPrefix(err.Error(), "tls: "))
-		return nil, oops.New("certs", what, "set certificates.cert and certificates.key to a certificate and its own key", err)
+		return nil, oops.New("certs", what, "set tls.cert and tls.key to a certificate and its own key", err)
 	}
 	return &c, nil
 }

@@ -141,8 +141,8 @@ func TestOperatorErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tc := range map[string]struct{ cert, key, want string }{
-		"no cert":    {filepath.Join(dir, "none"), key, "does not exist: correct certificates.cert"},
-		"no key":     {cert, filepath.Join(dir, "none"), "does not exist: correct certificates.key"},
+		"no cert":    {filepath.Join(dir, "none"), key, "does not exist: correct tls.cert"},
+		"no key":     {cert, filepath.Join(dir, "none"), "does not exist: correct tls.key"},
 		"junk cert":  {junk, key, "holds no PEM certificate"},
 		"junk key":   {cert, junk, "holds no PEM private key"},
 		"swapped":    {key, cert, "holds no PEM certificate"},
