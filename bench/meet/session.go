@@ -264,9 +264,12 @@ func (c *Client) sourcesMapped(_ context.Context, kind string, ms []Mapping) {
 }
 
 // ShareScreen adds a desktop source to the running call (source-add, with a second video source).
-func (c *Client) ShareScreen(ctx context.Context) error {
+func (c *Client) ShareScreen(ctx context.Context) error { return c.await(ctx, c.shareScreen) }
+
+// await runs f on the client's loop and gives its error.
+func (c *Client) await(ctx context.Context, f func(context.Context) error) error {
 	done := make(chan error, 1)
-	c.post(func(ctx context.Context) { done <- c.shareScreen(ctx) })
+	c.post(func(ctx context.Context) { done <- f(ctx) })
 	select {
 	case err := <-done:
 		return err
@@ -310,35 +313,24 @@ func (c *Client) shareScreen(ctx context.Context) error {
 }
 
 // StopScreen takes the desktop source out of the call (source-remove).
-func (c *Client) StopScreen(ctx context.Context) error {
-	done := make(chan error, 1)
-	c.post(func(ctx context.Context) {
-		k := c.call
-		if k == nil {
-			done <- nil
-			return
-		}
-		for _, v := range k.videos() {
-			if v.name == c.id+"-v1" {
-				v.on.Store(false)
-			}
-		}
-		for i, l := range k.local {
-			if l.Name == c.id+"-v1" {
-				k.local = append(k.local[:i], k.local[i+1:]...)
-				_, err := c.iq(ctx, c.cfg.room()+"/focus", "set", k.s.SourceChange("source-remove", l))
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	})
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
+func (c *Client) StopScreen(ctx context.Context) error { return c.await(ctx, c.stopScreen) }
+
+func (c *Client) stopScreen(ctx context.Context) error {
+	k := c.call
+	if k == nil {
+		return nil
 	}
+	for _, v := range k.videos() {
+		if v.name == c.id+"-v1" {
+			v.on.Store(false)
+		}
+	}
+	for i, l := range k.local {
+		if l.Name == c.id+"-v1" {
+			k.local = append(k.local[:i], k.local[i+1:]...)
+			_, err := c.iq(ctx, c.cfg.room()+"/focus", "set", k.s.SourceChange("source-remove", l))
+			return err
+		}
+	}
+	return nil
 }
