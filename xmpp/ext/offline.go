@@ -112,8 +112,7 @@ func (o *Offline) keep(st *stanza.Stanza) bool {
 	o.stored.Add(1)
 	// A client may have become available between the router's look at the sessions and the write.
 	for _, y := range o.srv.Sessions(owner) {
-		if takes(y) {
-			o.handOver(owner, y)
+		if takes(y) && o.handOver(owner, y) {
 			break
 		}
 	}
@@ -165,8 +164,7 @@ func (o *Offline) closed(s *xmpp.Session) {
 		return
 	}
 	for _, y := range o.srv.Sessions(owner) {
-		if y != s && takes(y) {
-			o.handOver(owner, y)
+		if y != s && takes(y) && o.handOver(owner, y) {
 			return
 		}
 	}
@@ -177,8 +175,8 @@ func (o *Offline) closed(s *xmpp.Session) {
 	o.mu.Unlock()
 }
 
-// handOver gives what waits for owner to s, or to the client that is getting it already.
-func (o *Offline) handOver(owner stanza.JID, s *xmpp.Session) {
+// handOver gives what waits for owner to s, or to the client that is getting it already. False: that one has ended meanwhile.
+func (o *Offline) handOver(owner stanza.JID, s *xmpp.Session) bool {
 	o.mu.Lock()
 	b := o.boxes[owner]
 	if b == nil {
@@ -191,47 +189,74 @@ func (o *Offline) handOver(owner stanza.JID, s *xmpp.Session) {
 	if b.to == nil || o.srv.Session(b.to.JID()) != b.to {
 		b.to, b.upTo = s, b.have.Load()
 	}
-	if err := o.deliver(b, owner); err != nil {
+	ok, err := o.deliver(b, owner)
+	if err != nil {
 		o.failures.Add(1)
 		o.log.Error("offline messages", "of", owner.String(), "err", err)
 	}
+	return ok || err != nil // another client would meet the same error
 }
 
-// deliver hands over what b's client was not given yet; the lock of b is held.
-func (o *Offline) deliver(b *box, owner stanza.JID) error {
+// deliver hands over what b's client was not given yet; the lock of b is held. False: the client has ended.
+func (o *Offline) deliver(b *box, owner stanza.JID) (bool, error) {
 	ctx, cancel := ioContext()
 	defer cancel()
 	from, err := stanza.ParseJID(o.srv.Domain())
 	if err != nil {
-		return err
+		return false, err
 	}
 	waiting, err := o.store.Offline(ctx, owner)
-	if err != nil {
-		return err
+	if err != nil || len(waiting) == 0 {
+		return true, err
 	}
-	for i, m := range waiting {
+	last := waiting[len(waiting)-1].ID
+	var ready []*stanza.Stanza
+	for _, m := range waiting {
 		if m.ID <= b.upTo {
 			continue
 		}
-		b.upTo = m.ID
 		st, err := stanza.Parse(m.XML)
-		if err != nil {
+		if err != nil { // it goes with the others: it will not get better
+			o.failures.Add(1)
 			o.log.Error("offline message as stored", "of", owner.String(), "err", err)
 			continue
 		}
-		var done func()
-		if i == len(waiting)-1 { // clients acknowledge in order
-			done = func() {
-				b.have.Store(m.ID)
-				o.removing.Go(func() { o.remove(owner, b, m.ID) })
-			}
+		ready = append(ready, delayed(st, from, m.Stamp))
+	}
+	if len(ready) == 0 {
+		if last > b.upTo {
+			o.gotten(owner, b, last)
 		}
-		if !b.to.SendKept(delayed(st, from, m.Stamp), done) {
-			return nil // it has ended: closed sees to the rest
+		return true, nil
+	}
+	b.upTo = last
+	for i, st := range ready {
+		var done func()
+		if i == len(ready)-1 { // clients acknowledge in order
+			done = func() { o.gotten(owner, b, last) }
+		}
+		if !b.to.SendKept(st, done) {
+			return false, nil // closed sees to the rest, if it has not run yet
 		}
 		o.delivered.Add(1)
 	}
-	return nil
+	return true, nil
+}
+
+// gotten notes that a client has the messages up to an ID. It blocks on nothing.
+func (o *Offline) gotten(owner stanza.JID, b *box, upTo int64) {
+	raise(&b.have, upTo)
+	o.removing.Go(func() { o.remove(owner, b, upTo) })
+}
+
+// raise sets v, which never falls: clients that take turns may tell of what they have in another order.
+func raise(v *atomic.Int64, to int64) {
+	for {
+		old := v.Load()
+		if old >= to || v.CompareAndSwap(old, to) {
+			return
+		}
+	}
 }
 
 // remove forgets messages that the client has.
@@ -243,7 +268,7 @@ func (o *Offline) remove(owner stanza.JID, b *box, upTo int64) {
 		o.log.Error("offline messages not removed, they will come again", "of", owner.String(), "err", err)
 		return
 	}
-	b.gone.Store(upTo)
+	raise(&b.gone, upTo)
 }
 
 // delayed adds when a message came (XEP-0203), unless it says so already: it was handed over before and came back.

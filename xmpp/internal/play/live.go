@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +27,9 @@ const nsSync = "urn:konzil:play:sync"
 // Live is a World with a real server: clients log in over WebSockets on the loopback interface, with the password "secret"; with an
 // address on the guest domain they are guests. Accounts are all localparts but "nobody".
 //
-// Commands: "NAME comes JID" logs in again under a name, "NAME leaves" ends the stream, "NAME breaks" closes the connection without a word.
+// Commands: "NAME comes JID" logs in again under a name, "NAME leaves" ends the stream, "NAME breaks" closes the connection without a word and waits
+// until the server has given the session up. "NAME enables" turns on stream management with the shortest time to resume (a second), "NAME
+// acknowledges" all it got since (XEP-0198).
 type Live struct {
 	t       *testing.T
 	Server  *xmpp.Server
@@ -43,6 +46,7 @@ type liveClient struct {
 	in    chan *stanza.Stanza // closed when the connection is
 	inbox []*stanza.Stanza
 	syncs int
+	h     atomic.Int32 // stanzas read since <enabled/>
 }
 
 // NewLive starts a server for example.org and guest.example.org; attach adds what is to be tested. more performs further commands, it may
@@ -158,7 +162,11 @@ func (c *liveClient) read() {
 		if err != nil {
 			return
 		}
+		if strings.HasPrefix(string(b), "<enabled") {
+			c.h.Store(0)
+		}
 		if st, err := stanza.Parse(b); err == nil {
+			c.h.Add(1)
 			c.in <- st
 		}
 	}
@@ -244,10 +252,31 @@ func (l *Live) Command(words []string) error {
 		return l.Enter(words[0], words[2])
 	case len(words) == 2 && (words[1] == "leaves" || words[1] == "breaks"):
 		return l.leave(words[0], words[1] == "leaves")
+	case len(words) == 2 && (words[1] == "enables" || words[1] == "acknowledges"):
+		return l.manage(words[0], words[1] == "enables")
 	case l.more != nil:
 		return l.more(words)
 	}
 	return errors.New("no such command")
+}
+
+// manage sends what stream management needs of a client; it returns when the server has read it.
+func (l *Live) manage(name string, enable bool) error {
+	c, err := l.client(name)
+	if err != nil {
+		return err
+	}
+	say := "<enable xmlns='urn:xmpp:sm:3' resume='true' max='1'/>"
+	if !enable {
+		if err := c.sync(); err != nil {
+			return err
+		}
+		say = "<a xmlns='urn:xmpp:sm:3' h='" + strconv.Itoa(int(c.h.Load())) + "'/>"
+	}
+	if err := c.ws.Write(context.Background(), websocket.MessageText, []byte(say)); err != nil {
+		return err
+	}
+	return c.sync()
 }
 
 // leave returns when the server has ended the session.
