@@ -45,8 +45,9 @@ type TLSConfig struct {
 
 // HTTPConfig is the HTTPS server.
 type HTTPConfig struct {
-	Port      int    `yaml:"port" doc:"HTTPS port; 0 is off."`
-	PublicURL string `yaml:"public_url" doc:"How people reach the page when it is not https://domain:port/ (behind a proxy). Empty: made of domain and port."`
+	Port      int      `yaml:"port" doc:"HTTPS port; 0 is off."`
+	PublicURL string   `yaml:"public_url" doc:"How people reach the page when it is not https://domain:port/ (behind a proxy). Empty: made of domain and port."`
+	Admin     []string `yaml:"admin" doc:"Addresses with ports, such as 127.0.0.1:9090, where health and metrics answer in plain HTTP, for a monitoring system. Empty: they answer on the HTTPS port, and only to this machine itself."`
 }
 
 // XMPPConfig is the XMPP server.
@@ -154,6 +155,11 @@ func (c *Config) check() error {
 			if _, err := netip.ParsePrefix(a); err != nil {
 				return fmt.Errorf("%s: %q is no network: write it like 10.1.0.0/16", name, a)
 			}
+		}
+	}
+	for _, a := range c.HTTP.Admin {
+		if _, err := netip.ParseAddrPort(a); err != nil {
+			return fmt.Errorf("http.admin: %q is no address with a port: write it like 127.0.0.1:9090", a)
 		}
 	}
 	ports := map[string]int{"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "turn.port": c.TURN.Port, "media.port": c.Media.Port}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 
 	"konzil/internal/httpd"
 	"konzil/internal/web"
@@ -13,6 +14,9 @@ func (s *server) openHTTP(context.Context) (err error) {
 	c.Setting, c.TLS = "http.port", s.certs.Config()
 	if s.cfg.HTTP.Port != 0 {
 		c.Listen = s.present(s.cfg.addrs(s.cfg.HTTP.Port))
+	}
+	for _, a := range s.cfg.HTTP.Admin {
+		c.Admin = append(c.Admin, netip.MustParseAddrPort(a))
 	}
 	if s.http, err = httpd.New(c, s.log.With("part", "httpd")); err != nil {
 		return err

@@ -144,6 +144,8 @@ func TestOperatorErrors(t *testing.T) {
 		"no such port":    {[2]string{"http:", "http: {port: 70000}"}, []string{"http.port", "70000"}},
 		"bad domain":      {[2]string{"log:", "domain: 'a b'"}, []string{"domain"}},
 		"http port taken": {[2]string{"http:", fmt.Sprintf("http: {port: %d}", port)}, []string{fmt.Sprint(port), "in use", "http.port"}},
+		"bad admin":       {[2]string{"http:", "http: {admin: [9090]}"}, []string{"http.admin", "9090"}},
+		"admin taken":     {[2]string{"http:", fmt.Sprintf("http: {port: 0, admin: ['127.0.0.1:%d']}", port)}, []string{fmt.Sprint(port), "in use", "http.admin"}},
 		"xmpp port taken": {[2]string{"xmpp:", fmt.Sprintf("xmpp: {port: %d, tls_port: 0}", port)}, []string{fmt.Sprint(port), "in use", "xmpp.port"}},
 		"media taken":     {[2]string{"media:", fmt.Sprintf("media: {port: %d}", udp)}, []string{fmt.Sprint(udp), "in use", "media.port"}},
 		"turn taken":      {[2]string{"turn:", fmt.Sprintf("turn: {port: %d}", udp)}, []string{fmt.Sprint(udp), "in use", "turn.port"}},

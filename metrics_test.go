@@ -29,7 +29,7 @@ func TestMetricsDocs(t *testing.T) {
 		meaning[row[1]] = row[2]
 	}
 	var doc strings.Builder
-	doc.WriteString("# Metrics\n\n`https://HOST/metrics` shows these to loopback clients in Prometheus' text format, beside the Go runtime's (`go_`) and the process's (`process_`).\n" +
+	doc.WriteString("# Metrics\n\n`/metrics`, on the HTTPS port for clients of the machine itself or at `http.admin`, shows these in Prometheus' text format, beside the Go runtime's (`go_`) and the process's (`process_`).\n" +
 		"All count since the start, gauges excepted. A test compares this list with a running server's.\n")
 	part := ""
 	for _, name := range slices.Sorted(maps.Keys(live)) {
