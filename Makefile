@@ -28,6 +28,6 @@ fuzz:
 
 # micro-benchmarks of the hot paths
 bench:
-	go test -run '^$$' -bench . -benchmem ./sfu/... ./xmpp/...
+	go test -run '^$$' -bench . -benchmem ./sfu/... ./turn ./xmpp/... ./internal/store
 
 .PHONY: run test deps check fuzz bench

@@ -403,3 +403,30 @@ func TestParsersAreFuzzed(t *testing.T) {
 		}
 	}
 }
+
+// TestLeakChecks: a package that starts goroutines has tests that fail when one is left behind.
+func TestLeakChecks(t *testing.T) {
+	s := readSource(t)
+	starts, checks := map[string]bool{}, map[string]bool{}
+	for name, f := range s.files {
+		dir := path.Dir(name)
+		for _, im := range f.Imports {
+			checks[dir] = checks[dir] || isTest(name) && im.Path.Value == `"go.uber.org/goleak"`
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				starts[dir] = starts[dir] || !isTest(name)
+			case *ast.CallExpr:
+				sel, ok := n.Fun.(*ast.SelectorExpr) // WaitGroup.Go
+				starts[dir] = starts[dir] || ok && sel.Sel.Name == "Go" && !isTest(name)
+			}
+			return true
+		})
+	}
+	for dir := range starts {
+		if starts[dir] && !checks[dir] {
+			t.Errorf("%s starts goroutines, and no test of it uses goleak", dir)
+		}
+	}
+}
