@@ -63,7 +63,7 @@ type XMPPConfig struct {
 
 // RoomsConfig is the MUC service.
 type RoomsConfig struct {
-	History      int  `yaml:"history" doc:"Messages that a newcomer gets, per room."`
+	History      int  `yaml:"history" doc:"Messages that a newcomer gets, per room; 0 keeps none."`
 	MaxRooms     int  `yaml:"max_rooms" doc:"Rooms at a time."`
 	MaxOccupants int  `yaml:"max_occupants" doc:"People in one room."`
 	CreateByAll  bool `yaml:"create_by_all" doc:"Let guests create rooms too, not only people with an account and the focus."`
@@ -167,6 +167,28 @@ func (c *Config) check() error {
 		if p < 0 || p > 65535 {
 			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
 		}
+	}
+	for _, n := range []struct {
+		setting      string
+		value, least int
+	}{
+		{"xmpp.max_stanza_bytes", c.XMPP.MaxStanzaBytes, 10_000}, // RFC 6120 §13.12
+		{"xmpp.rate_bytes_per_second", c.XMPP.RateBytesPerSec, 1000},
+		{"xmpp.sessions_per_user", c.XMPP.SessionsPerUser, 1},
+		{"rooms.history", c.Rooms.History, 0},
+		{"rooms.max_rooms", c.Rooms.MaxRooms, 1},
+		{"rooms.max_occupants", c.Rooms.MaxOccupants, 2},
+		{"meetings.min_participants", c.Meetings.MinParticipants, 1},
+		{"media.shards", c.Media.Shards, 0},
+		{"turn.allocations_per_user", c.TURN.PerUser, 1},
+		{"turn.allocations_per_address", c.TURN.PerSource, 1},
+	} {
+		if n.value < n.least {
+			return fmt.Errorf("%s: %d is too small: give at least %d", n.setting, n.value, n.least)
+		}
+	}
+	if c.XMPP.ResumeTime < 0 {
+		return fmt.Errorf("xmpp.resume_time: %v is no time to wait", c.XMPP.ResumeTime)
 	}
 	if c.Media.Port == 0 {
 		return errors.New("media.port: media cannot be off: give a UDP port")

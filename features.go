@@ -42,6 +42,10 @@ func (s *server) attachFeatures() error {
 // openRooms makes the MUC service and what watches it.
 func (s *server) openRooms() (err error) {
 	domain := s.cfg.Domain
+	history := s.cfg.Rooms.History
+	if history == 0 {
+		history = -1 // none: muc takes 0 for its default
+	}
 	create := muc.CreateLocal
 	if s.cfg.Rooms.CreateByAll {
 		create = muc.CreateAnyone
@@ -49,7 +53,7 @@ func (s *server) openRooms() (err error) {
 	s.rooms, err = muc.New(muc.Config{
 		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
 		Create: create, LocalDomains: []string{domain}, HideRooms: true,
-		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: s.cfg.Rooms.History,
+		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: history,
 	}, s.xmpp, muc.SQLStore{DB: s.db}, s.log.With("part", "muc"))
 	if err != nil {
 		return err
