@@ -515,12 +515,27 @@ func (c *Conference) constrainSenders(tallest map[*source]int, now int64) {
 				}
 			}
 			delete(e.unwanted, name)
+			// Two may be connected to each other, and would take the figure for that path: wait until media comes here again. Who was told 0
+			// sends nothing before it is told otherwise.
+			if len(c.ordered) == 2 && !src.sending() && h != 0 && (!told || old != 0) {
+				continue
+			}
 			if !told || old != h || retell {
 				e.constraint[name] = h
 				c.ev.SenderConstraint(e.id, name, h)
 			}
 		}
 	}
+}
+
+// sending tells whether anything of src has come lately.
+func (src *source) sending() bool {
+	for _, tr := range src.tracks {
+		if tr.seen.active {
+			return true
+		}
+	}
+	return false
 }
 
 // othersHaveSpoken tells whether any receiver but e has said what it wants.
