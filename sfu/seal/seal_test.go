@@ -154,7 +154,7 @@ func TestNoAllocation(t *testing.T) {
 				panic(err)
 			}
 		})
-		if n != 0 {
+		if n != 0 && !raceEnabled { // the race detector makes sync.Pool forget, and pion keeps its HMAC states in one
 			t.Errorf("%s: %v allocations a packet", name, n)
 		}
 	}
