@@ -345,6 +345,27 @@ func TestAloneAndAgain(t *testing.T) {
 	})
 }
 
+// A camera by gst-meet waits for the next visitor in the session that it has: it could not take a second one.
+func TestAloneWithoutASecondSession(t *testing.T) {
+	inWorld(t, Config{}, func(t *testing.T, w *world) {
+		a, b := meet(w, gstFeatures, webFeatures)
+		b.leave()
+		time.Sleep(time.Minute)
+		if st := a.find(isJingle("session-terminate")); st != nil {
+			t.Fatalf("got %s", st)
+		}
+		a.inbox = nil
+		c := w.client("cccccccc", webFeatures)
+		c.join()
+		c.offer()
+		c.accept(300)
+		if st := a.find(isJingle("session-initiate")); st != nil {
+			t.Errorf("got %s", st)
+		}
+		a.take("source-add", isJingle("source-add"))
+	})
+}
+
 func TestFocusLeavesLast(t *testing.T) {
 	inWorld(t, Config{}, func(t *testing.T, w *world) {
 		a, b := meet(w, webFeatures, webFeatures)

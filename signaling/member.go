@@ -137,14 +137,20 @@ func (m *meeting) sorted(is func(*member) bool) []*member {
 	return out
 }
 
-// expireSingle ends the session of whoever has been alone for too long; the next to come starts a new one.
+// beginsAnew tells whether the client can start a second session after its first was ended. lib-jitsi-meet can, and all of its versions since
+// 2022 know JSON sources. gst-meet cannot: it does not look at session-terminate, and what it sends stays with the media of its first session.
+// Services do what they do with other focuses: a telephone gateway hangs up.
+func (mem *member) beginsAnew() bool { return mem.session.json || mem.isService() }
+
+// expireSingle ends the session of whoever has been alone for too long; the next to come starts a new one. A client that could not start
+// again keeps its session: nobody wants what it sends, and it is told so.
 func (m *meeting) expireSingle() {
 	m.lastTimer = nil
 	if len(m.members) >= m.f.cfg.MinParticipants {
 		return
 	}
 	for _, mem := range m.members {
-		if mem.session != nil {
+		if mem.session != nil && mem.beginsAnew() {
 			m.f.count.idle.Add(1)
 			m.terminate(mem, "expired", "Idle session timeout")
 		}
