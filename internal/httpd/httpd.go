@@ -1,4 +1,4 @@
-// Package httpd is the one HTTPS server: the meeting page, XMPP over WebSocket, BOSH, health and metrics. Whoever serves a path
+// Package httpd is the one HTTPS server: the meeting page, XMPP over WebSocket, health and metrics. Whoever serves a path
 // registers a handler; the server knows nothing of what they do.
 //
 // The path of a request:
