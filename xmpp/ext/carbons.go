@@ -42,20 +42,39 @@ func AttachCarbons(s *xmpp.Server) {
 
 func wants(s *xmpp.Session) bool { on, _ := s.Get(carbonsKey{}).(bool); return on }
 
-// eligible are messages of a conversation between two people (§6.1): chat, or any that has words or is a receipt; nothing of rooms, nothing private.
+// conversational tells what people's clients say to each other besides words (§6.1): states, receipts, markers, encrypted words, corrections, reactions,
+// calls, invitations to rooms.
+func conversational(space string) bool {
+	switch space {
+	case nsChatStates, nsReceipt, "urn:xmpp:chat-markers:0", "eu.siacs.conversations.axolotl", "urn:xmpp:omemo:2", "urn:xmpp:openpgp:0",
+		"urn:xmpp:eme:0", "urn:xmpp:message-correct:0", "urn:xmpp:message-retract:1", "urn:xmpp:reactions:0", "urn:xmpp:jingle-message:0",
+		"jabber:x:conference":
+		return true
+	}
+	return false
+}
+
+// eligible are messages of a conversation between two people (§6.1): chat, any with words or what goes with them, also where such a message comes back
+// as an error, and invitations to rooms; nothing else of rooms, nothing private.
 func eligible(st *stanza.Stanza) bool {
-	if st.Kind != stanza.Message || st.Has(nsCarbons, "private") || st.Has(nsHints, "no-copy") || st.Has(nsMUCUser, "x") ||
-		st.Has(nsCarbons, "sent") || st.Has(nsCarbons, "received") {
+	if st.Kind != stanza.Message || st.Has(nsCarbons, "private") || st.Has(nsHints, "no-copy") || st.Has(nsCarbons, "sent") || st.Has(nsCarbons, "received") {
+		return false
+	}
+	if x := st.Child(nsMUCUser, "x"); x != nil && (st.Type == "error" || x.Child(nsMUCUser, "invite") == nil) {
 		return false
 	}
 	switch st.Type {
 	case "chat":
 		return true
-	case "", "normal":
-		return st.Has(stanza.NSClient, "body") || st.Has(nsReceipt, "received")
-	default:
+	case "groupchat", "headline":
 		return false
 	}
+	for _, n := range st.Names { // normal, also by an unknown name (RFC 6121 §5.2.2), and error
+		if n == (stanza.Name{Space: stanza.NSClient, Local: "body"}) || n.Space == nsMUCUser || conversational(n.Space) {
+			return true
+		}
+	}
+	return false
 }
 
 // sent copies what a client sends to the others of its account (§8). Forged copies are gone: the server takes them out of messages.
@@ -81,7 +100,7 @@ func (c *carbons) sent(s *xmpp.Session, st *stanza.Stanza) bool {
 
 // received copies what one client gets to the others of the account (§7). Where nobody gets it now, it waits for all.
 func (c *carbons) received(st *stanza.Stanza) bool {
-	if !eligible(st) {
+	if !eligible(st) || st.Type == "error" && c.srv.Session(st.To) == nil { // such an error is dropped
 		return false
 	}
 	bare := st.To.Bare()

@@ -20,33 +20,43 @@ const (
 func AttachPing(s *xmpp.Server) {
 	s.Hooks().Feature(xmpp.ToServer, nsPing)
 	s.Hooks().Feature(xmpp.ToAccount, nsPing)
-	s.Hooks().IQ(xmpp.ToServer, nsPing, "ping", func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza { return iq.Result() })
-	s.Hooks().IQ(xmpp.ToAccount, nsPing, "ping", func(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	s.Hooks().IQ(xmpp.ToServer, nsPing, "ping", get(func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza { return iq.Result() }))
+	s.Hooks().IQ(xmpp.ToAccount, nsPing, "ping", get(func(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 		if !own(sess, iq) {
 			return iq.ErrorReply(stanza.ErrServiceUnavailable)
 		}
 		return iq.Result()
-	})
+	}))
+}
+
+// get answers only questions: there is nothing to set.
+func get(f xmpp.IQHandler) xmpp.IQHandler {
+	return func(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+		if iq.Type != "get" {
+			return iq.ErrorReply(stanza.ErrServiceUnavailable)
+		}
+		return f(s, iq)
+	}
 }
 
 // AttachVersion tells name and version of the software (XEP-0092), not the system it runs on.
 func AttachVersion(s *xmpp.Server, name, version string) {
 	s.Hooks().Feature(xmpp.ToServer, nsVersion)
-	s.Hooks().IQ(xmpp.ToServer, nsVersion, "query", func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	s.Hooks().IQ(xmpp.ToServer, nsVersion, "query", get(func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 		return iq.Result(stanza.NewElement(nsVersion, "query").Add(
 			stanza.TextElement(nsVersion, "name", name), stanza.TextElement(nsVersion, "version", version)))
-	})
+	}))
 }
 
 // AttachTime tells the server's time (XEP-0202).
 func AttachTime(s *xmpp.Server) {
 	s.Hooks().Feature(xmpp.ToServer, nsTime)
-	s.Hooks().IQ(xmpp.ToServer, nsTime, "time", func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	s.Hooks().IQ(xmpp.ToServer, nsTime, "time", get(func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 		now := time.Now()
 		return iq.Result(stanza.NewElement(nsTime, "time").Add(
 			stanza.TextElement(nsTime, "tzo", now.Format("-07:00")),
 			stanza.TextElement(nsTime, "utc", now.UTC().Format("2006-01-02T15:04:05Z"))))
-	})
+	}))
 }
 
 // maxLast is how many accounts' last goodbyes are remembered; above, any older one is forgotten.
@@ -72,10 +82,10 @@ type goodbye struct {
 func AttachLast(s *xmpp.Server, visible Visible) {
 	l := &last{srv: s, visible: visible, start: time.Now(), gone: map[stanza.JID]goodbye{}}
 	s.Hooks().Feature(xmpp.ToServer, nsLast)
-	s.Hooks().IQ(xmpp.ToServer, nsLast, "query", func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	s.Hooks().IQ(xmpp.ToServer, nsLast, "query", get(func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 		return iq.Result(seconds(time.Since(l.start), ""))
-	})
-	s.Hooks().IQ(xmpp.ToAccount, nsLast, "query", l.account)
+	}))
+	s.Hooks().IQ(xmpp.ToAccount, nsLast, "query", get(l.account))
 	s.Hooks().Outbound(func(x *xmpp.Session, st *stanza.Stanza) bool {
 		if st.Kind == stanza.Presence && st.Type == "unavailable" && st.To.IsZero() && !x.Guest() {
 			l.bye(x.JID().Bare(), st.Child(stanza.NSClient, "status").Text())
