@@ -10,8 +10,8 @@
 //	cut         stanza.Reader, wire.go stream    bytes → one element within limits
 //	negotiate   stream.go, auth.go    stream     STARTTLS, SASL, stream restart (no session yet: answers are written at once)
 //	bind        bind.go, sm.go        stream     a Session is made, or an old one goes on (resume)
-//	receive     session.go received   stream     check and stamp `from`, note presence, Hooks.Outbound, count (h)
-//	route       route.go              stream     mounted Handler, iq hook, Hooks.Inbound, sessions, Hooks.Offline, or an error back
+//	receive     session.go received   stream     check and stamp `from`, note presence, honest.go, Hooks.Outbound, count (h)
+//	route       route.go              stream     mounted Handler, Hooks.AccountIQ, iq hook, Hooks.Inbound, sessions, Hooks.Offline, or an error back
 //	queue       outbox.go push        any        into the pending queue of the receiving session; a full one ends that session
 //	write       outbox.go flush       flusher    many stanzas in one write; counted ones move to the unacknowledged
 //	acknowledge sm.go                 stream     the client's h drops them

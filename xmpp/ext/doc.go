@@ -12,7 +12,8 @@
 //
 // The path of a request: an iq for the server or for one's own account comes by an IQ hook, on the goroutine of the stream that sent it,
 // and what the handler returns is the answer. Writes are on disk before the answer is returned. Messages come by the hooks Outbound
-// (carbons of what is sent, blocking), Inbound (blocking, carbons of what is received) and Offline. AttachBlocking goes before the roster and
+// (carbons of what is sent, blocking), Inbound (blocking, carbons of what is received) and Offline; blocking also
+// sees the iqs of others by AccountIQ. AttachBlocking goes before the roster and
 // all others, AttachOffline after the roster; Disco.Seal comes last, when all features are announced.
 package ext
 
