@@ -25,6 +25,8 @@ const (
 type observed struct {
 	bytes   [rateSlots]rates[uint32]
 	frames  [rateSlots]rates[uint16]
+	took    [rateSlots]int64 // ns between the looks: they come late on a busy machine
+	looked  int64            // when the last look was
 	slot    int
 	filled  int
 	heights [maxSID + 1]int
@@ -61,9 +63,7 @@ func (e *Endpoint) observe(now int64) (again bool) {
 				}
 				continue
 			}
-			o.slot = (o.slot + 1) % rateSlots
-			o.filled = min(o.filled+1, rateSlots)
-			spatial := o.note(&bytes, &frames)
+			spatial, full := o.note(now, &bytes, &frames)
 			limit := activeFor
 			if src.video == Desktop || src.video == DesktopHighFPS {
 				limit = activeForScreen
@@ -76,6 +76,8 @@ func (e *Endpoint) observe(now int64) (again bool) {
 				o.active, o.heights, o.spatial = active, heights, spatial
 				again = true
 			}
+			// The first looks see little but a keyframe, and may find a source too dear that is not.
+			again = again || full && active
 		}
 	}
 	e.sh.mu.Lock()
@@ -87,8 +89,17 @@ func (e *Endpoint) observe(now int64) (again bool) {
 	return again
 }
 
-// note takes one look's figures and returns the mask of the spatial layers that the window has something of.
-func (o *observed) note(bytes *rates[uint64], frames *rates[uint32]) (spatial uint8) {
+// note takes one look's figures. It returns the mask of the spatial layers that the window has something of, and whether the window has
+// just become full.
+func (o *observed) note(now int64, bytes *rates[uint64], frames *rates[uint32]) (spatial uint8, full bool) {
+	o.slot = (o.slot + 1) % rateSlots
+	full = o.filled == rateSlots-1
+	o.filled = min(o.filled+1, rateSlots)
+	o.took[o.slot] = int64(look)
+	if o.looked != 0 {
+		o.took[o.slot] = max(o.took[o.slot], now-o.looked)
+	}
+	o.looked = now
 	for i := range bytes {
 		for j := range bytes[i] {
 			o.bytes[o.slot][i][j] = uint32(bytes[i][j])
@@ -102,7 +113,16 @@ func (o *observed) note(bytes *rates[uint64], frames *rates[uint32]) (spatial ui
 			}
 		}
 	}
-	return spatial
+	return spatial, full
+}
+
+// seconds is the time that the window covers.
+func (o *observed) seconds() float64 {
+	var ns int64
+	for i := range o.filled {
+		ns += o.took[(o.slot-i+rateSlots)%rateSlots]
+	}
+	return float64(max(ns, int64(look))) / 1e9
 }
 
 // layers appends the active layers of a source, low to high, with their measured rates.
@@ -124,7 +144,7 @@ func (src *source) layers(dst []alloc.Layer) []alloc.Layer {
 // highest one when nothing tells it; each lower spatial layer has half of it then.
 func (o *observed) layers(dst []alloc.Layer, ssrc uint32, top int) []alloc.Layer {
 	at := len(dst)
-	secs := float64(max(o.filled, 1)) / rateSlots
+	secs := o.seconds()
 	var below [maxTID + 1]uint64 // bytes of the lower spatial layers
 	for sid := range maxSID + 1 {
 		h := o.heights[sid]
