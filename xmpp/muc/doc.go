@@ -3,7 +3,7 @@
 // The path of a stanza, in order; all of it runs on the goroutine of the sender:
 //
 //  1. Service.HandleStanza (service.go) takes a stanza addressed to the service: the domain itself, a room or an occupant. It finds
-//     the room, or makes it for a join (create.go).
+//     the room, or makes it for a join.
 //  2. room.handle (room.go) locks the room and gives the stanza to the function for its kind: presence.go and join.go, message.go
 //     (invite.go and voice.go for what is addressed to the room), iq.go (admin.go, owner.go and form.go, disco.go).
 //  3. These change the room and append what must be said to the room's outgoing queue (queue.go), one entry for a stanza and

@@ -86,7 +86,6 @@ func parseRole(s string) (role, bool) {
 type session struct {
 	jid      stanza.JID        // real, full
 	presence []*stanza.Element // children of its last presence, cleaned
-	id       string            // of that presence
 	lang     string
 	limit    *rate.Limiter // of what it has broadcast
 }
