@@ -197,7 +197,8 @@ func (s *server) listenXMPP(context.Context) error {
 			if err != nil {
 				return oops.Listen("xmpp", a.String(), p.setting, err)
 			}
-			go p.serve(ln) // ends when Shutdown closes ln
+			s.onStop(func(context.Context) { ln.Close() }) // first of all: nobody new while the rooms end
+			go p.serve(ln)
 		}
 	}
 	return nil
