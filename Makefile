@@ -4,14 +4,14 @@
 run:
 	go run .
 
-# packages that drive whole programs and browsers: one at a time, so that they do not starve each other
+# packages that drive whole programs and browsers: one at a time, so that they do not starve each other, and never from the cache
 PROGRAMS = ./internal/e2e ./internal/clients ./sfu/browsertest
 
 # everything CI runs: install what the end-to-end tests need (root on Debian), vet, unit tests, then end-to-end tests
 test: deps
 	go vet ./...
 	go test $$(go list ./... | grep -v -e /internal/e2e$$ -e /internal/clients$$ -e /sfu/browsertest$$)
-	go test -p 1 -timeout 15m $(PROGRAMS)
+	go test -p 1 -count=1 -timeout 15m $(PROGRAMS)
 
 # what the end-to-end tests need from Debian; says what is missing when it cannot install
 deps:
