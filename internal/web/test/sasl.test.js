@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
 import { test } from 'node:test';
 import { begin, pick, scram, unb64 } from '../static/proto/sasl.js';
+
+globalThis.crypto ??= webcrypto; // Debian 12's Node 18 has it in a module only
 
 const enc = new TextEncoder();
 const dec = new TextDecoder();
