@@ -34,20 +34,11 @@ func ParseVP8(p []byte) (d VP8, ok bool) {
 		x := p[1]
 		i = 2
 		if x&0x80 != 0 { // I
-			if i >= len(p) {
+			d.HasPictureID, d.PicOff = true, i
+			var ok bool
+			if d.PictureID, d.Long, i, ok = pictureID(p, i); !ok {
 				return d, false
 			}
-			d.HasPictureID, d.PicOff = true, i
-			d.PictureID = uint16(p[i] & 0x7f)
-			if p[i]&0x80 != 0 { // M
-				if i+1 >= len(p) {
-					return d, false
-				}
-				d.Long = true
-				d.PictureID = d.PictureID<<8 | uint16(p[i+1])
-				i++
-			}
-			i++
 		}
 		if x&0x40 != 0 { // L
 			if i >= len(p) {
@@ -98,4 +89,17 @@ func PatchVP8(p []byte, d *VP8, pictureID uint16, tl0 uint8) {
 	if d.HasTL0 {
 		p[d.TL0Off] = tl0
 	}
+}
+
+// pictureID reads the picture id at p[i], of 7 or, with the M bit, of 15 bits; VP9 has the same (RFC 7741 §4.2, RFC 9628 §4.2). next is the offset behind it.
+func pictureID(p []byte, i int) (id uint16, long bool, next int, ok bool) {
+	switch {
+	case i >= len(p):
+		return 0, false, i, false
+	case p[i]&0x80 == 0:
+		return uint16(p[i]), false, i + 1, true
+	case i+1 >= len(p):
+		return 0, false, i, false
+	}
+	return uint16(p[i]&0x7f)<<8 | uint16(p[i+1]), true, i + 2, true
 }

@@ -45,16 +45,10 @@ func ParseVP9(p []byte) (d VP9, ok bool) {
 	i := 1
 	if b&0x80 != 0 { // I
 		d.HasPictureID, d.PicOff = true, i
-		d.PictureID = uint16(p[i] & 0x7f)
-		if p[i]&0x80 != 0 {
-			if i+1 >= len(p) {
-				return d, false
-			}
-			d.Long = true
-			d.PictureID = d.PictureID<<8 | uint16(p[i+1])
-			i++
+		var ok bool
+		if d.PictureID, d.Long, i, ok = pictureID(p, i); !ok {
+			return d, false
 		}
-		i++
 	}
 	if b&0x20 != 0 { // L
 		if i >= len(p) {
