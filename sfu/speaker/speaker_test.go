@@ -1,6 +1,7 @@
 package speaker
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -10,8 +11,10 @@ const ms = int64(1e6)
 
 // talk plays 20 ms packets of some speakers from now on for d; who speaks is loud with syllables, who listens makes room noise.
 func talk(d *Detector, r *rand.Rand, now *int64, dur int64, speaking map[int32]bool) (changes []int32) {
+	ids := slices.Sorted(maps.Keys(speaking)) // one order: a seed is one conversation
 	for end := *now + dur; *now < end; *now += 20 * ms {
-		for id, on := range speaking {
+		for _, id := range ids {
+			on := speaking[id]
 			level := uint8(80 + r.IntN(20)) // quiet
 			if on && *now/(150*ms)%4 != 3 { // pauses between syllables
 				level = uint8(15 + r.IntN(15))
