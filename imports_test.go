@@ -24,8 +24,8 @@ type rule struct {
 }
 
 var importRules = []rule{
-	{"sfu", []string{"konzil/", "encoding/xml", "encoding/json", "net/http"}, []string{"konzil/sfu"}, "media knows no other room, no text format, no web"},
-	{"turn", []string{"konzil/"}, []string{"konzil/turn"}, "the in-memory relay is handed over by main as an interface"},
+	{"sfu", []string{"konzil/", "encoding/xml", "encoding/json", "net/http"}, []string{"konzil/sfu", "konzil/internal/udpio"}, "media knows no other room, no text format, no web"},
+	{"turn", []string{"konzil/"}, []string{"konzil/turn", "konzil/internal/udpio"}, "the in-memory relay is handed over by main as an interface"},
 	{"xmpp", []string{"konzil/sfu", "konzil/signaling", "konzil/turn", "konzil/bench"}, nil, "messaging knows no media"},
 	{"signaling", []string{"konzil/turn", "konzil/bench", "konzil/internal/store", "konzil/internal/httpd"}, nil, "the focus keeps nothing and serves no port"},
 	{"internal", []string{"konzil/sfu", "konzil/turn", "konzil/signaling", "konzil/xmpp", "konzil/bench"}, nil, "plumbing is known by the rooms, never the reverse"},

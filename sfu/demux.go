@@ -3,8 +3,8 @@ package sfu
 import (
 	"net/netip"
 
+	"konzil/internal/udpio"
 	"konzil/sfu/icemux"
-	"konzil/sfu/udpio"
 )
 
 // class is what a datagram is by its first byte (RFC 7983 §7).

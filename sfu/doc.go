@@ -4,7 +4,7 @@
 //
 // # The path of an RTP packet
 //
-//  1. udpio.Reader.Read (udpio/reader_linux.go; the goroutine of one socket, shard.receive in shard.go): one recvmmsg, runs
+//  1. udpio.Reader.Read (internal/udpio/reader_linux.go; the goroutine of one socket, shard.receive in shard.go): one recvmmsg, runs
 //     that the kernel coalesced (UDP_GRO) are cut into datagrams. Each shard has a socket on each address (SO_REUSEPORT).
 //  2. shard.demux (demux.go, same goroutine): first byte (RFC 7983). STUN goes to icemux and so to the ICE agent, DTLS to
 //     the transport's pipe, if ICE validated the address, media to the transport by source address. A packet of another

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"konzil/sfu/udpio"
+	"konzil/internal/udpio"
 )
 
 // threadTime is the CPU time of this thread in ns.

@@ -8,8 +8,8 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"konzil/internal/udpio"
 	"konzil/sfu/seal"
-	"konzil/sfu/udpio"
 )
 
 // bench is a conference without ICE and DTLS: keys are installed by hand, so that the packet path is alone.

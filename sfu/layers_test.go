@@ -10,10 +10,10 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"konzil/internal/udpio"
 	"konzil/sfu/codec"
 	"konzil/sfu/dd"
 	"konzil/sfu/dd/ddtest"
-	"konzil/sfu/udpio"
 )
 
 const extDD = 11

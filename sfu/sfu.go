@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/udpio"
 	"konzil/sfu/icemux"
-	"konzil/sfu/udpio"
 )
 
 // maxShards bounds the media workers: no machine we know gains from more.

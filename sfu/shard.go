@@ -7,11 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"konzil/internal/udpio"
 	"konzil/sfu/codec"
 	"konzil/sfu/dd"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/rtp"
-	"konzil/sfu/udpio"
 )
 
 const (
