@@ -1,0 +1,27 @@
+package measure
+
+// Target is a server under load: attached to, or started by bench.
+type Target struct {
+	Name    string            // konzil, livekit, janus, coturn, ...
+	Version string            // as it says itself
+	Config  map[string]string // what matters of its configuration, file name or setting to text; part of the report
+	Command string            // how it was started, empty when attached
+
+	// Addr is where it listens, by what the loads need: "ws" (XMPP or signalling WebSocket URL), "xmpp" (host:port with STARTTLS), "xmpps"
+	// (direct TLS), "rest" (URL), "turn", "turn-tcp", "turns" (host:port).
+	Addr map[string]string
+	// Domain is the XMPP domain or TURN realm. Guest is the domain for anonymous users, Rooms the room service, Focus the focus.
+	Domain, Guest, Rooms, Focus string
+	// Accounts says how accounts are named: user i of n has the name AccountName(i) and the password AccountPassword. Secret is a TURN REST or
+	// signing secret, Key an API key.
+	Accounts    int
+	Secret, Key string
+
+	PIDs   []int  // processes whose CPU time and memory count; their children count too
+	Cgroup string // cgroup v2 directory that counts instead of PIDs, when not empty
+
+	Stop func() error // ends a server that bench started; nil when attached
+}
+
+// AccountPassword is the password of every account that is made for a bench.
+const AccountPassword = "bench-password"
