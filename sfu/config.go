@@ -40,6 +40,8 @@ type Config struct {
 	InboxPackets int
 	// SocketBuffer is asked of the kernel for each socket and direction, in bytes.
 	SocketBuffer int
+	// NoKeyframeCache asks the sender for a keyframe whenever somebody begins to see a layer, instead of repeating the last one.
+	NoKeyframeCache bool
 	// NoOffload keeps away from UDP_SEGMENT and UDP_GRO.
 	NoOffload bool
 }

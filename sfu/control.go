@@ -439,10 +439,17 @@ func (e *Endpoint) apply(sb *sub) {
 	o := sb.out
 	if sb.layer == 0 {
 		if o.src == sb.src {
-			o.src, o.target = nil, 0
+			o.src, o.target, o.hold = nil, 0, 0
 			o.stream.Target(0, 0)
 		}
 	} else {
+		age := int64(replaySwitch)
+		if o.src != sb.src || o.stream.Current() == 0 {
+			age = replayNewcomer
+		}
+		if o.target != sb.layer || o.src != sb.src {
+			o.endReplay()
+		}
 		o.src, o.target = sb.src, sb.layer
 		if sb.mid != "" && o.mid == "" {
 			o.mid, o.midBytes = sb.mid, []byte(sb.mid)
@@ -451,7 +458,7 @@ func (e *Endpoint) apply(sb *sub) {
 		if sb.src.kind == Video && o.stream.WantsKeyframe() {
 			for _, tr := range sb.src.tracks {
 				if tr.ssrc == sb.layer && tr.seen.active {
-					e.sh.askKeyframe(tr, now)
+					e.sh.picture(e, o, tr, age, now)
 				}
 			}
 			e.sh.flush()

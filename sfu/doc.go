@@ -30,8 +30,8 @@
 // is cut only for receivers that have the dependency descriptor. Other codecs' descriptors are not passed on: numbers in the
 // payload say the same to the receiver, and simulcast layers each have descriptors of their own.
 //
-// RTCP takes the same way to shard.rtcpIn (rtcp.go): NACKs are answered from the history (resend.go), keyframe requests go
-// upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
+// RTCP takes the same way to shard.rtcpIn (rtcp.go): NACKs are answered from the history (resend.go), keyframe requests from the
+// keyframe cache (replay.go) or upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
 // receiver's SSRC and timestamp. shard.timers (timers.go; shard.work each 10 ms) sends NACKs, feedback and reports upstream.
 //
 // # Who owns what

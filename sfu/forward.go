@@ -115,7 +115,7 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 		if tr.started && tr.src.kind == Video {
 			tr.wantKey = true // the codec changed in the middle of a call
 		}
-		tr.heights, tr.dd, tr.ddOld = [maxSID + 1]int{}, nil, nil
+		tr.heights, tr.dd, tr.ddOld, tr.key.have = [maxSID + 1]int{}, nil, nil, false
 		tr.codec = pt.codec
 	}
 	sh.describe(p, tr, m, plain, now)
@@ -205,6 +205,7 @@ func (sh *shard) measure(p *packet, tr *track, now int64) {
 		sid, tid, start = min(int(v.SID), maxSID), min(int(v.TID), maxTID), v.Start
 	}
 	if !p.in.Padding {
+		tr.sinceKey(p, sid, tid)
 		tr.svc = p.in.SVC != nil
 		tr.bytes[sid][tid] += uint64(len(p.raw))
 		if start {
@@ -293,6 +294,12 @@ func (sh *shard) send(l *link, p *packet) {
 	m := &e.m
 	if m.sealer == nil || o.src != p.tr.src {
 		return
+	}
+	if o.hold != 0 && !p.cached { // it gets this one from the history, after those before it
+		if p.in.Arrival < o.hold {
+			return
+		}
+		o.endReplay()
 	}
 	pt, payload := m.out[p.codec], p.payload
 	if pt == noPT {

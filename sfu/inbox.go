@@ -27,11 +27,13 @@ type items struct {
 type itemKind uint8
 
 const (
-	itemRaw     itemKind = iota // a protected packet of t
-	itemForward                 // an opened packet of tr, for this shard's receivers
-	itemKey                     // a keyframe of tr is wanted
-	itemRepeat                  // a receiver elsewhere wants packet seq of tr again
-	itemSR                      // a sender report of tr
+	itemRaw       itemKind = iota // a protected packet of t
+	itemForward                   // an opened packet of tr, for this shard's receivers
+	itemKey                       // a keyframe of tr is wanted
+	itemRepeat                    // a receiver elsewhere wants packet seq of tr again
+	itemSR                        // a sender report of tr
+	itemReplayAsk                 // a receiver elsewhere wants to see tr from the cache
+	itemReplay                    // a cached packet of tr for one receiver
 )
 
 type item struct {
@@ -45,6 +47,8 @@ type item struct {
 	seq                 uint16
 	want                repeat
 	start, key, padding bool
+	last                bool          // of a repetition
+	rate, age           int64         // of a repetition: bytes per second, oldest keyframe in ns
 	dd                  *dd.Structure // that the packet goes by
 	active              uint32
 }
@@ -120,6 +124,10 @@ func (sh *shard) drain() {
 			}
 		case itemSR:
 			sh.forwardSR(it.tr, it.ntp, it.ts, now)
+		case itemReplayAsk:
+			sh.startReplay(it.tr, it.want.ep, it.want.out, it.rate, it.age, now)
+		case itemReplay:
+			sh.cached(it, got.data(i), now)
 		}
 		it.t, it.tr, it.dd, it.want = nil, nil, nil, repeat{}
 	}

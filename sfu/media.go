@@ -140,6 +140,7 @@ type track struct {
 	lastKey   int64 // when a keyframe began
 	lastAsk   int64 // when one was asked for
 	asks      int   // since the last keyframe
+	key       keyCache
 	nackable  bool
 	bytes     rates[uint64]   // since the control loop looked
 	frames    rates[uint32]   // of the spatial layer itself
@@ -200,6 +201,8 @@ type send struct {
 	midBytes      []byte
 	src           *source // what it carries now
 	target        uint32  // layer wanted now
+	hold          int64   // live packets wait for a repetition from the cache, at most until then; 0: none
+	replayed      int64   // when the last repetition began
 
 	packets, octets uint32
 	srMid           uint32 // middle NTP bits of the last SR sent

@@ -82,25 +82,10 @@ func (sh *shard) again(tr *track, plain []byte, id codecID, st *dd.Structure, w 
 	if m.gone || m.sealer == nil {
 		return
 	}
-	p := &sh.pkt
-	if p.hdr.Parse(plain) != nil {
+	p := sh.reopen(tr, plain, id, st, w.r.Active)
+	if p == nil || len(plain) == 0 {
 		return
 	}
-	ext := tr.ep.ext
-	p.raw, p.tr, p.codec = plain, tr, id
-	if c := tr.ep.pts[p.hdr.PayloadType]; c != codecNone {
-		p.codec = c
-	}
-	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
-	p.level, p.orientation, p.dd, p.ddOut = nil, nil, nil, nil
-	if ext.orientation != 0 {
-		p.orientation = p.hdr.Ext(plain, ext.orientation)
-	}
-	if ext.dd != 0 {
-		p.dd = p.hdr.Ext(plain, ext.dd)
-	}
-	p.in = rewrite.In{}
-	sh.handedLayers(p, st, w.r.Active)
 	sh.forReceiver(p, m, o, &w.r)
 	pt, rtx := m.out[p.codec], m.rtx[p.codec]
 	if pt == noPT {

@@ -174,7 +174,7 @@ func (sh *shard) pli(e *Endpoint, ssrc uint32, now int64) {
 	want := o.stream.Current()
 	for _, tr := range o.src.tracks {
 		if tr.ssrc == want || (want == 0 && tr.ssrc == o.target) {
-			sh.askKeyframe(tr, now)
+			sh.picture(e, o, tr, replayBroken, now)
 		}
 	}
 }
@@ -192,7 +192,8 @@ func (sh *shard) askKeyframe(tr *track, now int64) {
 const (
 	keyframeGap    = 200e6 // ns between requests at least
 	keyframeMaxGap = 2e9
-	keyframeStale  = 5e9 // after this silence of the layer the wish is dropped
+	keyframeRest   = 200e6 // ns after a keyframe of a layer: who missed it gets it from the history
+	keyframeStale  = 5e9   // after this silence of the layer the wish is dropped
 )
 
 // wantKeyframe notes the wish and sends the request when the last one is long enough ago; timers repeats it.
@@ -208,7 +209,7 @@ func (sh *shard) wantKeyframe(tr *track, now int64) {
 
 func (sh *shard) requestKeyframe(tr *track, now int64) {
 	gap := min(int64(keyframeGap)<<min(tr.asks, 4), int64(keyframeMaxGap))
-	if tr.lastAsk != 0 && now-tr.lastAsk < gap {
+	if tr.lastAsk != 0 && now-tr.lastAsk < gap || tr.lastKey != 0 && now-tr.lastKey < keyframeRest && !sh.s.cfg.NoKeyframeCache {
 		return
 	}
 	e := tr.ep

@@ -42,6 +42,7 @@ type shard struct {
 	dirty     []*Endpoint
 	endpoints []*Endpoint
 	rooms     map[*Conference]*room
+	replays   []replay
 
 	pkt   packet // scratch of the packet at hand
 	exts  [8]rtp.Ext
@@ -80,6 +81,7 @@ type packet struct {
 	orientation []byte
 	dd          []byte
 	ddOut       []byte // the receiver's
+	cached      bool   // from the history, for one receiver
 	in          rewrite.In
 	tr          *track
 }

@@ -15,6 +15,7 @@ const (
 
 // timers does what is due: NACKs and keyframe requests upstream, transport feedback, receiver reports. Caller holds sh.mu.
 func (sh *shard) timers(now int64) {
+	sh.runReplays(now)
 	for _, e := range sh.endpoints {
 		m := &e.m
 		if m.sealer == nil {

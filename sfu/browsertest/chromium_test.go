@@ -27,6 +27,7 @@ async function make(id, offer, send) {
   pc.ontrack = e => {
     pcs[id].tracks.push(e.track);
     const el = document.createElement(e.track.kind);
+    if (e.track.kind == 'video') el.requestVideoFrameCallback(() => { pcs[id].first = pcs[id].first || Date.now(); });
     el.autoplay = true; el.srcObject = new MediaStream([e.track]); document.documentElement.append(el);
   };
   if (send) {
@@ -80,6 +81,7 @@ async function stats(id) {
 
 type stat struct {
 	Frames, W, H, Lost, Rtx int
+	Freeze, Pli, Nack       int
 	Energy                  float64
 	Srtp, Dtls              string
 }

@@ -35,7 +35,7 @@ func svcOffer(sdp, codec string, dd bool) string {
 }
 
 // svcMeeting lets Chromium send three spatial layers in the first SSRC of a SIM group, as lib-jitsi-meet does.
-func svcMeeting(t *testing.T, codec, mode string) (*browser, *sfu.Conference, *events, []sfu.Source) {
+func svcMeeting(t *testing.T, codec, mode string, change ...func(*sfu.Config)) (*browser, *sfu.Conference, *events, []sfu.Source) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("not in short mode")
@@ -43,6 +43,9 @@ func svcMeeting(t *testing.T, codec, mode string) (*browser, *sfu.Conference, *e
 	b := start(t)
 	cfg := sfu.DefaultConfig()
 	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	for _, f := range change {
+		f(&cfg)
+	}
 	s, err := sfu.New(cfg, nil)
 	if err != nil {
 		t.Fatal(err)

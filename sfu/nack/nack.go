@@ -84,6 +84,22 @@ func (g *Generator) Received(seq uint16, now int64) (isNew bool) {
 	return true
 }
 
+// Got reports whether seq was received, as far as that is remembered.
+func (g *Generator) Got(seq uint16) bool {
+	if !g.any {
+		return false
+	}
+	i := g.seq.Peek(seq)
+	if i > g.hi || i <= g.hi-recvWindow {
+		return false
+	}
+	w, m := g.bit(i)
+	return *w&m != 0
+}
+
+// Newest is the newest number received; only valid after the first Received.
+func (g *Generator) Newest() uint16 { return uint16(g.hi) }
+
 func (g *Generator) add(s, now int64) {
 	if g.missing == nil {
 		g.missing = make([]miss, 0, Window)

@@ -54,7 +54,23 @@ type Stream struct {
 	started  bool   // something was sent since Reset
 	startTS  uint32
 	switches uint64
+
+	again   replay
+	againTS uint32 // incoming timestamp of the frame at hand
+	againOn bool   // againTS is valid
 }
+
+// replay is where a stream stands between a cached keyframe and what comes live.
+type replay uint8
+
+const (
+	live     replay = iota
+	fromPast        // packets come from the cache, faster than they were made
+	landing         // the first live frame is yet to come
+)
+
+// replayStep is the least distance of two frames from the cache in time: they are shown one after the other, as fast as they come.
+const replayStep = 1e6 // ns
 
 // Reset forgets everything and begins with the given sequence number and timestamp, which should be random (RFC 3550 §5.1). It
 // allocates when Window changed or at the first time.
@@ -72,7 +88,29 @@ func (s *Stream) Reset(startSeq uint16, startTS uint32) {
 	s.target, s.cur, s.to = 0, 0, limit{}
 	s.tsOff, s.lastTS, s.lastAt, s.started, s.startTS = 0, 0, 0, false, startTS
 	s.switches = 0
+	s.again, s.againOn = live, false
 }
+
+// Replay begins a repetition of the target from its cached keyframe, which is to be given to Map next with all that followed it, also
+// when it was sent before. Only the lowest temporal layer goes on, and timestamps follow Arrival (the time at which the packet is
+// sent again) instead of the sender's, so that the receiver neither waits for the time that has passed nor takes it for jitter.
+func (s *Stream) Replay() {
+	s.cur = 0
+	s.again, s.againOn = fromPast, false
+}
+
+// Live ends a repetition: what Map gets from now on has just come.
+func (s *Stream) Live() {
+	if s.again != fromPast {
+		return
+	}
+	s.again = landing
+	s.frames.limit(s.to.tid)
+	s.svc.limit(s.to)
+}
+
+// Replaying reports that a repetition goes on.
+func (s *Stream) Replaying() bool { return s.again == fromPast }
 
 // Target sets the wanted incoming layer and the highest temporal layer of it. The switch happens at the first packet of a keyframe of
 // that SSRC; until then the old layer goes on. Lowering the temporal layer counts from the next frame on; raising it waits for a
@@ -83,13 +121,16 @@ func (s *Stream) Target(ssrc uint32, maxTID uint8) { s.TargetSVC(ssrc, All, maxT
 // layers count from the next picture on, a higher spatial one is entered at a keyframe or where the dependency descriptor has a
 // switch point, a higher temporal one at a switch point.
 func (s *Stream) TargetSVC(ssrc uint32, sid, maxTID uint8) {
+	if ssrc != s.target {
+		s.Live()
+	}
 	s.target = ssrc
 	s.to = limit{sid, maxTID}
 	if ssrc == 0 {
-		s.cur = 0
+		s.cur, s.again = 0, live
 		return
 	}
-	if ssrc == s.cur {
+	if ssrc == s.cur && s.again != fromPast {
 		s.frames.limit(maxTID)
 		s.svc.limit(s.to)
 	}
@@ -122,7 +163,7 @@ func (s *Stream) Map(in *In) (Out, bool) {
 	}
 	if place == placeJump { // more was missing than the window holds: only the order still counts
 		if d := int32(in.TS + s.tsOff - s.lastTS); d <= 0 || d > maxTSJump {
-			s.anchor(in)
+			s.anchor(in, 0)
 		}
 		s.frames.resync()
 		s.svc.resync()
@@ -145,6 +186,9 @@ func (s *Stream) Map(in *In) (Out, bool) {
 		out.PictureID, out.TL0 = f.pic, f.tl0
 		out.PatchVP8 = v.HasPictureID || v.HasTL0
 	}
+	if s.again != live {
+		s.followArrival(in)
+	}
 	out.TS = in.TS + s.tsOff
 	if int32(out.TS-s.lastTS) > 0 {
 		s.lastTS, s.lastAt = out.TS, in.Arrival
@@ -156,15 +200,37 @@ func (s *Stream) Map(in *In) (Out, bool) {
 // switchTo makes in's layer the current one; in is the first packet of a keyframe.
 func (s *Stream) switchTo(in *In) {
 	s.seqs.newLayer(in.Seq)
-	s.anchor(in)
-	s.frames.newLayer(s.to.tid)
-	s.svc.newSource(s.to)
+	to := s.to
+	if s.again == fromPast {
+		to.tid = 0
+	} else {
+		s.again = live
+		s.anchor(in, 0)
+	}
+	s.frames.newLayer(to.tid)
+	s.svc.newSource(to)
 	s.cur = in.SSRC
 	s.switches++
 }
 
-// anchor chooses the timestamp offset such that in goes on where the stream stands, by the time passed between the arrivals.
-func (s *Stream) anchor(in *In) {
+// followArrival gives each frame of a repetition, and the first live one behind it, the time at which it is sent.
+func (s *Stream) followArrival(in *In) {
+	if s.againOn && in.TS == s.againTS {
+		return
+	}
+	if s.againOn && int32(in.TS-s.againTS) < 0 {
+		return // late
+	}
+	s.anchor(in, replayStep)
+	s.againTS, s.againOn = in.TS, true
+	if s.again == landing {
+		s.again = live
+	}
+}
+
+// anchor chooses the timestamp offset such that in goes on where the stream stands, by the time passed between the arrivals, or by
+// least (ns) if that is more.
+func (s *Stream) anchor(in *In, least int64) {
 	if !s.started {
 		s.started = true
 		s.lastTS, s.lastAt = s.startTS, in.Arrival
@@ -172,7 +238,7 @@ func (s *Stream) anchor(in *In) {
 		return
 	}
 	ticks := int64(1) // two frames never share a timestamp
-	if dt := in.Arrival - s.lastAt; dt > 0 && in.ClockRate > 0 {
+	if dt := max(in.Arrival-s.lastAt, least); dt > 0 && in.ClockRate > 0 {
 		// Seconds and rest apart: the product of a long time and the clock rate would not fit.
 		rate := int64(in.ClockRate)
 		ticks = dt/1e9*rate + dt%1e9*rate/1e9
@@ -184,7 +250,7 @@ func (s *Stream) anchor(in *In) {
 // Timestamp translates a timestamp of an incoming SSRC, as a sender report carries it (RFC 3550 §6.4.1). ok is false when ssrc is not
 // the one being forwarded.
 func (s *Stream) Timestamp(ssrc uint32, ts uint32) (uint32, bool) {
-	if ssrc == 0 || ssrc != s.cur {
+	if ssrc == 0 || ssrc != s.cur || s.again != live {
 		return 0, false
 	}
 	return ts + s.tsOff, true
