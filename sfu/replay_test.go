@@ -11,7 +11,7 @@ import (
 	"github.com/pion/srtp/v3"
 
 	"konzil/sfu/codec"
-	"konzil/sfu/udpio"
+	"konzil/internal/udpio"
 )
 
 // tap opens what one receiver of a bed gets.
