@@ -10,8 +10,8 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
-	"konzil/sfu/codec"
 	"konzil/internal/udpio"
+	"konzil/sfu/codec"
 )
 
 // tap opens what one receiver of a bed gets.
