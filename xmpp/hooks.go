@@ -33,6 +33,7 @@ type Hooks struct {
 	disco    []discoEntry
 
 	streamFeatures []*stanza.Element
+	keeper         Keeper // nil: nothing is kept
 }
 
 type iqKey struct {

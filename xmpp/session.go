@@ -229,7 +229,8 @@ func (x *Session) covered(to stanza.JID) bool {
 	return false
 }
 
-// received is the way of a stanza from its client: check, stamp, count, note presence, hooks, router (RFC 6120 §8.1, RFC 6121 §4).
+// received is the way of a stanza from its client: check, stamp, keep, and in its turn (keep.go) note presence, hooks, router (RFC 6120 §8.1,
+// RFC 6121 §4).
 func (x *Session) received(st *stream, s *stanza.Stanza, bad *stanza.JIDError) error {
 	if bad != nil && bad.Attr == "from" || !s.From.IsZero() && s.From != x.jid && s.From != x.jid.Bare() {
 		return &streamError{condition: "invalid-from"}
@@ -238,10 +239,20 @@ func (x *Session) received(st *stream, s *stanza.Stanza, bad *stanza.JIDError) e
 	if s.Lang == "" && s.Kind == stanza.Message {
 		s.Lang = x.lang
 	}
-	x.dispatch(s, bad)
-	x.mu.Lock()
-	x.sm.handled++
-	x.mu.Unlock()
+	it := inItem{st: s, bad: bad}
+	if s.Kind == stanza.Message && bad == nil {
+		if s.To.IsZero() { // to oneself (RFC 6120 §10.3.1)
+			s = s.WithTo(x.jid.Bare())
+		}
+		it.st = x.srv.honest(s)
+		if k := x.srv.hooks.keeper; k != nil {
+			var refused *stanza.Error
+			if it.st, it.ticket, refused = k.Keep(x, it.st); refused != nil {
+				it.refused = refused
+			}
+		}
+	}
+	st.take(it)
 	return nil
 }
 
@@ -263,12 +274,6 @@ func (x *Session) dispatch(s *stanza.Stanza, bad *stanza.JIDError) {
 			x.refuse(s, err)
 			return
 		}
-	}
-	if s.Kind == stanza.Message {
-		if s.To.IsZero() { // to oneself (RFC 6120 §10.3.1)
-			s = s.WithTo(x.jid.Bare())
-		}
-		s = x.srv.honest(s)
 	}
 	for _, f := range x.srv.hooks.outbound {
 		if f(x, s) {

@@ -36,10 +36,7 @@ func (st *stream) nonza(e *stanza.Element) error {
 	x := st.sess
 	switch e.Local {
 	case "r":
-		x.mu.Lock()
-		h := x.sm.handled
-		x.mu.Unlock()
-		x.push(outItem{raw: stanza.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10)).AppendXML(nil, "")})
+		st.take(inItem{ask: true})
 		return nil
 	case "a":
 		h, err := strconv.ParseUint(e.Attr("h"), 10, 32)
@@ -48,6 +45,7 @@ func (st *stream) nonza(e *stanza.Element) error {
 		}
 		return x.acknowledge(uint32(h))
 	case "enable":
+		st.drained() // counting begins here
 		return x.enable(e)
 	case "resume":
 		x.push(outItem{raw: smFailed("unexpected-request", nil)})

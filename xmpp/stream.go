@@ -55,6 +55,8 @@ type stream struct {
 	finished bool        // last is on its way or writing has failed
 	cutoff   *time.Timer // ends a peer that does not read the last words
 
+	keeping keeping
+
 	idle chan struct{} // guarded by sess.mu: closed when the flusher ends; nil: nobody waits
 
 	done chan struct{} // closed when serve has ended
@@ -162,6 +164,10 @@ func (st *stream) finish(err error) {
 		st.srv.log.Debug("stream error", "jid", st.bare.String(), "condition", se.condition, "text", se.text)
 	}
 	orderly := errors.Is(err, stanza.ErrStreamEnd)
+	if st.sess != nil { // what it has sent comes first
+		st.drained()
+		st.settleAll()
+	}
 	if st.sess == nil {
 		if se != nil || orderly {
 			st.farewell(se)
