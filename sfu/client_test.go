@@ -16,7 +16,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if runAsLoadServer() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const patience = 15 * time.Second
 

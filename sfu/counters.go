@@ -63,6 +63,7 @@ const (
 	cConferences
 	cSegmentedRuns
 	cSendCalls
+	cSendMessages
 	numCounters
 )
 
@@ -74,7 +75,7 @@ var counterNames = [numCounters]string{
 	"drop_malformed", "drop_duplicate", "drop_padding", "drop_unknown_pt", "drop_pt_unwanted", "drop_muted", "drop_nonce",
 	"drop_no_path", "drop_too_long", "drop_inbox", "drop_socket", "drop_relay_gone", "channel_in", "channel_out",
 	"channel_refused", "dtls_failed", "fingerprint_mismatch", "ice_failed", "endpoints", "conferences", "segmented_runs",
-	"send_calls",
+	"send_calls", "send_messages",
 }
 
 // counters is one set; each shard has its own, so that cores do not share cache lines.

@@ -209,6 +209,7 @@ func (sh *shard) flush() {
 		sh.count.add(cPacketsOut, st.Packets-old.Packets)
 		sh.count.add(cDropSocket, st.Dropped-old.Dropped)
 		sh.count.add(cSendCalls, st.Calls-old.Calls)
+		sh.count.add(cSendMessages, st.Messages-old.Messages)
 		sh.writ[i] = st
 	}
 	sh.used = 0
