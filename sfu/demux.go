@@ -81,6 +81,7 @@ func (sh *shard) demux(b *batch, local int, pkts []udpio.Packet) {
 			sh.media(t, pkts[i].Data, now)
 		}
 	}
+	sh.fanOut()
 	sh.flush()
 	sh.mu.Unlock()
 }

@@ -41,7 +41,7 @@ func (sh *shard) media(t *transport, pkt []byte, now int64) {
 		return
 	}
 	t.heard.Store(now)
-	p := &sh.pkt
+	p := sh.slot()
 	if err := p.hdr.Parse(plain); err != nil {
 		sh.count.inc(cDropMalformed)
 		return
@@ -94,7 +94,7 @@ func unwrap(m *media, tr *track, h *rtp.Header, b []byte) []byte {
 // incoming handles one opened packet of a media SSRC, whether it came as such or was recovered.
 func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repaired bool) {
 	m := &e.m
-	p := &sh.pkt
+	p := sh.slot()
 	pt := &m.pt[p.hdr.PayloadType]
 	if pt.codec == codecNone || pt.codec == codecRTX {
 		sh.count.inc(cDropUnknownPT)
@@ -140,12 +140,12 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 	} else {
 		tr.lastRTP = now
 	}
-	sh.fanOut(p, plain)
+	sh.stage(p)
 }
 
 // describe fills p from the opened packet.
 func (sh *shard) describe(p *packet, tr *track, m *media, plain []byte, now int64) {
-	p.raw, p.tr, p.codec = plain, tr, tr.codec
+	p.raw, p.tr, p.codec, p.handed = plain, tr, tr.codec, false
 	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
 	p.level, p.orientation, p.dd, p.ddOut = nil, nil, nil, nil
 	if m.ext.level != 0 {
@@ -180,8 +180,8 @@ func (sh *shard) shape(p *packet, tr *track, clock uint32, now int64) {
 			in.Padding = true // nothing a decoder could use
 			return
 		}
-		sh.vp8 = d
-		in.VP8 = &sh.vp8
+		p.vp8 = d
+		in.VP8 = &p.vp8
 		in.Start, in.Keyframe = d.Start, d.Start && d.Keyframe
 	case codecVP9:
 		sh.shapeVP9(p, tr)
@@ -223,68 +223,6 @@ func (sh *shard) measure(p *packet, tr *track, now int64) {
 	if !p.in.Padding {
 		tr.lastTS = p.hdr.Timestamp
 		tr.started = true
-	}
-}
-
-// fanOut sends p to every receiver: at once to those of this shard, through the inbox to those of others.
-func (sh *shard) fanOut(p *packet, plain []byte) {
-	f := p.tr.src.fan.Load()
-	if f == nil {
-		return
-	}
-	for i := range f.byShard {
-		ls := f.byShard[i]
-		if len(ls) == 0 {
-			continue
-		}
-		if i != sh.id {
-			to := sh.s.shards[i]
-			it := item{
-				kind: itemForward, tr: p.tr, codec: p.codec, ts: p.tr.clock, start: p.in.Start, key: p.in.Keyframe, padding: p.in.Padding,
-			}
-			if p.byDD() {
-				it.dd, it.active = p.in.SVC.DD, p.in.SVC.Active
-			}
-			to.inbox.push(to, it, plain)
-			continue
-		}
-		for j := range ls {
-			sh.send(&ls[j], p)
-		}
-	}
-}
-
-// forwardHanded forwards a packet that another shard opened. The track is that shard's: only what never changes is read.
-func (sh *shard) forwardHanded(it *item, plain []byte, now int64) {
-	tr := it.tr
-	f := tr.src.fan.Load()
-	if f == nil || sh.id >= len(f.byShard) {
-		return
-	}
-	p := &sh.pkt
-	if p.hdr.Parse(plain) != nil {
-		return
-	}
-	ext := tr.ep.ext
-	p.raw, p.tr, p.codec = plain, tr, it.codec
-	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
-	p.level, p.orientation, p.dd, p.ddOut = nil, nil, nil, nil
-	if ext.level != 0 {
-		p.level = p.hdr.Ext(plain, ext.level)
-	}
-	if ext.orientation != 0 {
-		p.orientation = p.hdr.Ext(plain, ext.orientation)
-	}
-	if ext.dd != 0 {
-		p.dd = p.hdr.Ext(plain, ext.dd)
-	}
-	p.in = rewrite.In{
-		SSRC: tr.ssrc, Seq: p.hdr.Seq, TS: p.hdr.Timestamp, Marker: p.hdr.Marker, Padding: it.padding, Start: it.start,
-		Keyframe: it.key, ClockRate: it.ts, Arrival: now,
-	}
-	sh.handedLayers(p, it.dd, it.active)
-	for j := range f.byShard[sh.id] {
-		sh.send(&f.byShard[sh.id][j], p)
 	}
 }
 

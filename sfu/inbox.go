@@ -113,7 +113,7 @@ func (sh *shard) drain() {
 		case itemRaw:
 			sh.media(it.t, got.data(i), now)
 		case itemForward:
-			sh.forwardHanded(it, got.data(i), now)
+			sh.takeHanded(it, got.data(i), now)
 		case itemKey:
 			sh.wantKeyframe(it.tr, now)
 		case itemRepeat:
@@ -131,5 +131,6 @@ func (sh *shard) drain() {
 		}
 		it.t, it.tr, it.dd, it.want = nil, nil, nil, repeat{}
 	}
+	sh.fanOut()
 	sh.flush()
 }

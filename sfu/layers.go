@@ -19,7 +19,7 @@ func (sh *shard) shapeVP9(p *packet, tr *track) {
 		in.Padding = true // nothing a decoder could use
 		return
 	}
-	d := &sh.vp9
+	d := &p.vp9
 	in.Start = d.Start && d.SID == 0
 	in.Keyframe = in.Start && d.Keyframe
 	if !d.HasSizes {
@@ -34,11 +34,11 @@ func (sh *shard) shapeVP9(p *packet, tr *track) {
 // vp9Layers reads the payload descriptor into p.in.SVC.
 func (sh *shard) vp9Layers(p *packet) bool {
 	var ok bool
-	if sh.vp9, ok = codec.ParseVP9(p.payload); !ok {
+	if p.vp9, ok = codec.ParseVP9(p.payload); !ok {
 		return false
 	}
-	d := &sh.vp9
-	v := &sh.svc
+	d := &p.vp9
+	v := &p.svc
 	*v = rewrite.SVC{
 		SID: d.SID, TID: d.TID, Start: d.Start, End: d.End, Key: d.SID == 0 && !d.Predicted, SwitchUp: d.SwitchUp,
 		HasTL0: d.HasTL0, TL0: d.TL0, NumRefs: d.NumRefs,
@@ -99,13 +99,13 @@ func (sh *shard) shapeDD(p *packet, tr *track, now int64) bool {
 // ddLayers fills p.in.SVC from a dependency descriptor.
 func (sh *shard) ddLayers(p *packet, d *dd.Descriptor, st *dd.Structure, active uint32) {
 	f := &d.Frame
-	sh.svc = rewrite.SVC{
+	p.svc = rewrite.SVC{
 		Number: d.Number, Mask: 0xffff, SID: f.SID, TID: f.TID, Start: d.Start, End: d.End, Key: f.SID == 0 && f.NumRefs == 0,
 		Refs: f.Refs, NumRefs: f.NumRefs, DD: st, Present: f.Present, Switch: f.Switch, Active: active, Attached: d.Attached,
 		HasActive: d.HasActive,
 	}
-	sh.ddesc = *d
-	p.in.SVC = &sh.svc
+	p.ddesc = *d
+	p.in.SVC = &p.svc
 }
 
 // byDD says whether layers of the packet are chosen by its dependency descriptor.
@@ -119,12 +119,12 @@ func (sh *shard) forReceiver(p *packet, m *media, o *send, r *rewrite.Out) {
 	case r.PatchVP8 && p.in.VP8 != nil:
 		codec.PatchVP8(p.payload, p.in.VP8, r.PictureID, r.TL0)
 	case r.PatchSVC && p.codec == codecVP9:
-		codec.PatchVP9(p.payload, &sh.vp9, r.PictureID, r.TL0)
+		codec.PatchVP9(p.payload, &p.vp9, r.PictureID, r.TL0)
 	case r.PatchSVC && p.byDD() && m.ext.dd != 0:
 		p.ddOut = append(sh.ddb[:0], p.dd...)
 		// A plain repetition must be the identical packet, even when the structure has changed: only RTX can tell the targets.
 		if r.WriteActive && o.rtxSSRC != 0 && m.rtx[p.codec] != noPT {
-			if b := dd.Append(sh.ddb[:0], p.dd, &sh.ddesc, p.in.SVC.DD, r.Active); len(b) <= 255 {
+			if b := dd.Append(sh.ddb[:0], p.dd, &p.ddesc, p.in.SVC.DD, r.Active); len(b) <= 255 {
 				p.ddOut = b
 			}
 		}
@@ -137,8 +137,8 @@ func (sh *shard) handedLayers(p *packet, st *dd.Structure, active uint32) {
 	switch {
 	case p.codec == codecVP8:
 		if d, ok := codec.ParseVP8(p.payload); ok {
-			sh.vp8 = d
-			p.in.VP8 = &sh.vp8
+			p.vp8 = d
+			p.in.VP8 = &p.vp8
 		}
 	case p.codec == codecVP9:
 		sh.vp9Layers(p)

@@ -44,14 +44,13 @@ type shard struct {
 	rooms     map[*Conference]*room
 	replays   []replay
 
-	pkt   packet // scratch of the packet at hand
-	exts  [8]rtp.Ext
-	vp8   codec.VP8
-	vp9   codec.VP9
-	svc   rewrite.SVC
-	whole rewrite.In // the packet at hand without layers
+	staging  [stageSize]packet // opened packets of the batch
+	staged   int
+	ofSource [stageSize]*packet // scratch of fanOut
+	pkt      packet             // scratch of a packet that is repeated
+	exts     [8]rtp.Ext
+	whole    rewrite.In // the packet at hand without layers
 
-	ddesc   dd.Descriptor
 	ddFresh dd.Structure
 	ddb     []byte
 	abs     [3]byte
@@ -84,6 +83,14 @@ type packet struct {
 	cached      bool   // from the history, for one receiver
 	in          rewrite.In
 	tr          *track
+	handed      bool // by the shard that opened it
+	fanned      bool
+
+	// What in points to.
+	vp8   codec.VP8
+	vp9   codec.VP9
+	svc   rewrite.SVC
+	ddesc dd.Descriptor
 }
 
 func newShard(s *SFU, id int) *shard {

@@ -65,12 +65,17 @@ func (w *Writer) Add(to netip.AddrPort, b []byte) {
 	}
 	if i := w.n - 1; i >= 0 && w.open[i] && w.to[i] == to && len(b) <= w.seg[i] && w.cnt[i] < MaxSegments &&
 		w.size[i]+len(b) <= MaxRun && w.v < len(w.iovs) && w.c.gso.Load() {
-		w.iovs[w.v].Base = &b[0]
-		w.iovs[w.v].SetLen(len(b))
-		w.v++
+		// What stands behind the last one in memory makes one piece with it: the kernel has less to walk.
+		if v := &w.iovs[w.v-1]; unsafe.Add(unsafe.Pointer(v.Base), v.Len) == unsafe.Pointer(&b[0]) {
+			v.SetLen(int(v.Len) + len(b))
+		} else {
+			w.iovs[w.v].Base = &b[0]
+			w.iovs[w.v].SetLen(len(b))
+			w.v++
+			w.hdrs[i].hdr.SetIovlen(int(w.hdrs[i].hdr.Iovlen) + 1)
+		}
 		w.cnt[i]++
 		w.size[i] += len(b)
-		w.hdrs[i].hdr.SetIovlen(w.cnt[i])
 		if len(b) < w.seg[i] {
 			w.open[i] = false
 		}
@@ -145,16 +150,18 @@ func (w *Writer) refused() {
 	if w.err == unix.EIO || w.err == unix.EINVAL {
 		w.c.gso.Store(false)
 	}
-	iov := unsafe.Slice(w.hdrs[i].hdr.Iov, w.cnt[i])
-	for j := range iov {
-		b := unsafe.Slice(iov[j].Base, int(iov[j].Len))
-		w.Stats.Calls++
-		if err := w.c.WriteTo(b, w.to[i]); err != nil {
-			w.Stats.Dropped++
-			continue
+	for _, v := range unsafe.Slice(w.hdrs[i].hdr.Iov, int(w.hdrs[i].hdr.Iovlen)) {
+		for b := unsafe.Slice(v.Base, int(v.Len)); len(b) > 0; {
+			n := min(w.seg[i], len(b))
+			w.Stats.Calls++
+			if err := w.c.WriteTo(b[:n], w.to[i]); err != nil {
+				w.Stats.Dropped++
+			} else {
+				w.Stats.Packets++
+				w.Stats.Messages++
+			}
+			b = b[n:]
 		}
-		w.Stats.Packets++
-		w.Stats.Messages++
 	}
 }
 
