@@ -47,6 +47,7 @@ func (sh *shard) fanOut() {
 		}
 	}
 	sh.staged = 0
+	sh.redb = sh.redb[:0]
 }
 
 // fanSource sends packets of one source: at once to receivers of this shard, through the inbox to those of others.
@@ -83,7 +84,11 @@ func (sh *shard) handOver(to *shard, of []*packet) {
 		if p.byDD() {
 			it.dd, it.active = p.in.SVC.DD, p.in.SVC.Active
 		}
-		to.inbox.push(to, it, p.raw)
+		data := p.raw
+		if p.red != nil {
+			it.codec, it.made, data = codecRED, true, sh.asRED(p)
+		}
+		to.inbox.push(to, it, data)
 	}
 }
 
@@ -95,7 +100,7 @@ func (sh *shard) takeHanded(it *item, plain []byte, now int64) {
 		return
 	}
 	ext := tr.ep.ext
-	p.raw, p.tr, p.codec, p.handed = plain, tr, it.codec, true
+	p.raw, p.tr, p.codec, p.handed, p.made, p.red = plain, tr, it.codec, true, it.made, nil
 	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
 	p.level, p.orientation, p.dd, p.ddOut = nil, nil, nil, nil
 	if ext.level != 0 {

@@ -135,6 +135,9 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 		tr.levels[tr.levelHead%levelRing] = levelAt{now, lv}
 		tr.levelHead++
 	}
+	if p.codec == codecOpus {
+		sh.prepareRED(p, tr, now)
+	}
 	if p.in.Padding {
 		sh.count.inc(cDropPadding)
 	} else {
@@ -145,7 +148,7 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 
 // describe fills p from the opened packet.
 func (sh *shard) describe(p *packet, tr *track, m *media, plain []byte, now int64) {
-	p.raw, p.tr, p.codec, p.handed = plain, tr, tr.codec, false
+	p.raw, p.tr, p.codec, p.handed, p.made, p.red = plain, tr, tr.codec, false, false, nil
 	p.payload = plain[p.hdr.PayloadOff:p.hdr.PayloadEnd]
 	p.level, p.orientation, p.dd, p.ddOut = nil, nil, nil, nil
 	if m.ext.level != 0 {
@@ -240,17 +243,16 @@ func (sh *shard) send(l *link, p *packet) {
 		o.endReplay()
 	}
 	pt, payload := m.out[p.codec], p.payload
+	if p.codec <= codecRED {
+		pt, payload = sh.audioFor(p, m)
+	}
 	if pt == noPT {
-		if p.codec != codecRED || m.out[codecOpus] == noPT {
-			sh.count.inc(cDropPTUnwanted)
-			return
-		}
-		// The receiver has no RED (RFC 2198): it gets the primary block.
-		if payload = redPrimary(payload); payload == nil {
-			sh.count.inc(cDropMalformed)
-			return
-		}
-		pt = m.out[codecOpus]
+		sh.count.inc(cDropPTUnwanted)
+		return
+	}
+	if payload == nil {
+		sh.count.inc(cDropMalformed)
+		return
 	}
 	in := &p.in
 	if m.ext.dd == 0 && p.byDD() {
@@ -277,23 +279,6 @@ func (sh *shard) send(l *link, p *packet) {
 		o.octets += uint32(len(payload))
 		o.active = true
 	}
-}
-
-// redPrimary returns the primary block of an RFC 2198 payload, nil when it is malformed: redundant blocks have headers of
-// four bytes with their lengths, the primary has one of one byte and what is left.
-func redPrimary(b []byte) []byte {
-	skip := 0
-	for len(b) > 0 && b[0]&0x80 != 0 {
-		if len(b) < 4 {
-			return nil
-		}
-		skip += int(b[2]&3)<<8 | int(b[3])
-		b = b[4:]
-	}
-	if len(b) < 1+skip {
-		return nil
-	}
-	return b[1+skip:]
 }
 
 // emit writes and protects one packet for e straight into the arena. again is an identical repetition without RTX.

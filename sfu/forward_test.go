@@ -185,26 +185,6 @@ func TestForwardAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestREDPrimary(t *testing.T) {
-	for _, c := range []struct {
-		in   []byte
-		want string
-		bad  bool
-	}{
-		{in: []byte{111, 'a', 'b'}, want: "ab"},
-		{in: []byte{0x80 | 111, 0, 0, 2, 111, 'o', 'l', 'n', 'e', 'w'}, want: "new"},
-		{in: []byte{0x80 | 111, 0, 0, 2, 0x80 | 111, 0, 0, 1, 111, 'x', 'y', 'z', 'p'}, want: "p"},
-		{in: []byte{0x80 | 111, 0, 0, 9, 111, 'x'}, bad: true},
-		{in: []byte{0x80 | 111, 0, 0}, bad: true},
-		{in: nil, bad: true},
-	} {
-		got := redPrimary(c.in)
-		if (got == nil) != c.bad || string(got) != c.want {
-			t.Errorf("%v: got %q", c.in, got)
-		}
-	}
-}
-
 // FuzzDemux gives the demux bytes from an established address and from nowhere.
 func FuzzDemux(f *testing.F) {
 	bd := newBed(f, 1, 1, nil)

@@ -47,6 +47,7 @@ type item struct {
 	seq                 uint16
 	want                repeat
 	start, key, padding bool
+	made                bool          // RED that we made
 	last                bool          // of a repetition
 	rate, age           int64         // of a repetition: bytes per second, oldest keyframe in ns
 	dd                  *dd.Structure // that the packet goes by

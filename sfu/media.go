@@ -9,6 +9,7 @@ import (
 	"konzil/sfu/dd"
 	"konzil/sfu/history"
 	"konzil/sfu/nack"
+	"konzil/sfu/red"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/seal"
 	"konzil/sfu/twcc"
@@ -103,6 +104,7 @@ type media struct {
 	sent     twcc.Sent
 	est      *bwe.Estimator
 	acked    []twcc.Acked
+	loss     lossMeter
 	recorder twcc.Recorder
 	twccSSRC uint32 // of the last packet that carried the extension
 	unfed    int    // packets since the last feedback
@@ -133,24 +135,26 @@ type track struct {
 	codec codecID
 	clock uint32
 
-	started   bool
-	lastTS    uint32
-	lastRTP   int64 // s.now of the last packet with payload
-	wantKey   bool
-	lastKey   int64 // when a keyframe began
-	lastAsk   int64 // when one was asked for
-	asks      int   // since the last keyframe
-	key       keyCache
-	nackable  bool
-	bytes     rates[uint64]   // since the control loop looked
-	frames    rates[uint32]   // of the spatial layer itself
-	heights   [maxSID + 1]int // smaller sides by spatial layer, 0 unknown
-	svc       bool            // has its layers in one SSRC
-	dd, ddOld *dd.Structure   // in force, and the one before; they do not change
-	active    uint32          // decode targets that the sender has active
-	levels    [levelRing]levelAt
-	levelHead int
-	levelTail int
+	started     bool
+	lastTS      uint32
+	lastRTP     int64 // s.now of the last packet with payload
+	wantKey     bool
+	lastKey     int64 // when a keyframe began
+	lastAsk     int64 // when one was asked for
+	asks        int   // since the last keyframe
+	key         keyCache
+	kept        *red.Ring // audio: for redundancy
+	sealedUntil int64     // audio: looks encrypted end to end
+	nackable    bool
+	bytes       rates[uint64]   // since the control loop looked
+	frames      rates[uint32]   // of the spatial layer itself
+	heights     [maxSID + 1]int // smaller sides by spatial layer, 0 unknown
+	svc         bool            // has its layers in one SSRC
+	dd, ddOld   *dd.Structure   // in force, and the one before; they do not change
+	active      uint32          // decode targets that the sender has active
+	levels      [levelRing]levelAt
+	levelHead   int
+	levelTail   int
 }
 
 // maxTID is the highest temporal layer that is told apart.
@@ -166,11 +170,13 @@ type levelAt struct {
 
 // source is one source of an endpoint. The upper fields do not change after it is made.
 type source struct {
-	ep     *Endpoint
-	name   string
-	kind   MediaKind
-	tracks []*track
-	fan    atomic.Pointer[fanout] // written by the control loop
+	ep       *Endpoint
+	name     string
+	kind     MediaKind
+	tracks   []*track
+	fan      atomic.Pointer[fanout] // written by the control loop
+	redUntil atomic.Int64           // payloads are kept until then: a receiver wants redundancy
+	redDeep  atomic.Int64           // and two packets repeated
 
 	// The control goroutine's own.
 	video   VideoType

@@ -83,6 +83,13 @@ func (sh *shard) transportFeedback(e *Endpoint, p rtp.RTCP, now int64) {
 			return
 		}
 		m.acked = acked
+		lost := 0
+		for i := range acked {
+			if acked[i].ArrivalTime < 0 {
+				lost++
+			}
+		}
+		m.loss.note(lost, len(acked), now)
 		if m.est != nil {
 			m.est.OnFeedback(now, acked)
 		}
@@ -98,6 +105,9 @@ func (sh *shard) reported(e *Endpoint, r *rtp.ReportBlock, now int64) {
 	}
 	if m.est != nil {
 		m.est.OnLossReport(now, r.Fraction)
+	}
+	if m.ext.twcc == 0 {
+		m.loss.note(int(r.Fraction), 256, now)
 	}
 	if r.LSR != 0 && r.LSR == o.srMid {
 		if rtt := now - o.srAt - int64(r.DLSR)*1e9/65536; rtt > 0 {

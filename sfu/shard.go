@@ -60,6 +60,7 @@ type shard struct {
 	wire    []byte
 	rtxb    []byte
 	copied  []byte
+	redb    []byte // redundant payloads of the batch
 	blocks  [31]rtp.ReportBlock
 	writ    []udpio.WriteStats // as last counted
 }
@@ -80,6 +81,8 @@ type packet struct {
 	orientation []byte
 	dd          []byte
 	ddOut       []byte // the receiver's
+	red         []byte // its redundant form, made here
+	made        bool   // codec is RED, and another shard made it of Opus
 	cached      bool   // from the history, for one receiver
 	in          rewrite.In
 	tr          *track
@@ -100,6 +103,7 @@ func newShard(s *SFU, id int) *shard {
 	sh.wire = make([]byte, 0, maxPacket+64)
 	sh.rtxb = make([]byte, 0, 2*maxPacket)
 	sh.copied = make([]byte, 0, 2*maxPacket)
+	sh.redb = make([]byte, 0, redRoom)
 	sh.ddb = make([]byte, 0, 512)
 	return sh
 }

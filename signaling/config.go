@@ -29,8 +29,8 @@ type Config struct {
 
 	// DisableSSRCRewriting: no client is offered rewritten SSRCs, even if it can.
 	DisableSSRCRewriting bool
-	// EnableRED offers Opus redundancy to clients that can.
-	EnableRED bool
+	// DisableRED: Opus redundancy (RFC 2198) is not offered to clients that ask for it.
+	DisableRED bool
 	// DisableSCTP: no data content, the bridge channel is a WebSocket alone.
 	DisableSCTP bool
 	// MinParticipants for media to start; default 2.

@@ -15,7 +15,7 @@ func (m *meeting) invite(mem *member) {
 		rewriting: !f.cfg.DisableSSRCRewriting && mem.has(featRewriting)}
 	mem.session = s
 	offer := &jingle.Offer{SID: s.sid, Initiator: f.self.String(), JSON: s.json, BridgeSession: s.allocID, Region: f.cfg.Region}
-	can := jingle.Can{RTX: mem.has(featRTX), TCC: mem.has(featTCC), REMB: mem.has(featREMB), RED: f.cfg.EnableRED && mem.has(featRED)}
+	can := jingle.Can{RTX: mem.has(featRTX), TCC: mem.has(featTCC), REMB: mem.has(featREMB), RED: !f.cfg.DisableRED && mem.has(featRED)}
 	ep := colibri.Endpoint{ID: mem.nick, StatsID: mem.statsID, Create: true, Visitor: mem.visitor(), Capabilities: []string{colibri.CapSourceNames}}
 	if mem.has(featAudio) {
 		d := jingle.AudioDescription(can)
