@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"konzil/xmpp/ext"
+	"konzil/xmpp/mam"
 	"konzil/xmpp/metadata"
 	"konzil/xmpp/muc"
 	"konzil/xmpp/roster"
@@ -17,7 +18,11 @@ func (s *server) attachFeatures() error {
 	log := s.log.With("part", "xmpp")
 	visible := func(owner, contact stanza.JID) bool { return s.roster.Subscribed(owner, contact) }
 
-	ext.AttachBlocking(x, stored, visible, log) // first: what is blocked reaches no other feature
+	blocking := ext.AttachBlocking(x, stored, visible, log) // first: what is blocked reaches no other feature
+	s.mam = mam.Attach(x, s.archive, mam.SQLStore{DB: s.db}, mam.Options{ // then: what goes on is on disk
+		Refused: blocking.Refuses,
+		Contact: func(owner, peer stanza.JID) bool { return s.roster.Contact(owner, peer) },
+	}, log)
 	s.roster = roster.Attach(x, roster.SQLStore{DB: s.db}, log)
 	s.offline = ext.AttachOffline(x, stored, log) // after the roster: presence comes before what was missed
 	ext.AttachCarbons(x)

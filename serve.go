@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"konzil/internal/archive"
 	"konzil/internal/auth"
 	"konzil/internal/certs"
 	"konzil/internal/httpd"
@@ -24,6 +25,7 @@ import (
 	"konzil/turn"
 	"konzil/xmpp"
 	"konzil/xmpp/ext"
+	"konzil/xmpp/mam"
 	"konzil/xmpp/metadata"
 	"konzil/xmpp/muc"
 	"konzil/xmpp/roster"
@@ -48,6 +50,8 @@ type server struct {
 	xmpp     *xmpp.Server
 	roster   *roster.Roster
 	offline  *ext.Offline
+	archive  *archive.Archive
+	mam      *mam.Service
 	rooms    *muc.Service
 	metadata *metadata.Component
 	bridge   *bridge.Bridge
@@ -101,6 +105,10 @@ func (s *server) openData(ctx context.Context) (err error) {
 		return err
 	}
 	s.onStop(func(context.Context) { s.db.Close() })
+	if s.archive, err = archive.Open(ctx, s.db, s.log.With("part", "archive")); err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	s.onStop(func(ctx context.Context) { _ = s.archive.Close(ctx) }) // what it could not move is in its journal
 	if s.local, err = auth.NewLocal(ctx, s.db, s.cfg.Auth.Iterations); err != nil {
 		return err
 	}

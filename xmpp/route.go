@@ -137,6 +137,11 @@ func (s *Server) iqToAccount(x *Session, st *stanza.Stanza) {
 	}
 }
 
+// HasAccount tells whether bare is an account of the main domain.
+func (s *Server) HasAccount(bare stanza.JID) bool {
+	return bare.Domain() == s.cfg.Domain && bare.Local() != "" && s.exists(bare)
+}
+
 // exists tells whether there is such an account; a guest is one while it has a session.
 func (s *Server) exists(bare stanza.JID) bool {
 	if len(s.Sessions(bare)) > 0 {

@@ -31,7 +31,8 @@ type BlockStore interface {
 type blockSet map[stanza.JID]bool
 
 // blocking keeps and enforces the lists.
-type blocking struct {
+// Blocking holds the block lists of all accounts.
+type Blocking struct {
 	srv     *xmpp.Server
 	store   BlockStore
 	visible Visible
@@ -47,8 +48,8 @@ type blockKey struct{}
 
 // AttachBlocking lets people refuse messages, presence and iqs of others (XEP-0191). It has to be attached before the roster and whatever else
 // looks at stanzas. visible is the roster's answer who gets presence.
-func AttachBlocking(s *xmpp.Server, store BlockStore, visible Visible, log *slog.Logger) {
-	b := &blocking{srv: s, store: store, visible: visible, log: log, lists: map[stanza.JID]blockSet{}}
+func AttachBlocking(s *xmpp.Server, store BlockStore, visible Visible, log *slog.Logger) *Blocking {
+	b := &Blocking{srv: s, store: store, visible: visible, log: log, lists: map[stanza.JID]blockSet{}}
 	h := s.Hooks()
 	h.Feature(xmpp.ToServer, nsBlocking)
 	h.Feature(xmpp.ToAccount, nsBlocking)
@@ -58,10 +59,14 @@ func AttachBlocking(s *xmpp.Server, store BlockStore, visible Visible, log *slog
 	h.Outbound(b.outbound)
 	h.Inbound(b.inbound)
 	h.AccountIQ(b.iq)
+	return b
 }
 
+// Refuses tells whether owner has blocked peer.
+func (b *Blocking) Refuses(owner, peer stanza.JID) bool { return b.get(owner.Bare()).has(peer) }
+
 // get is the list of owner, from memory or from the store. Who cannot be read has none: messages are not held up by that.
-func (b *blocking) get(owner stanza.JID) blockSet {
+func (b *Blocking) get(owner stanza.JID) blockSet {
 	b.mu.Lock()
 	set, ok := b.lists[owner]
 	b.mu.Unlock()
@@ -78,7 +83,7 @@ func (b *blocking) get(owner stanza.JID) blockSet {
 }
 
 // load is called with b.change.
-func (b *blocking) load(owner stanza.JID) (blockSet, error) {
+func (b *Blocking) load(owner stanza.JID) (blockSet, error) {
 	ctx, cancel := ioContext()
 	defer cancel()
 	jids, err := b.store.Blocked(ctx, owner)
@@ -93,7 +98,7 @@ func (b *blocking) load(owner stanza.JID) (blockSet, error) {
 	return set, nil
 }
 
-func (b *blocking) remember(owner stanza.JID, set blockSet) {
+func (b *Blocking) remember(owner stanza.JID, set blockSet) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.lists) >= maxCachedBlocks {
@@ -119,9 +124,9 @@ func (s blockSet) has(j stanza.JID) bool {
 }
 
 // account tells whether j is of the kind that has a list.
-func (b *blocking) account(j stanza.JID) bool { return j.Domain() == b.srv.Domain() && j.Local() != "" }
+func (b *Blocking) account(j stanza.JID) bool { return j.Domain() == b.srv.Domain() && j.Local() != "" }
 
-func (b *blocking) list(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+func (b *Blocking) list(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	if !own(s, iq) || iq.Type != "get" {
 		return iq.ErrorReply(stanza.ErrForbidden)
 	}
@@ -162,7 +167,7 @@ func asked(s *xmpp.Session, iq *stanza.Stanza, name string) ([]stanza.JID, *stan
 }
 
 // block adds to the list (§3.3). Who is blocked sees the owner leave.
-func (b *blocking) block(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+func (b *Blocking) block(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	jids, serr := asked(s, iq, "block")
 	if serr == nil && len(jids) == 0 {
 		serr = stanza.ErrBadRequest
@@ -182,7 +187,7 @@ func (b *blocking) block(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 }
 
 // unblock takes from the list, or empties it (§3.4, §3.5). Those who are free again see the owner.
-func (b *blocking) unblock(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+func (b *Blocking) unblock(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	jids, serr := asked(s, iq, "unblock")
 	if serr != nil {
 		return iq.ErrorReply(serr)
@@ -204,7 +209,7 @@ func (b *blocking) unblock(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 }
 
 // edit changes the list, in the store first, and shows it to the clients that have it.
-func (b *blocking) edit(iq *stanza.Stanza, owner stanza.JID, what string, shown []stanza.JID, f func(blockSet)) *stanza.Stanza {
+func (b *Blocking) edit(iq *stanza.Stanza, owner stanza.JID, what string, shown []stanza.JID, f func(blockSet)) *stanza.Stanza {
 	full, err := b.save(owner, f)
 	if err != nil {
 		return failed(b.log, iq, "block list not stored", err)
@@ -223,7 +228,7 @@ func (b *blocking) edit(iq *stanza.Stanza, owner stanza.JID, what string, shown 
 	return iq.Result()
 }
 
-func (b *blocking) save(owner stanza.JID, f func(blockSet)) (full bool, err error) {
+func (b *Blocking) save(owner stanza.JID, f func(blockSet)) (full bool, err error) {
 	b.change.Lock()
 	defer b.change.Unlock()
 	old, err := b.load(owner)
@@ -245,7 +250,7 @@ func (b *blocking) save(owner stanza.JID, f func(blockSet)) (full bool, err erro
 }
 
 // presence tells those of jids that may see owner what make makes of each available client.
-func (b *blocking) presence(owner stanza.JID, jids []stanza.JID, make func(*xmpp.Session, stanza.JID) *stanza.Stanza) {
+func (b *Blocking) presence(owner stanza.JID, jids []stanza.JID, make func(*xmpp.Session, stanza.JID) *stanza.Stanza) {
 	for _, j := range jids {
 		if j.Local() == "" || b.visible == nil || !b.visible(owner, j.Bare()) {
 			continue
@@ -259,7 +264,7 @@ func (b *blocking) presence(owner stanza.JID, jids []stanza.JID, make func(*xmpp
 }
 
 // outbound refuses what the owner sends to somebody on the list (§3.3).
-func (b *blocking) outbound(s *xmpp.Session, st *stanza.Stanza) bool {
+func (b *Blocking) outbound(s *xmpp.Session, st *stanza.Stanza) bool {
 	if st.To.IsZero() || s.Guest() || st.To.Bare() == s.JID().Bare() || !b.get(s.JID().Bare()).has(st.To) {
 		return false
 	}
@@ -273,7 +278,7 @@ func (b *blocking) outbound(s *xmpp.Session, st *stanza.Stanza) bool {
 
 // inbound stops what comes from somebody on the owner's list, and presence that a local sender does not want to be seen there. A message is answered
 // as if nobody were there (§3.3); not to a room, which would take that for the owner's end.
-func (b *blocking) inbound(st *stanza.Stanza) bool {
+func (b *Blocking) inbound(st *stanza.Stanza) bool {
 	if st.Kind == stanza.Presence && b.account(st.From) && st.Type != "unavailable" && b.get(st.From.Bare()).has(st.To) {
 		return true
 	}
@@ -291,7 +296,7 @@ func (b *blocking) inbound(st *stanza.Stanza) bool {
 // iq stops requests between people of whom one has blocked the other (§3.3), and answers of who is blocked. The owner's own answers pass: they belong
 // to requests from before. A push of a block list never comes by this way: it
 // is somebody's who wants to be believed.
-func (b *blocking) iq(st *stanza.Stanza) bool {
+func (b *Blocking) iq(st *stanza.Stanza) bool {
 	n := st.First()
 	if !st.To.IsBare() && st.Type == "set" && n.Space == nsBlocking {
 		b.answer(st, stanza.ErrServiceUnavailable)
@@ -311,7 +316,7 @@ func (b *blocking) iq(st *stanza.Stanza) bool {
 }
 
 // answer goes straight to the session that asked: on its way through the router it would look like an answer of the other one.
-func (b *blocking) answer(st *stanza.Stanza, err *stanza.Error) {
+func (b *Blocking) answer(st *stanza.Stanza, err *stanza.Error) {
 	r := st.ErrorReply(err)
 	if r == nil {
 		return

@@ -10,6 +10,7 @@ const (
 	nsForward = "urn:xmpp:forward:0"
 	nsMUCUser = "http://jabber.org/protocol/muc#user"
 	nsReceipt = "urn:xmpp:receipts"
+	nsSID     = "urn:xmpp:sid:0"
 )
 
 // carbonsKey is where a session keeps that it wants copies.
@@ -150,6 +151,9 @@ func recipients(all []*xmpp.Session, to stanza.JID) map[*xmpp.Session]bool {
 // wrap makes the copy (§7, XEP-0297): from the own bare address, which is how clients know that it is honest.
 func wrap(kind string, st *stanza.Stanza, bare stanza.JID) *stanza.Stanza {
 	m := stanza.NewElement(stanza.NSClient, "message", "from", st.From.String(), "to", st.To.String(), "id", st.ID, "type", st.Type).Add(st.Payload()...)
+	if id := st.Archive(); id != "" && kind == "sent" { // by which the own archive has it (XEP-0313 §5.1.2)
+		m.Add(stanza.NewElement(nsSID, "stanza-id", "by", bare.String(), "id", id))
+	}
 	if st.Lang != "" {
 		m.Attrs = append(m.Attrs, stanza.Attr{Space: stanza.NSXML, Local: "lang", Value: st.Lang})
 	}

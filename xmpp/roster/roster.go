@@ -76,6 +76,16 @@ func (r *Roster) Subscribed(owner, contact stanza.JID) bool {
 	return ok && err == nil
 }
 
+// Contact tells whether contact is in the roster of owner.
+func (r *Roster) Contact(owner, contact stanza.JID) bool {
+	ok := false
+	err := r.with(owner.Bare(), func(_ context.Context, l *list) error {
+		_, ok = l.items[contact.Bare()]
+		return nil
+	})
+	return ok && err == nil
+}
+
 // Counters are numbers for metrics.
 func (r *Roster) Counters() map[string]uint64 {
 	c := &r.count

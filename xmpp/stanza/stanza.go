@@ -43,6 +43,9 @@ type Stanza struct {
 	// Names of the child elements in order: enough for hooks to choose by without decoding.
 	Names []Name
 
+	archive string // under which id archives have it; no part of the XML
+	owner   JID    // the recipient whose archive has it; zero: only the sender's
+
 	inner []byte   // canonical XML of the children, in the scope of xmlns='jabber:client'
 	tree  *treeBox // children decoded, once and shared by all copies
 }
@@ -94,6 +97,31 @@ func (s *Stanza) WithPayload(payload ...*Element) *Stanza {
 	c.setPayload(payload)
 	return &c
 }
+
+// WithAdded is a copy with one more child at the end; the others are not decoded.
+func (s *Stanza) WithAdded(e *Element) *Stanza {
+	c := *s
+	c.Names = append(s.Names[:len(s.Names):len(s.Names)], e.Name)
+	c.inner = e.AppendXML(append(make([]byte, 0, len(s.inner)+sizeHint), s.inner...), NSClient)
+	c.tree = &treeBox{}
+	return &c
+}
+
+// sizeHint is about the size of a small child.
+const sizeHint = 128
+
+// WithArchive is a copy that remembers under which id archives have it, among them that of owner. It is not part of the XML.
+func (s *Stanza) WithArchive(id string, owner JID) *Stanza {
+	c := *s
+	c.archive, c.owner = id, owner
+	return &c
+}
+
+// Archive is the id under which archives have the stanza, "" for none.
+func (s *Stanza) Archive() string { return s.archive }
+
+// ArchivedFor tells whether the archive of owner, a bare address, has the stanza.
+func (s *Stanza) ArchivedFor(owner JID) bool { return s.archive != "" && s.owner == owner }
 
 // WithTo is a copy addressed to another; the inner bytes are shared.
 func (s *Stanza) WithTo(to JID) *Stanza { c := *s; c.To = to; return &c }

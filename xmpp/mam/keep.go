@@ -1,0 +1,156 @@
+package mam
+
+import (
+	"context"
+	"errors"
+
+	"konzil/internal/archive"
+	"konzil/xmpp"
+	"konzil/xmpp/stanza"
+)
+
+// keepable are messages that mean something later (XEP-0313 §5.1.1): with words, or with what belongs to a conversation (conversational). Of rooms
+// only private messages and invitations: the room has an archive of its own. Hints (XEP-0334) overrule, but not for what must never be kept.
+func keepable(st *stanza.Stanza) bool {
+	if st.Kind != stanza.Message || st.Type == "groupchat" || st.Type == "error" {
+		return false
+	}
+	hint, words := false, false
+	for _, n := range st.Names {
+		switch {
+		case n.Space == nsHints && (n.Local == "no-store" || n.Local == "no-permanent-store"), isMAM(n),
+			n.Space == nsCarbons && (n.Local == "sent" || n.Local == "received"):
+			return false
+		case n.Space == nsHints && n.Local == "store":
+			hint = true
+		case conversational(n):
+			words = true
+		}
+	}
+	return hint || words && st.Type != "headline"
+}
+
+// conversational are children that make a message one to keep.
+func conversational(n stanza.Name) bool {
+	switch n.Space {
+	case stanza.NSClient:
+		return n.Local == "body"
+	case "urn:xmpp:receipts", "urn:xmpp:chat-markers:0":
+		return n.Local != "request" && n.Local != "markable"
+	case "eu.siacs.conversations.axolotl", "urn:xmpp:omemo:2":
+		return n.Local == "encrypted"
+	case "urn:xmpp:openpgp:0", "jabber:x:encrypted", "urn:xmpp:reactions:0", "urn:xmpp:message-retract:1", "urn:xmpp:message-correct:0", "urn:xmpp:jingle-message:0",
+		"urn:xmpp:call-invites:0", "jabber:x:conference", "urn:xmpp:fasten:0", "urn:xmpp:sce:1":
+		return true
+	case nsMUCUser:
+		return n.Local == "x" // an invitation; a private message has a body
+	}
+	return false
+}
+
+// Keep implements xmpp.Keeper.
+func (m *Service) Keep(x *xmpp.Session, st *stanza.Stanza) (*stanza.Stanza, uint64, *stanza.Error) {
+	if !keepable(st) {
+		return st, 0, nil
+	}
+	from, to := st.From.Bare(), st.To.Bare()
+	var copies []archive.Copy
+	if !x.Guest() && m.wants(from, st.To) {
+		copies = append(copies, archive.Copy{Owner: from.String(), Peer: st.To.String()})
+	}
+	deliver := m.srv.HasAccount(to) && to != from && !m.refused(to, st.From) && m.wants(to, st.From)
+	if deliver {
+		copies = append(copies, archive.Copy{Owner: to.String(), Peer: st.From.String()})
+	}
+	if len(copies) == 0 {
+		return st, 0, nil
+	}
+	out, ticket, err := m.append(st, deliver || to == from && len(copies) > 0, copies)
+	if err != nil {
+		return st, 0, m.refusal(err)
+	}
+	return out, uint64(ticket), nil
+}
+
+// append keeps st; the stanza that it returns is what was kept, with the id that an archive of the recipient's has for it when mark is set.
+func (m *Service) append(st *stanza.Stanza, mark bool, copies []archive.Copy) (*stanza.Stanza, archive.Ticket, error) {
+	out := st
+	_, ticket, err := m.archive.Append(func(id archive.ID) []byte {
+		out = m.marked(st, id, mark)
+		return out.AppendXML(make([]byte, 0, out.Size()+maxHead), stanza.NSClient, true)
+	}, copies...)
+	return out, ticket, err
+}
+
+// maxHead is room for the attributes of a stanza that Size does not count.
+const maxHead = 96
+
+func (m *Service) marked(st *stanza.Stanza, id archive.ID, mark bool) *stanza.Stanza {
+	if !mark {
+		return st.WithArchive(id.String(), stanza.JID{})
+	}
+	owner := st.To.Bare()
+	return st.WithAdded(stanza.NewElement(nsSID, "stanza-id", "by", owner.String(), "id", id.String())).WithArchive(id.String(), owner)
+}
+
+// refusal is what the sender is told when the archive takes nothing.
+func (m *Service) refusal(err error) *stanza.Error {
+	m.failures.Add(1)
+	if errors.Is(err, archive.ErrBusy) {
+		return stanza.ErrResourceConstraint.With("The server is too busy to store the message")
+	}
+	return stanza.ErrInternal.With("The message could not be stored")
+}
+
+// Settle implements xmpp.Keeper.
+func (m *Service) Settle(ticket uint64) error {
+	ctx, cancel := ioContext()
+	defer cancel()
+	if ticket == 0 {
+		return m.archive.Barrier(ctx)
+	}
+	return m.archive.Wait(ctx, archive.Ticket(ticket))
+}
+
+// inbound keeps what comes for an account from elsewhere than a local session, and sends it on once it is on disk.
+func (m *Service) inbound(st *stanza.Stanza) bool {
+	if st.ArchivedFor(st.To.Bare()) || !keepable(st) || st.From.Domain() == m.srv.Domain() || !m.srv.HasAccount(st.To.Bare()) {
+		return false
+	}
+	owner := st.To.Bare()
+	if !m.wants(owner, st.From) {
+		return false
+	}
+	var out *stanza.Stanza
+	_, err := m.archive.AppendThen(func(id archive.ID) []byte {
+		out = m.marked(st, id, true)
+		return out.AppendXML(nil, stanza.NSClient, true)
+	}, func(err error) {
+		if err == nil {
+			m.srv.Route(out)
+		} else if r := st.ErrorReply(stanza.ErrInternal); r != nil {
+			m.srv.Route(r)
+		}
+	}, archive.Copy{Owner: owner.String(), Peer: st.From.String()})
+	if err != nil {
+		if r := st.ErrorReply(m.refusal(err)); r != nil {
+			m.srv.Route(r)
+		}
+	}
+	return true
+}
+
+func (m *Service) refused(owner, peer stanza.JID) bool {
+	return m.opt.Refused != nil && m.opt.Refused(owner, peer)
+}
+
+// Forget removes the archive and the preferences of an account.
+func (m *Service) Forget(ctx context.Context, owner stanza.JID) error {
+	if err := m.archive.Forget(ctx, owner.String()); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	delete(m.prefs, owner)
+	m.mu.Unlock()
+	return m.store.SetPrefs(ctx, owner, nil)
+}
