@@ -18,7 +18,7 @@ func (s *server) attachFeatures() error {
 	log := s.log.With("part", "xmpp")
 	visible := func(owner, contact stanza.JID) bool { return s.roster.Subscribed(owner, contact) }
 
-	blocking := ext.AttachBlocking(x, stored, visible, log) // first: what is blocked reaches no other feature
+	blocking := ext.AttachBlocking(x, stored, visible, log)               // first: what is blocked reaches no other feature
 	s.mam = mam.Attach(x, s.archive, mam.SQLStore{DB: s.db}, mam.Options{ // then: what goes on is on disk
 		Refused: blocking.Refuses,
 		Contact: func(owner, peer stanza.JID) bool { return s.roster.Contact(owner, peer) },
