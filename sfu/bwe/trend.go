@@ -36,6 +36,7 @@ type trend struct {
 	prev      float64
 	overFor   float64 // ms
 	overCount int
+	state     usage
 }
 
 func (t *trend) reset() { *t = trend{thresh: startThresh} }
@@ -55,7 +56,8 @@ func (t *trend) add(dSend, dArrive, at int64) usage {
 		return normal
 	}
 	slope := t.slope()
-	return t.detect(float64(min(t.count, maxDeltas))*slope*gain, float64(dSend)/1e6, float64(at-t.first)/1e6)
+	t.state = t.detect(float64(min(t.count, maxDeltas))*slope*gain, float64(dSend)/1e6, float64(at-t.first)/1e6)
+	return t.state
 }
 
 // slope is that of the least squares line.
@@ -82,6 +84,7 @@ func (t *trend) detect(m, dt, now float64) usage {
 	u := normal
 	switch {
 	case m > t.thresh:
+		u = t.state // until it is sure
 		if t.overFor == 0 && t.overCount == 0 {
 			t.overFor = dt / 2 // it began somewhere in between
 		} else {
@@ -119,4 +122,35 @@ func (t *trend) adapt(m, now float64) {
 		k = kDown
 	}
 	t.thresh = math.Min(math.Max(t.thresh+k*(a-t.thresh)*dt, minThresh), maxThresh)
+}
+
+// transit follows the time that packets are on their way, against the least of late: what is above that is a queue.
+type transit struct {
+	any     bool
+	base    int64   // first ever; the clocks differ
+	sm      float64 // ms above base, smoothed
+	floor   [2]float64
+	floorAt int64
+}
+
+// floorTime is how long a least time counts, once and at most twice: clocks drift, paths change.
+const floorTime = 10e9
+
+// add takes the newest packet of a burst.
+func (t *transit) add(send, arrive int64) {
+	if !t.any {
+		*t = transit{any: true, base: arrive - send, floorAt: arrive}
+		return
+	}
+	x := float64(arrive-send-t.base) / 1e6
+	t.sm += (1 - smoothing) * (x - t.sm)
+	if arrive-t.floorAt > floorTime {
+		t.floor, t.floorAt = [2]float64{x, t.floor[0]}, arrive
+	}
+	t.floor[0] = math.Min(t.floor[0], x)
+}
+
+// queue is how much longer packets take than they could, ns.
+func (t *transit) queue() int64 {
+	return int64(max(0, t.sm-math.Min(t.floor[0], t.floor[1])) * 1e6)
 }

@@ -26,6 +26,7 @@ type sentPacket struct {
 	seq   uint16
 	size  uint16
 	state uint8
+	probe uint8
 }
 
 // Acked is what became of one packet.
@@ -34,14 +35,16 @@ type Acked struct {
 	Size        int
 	SendTime    int64 // ns, our clock
 	ArrivalTime int64 // ns, the receiver's clock; -1: lost
+	Probe       uint8 // as given to Add
+	Late        bool  // was told lost before
 }
 
-// Add notes a packet of size bytes that is sent now.
-func (s *Sent) Add(seq uint16, size int, now int64) {
+// Add notes a packet of size bytes that is sent now, as part of a probe if that is not 0.
+func (s *Sent) Add(seq uint16, size int, now int64, probe uint8) {
 	if s.ring == nil {
 		s.ring = make([]sentPacket, sentWindow)
 	}
-	s.ring[seq%sentWindow] = sentPacket{at: now, seq: seq, size: uint16(min(max(size, 0), 0xffff)), state: inFlight}
+	s.ring[seq%sentWindow] = sentPacket{at: now, seq: seq, size: uint16(min(max(size, 0), 0xffff)), state: inFlight, probe: probe}
 }
 
 // ParseFeedback reads one feedback message (behind the media SSRC, see rtp.Feedback) and appends to dst what became of the packets in
@@ -163,8 +166,9 @@ func (s *Sent) received(seq uint16, at int64, dst []Acked) []Acked {
 	if p == nil || p.state == reportedReceived {
 		return dst
 	}
+	late := p.state == reportedLost
 	p.state = reportedReceived
-	return append(dst, Acked{Seq: seq, Size: int(p.size), SendTime: p.at, ArrivalTime: at})
+	return append(dst, Acked{Seq: seq, Size: int(p.size), SendTime: p.at, ArrivalTime: at, Probe: p.probe, Late: late})
 }
 
 func (s *Sent) lost(seq uint16, dst []Acked) []Acked {
@@ -173,5 +177,5 @@ func (s *Sent) lost(seq uint16, dst []Acked) []Acked {
 		return dst
 	}
 	p.state = reportedLost
-	return append(dst, Acked{Seq: seq, Size: int(p.size), SendTime: p.at, ArrivalTime: -1})
+	return append(dst, Acked{Seq: seq, Size: int(p.size), SendTime: p.at, ArrivalTime: -1, Probe: p.probe})
 }

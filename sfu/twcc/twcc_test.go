@@ -53,7 +53,7 @@ func TestRoundTrip(t *testing.T) {
 		lost := map[uint16]bool{}
 		for i := range 3000 {
 			seq := base + uint16(i)
-			sent.Add(seq, 100+i%1000, now)
+			sent.Add(seq, 100+i%1000, now, 0)
 			if r.IntN(10) != 0 {
 				air = append(air, flight{seq, now + 20*ms + int64(r.IntN(5000))*1000})
 			}
@@ -181,7 +181,7 @@ func TestBigGap(t *testing.T) {
 	var sent Sent
 	rec.Record(10, ms)
 	rec.Record(1500, 2*ms)
-	sent.Add(1500, 1, 0)
+	sent.Add(1500, 1, 0, 0)
 	acked, n := parse(t, rec.Build(nil, 1, 2), &sent)
 	if len(acked) != 1 || acked[0].Seq != 1500 || n > 3 {
 		t.Error(acked, n)
@@ -193,7 +193,7 @@ func TestBigGap(t *testing.T) {
 	}
 	for i := range 3000 { // more than one packet
 		rec.Record(30001+uint16(i), int64(3+i)*ms)
-		sent.Add(30001+uint16(i), 1, 0)
+		sent.Add(30001+uint16(i), 1, 0, 0)
 	}
 	if acked, n = parse(t, rec.Build(nil, 1, 2), &sent); n < 4 || len(acked) != 2048 {
 		t.Error(len(acked), n)
@@ -223,7 +223,7 @@ func TestParseErrors(t *testing.T) {
 func TestReferenceTimeWraps(t *testing.T) {
 	var s Sent
 	fb := func(ref uint32, seq uint16) int64 {
-		s.Add(seq, 1, 0)
+		s.Add(seq, 1, 0, 0)
 		a, err := ParseFeedback([]byte{byte(seq >> 8), byte(seq), 0, 1, byte(ref >> 16), byte(ref >> 8), byte(ref), 0, 0x20, 1, 4}, &s, nil)
 		if err != nil || len(a) != 1 {
 			t.Fatal(a, err)
@@ -240,7 +240,7 @@ func TestNoAllocs(t *testing.T) {
 	var rec Recorder
 	var sent Sent
 	rec.Record(0, 1)
-	sent.Add(0, 1, 1)
+	sent.Add(0, 1, 1, 0)
 	buf := make([]byte, 0, 4096)
 	acks := make([]Acked, 0, 4096)
 	n := uint16(0)
@@ -250,7 +250,7 @@ func TestNoAllocs(t *testing.T) {
 		for range 20 {
 			n += 1 + n%7/6
 			now += ms
-			sent.Add(n, 1200, now)
+			sent.Add(n, 1200, now, 0)
 			rec.Record(n, now)
 		}
 		b := rec.Build(buf, 1, 2)
@@ -272,7 +272,7 @@ func FuzzParseFeedback(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var s Sent
 		for i := range uint16(64) {
-			s.Add(i*3, 100, int64(i))
+			s.Add(i*3, 100, int64(i), 0)
 		}
 		out, err := ParseFeedback(b, &s, nil)
 		if err != nil && len(out) != 0 {
