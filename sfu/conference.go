@@ -22,8 +22,6 @@ const (
 	allocateAgain = 5 * time.Second
 	// estimateEvery is how often Estimate is told.
 	estimateEvery = 10 * time.Second
-	// estimateStep is the relative change of an estimate that leads to a new allocation.
-	estimateStep = 0.15
 	// activityGrace is how long a new endpoint counts as active without a sign of life.
 	activityGrace = 15 * time.Second
 	// previousSpeakers is the most former speakers that are told.
@@ -299,12 +297,14 @@ func (c *Conference) look(now int64) {
 		}
 		if e.connected && now-e.estimateAt >= int64(estimateEvery) {
 			e.estimateAt = now
-			c.ev.Estimate(e.id, e.estimate)
+			c.ev.Estimate(e.id, e.down.estimate)
 		}
 	}
 	if c.dirty || now-c.allocated >= int64(allocateAgain) {
 		c.allocate(now)
+		return
 	}
+	c.reallocate(now)
 }
 
 // speakers tells a change of the dominant speaker and keeps the order of endpoints by it.

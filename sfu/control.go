@@ -81,11 +81,9 @@ func (e *Endpoint) observe(now int64) (again bool) {
 		}
 	}
 	e.sh.mu.Lock()
-	e.estimate = e.m.est.Bitrate(now)
+	e.down.measure(&e.m, now, e.hasRTX)
 	e.sh.mu.Unlock()
-	if d := float64(e.estimate) - float64(e.allocatedOn); e.allocatedOn == 0 || max(d, -d) > estimateStep*float64(e.allocatedOn) {
-		again = true
-	}
+	e.dirty = e.dirty || e.down.stale()
 	return again
 }
 
@@ -183,7 +181,6 @@ func (c *Conference) allocate(now int64) {
 	tallest := map[*source]int{}
 	c.gather()
 	for _, e := range c.ordered {
-		e.allocatedOn = e.estimate
 		c.allocateVideo(e, now, tallest)
 		c.allocateAudio(e, now)
 	}
@@ -195,6 +192,24 @@ func (c *Conference) allocate(now int64) {
 		for _, src := range e.sources {
 			src.retyped = false
 		}
+	}
+}
+
+// reallocate decides again for those receivers whose paths have changed; what is sent and wanted is as it was.
+func (c *Conference) reallocate(now int64) {
+	gathered := false
+	for _, e := range c.ordered {
+		if !e.dirty {
+			continue
+		}
+		if !gathered {
+			gathered = true
+			c.gather()
+		}
+		c.allocateVideo(e, now, nil)
+	}
+	if c.fansDirty {
+		c.rebuildFans()
 	}
 }
 
@@ -218,7 +233,7 @@ func (c *Conference) gather() {
 	}
 }
 
-// allocateVideo chooses the layers of one receiver.
+// allocateVideo chooses the layers of one receiver. tallest collects what is wanted of each source; nil: it has not changed.
 func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]int) {
 	s := &c.scratch
 	s.sources, s.of, s.choices = s.sources[:0], s.of[:0], s.choices[:0]
@@ -233,8 +248,11 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 				s.sources = append(s.sources, v)
 			}
 		}
-		s.choices = alloc.Allocate(s.sources, e.want, e.estimate, s.choices)
+		e.down.cost = e.heldCost(s.sources, s.of)
+		s.choices = alloc.Allocate(s.sources, e.want, e.down.budget(), s.choices)
 	}
+	e.dirty = false
+	e.note(s.sources, s.choices)
 	got := map[*source]bool{}
 	var forwarded []string
 	var changed []SourceMapping
@@ -242,13 +260,14 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 		ch := &s.choices[i]
 		src := s.of[ch.Index]
 		h := ch.Effective.MaxHeight
-		if h != 0 {
+		if h != 0 && tallest != nil {
 			if t, ok := tallest[src]; !ok || (t >= 0 && (h < 0 || h > t)) {
 				tallest[src] = h
 			}
 		}
 		var ssrc uint32
 		var sid, tid uint8
+		var held heldLayer
 		layers := s.sources[ch.Index].Layers
 		switch {
 		case ch.Layer >= 0:
@@ -262,6 +281,7 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 				sid = rewrite.All // and a spatial one, as far as it is wanted
 			}
 			forwarded = append(forwarded, src.name)
+			held = heldLayer{ly.SSRC, ly.SID, ly.TID}
 		case h != 0 && len(layers) == 0 && src.video != NoVideo && (!e.cfg.SSRCRewriting || e.subs[src] != nil):
 			// Wanted but not sent yet: the first keyframe shall pass at once. A slot is given only to what is sent.
 			ssrc, tid = src.tracks[0].ssrc, rewrite.All
@@ -270,6 +290,7 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 		}
 		if m, ok := e.subscribe(src, ssrc, sid, tid, now, ch.Layer >= 0); ok {
 			got[src] = true
+			e.subs[src].held = held
 			if m != nil {
 				changed = append(changed, *m)
 			}
@@ -283,7 +304,7 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 func (c *Conference) finishVideo(e *Endpoint, got map[*source]bool, forwarded []string, changed []SourceMapping) {
 	for src, sb := range e.subs {
 		if src.kind == Video && !got[src] && sb.layer != 0 {
-			sb.layer, sb.pending = 0, true
+			sb.layer, sb.pending, sb.held = 0, true, heldLayer{}
 			if e.videoSlots != nil {
 				e.videoSlots.SetForwarded(src.name, false)
 			}

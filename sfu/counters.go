@@ -30,6 +30,9 @@ const (
 	cPLIIn
 	cTWCCOut
 	cTWCCIn
+	cREMBIn
+	cProbes
+	cProbePackets
 	cHandedOver
 	cDropUnknownByte
 	cDropUnknownAddr
@@ -70,7 +73,7 @@ const (
 
 var counterNames = [numCounters]string{
 	"packets_in", "bytes_in", "packets_out", "bytes_out", "rtp_in", "rtcp_in", "stun_in", "dtls_in", "relay_in", "rtx_in",
-	"rtx_out", "recovered", "nack_out", "nack_in", "nack_miss", "nack_limit", "red_out", "replays", "replay_refused", "replay_packets", "pli_out", "pli_in", "twcc_out", "twcc_in", "handed_over",
+	"rtx_out", "recovered", "nack_out", "nack_in", "nack_miss", "nack_limit", "red_out", "replays", "replay_refused", "replay_packets", "pli_out", "pli_in", "twcc_out", "twcc_in", "remb_in", "probes", "probe_packets", "handed_over",
 	"drop_unknown_byte", "drop_unknown_address", "drop_stun_malformed", "drop_stun_user", "drop_stun_transaction",
 	"drop_stun_overflow", "drop_dtls_queue", "drop_no_keys", "drop_unknown_ssrc", "drop_decrypt", "drop_replay",
 	"drop_malformed", "drop_duplicate", "drop_padding", "drop_unknown_pt", "drop_pt_unwanted", "drop_muted", "drop_nonce",

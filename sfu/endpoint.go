@@ -50,8 +50,8 @@ type Endpoint struct {
 	unwanted    map[string]int64 // own sources that nobody wants and of which nothing was told: since when
 	active      bool
 	created     int64
-	estimate    uint64
-	allocatedOn uint64
+	down        downlink
+	dirty       bool // its allocation is to be made again
 	estimateAt  int64
 	removed     bool
 }
@@ -66,6 +66,7 @@ type sub struct {
 	tid     uint8
 	pending bool // layer, sid or tid changed since the last apply
 	linked  bool // in the source's fanout
+	held    heldLayer
 
 	notBefore int64 // audio: when the receiver may be taken to know the source
 }
@@ -86,7 +87,7 @@ func newEndpoint(c *Conference, cfg EndpointConfig, sh *shard) (*Endpoint, error
 	}
 	e.firOnly = fir && !pli
 	e.m.est = newEstimator()
-	e.estimate = e.m.est.Bitrate(e.created)
+	e.down.estimate = e.m.est.Bitrate()
 	if cfg.SSRCRewriting {
 		e.audioSlots = slots.New(slots.MaxAudio, e.freshSSRC)
 		e.videoSlots = slots.New(slots.MaxVideo, e.freshSSRC)

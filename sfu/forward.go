@@ -277,7 +277,7 @@ func (sh *shard) send(l *link, p *packet) {
 	if sh.emit(e, o, p, payload, rtp.OutHeader{Marker: r.Marker, PT: pt, Seq: r.Seq, TS: r.TS, SSRC: o.ssrc}, index, false) {
 		o.packets++
 		o.octets += uint32(len(payload))
-		o.active = true
+		o.active, o.codec = true, p.codec
 	}
 }
 
@@ -292,9 +292,11 @@ func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.Out
 		return false
 	}
 	if m.ext.twcc != 0 && !again {
-		m.sent.Add(m.twccOut, len(out), sh.clock)
+		m.sent.Add(m.twccOut, len(out), sh.clock, m.probe.id)
 		m.twccOut++
 	}
+	m.probe.bytes += len(out)
+	m.sentBytes[o.kind] += uint64(len(out))
 	sh.queue(e, len(out))
 	return true
 }

@@ -100,20 +100,24 @@ type media struct {
 	pend   []span // datagrams of this batch
 	queued bool
 
-	twccOut  uint16
-	sent     twcc.Sent
-	est      *bwe.Estimator
-	acked    []twcc.Acked
-	loss     lossMeter
-	recorder twcc.Recorder
-	twccSSRC uint32 // of the last packet that carried the extension
-	unfed    int    // packets since the last feedback
-	resent   int    // packets repeated since the last tick
-	fedBack  int64  // when feedback was last sent
-	reported int64  // when receiver reports were last sent
-	firSeq   uint8
-	rtt      int64 // ns, 0 unknown
-	gone     bool
+	sentBytes [Video + 1]uint64 // by kind, repetitions and probes included
+	rtxBytes  uint64            // of them repetitions that were asked for, and
+	probBytes uint64            // what filled probes
+	probe     probing
+	twccOut   uint16
+	sent      twcc.Sent
+	est       *bwe.Estimator
+	acked     []twcc.Acked
+	loss      lossMeter
+	recorder  twcc.Recorder
+	twccSSRC  uint32 // of the last packet that carried the extension
+	unfed     int    // packets since the last feedback
+	resent    int    // packets repeated since the last tick
+	fedBack   int64  // when feedback was last sent
+	reported  int64  // when receiver reports were last sent
+	firSeq    uint8
+	rtt       int64 // ns, 0 unknown
+	gone      bool
 }
 
 // span is one protected datagram in the shard's arena.
@@ -214,6 +218,7 @@ type send struct {
 	srMid           uint32 // middle NTP bits of the last SR sent
 	srAt            int64
 	active          bool      // something was sent
+	codec           codecID   // of the newest packet
 	exts            []sentExt // what plain retransmissions must repeat, nil with RTX
 }
 

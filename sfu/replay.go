@@ -63,7 +63,7 @@ func (sh *shard) picture(e *Endpoint, o *send, tr *track, age, now int64) {
 		sh.askKeyframe(tr, now)
 		return
 	}
-	rate := int64(min(max(replayGain*e.m.est.Bitrate(now), minReplayRate), maxReplayRate)) / 8
+	rate := int64(min(max(replayGain*e.m.est.Bitrate(), minReplayRate), maxReplayRate)) / 8
 	if tr.ep.sh == sh {
 		sh.startReplay(tr, e, o, rate, age, now)
 		return

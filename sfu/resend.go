@@ -14,6 +14,8 @@ type repeat struct {
 	out *send
 	r   rewrite.Out
 	seq uint16 // outgoing
+
+	probe bool // to fill a probe: nobody asked for it
 }
 
 // maxResends bounds the packets repeated to one receiver in one tick (10 ms), so that a hostile one cannot multiply its
@@ -52,7 +54,7 @@ func (sh *shard) repeatFor(it *item) {
 	}
 	pkt, ok := it.tr.hist.Get(it.seq)
 	if !ok {
-		sh.count.inc(cNACKMiss)
+		sh.missed(&it.want)
 		return
 	}
 	to := it.want.ep.sh
@@ -62,16 +64,23 @@ func (sh *shard) repeatFor(it *item) {
 // repeat looks a packet up and sends it again.
 func (sh *shard) repeat(tr *track, orig uint16, w *repeat) {
 	if tr.hist == nil {
-		sh.count.inc(cNACKMiss)
+		sh.missed(w)
 		return
 	}
 	pkt, ok := tr.hist.Get(orig)
 	if !ok {
-		sh.count.inc(cNACKMiss)
+		sh.missed(w)
 		return
 	}
 	// The history is shared: the copy is patched, not the stored packet.
 	sh.again(tr, append(sh.copied[:0], pkt...), tr.codec, tr.dd, w)
+}
+
+// missed counts a request for what is not there any more.
+func (sh *shard) missed(w *repeat) {
+	if !w.probe {
+		sh.count.inc(cNACKMiss)
+	}
 }
 
 // again sends an old packet once more: over RTX (RFC 4588) when the receiver has it, else the identical packet. st is the structure
@@ -102,9 +111,19 @@ func (sh *shard) again(tr *track, plain []byte, id codecID, st *dd.Structure, w 
 		sh.rtxb = binary.BigEndian.AppendUint16(sh.rtxb[:0], w.seq)
 		sh.rtxb = append(sh.rtxb, p.payload...)
 		h.PT, h.Seq, h.SSRC = rtx, o.rtxSeq, o.rtxSSRC
-		if sh.emit(e, o, p, sh.rtxb, h, index, false) {
-			sh.count.inc(cRTXOut)
+		if !sh.emit(e, o, p, sh.rtxb, h, index, false) {
+			return
 		}
+		if w.probe {
+			sh.count.inc(cProbePackets)
+			m.probBytes += uint64(len(sh.rtxb))
+		} else {
+			sh.count.inc(cRTXOut)
+			m.rtxBytes += uint64(len(sh.rtxb))
+		}
+		return
+	}
+	if w.probe {
 		return
 	}
 	// The same index again is only safe with the same bytes.

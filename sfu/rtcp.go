@@ -55,6 +55,8 @@ func (sh *shard) rtcpOne(e *Endpoint, p rtp.RTCP, now int64) {
 			sh.pli(e, ssrc, now)
 		case rtp.FmtFIR:
 			rtp.EachFIR(fci, func(ssrc uint32, _ uint8) { sh.pli(e, ssrc, now) })
+		case rtp.FmtAFB:
+			sh.remb(e, fci, now)
 		}
 	}
 }

@@ -241,3 +241,34 @@ func lowest(set uint64) int {
 	}
 	return i
 }
+
+// Sum tells what an allocation comes to: the rate of what was chosen, that with the cheapest next layer for some source (0: nothing is
+// better), that with the best of everything (0 likewise), and whether something is oversent.
+func Sum(sources []Source, choices []Choice) (cost, next, all uint64, oversent bool) {
+	var step uint64
+	for i := range choices {
+		c := &choices[i]
+		ls := sources[c.Index].Layers
+		have, most := uint64(0), uint64(0)
+		if c.Layer >= 0 {
+			have = ls[c.Layer].Bitrate
+		}
+		cost += have
+		oversent = oversent || c.Oversend
+		for j := range min(len(ls), maxLayers) {
+			b := ls[j].Bitrate
+			if j <= c.Layer || c.allowed&(1<<j) == 0 || b <= have {
+				continue
+			}
+			if step == 0 || b-have < step {
+				step = b - have
+			}
+			most = b
+		}
+		all += max(have, most)
+	}
+	if step == 0 {
+		return cost, 0, 0, oversent
+	}
+	return cost, cost + step, all, oversent
+}

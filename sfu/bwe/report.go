@@ -36,7 +36,11 @@ func (r *reported) loss(now int64, rate, f float64) float64 {
 		dt = 0
 	}
 	r.lastGrow = now
-	return rate * math.Pow(growPerSecond, dt)
+	grow := growPerSecond
+	if r.lastCut == 0 && r.remb == 0 { // nobody else would find out what the path carries
+		grow = startGrowth
+	}
+	return rate * math.Pow(grow, dt)
 }
 
 // byReports tells that there is no transport-wide feedback to go by.

@@ -139,6 +139,9 @@ func (s *Stream) TargetSVC(ssrc uint32, sid, maxTID uint8) {
 // Current returns the SSRC that is being forwarded, 0 for none.
 func (s *Stream) Current() uint32 { return s.cur }
 
+// Newest returns the newest outgoing sequence number that was given or promised.
+func (s *Stream) Newest() uint16 { return s.seqs.outHi }
+
 // WantsKeyframe reports that a switch waits for a keyframe of the target: to another SSRC, or to a higher spatial layer of the same
 // one that was seen to be sent.
 func (s *Stream) WantsKeyframe() bool {
