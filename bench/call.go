@@ -5,15 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
-	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
+	"konzil/bench/measure"
 	"konzil/bench/meet"
 )
 
@@ -21,41 +18,32 @@ import (
 type callOptions struct {
 	meet.Config
 	n           int
-	duration    time.Duration
-	warmup      time.Duration
-	timeout     time.Duration
-	pid         int
-	jsonPath    string
 	height      int
-	minDelivery float64
 	screen      bool
 	switchEvery time.Duration
-	verbose     bool
 }
 
-// warmupDefault lets estimates and layers settle before counting.
-const warmupDefault = 3 * time.Second
+// Gates of call: its generator is built on pion/webrtc, whose jitter of ticks is that of a browser.
+const (
+	callDelivery = 0.999
+	callSkipped  = 0.01
+	callPacket   = 1100 // bytes of the null relay's packets: those of its video
+)
 
-func callFlags(out io.Writer) (*flag.FlagSet, *callOptions) {
+// callScenario is n participants in one meeting, as Jitsi clients.
+func callScenario() measure.Scenario {
+	return measure.Scenario{Name: "call", Summary: "n participants in one meeting, as Jitsi clients: join times, delivery, latency, server CPU",
+		Servers: []string{"konzil"}, Flags: callFlags}
+}
+
+func callFlags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	o := &callOptions{}
-	fs := flag.NewFlagSet("konzil bench call", flag.ContinueOnError)
-	fs.SetOutput(out)
-	fs.StringVar(&o.URL, "url", "wss://localhost:8443/xmpp-websocket", "XMPP WebSocket of the server")
-	fs.StringVar(&o.Domain, "domain", "localhost", "XMPP domain")
-	fs.StringVar(&o.Guest, "guest", "", "domain for anonymous users (default: guest.DOMAIN)")
-	fs.StringVar(&o.MUC, "muc", "", "room service (default: conference.DOMAIN)")
-	fs.StringVar(&o.Focus, "focus", "", "focus (default: focus.DOMAIN)")
+	fs.StringVar(&o.URL, "url", "wss://localhost:8443/xmpp-websocket", "XMPP WebSocket of a running server, when neither -target nor -vs is given")
 	fs.StringVar(&o.Room, "room", "bench", "room name")
 	fs.StringVar(&o.User, "user", "", "log in with SASL PLAIN as this user instead of anonymously")
 	fs.StringVar(&o.Password, "password", "", "password of -user")
 	fs.IntVar(&o.n, "n", 3, "participants")
-	fs.DurationVar(&o.duration, "d", 10*time.Second, "measured time")
-	fs.DurationVar(&o.warmup, "warmup", warmupDefault, "time between media and measurement")
-	fs.DurationVar(&o.timeout, "timeout", 30*time.Second, "for all joins together")
-	fs.IntVar(&o.pid, "pid", 0, "process id of the server, for its CPU time and memory")
-	fs.StringVar(&o.jsonPath, "json", "", "write the report as JSON to this file, - for the output")
 	fs.IntVar(&o.height, "height", 720, "lines that each client wants of each video, -1 unlimited, 0 none")
-	fs.Float64Var(&o.minDelivery, "min-delivery", 0.999, "share of packets that must arrive for exit code 0")
 	fs.Float64Var(&o.LossUp, "loss-up", 0, "share of packets that each client loses on the way to the server, 0..1")
 	fs.Float64Var(&o.LossDown, "loss-down", 0, "share of packets that each client loses on the way from the server")
 	fs.DurationVar(&o.switchEvery, "switch", 0, "change what each client wants (180 lines, -height) this often, so that layers switch")
@@ -66,132 +54,59 @@ func callFlags(out io.Writer) (*flag.FlagSet, *callOptions) {
 	fs.BoolVar(&o.NoRewriting, "no-rewriting", false, "do not announce SSRC rewriting")
 	fs.BoolVar(&o.XMLSources, "xml-sources", false, "do not announce JSON sources")
 	fs.BoolVar(&o.NoSM, "no-sm", false, "no stream management")
-	fs.BoolVar(&o.AnyTarget, "i-own-this-target", false, "allow a target that is not on this machine")
 	fs.BoolVar(&o.Insecure, "insecure", true, "accept any certificate")
-	fs.BoolVar(&o.verbose, "v", false, "log")
-	return fs, o
+	return o.plan
 }
 
-func callMain(args []string, out io.Writer) int {
-	fs, o := callFlags(out)
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
-		return 2
+func (o *callOptions) plan(c *measure.Common) (*measure.Plan, error) {
+	if o.n < 1 {
+		return nil, errors.New("-n must be positive")
 	}
-	if err := o.check(); err != nil {
-		fmt.Fprintln(out, "bench:", err)
-		return 2
+	if u, err := url.Parse(o.URL); err != nil || u.Scheme != "ws" && u.Scheme != "wss" {
+		return nil, fmt.Errorf("-url %q is not a WebSocket URL", o.URL)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	r, err := runCall(ctx, o, out)
-	if r != nil {
-		r.table(out)
-		if jerr := r.writeJSON(o.jsonPath, out); jerr != nil {
-			fmt.Fprintln(out, "bench:", jerr)
-			return 1
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(out, "bench:", err)
-		return 1
-	}
-	if len(r.Failed) > 0 {
-		return 1
-	}
-	return 0
-}
-
-func (o *callOptions) check() error {
-	if o.Guest == "" {
-		o.Guest = "guest." + o.Domain
-	}
-	if o.n < 1 || o.duration <= 0 {
-		return errors.New("-n and -d must be positive")
-	}
-	u, err := url.Parse(o.URL)
-	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" {
-		return fmt.Errorf("-url %q is not a WebSocket URL", o.URL)
-	}
-	if !o.AnyTarget {
-		if err := meet.Loopback(o.URL); err != nil {
-			return fmt.Errorf("%w; if the target is yours, say -i-own-this-target", err)
-		}
+	o.AnyTarget = c.AnyTarget
+	if c.Log != nil && c.Log.Enabled(context.Background(), slog.LevelInfo) {
+		o.Logger = c.Log
 	}
 	o.Constraints = meet.ReceiverConstraints{LastN: -1, Default: meet.Constraint{MaxHeight: o.height}}
-	if o.verbose {
-		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
-	return nil
+	return &measure.Plan{Load: fmt.Sprintf("%d participants, %d lines", o.n, o.height), Unit: "packets", ScaleName: "participants", Scale: o.n, Null: "udp", NullSize: callPacket,
+		Attach: &measure.Target{Name: "konzil", Version: "unknown (running already)", Addr: map[string]string{"ws": o.URL}},
+		Gates:  func(g *measure.Gates) { g.Delivery, g.Skipped = callDelivery, callSkipped },
+		Make: func(t *measure.Target, scale int) (measure.Load, error) {
+			l := &callLoad{o: *o, n: scale}
+			if scale == 0 {
+				l.n = o.n
+			}
+			l.o.URL, l.o.Domain, l.o.Guest, l.o.MUC, l.o.Focus = t.Addr["ws"], t.Domain, t.Guest, t.Rooms, t.Focus
+			if l.o.URL == "" {
+				return nil, fmt.Errorf("%s has no XMPP over WebSocket", t.Name)
+			}
+			return l, nil
+		}}, nil
+}
+
+// callLoad is one meeting. Its clients have goroutines of their own (package meet); all else is in the goroutine that calls it.
+type callLoad struct {
+	o callOptions
+	n int
+
+	mu      sync.Mutex // guards clients, which grows while Live may look
+	clients []*meet.Client
 }
 
 // talkTurn is how long one participant speaks before the next one does.
 const talkTurn = 4 * time.Second
 
-// runCall does the run. A report may come with an error.
-func runCall(ctx context.Context, o *callOptions, out io.Writer) (*Report, error) {
-	r := &Report{Scenario: "call", Started: time.Now(), Machine: machine(), Participants: o.n, Target: o.URL, Duration: o.duration}
-	clients, err := joinAll(ctx, o)
-	defer leaveAll(clients, r)
-	for _, c := range clients {
-		s := c.Snapshot()
-		r.Joins = append(r.Joins, Join{ID: s.ID, Steps: s.Steps})
-	}
-	if err != nil {
-		for _, c := range clients {
-			s := c.Snapshot()
-			r.Notes = append(r.Notes, s.Notes...)
-		}
-		return r, err
-	}
-	if o.screen {
-		if err := clients[0].ShareScreen(ctx); err != nil {
-			return r, fmt.Errorf("share screen: %w", err)
-		}
-	}
-	fmt.Fprintf(out, "%d participants have media; measuring for %v after %v\n", o.n, o.duration, o.warmup)
-	if err := pause(ctx, clients, o.warmup); err != nil {
-		return r, err
-	}
-	m := &measurement{o: o, clients: clients}
-	if err := m.begin(); err != nil {
-		return r, err
-	}
-	if o.switchEvery > 0 {
-		stop := switching(clients, o)
-		defer stop()
-	}
-	if err := pause(ctx, clients, o.duration); err != nil {
-		return r, err
-	}
-	return r, m.end(r)
-}
-
-// joinAll lets the clients join at the same time and waits until all have media. The clients are returned with an error, too.
-func joinAll(ctx context.Context, o *callOptions) ([]*meet.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	var mu sync.Mutex // guards clients and errs
-	var clients []*meet.Client
+// Prepare implements measure.Load: all join at the same time and wait until they have media.
+func (l *callLoad) Prepare(ctx context.Context, progress func(string)) error {
+	progress(fmt.Sprintf("%d participants join", l.n))
+	var mu sync.Mutex // guards errs
 	var errs []error
 	var wg sync.WaitGroup
-	for i := range o.n {
+	for i := range l.n {
 		wg.Go(func() {
-			cfg := o.Config
-			cfg.Nick = fmt.Sprintf("bench %d", i+1)
-			cfg.Speaks = func(now time.Time) bool { return int(now.UnixNano()/int64(talkTurn))%o.n == i }
-			c, err := meet.Join(ctx, cfg)
-			if err == nil {
-				mu.Lock()
-				clients = append(clients, c)
-				mu.Unlock()
-				if o.n > 1 { // a focus invites from two participants on
-					err = c.WaitMedia(ctx)
-				}
-			}
-			if err != nil {
+			if err := l.join(ctx, i); err != nil {
 				mu.Lock()
 				errs = append(errs, fmt.Errorf("participant %d: %w", i+1, err))
 				mu.Unlock()
@@ -199,15 +114,80 @@ func joinAll(ctx context.Context, o *callOptions) ([]*meet.Client, error) {
 		})
 	}
 	wg.Wait()
-	return clients, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if l.o.screen {
+		if err := l.clients[0].ShareScreen(ctx); err != nil {
+			return fmt.Errorf("share screen: %w", err)
+		}
+	}
+	progress(fmt.Sprintf("%d participants have media", l.n))
+	return nil
+}
+
+func (l *callLoad) join(ctx context.Context, i int) error {
+	cfg := l.o.Config
+	cfg.Nick = fmt.Sprintf("bench %d", i+1)
+	cfg.Speaks = func(now time.Time) bool { return int(now.UnixNano()/int64(talkTurn))%l.n == i }
+	c, err := meet.Join(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.clients = append(l.clients, c)
+	l.mu.Unlock()
+	if l.n == 1 { // a focus invites from two participants on
+		return nil
+	}
+	return c.WaitMedia(ctx)
+}
+
+// Live implements measure.Load.
+func (l *callLoad) Live() (sent, delivered uint64) {
+	l.mu.Lock()
+	clients := l.clients
+	l.mu.Unlock()
+	for _, c := range clients {
+		s := c.Snapshot()
+		sent += s.Sent.AudioPackets + s.Sent.VideoPackets
+		for i := range s.Received {
+			delivered += s.Received[i].Packets
+		}
+	}
+	return sent, delivered
+}
+
+// Measure implements measure.Load: counters before and after.
+func (l *callLoad) Measure(ctx context.Context, d time.Duration) (*measure.Sample, error) {
+	began := time.Now()
+	before := make(map[string]meet.Snapshot, len(l.clients))
+	for _, c := range l.clients {
+		before[c.ID()] = c.Snapshot()
+	}
+	if l.o.switchEvery > 0 {
+		stop := l.switching()
+		defer stop()
+	}
+	if err := pause(ctx, l.clients, d); err != nil {
+		return nil, err
+	}
+	elapsed := time.Since(began)
+	after := make([]meet.Snapshot, len(l.clients))
+	for i, c := range l.clients {
+		after[i] = c.Snapshot()
+	}
+	s := l.sample(before, after, elapsed)
+	s.Began = began
+	return s, nil
 }
 
 // switching changes every client's wishes in turn until the returned function is called.
-func switching(clients []*meet.Client, o *callOptions) (stop func()) {
+func (l *callLoad) switching() (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		t := time.NewTicker(o.switchEvery)
+		t := time.NewTicker(l.o.switchEvery)
 		defer t.Stop()
 		for n := 0; ; n++ {
 			select {
@@ -215,11 +195,11 @@ func switching(clients []*meet.Client, o *callOptions) (stop func()) {
 				return
 			case <-t.C:
 			}
-			h := o.height
+			h := l.o.height
 			if n%2 == 0 {
 				h = 180
 			}
-			for _, c := range clients {
+			for _, c := range l.clients {
 				c.Constrain(meet.ReceiverConstraints{LastN: -1, Default: meet.Constraint{MaxHeight: h}})
 			}
 		}
@@ -227,21 +207,24 @@ func switching(clients []*meet.Client, o *callOptions) (stop func()) {
 	return func() { close(done); wg.Wait() }
 }
 
-func leaveAll(clients []*meet.Client, r *Report) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+// leaveTimeout bounds the end of a meeting.
+const leaveTimeout = 5 * time.Second
+
+// Close implements measure.Load: all leave.
+func (l *callLoad) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	var mu sync.Mutex // guards r.Notes
+	errs := make([]error, len(l.clients))
 	var wg sync.WaitGroup
-	for _, c := range clients {
+	for i, c := range l.clients {
 		wg.Go(func() {
 			if err := c.Leave(ctx); err != nil {
-				mu.Lock()
-				r.Notes = append(r.Notes, c.ID()+": leave: "+err.Error())
-				mu.Unlock()
+				errs[i] = fmt.Errorf("%s: leave: %w", c.ID(), err)
 			}
 		})
 	}
 	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // pause waits, unless the run is interrupted or a client ends.

@@ -1,5 +1,7 @@
 package measure
 
+import "strconv"
+
 // Target is a server under load: attached to, or started by bench.
 type Target struct {
 	Name    string            // konzil, livekit, janus, coturn, ...
@@ -25,3 +27,11 @@ type Target struct {
 
 // AccountPassword is the password of every account that is made for a bench.
 const AccountPassword = "bench-password"
+
+// AccountName is the localpart of account i, counted from 0; a target with fewer accounts starts over, so that one has several sessions.
+func (t *Target) AccountName(i int) string {
+	if t.Accounts > 0 {
+		i %= t.Accounts
+	}
+	return "bench" + strconv.Itoa(i)
+}

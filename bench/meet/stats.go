@@ -89,15 +89,28 @@ func (h *Hist) Quantile(q float64) time.Duration {
 	sum := uint64(0)
 	for i, n := range h.n {
 		if sum += uint64(n); sum > rank {
-			us := uint64(i)
-			if i >= 32 {
-				e := i/32 - 1
-				us = (uint64(i%32+32)+1)<<e - 1
-			}
-			return min(time.Duration(us)*time.Microsecond, h.Max)
+			return min(upper(i), h.Max)
 		}
 	}
 	return h.Max
+}
+
+// Each calls f for every step of the histogram that counted something, with the longest duration of the step.
+func (h *Hist) Each(f func(d time.Duration, n uint32)) {
+	for i, n := range h.n {
+		if n > 0 {
+			f(min(upper(i), h.Max), n)
+		}
+	}
+}
+
+// upper is the longest duration of step i.
+func upper(i int) time.Duration {
+	us := uint64(i)
+	if i >= 32 {
+		us = (uint64(i%32+32)+1)<<(i/32-1) - 1
+	}
+	return time.Duration(us) * time.Microsecond
 }
 
 // Received is what came on one SSRC.

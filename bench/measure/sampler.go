@@ -1,0 +1,83 @@
+package measure
+
+import (
+	"sync"
+	"time"
+)
+
+// sampleEvery is the distance of readings within an interval: one second, as the reports show.
+const sampleEvery = time.Second
+
+// sampler reads all counters each second while a load measures, in one goroutine of its own.
+type sampler struct {
+	target *Target
+	load   Load
+	tell   func(prev, now reading) // each second; nil is nobody
+
+	mu       sync.Mutex // guards both below
+	readings []reading
+	err      error
+
+	stop chan struct{}
+	wg   sync.WaitGroup
+}
+
+// startSampler takes the first reading before it returns.
+func startSampler(t *Target, l Load, tell func(prev, now reading)) (*sampler, error) {
+	s := &sampler{target: t, load: l, tell: tell, stop: make(chan struct{})}
+	if err := s.read(); err != nil {
+		return nil, err
+	}
+	s.wg.Go(func() {
+		tick := time.NewTicker(sampleEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-s.stop:
+				return
+			case <-tick.C:
+				if s.read() != nil {
+					return // the end of the server is told by finish
+				}
+			}
+		}
+	})
+	return s, nil
+}
+
+// read takes one reading. Times are taken right beside the server's counters, which are what must be exact.
+func (s *sampler) read() error {
+	var r reading
+	var err error
+	r.sent, r.delivered = s.load.Live()
+	r.machine = readMachineTimes()
+	if len(s.target.PIDs) > 0 || s.target.Cgroup != "" {
+		r.server, err = ReadUsage(s.target, false)
+	}
+	r.at = time.Now()
+	r.own = ownUsage()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.err = err
+		return err
+	}
+	if n := len(s.readings); n > 0 && s.tell != nil {
+		s.tell(s.readings[n-1], r)
+	}
+	s.readings = append(s.readings, r)
+	return nil
+}
+
+// finish takes the last reading and gives them all.
+func (s *sampler) finish() ([]reading, error) {
+	err := s.read()
+	close(s.stop)
+	s.wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		err = s.err
+	}
+	return s.readings, err
+}

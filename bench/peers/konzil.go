@@ -1,0 +1,130 @@
+package peers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"konzil/bench/measure"
+)
+
+// domain is that of every XMPP server here, secret the one of TURN credentials.
+const (
+	domain = "localhost"
+	secret = "bench-secret"
+)
+
+func konzil() Peer {
+	return Peer{Name: "konzil", Serves: "sfu turn xmpp", Get: "go build -o konzil . (in the source tree), or give its path with the option binary",
+		Settings: map[string]string{"binary": "path of the program, to compare two builds (default: this one, or built from the source tree)",
+			"shards": "media.shards", "log": "log level", "append": "file with more settings, whole top-level sections"},
+		Start: startKonzil}
+}
+
+// konzilLimits are lifted because bench opens everything from one address and one account where people would come from many.
+const konzilLimits = 1_000_000
+
+func startKonzil(ctx context.Context, o Options) (*measure.Target, error) {
+	bin, err := konzilBinary(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(5)
+	if err != nil {
+		return nil, err
+	}
+	cert, key, err := certificate(domain, "conference."+domain, "guest."+domain)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.write("cert.pem", cert); err != nil {
+		return nil, err
+	}
+	if err := o.write("key.pem", key); err != nil {
+		return nil, err
+	}
+	conf := fmt.Sprintf(`domain: %s
+data: %s
+listen: ["127.0.0.1"]
+log: {level: %s}
+tls: {cert: %s, key: %s}
+http: {port: %d}
+xmpp: {port: %d, tls_port: %d, guests: true, rate_bytes_per_second: 1000000000, sessions_per_user: %d}
+rooms: {max_rooms: 100000, max_occupants: 100000, create_by_all: true}
+media: {port: %d, shards: %s}
+turn: {port: %d, secret: %s, allow: ["127.0.0.0/8"], allocations_per_user: %d, allocations_per_address: %d}
+`, domain, o.path("data"), o.setting("log", "warn"), o.path("cert.pem"), o.path("key.pem"), ports[0], ports[1], ports[2], konzilLimits,
+		ports[3], o.setting("shards", "0"), ports[4], secret, konzilLimits, konzilLimits)
+	if more := o.setting("append", ""); more != "" {
+		b, err := os.ReadFile(more)
+		if err != nil {
+			return nil, err
+		}
+		conf += string(b)
+	}
+	if err := o.write("konzil.yaml", conf); err != nil {
+		return nil, err
+	}
+	if err := konzilAccounts(ctx, o, bin); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(bin, "serve", "-config", o.path("konzil.yaml"))
+	p, err := o.run(cmd)
+	if err != nil {
+		return nil, err
+	}
+	host := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	for _, i := range []int{0, 2} {
+		if err := p.ready(ctx, listeningTLS(host(i))); err != nil {
+			return nil, err
+		}
+	}
+	version, _ := output(ctx, bin, "version")
+	return &measure.Target{Version: firstLine(version), Config: map[string]string{"konzil.yaml": conf}, Command: strings.Join(cmd.Args, " "),
+		Addr:   map[string]string{"ws": "wss://" + host(0) + "/xmpp-websocket", "xmpp": host(1), "xmpps": host(2), "turn": host(4), "turn-tcp": host(4)},
+		Domain: domain, Guest: "guest." + domain, Rooms: "conference." + domain, Focus: "focus." + domain, Secret: secret,
+		PIDs: []int{cmd.Process.Pid}, Stop: p.stop}, nil
+}
+
+// konzilAccounts makes the accounts with the server's own command, before it runs.
+func konzilAccounts(ctx context.Context, o Options, bin string) error {
+	if o.Accounts == 0 {
+		return nil
+	}
+	const iterations = 10_000 // the server's default, and least
+	keys := newKeysSHA1(iterations).text("SHA-1") + " " + newKeysSHA256(iterations).text("SHA-256")
+	t := measure.Target{Accounts: o.Accounts}
+	var b strings.Builder
+	for i := range o.Accounts {
+		b.WriteString(t.AccountName(i) + " " + keys + "\n")
+	}
+	cmd := exec.CommandContext(ctx, bin, "user", "-config", o.path("konzil.yaml"), "import")
+	cmd.Stdin = strings.NewReader(b.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("accounts: %w: %s", err, out)
+	}
+	return nil
+}
+
+// mainPackage is the import path of the server's program.
+const mainPackage = "konzil"
+
+// konzilBinary finds the program: the option, this very program, or a build from the source tree that the working directory is in.
+func konzilBinary(ctx context.Context, o Options) (string, error) {
+	if b := o.setting("binary", ""); b != "" {
+		return filepath.Abs(b)
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Path == mainPackage {
+		return os.Executable()
+	}
+	bin := o.path("konzil")
+	if _, err := output(ctx, "go", "build", "-o", bin, mainPackage); err != nil {
+		return "", fmt.Errorf("konzil %w, and could not be built: %w", ErrMissing, err)
+	}
+	return bin, nil
+}
