@@ -13,6 +13,6 @@
 //  3. Load.Measure runs once for warming up, and once for each interval. Meanwhile the sampler (sampler.go, a goroutine of its own) reads
 //     the CPU clocks and memory of the server, of the generator and of the machine each second (usage.go).
 //  4. figures.go makes figures of the readings and the Sample; gates.go decides whether the interval counts.
-//  5. summary.go takes medians and spreads over the rounds (stats.go), divides servers' figures round by round, and gathers what failed.
+//  5. summary.go takes medians and spreads (stats.go) over the rounds, divides servers' figures round by round, and gathers what failed.
 //  6. The Report (report.go) is the result, and is what -json writes. Package report makes tables and HTML of it.
 package measure

@@ -1,3 +1,3 @@
 // Package report shows a measure.Report to people: as text for a terminal (text.go), and as one HTML page without outside resources
-// (html.go, its plots in plot.go) that can be sent to a colleague.
+// (html.go) that can be sent to a colleague.
 package report
