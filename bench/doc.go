@@ -14,5 +14,5 @@
 // sequence numbers and stamps. Its generator is built on pion/webrtc and is much dearer per packet than the server: its figures on the
 // server's CPU are good for a few participants, not for capacity.
 //
-// docs/bench.md is the method: what is counted, what is not, and what loopback distorts.
+// The page "bench" of docs says the method: what is counted, what is not, and what loopback distorts.
 package bench
