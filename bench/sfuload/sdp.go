@@ -11,7 +11,8 @@ import (
 	"github.com/pion/sdp/v3"
 )
 
-// Application is the kind of a data channel section. The engine has no SCTP: such a section is rejected in an answer.
+// Application is the kind of a data channel section. The engine has no SCTP: such a section is taken, where a server would not go on without
+// it, and then no association comes up in it.
 const Application Kind = "application"
 
 // Description is a parsed SDP.
@@ -261,7 +262,7 @@ func WriteSDP(l Local, setup string, version int, sections []Section) string {
 
 func (s *Section) write(b *strings.Builder, l Local, setup string) {
 	if s.Kind == Application {
-		fmt.Fprintf(b, "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:%s\r\n", s.MID)
+		s.channel(b, l, setup)
 		return
 	}
 	port := 9
@@ -300,6 +301,19 @@ func (s *Section) write(b *strings.Builder, l Local, setup string) {
 	}
 	if s.Track != nil {
 		s.track(b)
+	}
+}
+
+// channel writes a section for data channels (RFC 8841).
+func (s *Section) channel(b *strings.Builder, l Local, setup string) {
+	port := 9
+	if s.Rejected {
+		port = 0
+	}
+	fmt.Fprintf(b, "m=application %d UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:%s\r\n", port, s.MID)
+	if !s.Rejected {
+		fmt.Fprintf(b, "a=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:%s %s\r\na=setup:%s\r\na=sctp-port:5000\r\na=%s\r\na=end-of-candidates\r\n",
+			l.Ufrag, l.Pwd, l.Hash, l.Print, setup, l.CandidateLine())
 	}
 }
 

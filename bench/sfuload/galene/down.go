@@ -1,0 +1,107 @@
+package galene
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"konzil/bench/sfuload"
+)
+
+// down is a stream of somebody else.
+type down struct {
+	t       sfuload.Transport
+	source  string // client id
+	name    string // of the participant
+	started bool
+	version int    // of the answers
+	asked   string // what was last requested of it, "" for what is requested of all
+}
+
+// Want implements sfuload.Session.
+func (s *session) Want(_ context.Context, w sfuload.Want) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = w
+	return s.tune()
+}
+
+// offered answers an offer: of a new stream, or the next one of a stream that we have.
+func (s *session) offered(m *message) (err error) {
+	sd, err := sfuload.ParseSDP(m.SDP)
+	if err != nil {
+		return err
+	}
+	if old := s.downs[m.Replace]; m.Replace != "" && old != nil {
+		old.t.Close()
+		delete(s.downs, m.Replace)
+	}
+	d := s.downs[m.ID]
+	if d == nil {
+		d = &down{source: m.Source}
+		if m.Username != nil {
+			d.name = *m.Username
+		}
+		if d.t, err = s.c.Transport("sub-" + d.name); err != nil {
+			return err
+		}
+		s.downs[m.ID] = d
+	}
+	sections, receive := sfuload.Answer(sd)
+	for _, md := range receive {
+		if err := d.t.Receive(md); err != nil {
+			return err
+		}
+	}
+	d.version++
+	if err := s.write(s.ctx, message{Type: "answer", ID: m.ID, SDP: sfuload.WriteSDP(d.t.Local(), "active", d.version, sections)}); err != nil {
+		return err
+	}
+	if d.started {
+		return s.tune()
+	}
+	d.started = true
+	if err := d.t.Start(sd.Remote(false)); err != nil {
+		return err
+	}
+	return s.tune()
+}
+
+// tune requests what is wanted: of all streams, then of each for which it differs.
+func (s *session) tune() error {
+	general := kinds(s.want, "", 0)
+	if all := strings.Join(general, " "); all != s.asked {
+		s.asked = all
+		if err := s.write(s.ctx, message{Type: "request", Request: map[string][]string{"": general}}); err != nil {
+			return err
+		}
+	}
+	for id, d := range s.downs {
+		want := kinds(s.want, d.name, s.heights[d.source])
+		text := strings.Join(want, " ")
+		if d.asked == "" && text == s.asked || text == d.asked {
+			continue
+		}
+		d.asked = text
+		if err := s.write(s.ctx, message{Type: "requestStream", ID: id, Request: want}); err != nil {
+			return fmt.Errorf("galene: %w", err)
+		}
+	}
+	return nil
+}
+
+// kinds is what is requested of the streams of a participant whose highest layer is so tall; without a name, of all.
+func kinds(w sfuload.Want, name string, height int) []string {
+	k := []string{}
+	if !w.NoAudio {
+		k = append(k, "audio")
+	}
+	switch {
+	case w.NoVideo, w.Only != "" && name != "" && name != w.Only:
+	case w.MaxHeight > 0 && height > w.MaxHeight:
+		k = append(k, "video-low")
+	default:
+		k = append(k, "video")
+	}
+	return k
+}
