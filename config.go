@@ -66,6 +66,7 @@ type RoomsConfig struct {
 	History      int  `yaml:"history" doc:"Messages that a newcomer gets, per room; 0 keeps none."`
 	MaxRooms     int  `yaml:"max_rooms" doc:"Rooms at a time."`
 	MaxOccupants int  `yaml:"max_occupants" doc:"People in one room."`
+	Rate         int  `yaml:"messages_per_second" doc:"Messages and presence updates a second that one occupant may send to a room for long; five seconds' worth at once."`
 	CreateByAll  bool `yaml:"create_by_all" doc:"Let guests create rooms too, not only people with an account and the focus."`
 }
 
@@ -106,7 +107,7 @@ func DefaultConfig() Config {
 		Log:      LogConfig{Level: "info", Format: "text"},
 		HTTP:     HTTPConfig{Port: 8443},
 		XMPP:     XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20},
-		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000},
+		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000},
 		TURN:     TURNConfig{Port: 3478, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100},
@@ -178,6 +179,7 @@ func (c *Config) check() error {
 		{"rooms.history", c.Rooms.History, 0},
 		{"rooms.max_rooms", c.Rooms.MaxRooms, 1},
 		{"rooms.max_occupants", c.Rooms.MaxOccupants, 2},
+		{"rooms.messages_per_second", c.Rooms.Rate, 1},
 		{"meetings.min_participants", c.Meetings.MinParticipants, 1},
 		{"media.shards", c.Media.Shards, 0},
 		{"turn.allocations_per_user", c.TURN.PerUser, 1},

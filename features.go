@@ -59,6 +59,7 @@ func (s *server) openRooms() (err error) {
 		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
 		Create: create, LocalDomains: []string{domain}, HideRooms: true,
 		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: history,
+		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate,
 	}, s.xmpp, muc.SQLStore{DB: s.db}, s.log.With("part", "muc"))
 	if err != nil {
 		return err

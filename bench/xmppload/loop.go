@@ -1,0 +1,249 @@
+package xmppload
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// loop is the one goroutine on which all adopted clients live: it waits for their sockets (epoll, level-triggered), decrypts what has come into one
+// shared buffer, gives elements to the clients' handlers, and writes what those want to send, one TLS record for each stanza and one system
+// call for each client. A generator that had a goroutine, a poller and buffers for each client would cost more than a good server.
+type loop struct {
+	epfd   int
+	wake   [2]int // pipe: other goroutines have something for the loop
+	cipher []byte // read from sockets
+	plain  []byte // decrypted
+	dirty  []*client
+	byFD   map[int32]*client
+	tick   func(now time.Time) // the running scenario's, called at least each tickTime
+
+	mu    sync.Mutex // guards calls
+	calls []func()
+
+	done chan struct{}
+	quit bool
+
+	read, written uint64 // bytes on the sockets
+}
+
+// tickTime bounds how long the loop sleeps while a scenario runs.
+const tickTime = time.Millisecond
+
+func newLoop() (*loop, error) {
+	l := &loop{cipher: make([]byte, 256<<10), plain: make([]byte, 64<<10), byFD: map[int32]*client{}, done: make(chan struct{})}
+	var err error
+	if l.epfd, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return nil, err
+	}
+	if err = syscall.Pipe2(l.wake[:], syscall.O_NONBLOCK|syscall.O_CLOEXEC); err == nil {
+		err = syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_ADD, l.wake[0], &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(l.wake[0])})
+	}
+	if err != nil {
+		_ = syscall.Close(l.epfd)
+		return nil, err
+	}
+	go l.run()
+	return l, nil
+}
+
+// do runs f on the loop and waits for it.
+func (l *loop) do(f func()) {
+	ran := make(chan struct{})
+	l.mu.Lock()
+	l.calls = append(l.calls, func() { f(); close(ran) })
+	l.mu.Unlock()
+	_, _ = syscall.Write(l.wake[1], []byte{1})
+	select {
+	case <-ran:
+	case <-l.done:
+	}
+}
+
+// adopt makes c the loop's; handle gets each element from then on.
+func (l *loop) adopt(c *client, handle func(c *client, raw []byte, now time.Time)) error {
+	var err error
+	l.do(func() {
+		c.handle = handle
+		if err = c.sock.adopt(); err != nil {
+			return
+		}
+		l.byFD[int32(c.sock.fd)] = c
+		err = syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_ADD, c.sock.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(c.sock.fd)})
+		l.feed(c, nil, time.Now()) // what TLS had read already
+		for _, e := range c.got {
+			c.handle(c, []byte(e), time.Now())
+		}
+		c.got = nil
+	})
+	return err
+}
+
+// close ends the loop and all its clients.
+func (l *loop) close() {
+	l.do(func() { l.quit = true })
+	<-l.done
+}
+
+func (l *loop) run() {
+	defer func() {
+		for _, c := range l.byFD {
+			_ = c.sock.Close()
+		}
+		_ = syscall.Close(l.epfd)
+		_ = syscall.Close(l.wake[0])
+		_ = syscall.Close(l.wake[1])
+		close(l.done)
+	}()
+	events := make([]syscall.EpollEvent, 512)
+	for !l.quit {
+		wait := -1
+		if l.tick != nil {
+			wait = int(tickTime / time.Millisecond)
+		}
+		n, err := syscall.EpollWait(l.epfd, events, wait)
+		if err != nil && !errors.Is(err, syscall.EINTR) {
+			return
+		}
+		for i := range max(n, 0) {
+			e := &events[i]
+			if int(e.Fd) == l.wake[0] {
+				l.woken()
+				continue
+			}
+			c := l.byFD[e.Fd]
+			if c == nil {
+				continue
+			}
+			if e.Events&syscall.EPOLLOUT != 0 {
+				l.mark(c)
+			}
+			if e.Events&^syscall.EPOLLOUT != 0 {
+				l.readable(c)
+			}
+		}
+		if l.tick != nil {
+			l.tick(time.Now())
+		}
+		l.flush()
+	}
+}
+
+func (l *loop) woken() {
+	var b [64]byte
+	_, _ = syscall.Read(l.wake[0], b[:])
+	l.mu.Lock()
+	calls := l.calls
+	l.calls = nil
+	l.mu.Unlock()
+	for _, f := range calls {
+		f()
+	}
+}
+
+// readable takes what a socket has.
+func (l *loop) readable(c *client) {
+	n, err := syscall.Read(c.sock.fd, l.cipher)
+	if n <= 0 {
+		if err != nil && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR)) {
+			return
+		}
+		if err == nil {
+			err = io.EOF
+		}
+		l.end(c, err)
+		return
+	}
+	l.read += uint64(n)
+	l.feed(c, l.cipher[:n], time.Now())
+}
+
+// feed decrypts and cuts.
+func (l *loop) feed(c *client, b []byte, now time.Time) {
+	c.sock.in = b
+	for {
+		n, err := c.top.Read(l.plain)
+		if n > 0 {
+			if ferr := c.sc.feed(l.plain[:n], func(raw []byte) { c.element(raw, now) }); ferr != nil {
+				l.end(c, ferr)
+				return
+			}
+		}
+		if err != nil {
+			if err == (again{}) { //nolint:errorlint // nobody wraps it, and this is the hot path
+				return
+			}
+			l.end(c, err)
+			return
+		}
+	}
+}
+
+// element looks for the end of the stream before the scenario gets what came.
+func (c *client) element(raw []byte, now time.Time) {
+	if raw[1] == 's' || raw[1] == '/' || raw[1] == 'c' { // stream:error, </stream:stream>, close
+		if n := string(name(raw)); n == "stream:error" || raw[1] == '/' || n == "close" {
+			c.w.failed(fmt.Errorf("%s: the server ended the stream: %.200s", c.jid, raw))
+			return
+		}
+	}
+	if c.handle != nil {
+		c.handle(c, raw, now)
+	}
+}
+
+func (l *loop) end(c *client, err error) {
+	if c.ended != nil {
+		return
+	}
+	c.ended = err
+	delete(l.byFD, int32(c.sock.fd))
+	_ = c.sock.Close()
+	c.w.failed(fmt.Errorf("%s: connection lost: %w", c.jid, err))
+}
+
+// mark notes that c has something to write. It runs on the loop.
+func (l *loop) mark(c *client) {
+	if !c.dirty {
+		c.dirty = true
+		l.dirty = append(l.dirty, c)
+	}
+}
+
+// flush writes for all who have something.
+func (l *loop) flush() {
+	for i, c := range l.dirty {
+		l.dirty[i] = nil
+		c.dirty = false
+		if c.ended != nil || len(c.sock.out) == 0 {
+			continue
+		}
+		n, err := syscall.Write(c.sock.fd, c.sock.out)
+		if n > 0 {
+			l.written += uint64(n)
+			c.sock.out = c.sock.out[:copy(c.sock.out, c.sock.out[n:])]
+		}
+		if err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR) {
+			l.end(c, err)
+			continue
+		}
+		l.watch(c, len(c.sock.out) > 0)
+	}
+	l.dirty = l.dirty[:0]
+}
+
+// watch asks for the socket's room as long as something is left.
+func (l *loop) watch(c *client, left bool) {
+	if left == c.stuck {
+		return
+	}
+	c.stuck = left
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(c.sock.fd)}
+	if left {
+		ev.Events |= syscall.EPOLLOUT
+	}
+	_ = syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_MOD, c.sock.fd, &ev)
+}

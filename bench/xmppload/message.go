@@ -1,0 +1,191 @@
+package xmppload
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"konzil/bench/measure"
+)
+
+const (
+	minBody = 32
+	maxBody = 16 << 10
+	ring    = 4096 // messages of one sender whose times of sending are remembered
+	idLen   = 25   // x, run, sender, number
+)
+
+// lane is one sender's numbered messages: id and body follow from run, sender and number, so that whoever gets one knows what it must say.
+type lane struct {
+	w      *world
+	from   *client
+	sender uint32
+	next   uint32          // number of the next message
+	sentAt [ring]time.Time // by number
+	buf    []byte
+}
+
+func newLane(w *world, c *client) *lane { return &lane{w: w, from: c, sender: uint32(c.n)} }
+
+const hexDigits = "0123456789abcdef"
+
+func appendHex(b []byte, v uint64, digits int) []byte {
+	for i := digits - 1; i >= 0; i-- {
+		b = append(b, hexDigits[v>>(4*i)&15])
+	}
+	return b
+}
+
+func parseHex(b []byte) (v uint64, ok bool) {
+	for _, c := range b {
+		switch {
+		case '0' <= c && c <= '9':
+			v = v<<4 | uint64(c-'0')
+		case 'a' <= c && c <= 'f':
+			v = v<<4 | uint64(c-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return v, true
+}
+
+// mix is a hash of three small numbers (the finaliser of SplitMix64).
+func mix(run, sender, number uint32) uint64 {
+	x := uint64(run)<<32 ^ uint64(sender)<<20 ^ uint64(number)*0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+var filler = bytes.Repeat([]byte("the quick brown fox jumps over the lazy dog, and then "), maxBody/50+2)
+
+// appendBody makes the text of a message: its hash and a filler that depends on the number.
+func appendBody(b []byte, run, sender, number uint32, size int) []byte {
+	b = appendHex(b, mix(run, sender, number), 16)
+	at := int(number % 50)
+	return append(b, filler[at:at+size-16]...)
+}
+
+// appendID is x, run, sender and number in hex.
+func appendID(b []byte, run, sender, number uint32) []byte {
+	b = append(b, 'x')
+	b = appendHex(b, uint64(run), 8)
+	b = appendHex(b, uint64(sender), 8)
+	return appendHex(b, uint64(number), 8)
+}
+
+// send writes the next message to an address, and notes when.
+func (l *lane) send(to, typ string, now time.Time) error {
+	b := append(l.buf[:0], "<message "...)
+	if l.from.ws {
+		b = append(b, "xmlns='jabber:client' "...)
+	}
+	b = append(append(append(b, "to='"...), to...), "' id='"...)
+	b = appendID(b, l.w.run, l.sender, l.next)
+	b = append(append(append(b, "' type='"...), typ...), "'><body>"...)
+	at := len(b)
+	b = appendBody(b, l.w.run, l.sender, l.next, l.w.cfg.Body)
+	if p := l.w.cfg.Corrupt; p > 0 && rand.Float64() < p {
+		b[at+20] ^= 1
+	}
+	b = append(b, "</body></message>"...)
+	l.buf = b
+	l.sentAt[l.next%ring] = now
+	l.next++
+	return l.from.write(b)
+}
+
+// parsed is a message of this run.
+type parsed struct{ sender, number uint32 }
+
+// parse reads the id of a message; false: it is none of this run.
+func (w *world) parse(raw []byte) (p parsed, ok bool) {
+	id := attr(raw, "id")
+	if len(id) != idLen || id[0] != 'x' {
+		return p, false
+	}
+	run, ok := parseHex(id[1:9])
+	if !ok || uint32(run) != w.run {
+		return p, false
+	}
+	s, ok1 := parseHex(id[9:17])
+	n, ok2 := parseHex(id[17:25])
+	return parsed{uint32(s), uint32(n)}, ok1 && ok2
+}
+
+// tally is what is counted in one interval. It belongs to the loop.
+type tally struct {
+	w    *world
+	s    *measure.Sample
+	lat  *hdrhistogram.Histogram
+	text []byte
+	last time.Time // of a delivery
+	from time.Time
+}
+
+func newTally(w *world, unit, latency string) *tally {
+	t := &tally{w: w, lat: measure.NewHistogram(), s: &measure.Sample{Unit: unit, Wrong: map[string]uint64{}, Figures: map[string]float64{}, Labels: map[string]string{}}}
+	t.s.Latency = map[string]*hdrhistogram.Histogram{latency: t.lat}
+	t.from = time.Now()
+	t.last = t.from
+	return t
+}
+
+// arrived judges one delivery of l's message number to c; seen is what c has had of l before.
+func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, raw []byte, now time.Time) {
+	if d := t.w.cfg.Drop; d > 0 && rand.Float64() < d {
+		return
+	}
+	t.text = appendBody(t.text[:0], t.w.run, l.sender, number, t.w.cfg.Body)
+	if !bytes.Equal(text(raw, "body"), t.text) {
+		t.s.Wrong["payload"]++
+	}
+	if to := attr(raw, "to"); to != nil && string(to) != c.jid {
+		t.s.Wrong["foreign"]++
+	}
+	if kind := seen.note(number); kind != "" {
+		t.s.Wrong[kind]++
+		if kind == "duplicate" {
+			return
+		}
+	}
+	t.s.Verified++
+	t.s.Delivered++
+	t.s.Bytes += uint64(len(raw))
+	t.last = now
+	_ = t.lat.RecordValue(max(int64(now.Sub(l.sentAt[number%ring])), 1000))
+}
+
+// finish makes the sample.
+func (t *tally) finish() *measure.Sample {
+	t.s.Elapsed = t.last.Sub(t.from)
+	t.s.Labels = t.w.labels()
+	return t.s
+}
+
+// window remembers which of a sender's messages have arrived: the highest number and the 64 before it.
+type window struct {
+	high uint32 // one more than the highest seen
+	bits uint64 // bit i: number high-1-i was seen
+}
+
+// note says what is wrong with number: "", order, duplicate.
+func (v *window) note(number uint32) string {
+	if number >= v.high {
+		v.bits = v.bits<<min(number+1-v.high, 63) | 1
+		if number+1-v.high > 63 {
+			v.bits = 1
+		}
+		v.high = number + 1
+		return ""
+	}
+	back := v.high - 1 - number
+	if back > 63 || v.bits>>back&1 != 0 {
+		return "duplicate"
+	}
+	v.bits |= 1 << back
+	return "order"
+}
