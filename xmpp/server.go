@@ -25,7 +25,9 @@ type Server struct {
 	hooks    Hooks
 	count    counters
 	backoff  *backoff
-	buffers  bufferPool
+	buffers  bufferPool // to write
+	inputs   bufferPool // to read
+	elements stanza.Buffers
 	peers    pendingPeers
 	ctx      context.Context // ends with Shutdown: bounds questions to the account system
 	cancel   context.CancelFunc
@@ -57,7 +59,7 @@ func New(cfg Config, accounts Accounts, log *slog.Logger) (*Server, error) {
 		cfg: cfg, accounts: accounts, log: log, backoff: newBackoff(),
 		byBare: map[stanza.JID][]*Session{}, bySM: map[string]*Session{}, mounted: map[string]Handler{},
 		streams: map[*stream]struct{}{}, lns: map[net.Listener]struct{}{},
-		ended: endedSM{h: map[string]endedEntry{}},
+		ended: endedSM{h: map[string]endedEntry{}}, inputs: bufferPool{size: inputBuffer},
 	}
 	s.cfg.TLS = captureLeaf(cfg.TLS)
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -95,6 +95,7 @@ func (st *stream) serve() {
 	defer close(st.done)
 	err := st.negotiate()
 	st.settle()
+	st.auth = authState{}
 	if err == nil {
 		st.wire.readDeadline(time.Time{}) // Shutdown does not set one on a stream with session
 		err = st.loop()
@@ -113,10 +114,17 @@ func (st *stream) settle() {
 	}
 }
 
-// loop reads stanzas until the stream ends.
+// loop reads stanzas until the stream ends. It waits here and not deep in TLS, so that the stack of a stream that waits is small.
 func (st *stream) loop() error {
+	st.wire.patient()
 	for {
 		it, err := st.wire.next()
+		if err == error(errAgain) { //nolint:errorlint // nobody wraps it, and most reads end so
+			if err = st.wire.wait(); err != nil {
+				return err
+			}
+			continue
+		}
 		var je *stanza.JIDError
 		if err != nil && !errors.As(err, &je) {
 			return err

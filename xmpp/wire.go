@@ -23,7 +23,9 @@ var (
 // is for one goroutine at a time.
 type wire interface {
 	readHeader() (*stanza.Header, error)
-	next() (stanza.Item, error)
+	next() (stanza.Item, error) // errAgain only after patient
+	patient()                   // from now on next may say errAgain, and wait waits
+	wait() error
 	setLimits(stanza.Limits)
 	readDeadline(time.Time)
 	restart() // a new header is expected
@@ -44,11 +46,15 @@ type wire interface {
 // header is what ours says.
 type header struct{ from, to, id, lang string }
 
-// bufferPool holds write buffers.
-type bufferPool struct{ p sync.Pool }
+// bufferPool holds buffers of size bytes or more, newBuffer if that is 0.
+type bufferPool struct {
+	p    sync.Pool
+	size int
+}
 
 const (
 	newBuffer     = 4 << 10
+	inputBuffer   = 16 << 10 // of one read from a socket: a TLS record is hardly ever longer
 	maxKeptBuffer = 64 << 10 // a larger one does not go back
 )
 
@@ -56,7 +62,11 @@ func (p *bufferPool) get() *[]byte {
 	if b, ok := p.p.Get().(*[]byte); ok {
 		return b
 	}
-	b := make([]byte, 0, newBuffer)
+	size := p.size
+	if size == 0 {
+		size = newBuffer
+	}
+	b := make([]byte, 0, size)
 	return &b
 }
 
@@ -86,8 +96,14 @@ type tcpWire struct {
 
 func (s *Server) newTCPWire(c *meteredConn) *tcpWire {
 	l := &s.cfg.Limits
-	return &tcpWire{raw: c, rd: stanza.NewReader(c, l.PreAuth), timeout: l.WriteTimeout, buffers: &s.buffers}
+	c.direct()
+	return &tcpWire{raw: c, rd: s.elements.NewReader(c, l.PreAuth), timeout: l.WriteTimeout, buffers: &s.buffers}
 }
+
+func (w *tcpWire) patient() { w.raw.waiting = w.raw.raw != nil }
+
+// wait blocks until the socket has something. It is called where the stack is small, and nothing else is held meanwhile.
+func (w *tcpWire) wait() error { return w.raw.fill() }
 
 func (w *tcpWire) readHeader() (*stanza.Header, error) { return w.rd.Header() }
 func (w *tcpWire) next() (stanza.Item, error)          { return w.rd.Next() }
@@ -143,14 +159,19 @@ func (w *tcpWire) write(items []outItem) error {
 	for i := range items {
 		b = items[i].appendTo(b, false)
 	}
-	_ = w.raw.SetWriteDeadline(time.Now().Add(w.timeout))
+	own := w.raw.raw == nil
+	if own {
+		_ = w.raw.SetWriteDeadline(time.Now().Add(w.timeout))
+	}
 	var err error
 	if w.tls != nil {
 		_, err = w.tls.Write(b)
 	} else {
 		_, err = w.raw.Write(b)
 	}
-	_ = w.raw.SetWriteDeadline(time.Time{}) // what TLS itself answers later must not find a deadline of old
+	if own {
+		_ = w.raw.SetWriteDeadline(time.Time{}) // what TLS itself answers later must not find a deadline of old
+	}
 	w.buffers.put(p, b)
 	return err
 }
@@ -201,6 +222,8 @@ const nsFraming = "urn:ietf:params:xml:ns:xmpp-framing"
 func (w *wsWire) readDeadline(t time.Time)    { _ = w.raw.SetReadDeadline(t) }
 func (w *wsWire) setLimits(l stanza.Limits)   { w.lim = l }
 func (w *wsWire) restart()                    {}
+func (w *wsWire) patient()                    {}
+func (w *wsWire) wait() error                 { return nil }
 func (w *wsWire) declares() bool              { return true }
 func (w *wsWire) secure() bool                { return w.safe }
 func (w *wsWire) network() string             { return networkOf(w.raw.RemoteAddr()) }

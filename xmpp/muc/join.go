@@ -45,13 +45,15 @@ func (r *room) welcome(o *occupant, s *session, st *stanza.Stanza, quiet bool, c
 	jid, nick := s.jid, o.nick
 	send := func(m *stanza.Stanza) { r.svc.router.Route(m.WithTo(jid)) }
 	r.observe(func(ob Observer) { ob.Joining(r.jid, jid, nick, send) })
+	others := make([]*stanza.Stanza, 0, len(r.order))
 	for _, first := range []bool{true, false} {
 		for _, x := range r.order {
 			if x != o && r.svc.admins[x.bare()] == first {
-				r.send(r.shownTo(x, o.role), jid)
+				others = append(others, r.shownTo(x, o.role))
 			}
 		}
 	}
+	r.sendAll(others, jid)
 	p := r.presenceOf(o)
 	p.id, p.selfCodes = st.ID, append(r.roomCodes(), codes...)
 	if quiet {

@@ -6,17 +6,25 @@ import (
 	"konzil/xmpp/stanza"
 )
 
-// out is one entry of a room's outgoing queue: a stanza for some recipients, or a function to run at that point of the order.
+// out is one entry of a room's outgoing queue: a stanza for some recipients, many stanzas for one, or a function to run at that point of the order.
 type out struct {
-	st *stanza.Stanza
-	to []stanza.JID // not changed after it is here
-	do func()
+	st   *stanza.Stanza
+	to   []stanza.JID // not changed after it is here
+	many []*stanza.Stanza
+	do   func()
 }
 
 // send queues st for each of to. The room is locked.
 func (r *room) send(st *stanza.Stanza, to ...stanza.JID) {
 	if st != nil && len(to) > 0 {
 		r.queue = append(r.queue, out{st: st, to: to})
+	}
+}
+
+// sendAll queues many stanzas for one: the presences of a large room are one entry, so that joins do not fill the queue. The room is locked.
+func (r *room) sendAll(many []*stanza.Stanza, to stanza.JID) {
+	if len(many) > 0 {
+		r.queue = append(r.queue, out{many: many, to: []stanza.JID{to}})
 	}
 }
 
@@ -68,6 +76,10 @@ func (r *room) run(o out) {
 	switch {
 	case o.do != nil:
 		o.do()
+	case o.many != nil:
+		for _, st := range o.many {
+			r.svc.router.Route(st.WithTo(o.to[0]))
+		}
 	case o.to == nil:
 		r.svc.router.Route(o.st)
 	default:

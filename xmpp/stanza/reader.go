@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 // ErrStreamEnd is the peer's </stream:stream>.
@@ -29,27 +30,45 @@ func (h *Header) Lang() string {
 	return ""
 }
 
-// Reader cuts a byte stream into its header and first-level elements. It is used by one goroutine and blocks in Read of its source. Its
-// buffer is small while nothing is under way: most streams of a server are idle.
+// Buffers lends Readers what they read into while an element is under way. The zero value is ready; safe for concurrent use.
+type Buffers struct{ pool sync.Pool }
+
+func (p *Buffers) get() []byte {
+	if b, ok := p.pool.Get().(*[readChunk]byte); ok {
+		return b[:]
+	}
+	return new([readChunk]byte)[:]
+}
+
+func (p *Buffers) put(b []byte) { p.pool.Put((*[readChunk]byte)(b)) }
+
+// Reader cuts a byte stream into its header and first-level elements. It is used by one goroutine and blocks in Read of its source. It
+// has no buffer while nothing is under way: most streams of a server are idle.
 type Reader struct {
 	src io.Reader
+	own *Buffers
 	buf []byte
 	lo  int // buf[lo:hi] was read and not used
 	hi  int
 	s   scanner
 	fr  framer
+
+	partial bool // the last read failed within an element: the framer goes on
 }
 
 const (
-	idleBuffer = 512       // for the first read of a stanza
-	readChunk  = 4 << 10   // grown to when a stanza did not fit; a TLS record holds at most 16 KiB
-	keepBuffer = 8 << 10   // larger buffers are given back after the stanza
+	readChunk  = 8 << 10   // of a pooled buffer, and the least that one of our own grows to; a TLS record holds at most 16 KiB
 	maxElement = 256 << 20 // in case of no limit
 )
 
 // NewReader reads from src within lim.
 func NewReader(src io.Reader, lim Limits) *Reader {
-	return &Reader{src: src, s: scanner{lim: lim}}
+	return (&Buffers{}).NewReader(src, lim)
+}
+
+// NewReader makes a Reader that borrows from p.
+func (p *Buffers) NewReader(src io.Reader, lim Limits) *Reader {
+	return &Reader{src: src, own: p, s: scanner{lim: lim}}
 }
 
 // SetLimits changes what the next element may cost.
@@ -62,7 +81,7 @@ func (r *Reader) Reset(src io.Reader, keep bool) {
 		r.lo, r.hi = 0, 0
 	}
 	r.src = src
-	r.fr = framer{}
+	r.fr, r.partial = framer{}, false
 	r.s = scanner{lim: r.s.lim}
 }
 
@@ -102,11 +121,13 @@ func (r *Reader) Header() (*Header, error) {
 }
 
 // Next reads the next first-level element. White space between them (keep-alives) is passed over. The errors are ErrStreamEnd, *SyntaxError,
-// *JIDError (with the stanza: the stream goes on), and those of the source.
+// *JIDError (with the stanza: the stream goes on), and those of the source, after which it may be called again where the source may be.
 func (r *Reader) Next() (Item, error) {
-	r.fr.restart(false)
+	if !r.partial {
+		r.fr.restart(false)
+	}
 	raw, err := r.frame()
-	if err != nil {
+	if r.partial = err != nil; err != nil {
 		return Item{}, err
 	}
 	defer r.consume(len(raw))
@@ -151,7 +172,6 @@ func (r *Reader) frame() ([]byte, error) {
 }
 
 func (r *Reader) fill(limit int) error {
-	r.consume(0)
 	if r.hi == len(r.buf) {
 		if r.lo > 0 {
 			r.hi = copy(r.buf, r.buf[r.lo:r.hi])
@@ -165,20 +185,25 @@ func (r *Reader) fill(limit int) error {
 	if n > 0 || err == nil {
 		return nil
 	}
+	r.release()
 	if err == io.EOF && r.hi > r.lo {
 		return io.ErrUnexpectedEOF
 	}
 	return err
 }
 
+// grow takes a pooled buffer, or makes one that is larger than what we have.
 func (r *Reader) grow(limit int) {
-	size := idleBuffer
-	if n := len(r.buf); n > 0 {
-		size = min(max(readChunk, 2*n), n+limit)
+	old := r.buf
+	if old == nil {
+		r.buf = r.own.get()
+		return
 	}
-	b := make([]byte, size)
-	copy(b, r.buf[:r.hi])
-	r.buf = b
+	r.buf = make([]byte, min(2*len(old), len(old)+limit))
+	copy(r.buf, old[:r.hi])
+	if len(old) == readChunk {
+		r.own.put(old)
+	}
 }
 
 // consume drops the first n bytes.
@@ -186,10 +211,20 @@ func (r *Reader) consume(n int) {
 	if r.lo += n; r.lo < r.hi {
 		return
 	}
-	r.lo, r.hi = 0, 0
-	if len(r.buf) > keepBuffer {
+	if r.lo, r.hi = 0, 0; len(r.buf) > readChunk {
 		r.buf = nil
 	}
+}
+
+// release gives the buffer back if nothing is in it.
+func (r *Reader) release() {
+	if r.lo < r.hi {
+		return
+	}
+	if len(r.buf) == readChunk {
+		r.own.put(r.buf)
+	}
+	r.buf, r.lo, r.hi = nil, 0, 0
 }
 
 func stripDeclaration(raw []byte) ([]byte, error) {

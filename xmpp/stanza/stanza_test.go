@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -219,9 +220,60 @@ func TestReaderGivesBack(t *testing.T) {
 	if _, err := r.Next(); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.buf) > keepBuffer {
+	if len(r.buf) > readChunk {
 		t.Errorf("%d bytes kept", len(r.buf))
 	}
+	if _, err := r.Next(); err != io.EOF || r.buf != nil {
+		t.Errorf("%v, %d bytes kept where nothing is under way", err, len(r.buf))
+	}
+}
+
+// A source that has nothing yet may be asked again, and nothing is read twice or looked at anew.
+func TestReaderGoesOn(t *testing.T) {
+	later := errors.New("later")
+	var in []io.Reader
+	for _, c := range "<a xmlns='jabber:client'><message><body>x</body></message> <presence/></a>" {
+		in = append(in, strings.NewReader(string(c)), iotest.ErrReader(later))
+	}
+	src := &inTurn{in}
+	r := NewReader(src, Limits{})
+	for _, err := r.Header(); err != nil; _, err = r.Header() {
+		if err != later {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for {
+		it, err := r.Next()
+		switch {
+		case err == nil:
+			got = append(got, it.Stanza.String())
+			continue
+		case err == later:
+			if r.hi == r.lo && r.buf != nil {
+				t.Fatal("a buffer is held for nothing")
+			}
+			continue
+		case err != ErrStreamEnd:
+			t.Fatal(err)
+		}
+		break
+	}
+	if want := []string{"<message><body>x</body></message>", "<presence/>"}; !slices.Equal(got, want) {
+		t.Error(got)
+	}
+}
+
+// inTurn gives what each reader has, an error instead of its end.
+type inTurn struct{ in []io.Reader }
+
+func (s *inTurn) Read(p []byte) (int, error) {
+	if len(s.in) == 0 {
+		return 0, io.EOF
+	}
+	n, err := s.in[0].Read(p)
+	s.in = s.in[1:]
+	return n, err
 }
 
 func TestOwnContentNamespace(t *testing.T) {
