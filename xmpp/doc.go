@@ -7,7 +7,7 @@
 //	step        where                 goroutine  what
 //	listen      listen.go             listener   accept or hijack; one goroutine a stream from here
 //	meter       conn.go               stream     the socket is read no faster than allowed
-//	cut         stanza.Reader, wire.go stream    bytes → one element within limits
+//	cut         stanza.Reader, wire.go stream    bytes → one element within limits; what waits for more holds no buffer (errAgain)
 //	negotiate   stream.go, auth.go    stream     STARTTLS, SASL, stream restart (no session yet: answers are written at once)
 //	bind        bind.go, sm.go        stream     a Session is made, or an old one goes on (resume)
 //	receive     session.go received   stream     check and stamp `from`, note presence, honest.go, Hooks.Outbound, count (h)

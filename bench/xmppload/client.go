@@ -1,13 +1,13 @@
 package xmppload
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -177,14 +177,23 @@ func (c *client) bind(resource string) error {
 func (c *client) send(s string) error { return c.write([]byte(s)) }
 
 func (c *client) write(b []byte) error {
-	if c.ws && bytes.HasPrefix(b, []byte("<iq ")) { // RFC 7395 §3.3.3: each message declares
-		b = append([]byte("<iq xmlns='jabber:client' "), b[4:]...)
+	if c.ws { // RFC 7395 §3.3.3: each message declares
+		b = declared(b)
 	}
 	if c.sock.fd >= 0 {
 		c.w.loop.mark(c)
 	}
 	_, err := c.top.Write(b)
 	return err
+}
+
+// declared is b with the namespace of stanzas on it, unless it has one.
+func declared(b []byte) []byte {
+	if attr(b, "xmlns") != nil {
+		return b
+	}
+	n := 1 + len(name(b))
+	return slices.Concat(b[:n], []byte(" xmlns='jabber:client'"), b[n:])
 }
 
 // expect waits for an element of that local name, while logging in. Stream headers are passed over, other elements are errors but for

@@ -27,12 +27,18 @@ type Config struct {
 	Settle   time.Duration // idle: between the last login and the reading of memory
 	SM       bool          // stream management on, acknowledging every request (XEP-0198)
 
-	// Drop makes the generator overlook this share of the deliveries, 0..1, to show that the gate notices.
-	Drop float64
-	// Corrupt makes the generator change one byte in this share of the messages after their hash was made.
-	Corrupt float64
+	Drain time.Duration // after the last was sent, for what is still under way
+
+	// Fault damages what was received, to show that the gates notice; nil: nothing is damaged.
+	Fault Fault
 	// Peer is the other server of s2s.
 	Peer *measure.Target
+}
+
+// Fault is damage done on purpose.
+type Fault interface {
+	Lose() bool            // throw away the delivery at hand
+	Corrupt(b []byte) bool // change something in it, perhaps
 }
 
 // Scenarios by name, with what they do.
@@ -50,7 +56,7 @@ var Scenarios = [][2]string{
 // DefaultConfig is the load that docs and results speak of.
 func DefaultConfig(scenario string) Config {
 	c := Config{Scenario: scenario, Transport: "tcp", Mechanism: "SCRAM-SHA-1", Password: measure.AccountPassword,
-		Scale: 100, Under: 10, Body: 80, Rooms: 1, Speakers: 10, At: 16, Hubs: 10, Settle: 3 * time.Second}
+		Scale: 100, Under: 10, Body: 80, Rooms: 1, Speakers: 10, At: 16, Hubs: 10, Settle: 3 * time.Second, Drain: 10 * time.Second}
 	switch scenario {
 	case "idle":
 		c.Scale = 1000

@@ -2,7 +2,6 @@ package xmppload
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -79,18 +78,11 @@ func appendID(b []byte, run, sender, number uint32) []byte {
 
 // send writes the next message to an address, and notes when.
 func (l *lane) send(to, typ string, now time.Time) error {
-	b := append(l.buf[:0], "<message "...)
-	if l.from.ws {
-		b = append(b, "xmlns='jabber:client' "...)
-	}
-	b = append(append(append(b, "to='"...), to...), "' id='"...)
+	b := append(l.buf[:0], "<message to='"...)
+	b = append(append(b, to...), "' id='"...)
 	b = appendID(b, l.w.run, l.sender, l.next)
 	b = append(append(append(b, "' type='"...), typ...), "'><body>"...)
-	at := len(b)
 	b = appendBody(b, l.w.run, l.sender, l.next, l.w.cfg.Body)
-	if p := l.w.cfg.Corrupt; p > 0 && rand.Float64() < p {
-		b[at+20] ^= 1
-	}
 	b = append(b, "</body></message>"...)
 	l.buf = b
 	l.sentAt[l.next%ring] = now
@@ -136,8 +128,11 @@ func newTally(w *world, unit, latency string) *tally {
 
 // arrived judges one delivery of l's message number to c; seen is what c has had of l before.
 func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, raw []byte, now time.Time) {
-	if d := t.w.cfg.Drop; d > 0 && rand.Float64() < d {
-		return
+	if f := t.w.cfg.Fault; f != nil {
+		if f.Lose() {
+			return
+		}
+		f.Corrupt(text(raw, "body"))
 	}
 	t.text = appendBody(t.text[:0], t.w.run, l.sender, number, t.w.cfg.Body)
 	if !bytes.Equal(text(raw, "body"), t.text) {

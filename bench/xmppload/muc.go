@@ -52,11 +52,7 @@ func (e *enter) join(now time.Time) {
 	e.next++
 	e.asked[i] = now
 	c := e.clients[i]
-	ns := ""
-	if c.ws {
-		ns = "xmlns='jabber:client' "
-	}
-	if err := c.send(fmt.Sprintf("<presence %sto='%s/n%d'><x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x></presence>", ns, e.room, i)); err != nil {
+	if err := c.send(fmt.Sprintf("<presence to='%s/n%d'><x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x></presence>", e.room, i)); err != nil {
 		e.w.failed(err)
 	}
 }
@@ -258,7 +254,7 @@ func (f *fanout) measure(ctx context.Context, d time.Duration) (*measure.Sample,
 	})
 	f.w.wait(ctx, nil, d)
 	f.w.loop.do(func() { f.sending = false })
-	f.w.wait(ctx, f.done, drainTime)
+	f.w.wait(ctx, f.done, f.w.cfg.Drain)
 	var s *measure.Sample
 	f.w.loop.do(func() { f.w.loop.tick = nil; s = f.t.finish() })
 	return s, ctx.Err()

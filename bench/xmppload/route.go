@@ -64,7 +64,7 @@ func (r *route) measure(ctx context.Context, d time.Duration) (*measure.Sample, 
 	})
 	r.w.wait(ctx, nil, d)
 	r.w.loop.do(func() { r.sending = false; r.settle() })
-	r.w.wait(ctx, r.done, drainTime)
+	r.w.wait(ctx, r.done, r.w.cfg.Drain)
 	var s *measure.Sample
 	r.w.loop.do(func() {
 		r.w.loop.tick = nil

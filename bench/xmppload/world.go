@@ -213,9 +213,6 @@ func (w *world) wait(ctx context.Context, done <-chan struct{}, limit time.Durat
 	}
 }
 
-// drainTime is how long deliveries are waited for after the last was sent.
-const drainTime = 10 * time.Second
-
 func wsAddr(raw string) (host string, secure bool, err error) {
 	u, err := url.Parse(raw)
 	if err != nil {
