@@ -33,6 +33,7 @@ const (
 	cREMBIn
 	cProbes
 	cProbePackets
+	cPaced
 	cHandedOver
 	cDropUnknownByte
 	cDropUnknownAddr
@@ -54,6 +55,7 @@ const (
 	cDropNonce
 	cDropNoPath
 	cDropTooLong
+	cDropPaced
 	cDropInbox
 	cDropSocket
 	cDropRelayGone
@@ -73,11 +75,11 @@ const (
 
 var counterNames = [numCounters]string{
 	"packets_in", "bytes_in", "packets_out", "bytes_out", "rtp_in", "rtcp_in", "stun_in", "dtls_in", "relay_in", "rtx_in",
-	"rtx_out", "recovered", "nack_out", "nack_in", "nack_miss", "nack_limit", "red_out", "replays", "replay_refused", "replay_packets", "pli_out", "pli_in", "twcc_out", "twcc_in", "remb_in", "probes", "probe_packets", "handed_over",
+	"rtx_out", "recovered", "nack_out", "nack_in", "nack_miss", "nack_limit", "red_out", "replays", "replay_refused", "replay_packets", "pli_out", "pli_in", "twcc_out", "twcc_in", "remb_in", "probes", "probe_packets", "paced", "handed_over",
 	"drop_unknown_byte", "drop_unknown_address", "drop_stun_malformed", "drop_stun_user", "drop_stun_transaction",
 	"drop_stun_overflow", "drop_dtls_queue", "drop_no_keys", "drop_unknown_ssrc", "drop_decrypt", "drop_replay",
 	"drop_malformed", "drop_duplicate", "drop_padding", "drop_unknown_pt", "drop_pt_unwanted", "drop_muted", "drop_nonce",
-	"drop_no_path", "drop_too_long", "drop_inbox", "drop_socket", "drop_relay_gone", "channel_in", "channel_out",
+	"drop_no_path", "drop_too_long", "drop_paced", "drop_inbox", "drop_socket", "drop_relay_gone", "channel_in", "channel_out",
 	"channel_refused", "dtls_failed", "fingerprint_mismatch", "ice_failed", "endpoints", "conferences", "segmented_runs",
 	"send_calls", "send_messages",
 }

@@ -281,9 +281,12 @@ func (sh *shard) send(l *link, p *packet) {
 	}
 }
 
-// emit writes and protects one packet for e straight into the arena. again is an identical repetition without RTX.
+// emit writes and protects one packet for e straight into the arena, or holds it back (pacing.go). again is an identical repetition without RTX.
 func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.OutHeader, index uint64, again bool) bool {
 	m := &e.m
+	if o.kind == Video && (m.pacer.bucket.Full() || m.pacer.head != nil) && !m.pacer.releasing && !again {
+		return sh.hold(m, o, p, payload, h, index)
+	}
 	dst := sh.reserve()
 	dst = rtp.AppendHeader(dst, h, sh.extensions(e, o, p, h.Seq, again))
 	out, err := m.sealer.RTP(dst, len(dst), payload, h.SSRC, index)
@@ -296,6 +299,7 @@ func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.Out
 		m.twccOut++
 	}
 	m.probe.bytes += len(out)
+	m.pacer.bucket.Sent(len(out))
 	m.sentBytes[o.kind] += uint64(len(out))
 	sh.queue(e, len(out))
 	return true

@@ -104,6 +104,7 @@ type media struct {
 	rtxBytes  uint64            // of them repetitions that were asked for, and
 	probBytes uint64            // what filled probes
 	probe     probing
+	pacer     pacer
 	twccOut   uint16
 	sent      twcc.Sent
 	est       *bwe.Estimator

@@ -65,8 +65,8 @@ func (m *media) filler() *send {
 // fill sends one packet of a probe and returns its size, 0 when nothing could be sent.
 func (sh *shard) fill(e *Endpoint, b *probing) int {
 	m, o := &e.m, b.out
-	if o.src == nil || m.sealer == nil {
-		return 0
+	if o.src == nil || m.sealer == nil || m.pacer.bucket.Full() || m.pacer.head != nil {
+		return 0 // what waits fills the probe
 	}
 	before := b.bytes
 	for range 4 { // some numbers belong to nothing

@@ -51,18 +51,21 @@ type shard struct {
 	exts     [8]rtp.Ext
 	whole    rewrite.In // the packet at hand without layers
 
-	ddFresh dd.Structure
-	ddb     []byte
-	abs     [3]byte
-	seq     [2]byte
-	lost    [256]uint16
-	rtcp    []byte
-	wire    []byte
-	rtxb    []byte
-	copied  []byte
-	redb    []byte // redundant payloads of the batch
-	blocks  [31]rtp.ReportBlock
-	writ    []udpio.WriteStats // as last counted
+	ddFresh  dd.Structure
+	ddb      []byte
+	abs      [3]byte
+	seq      [2]byte
+	lost     [256]uint16
+	rtcp     []byte
+	wire     []byte
+	rtxb     []byte
+	copied   []byte
+	redb     []byte // redundant payloads of the batch
+	late     packet // one that was held back
+	held     int    // packets held back for all receivers
+	heldFree *heldPacket
+	blocks   [31]rtp.ReportBlock
+	writ     []udpio.WriteStats // as last counted
 }
 
 // room is what a shard knows of a conference.
@@ -262,6 +265,7 @@ func (sh *shard) leave(e *Endpoint) {
 		}
 	}
 	e.m.tracks, e.m.list = nil, nil
+	sh.forgetHeld(&e.m.pacer)
 	sh.load.Add(-1)
 }
 

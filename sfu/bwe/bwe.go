@@ -245,6 +245,12 @@ func (e *Estimator) OnRTT(ns int64) {
 // Bitrate is the present estimate.
 func (e *Estimator) Bitrate() uint64 { return uint64(e.rate) }
 
+// Measured says whether anything was heard of the path: before, the estimate is only where it starts.
+func (e *Estimator) Measured() bool { return e.fedAt != 0 || e.reports.remb > 0 }
+
+// ProbeRate is the rate of the probe that is being sent, 0 for none.
+func (e *Estimator) ProbeRate() float64 { return e.probe.now.Rate }
+
 // AppLimited reports whether less than the estimate allows is being sent, as of the last feedback: the estimate is then a guess.
 func (e *Estimator) AppLimited() bool { return e.limited }
 

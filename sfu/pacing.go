@@ -1,0 +1,112 @@
+package sfu
+
+import (
+	"konzil/sfu/pace"
+	"konzil/sfu/rtp"
+)
+
+// Pacing. Video that arrives in a burst (a keyframe, a repetition from the cache, what was asked for again) leaves at 2.5 times the
+// receiver's estimate and not at once: shard.emit asks the receiver's bucket (pace), holds packets back while it is full, and
+// shard.paceOut, each tick, sends what may go. Audio never waits. Packets are held unprotected and get their transport-wide number
+// and their protection when they go, so that numbers and times of sending stay in one order. A receiver whose estimate was not
+// measured yet, or has room, pays for one comparison a packet.
+const (
+	// maxHeld bounds the packets held back for one receiver. When there is no room the newest are dropped and counted (drop_paced):
+	// the receiver asks for them again, or for a keyframe, when the path has recovered.
+	maxHeld = 512
+	// maxHeldShard bounds them for one shard: 13 MB.
+	maxHeldShard = 8192
+)
+
+// pacer is what waits for one receiver; its shard guards it.
+type pacer struct {
+	bucket     pace.Bucket
+	head, tail *heldPacket
+	n, bytes   int
+	releasing  bool
+}
+
+// heldPacket is all that shard.emit needs.
+type heldPacket struct {
+	next        *heldPacket
+	o           *send
+	h           rtp.OutHeader
+	index       uint64
+	payload     int // lengths of the parts of buf, in this order
+	orientation int
+	dd          int
+	buf         [slotSize]byte
+}
+
+// hold keeps a packet back; false when there is no room.
+func (sh *shard) hold(m *media, o *send, p *packet, payload []byte, h rtp.OutHeader, index uint64) bool {
+	n := len(payload) + len(p.orientation) + len(p.ddOut)
+	if m.pacer.n == maxHeld || sh.held == maxHeldShard || n > slotSize {
+		sh.count.inc(cDropPaced)
+		return false
+	}
+	k := sh.heldFree
+	if k == nil {
+		k = new(heldPacket)
+	} else {
+		sh.heldFree = k.next
+	}
+	k.next, k.o, k.h, k.index = nil, o, h, index
+	k.payload = copy(k.buf[:], payload)
+	k.orientation = copy(k.buf[k.payload:], p.orientation)
+	k.dd = copy(k.buf[k.payload+k.orientation:], p.ddOut)
+	w := &m.pacer
+	if w.tail == nil {
+		w.head = k
+	} else {
+		w.tail.next = k
+	}
+	w.tail = k
+	w.n++
+	w.bytes += n
+	sh.held++
+	sh.count.inc(cPaced)
+	return true
+}
+
+// paceOut empties the bucket for the time that has passed, and sends what may go.
+func (sh *shard) paceOut(e *Endpoint, now int64) {
+	m := &e.m
+	w := &m.pacer
+	estimate := 0.0
+	if m.est.Measured() {
+		estimate = float64(m.est.Bitrate())
+	}
+	w.bucket.Tick(now, estimate, m.est.ProbeRate(), w.bytes)
+	w.releasing = true
+	for w.head != nil && !w.bucket.Full() {
+		k := w.head
+		p := &sh.late
+		p.payload = k.buf[:k.payload]
+		p.orientation = k.buf[k.payload:][:k.orientation]
+		p.ddOut = k.buf[k.payload+k.orientation:][:k.dd]
+		sh.emit(e, k.o, p, p.payload, k.h, k.index, false)
+		sh.drop(w)
+	}
+	w.releasing = false
+}
+
+// drop takes the first packet out of the queue.
+func (sh *shard) drop(w *pacer) {
+	k := w.head
+	if w.head = k.next; w.head == nil {
+		w.tail = nil
+	}
+	w.n--
+	w.bytes -= k.payload + k.orientation + k.dd
+	sh.held--
+	k.o, k.next = nil, sh.heldFree
+	sh.heldFree = k
+}
+
+// forgetHeld empties the queue of a receiver that is gone.
+func (sh *shard) forgetHeld(w *pacer) {
+	for w.head != nil {
+		sh.drop(w)
+	}
+}
