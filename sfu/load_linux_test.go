@@ -35,6 +35,7 @@ type loadScene struct {
 	cipher     dtls.SRTPProtectionProfile
 	every      time.Duration // between frames; 0: videoEvery
 	silent     bool          // no audio
+	idle       bool          // no media at all
 }
 
 const (
@@ -437,6 +438,9 @@ func BenchmarkServer(b *testing.B) {
 	gcm, cm, gcm256 := dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80, dtls.SRTP_AEAD_AES_256_GCM
 	for _, sc := range []loadScene{
 		{name: "1x100", publishers: 1, receivers: 100, perFrame: 7, cipher: gcm},
+		{name: "video-1x100", publishers: 1, receivers: 100, perFrame: 7, silent: true, cipher: gcm},
+		{name: "idle-1x100", publishers: 1, receivers: 100, idle: true, cipher: gcm},
+		{name: "audio-1x100", publishers: 1, receivers: 100, cipher: gcm},
 		{name: "1x200", publishers: 1, receivers: 200, perFrame: 7, cipher: gcm},
 		{name: "1x200-4M", publishers: 1, receivers: 200, perFrame: 14, cipher: gcm},
 		{name: "room-10x10", publishers: 10, mesh: true, receivers: 1, perFrame: 7, cipher: gcm},
@@ -465,6 +469,9 @@ func benchServer(b *testing.B, sc loadScene) (packetsPerSecond float64) {
 	}
 	after := child.call(loadReq{Op: "stat", GC: true})
 	for i, p := range pubs {
+		if sc.idle {
+			break
+		}
 		l.wg.Go(func() { l.play(p, time.Duration(i)*videoEvery/time.Duration(len(pubs))) })
 	}
 	l.wg.Go(l.reports)
