@@ -36,8 +36,10 @@ type Conference struct {
 	log  *slog.Logger
 	home *shard
 
+	phase            int // of SFU.clock
 	fbAudio, fbVideo uint32
 	cmds             chan func()
+	looks            chan struct{} // SFU.clock's
 	stop             chan struct{}
 	done             chan struct{}
 	tracks           atomic.Pointer[map[uint32]*track] // by media SSRC, written by the control loop
@@ -71,7 +73,7 @@ type allocScratch struct {
 func newConference(s *SFU, id string, ev Events, home *shard) *Conference {
 	c := &Conference{
 		s: s, id: id, ev: ev, home: home, log: s.log.With("conference", id),
-		cmds: make(chan func(), commandQueue), stop: make(chan struct{}), done: make(chan struct{}),
+		cmds: make(chan func(), commandQueue), looks: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 		endpoints: map[string]*Endpoint{}, byIndex: map[int32]*Endpoint{}, sources: map[string]*source{}, det: speaker.New(),
 	}
 	c.fbAudio = randomSSRC()
@@ -99,8 +101,6 @@ func (c *Conference) FeedbackSSRCs() (audio, video uint32) { return c.fbAudio, c
 // control is the conference's goroutine: commands, then what they made necessary; and a regular look at the packet path.
 func (c *Conference) control() {
 	defer close(c.done)
-	t := time.NewTicker(look)
-	defer t.Stop()
 	for {
 		select {
 		case <-c.stop:
@@ -118,7 +118,7 @@ func (c *Conference) control() {
 			if c.dirty {
 				c.allocate(c.s.now())
 			}
-		case <-t.C:
+		case <-c.looks:
 			c.look(c.s.now())
 		}
 	}

@@ -82,6 +82,7 @@ func (sh *shard) demux(b *batch, local int, pkts []udpio.Packet) {
 		}
 	}
 	sh.fanOut()
+	sh.tick(now)
 	sh.flush()
 	sh.mu.Unlock()
 }

@@ -133,5 +133,6 @@ func (sh *shard) drain() {
 		it.t, it.tr, it.dd, it.want = nil, nil, nil, repeat{}
 	}
 	sh.fanOut()
+	sh.tick(now)
 	sh.flush()
 }

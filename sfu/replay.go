@@ -88,6 +88,7 @@ func (sh *shard) startReplay(tr *track, e *Endpoint, o *send, rate, age, now int
 	r := replay{tr: tr, ep: e, out: o, next: tr.key.seq, rate: perTick, credit: 2 * perTick, until: now + 2*replayTime, ran: now}
 	if !sh.runReplay(&r, now, false) {
 		sh.replays = append(sh.replays, r)
+		sh.press()
 	}
 }
 

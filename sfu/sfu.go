@@ -40,11 +40,13 @@ type SFU struct {
 	addrs  []netip.AddrPort
 	shards []*shard
 	mux    *icemux.Mux
+	done   chan struct{} // ends clock
 	routes routes
 	count  counters
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex // guards conferences, closed
+	mu     sync.Mutex // guards all below
+	made   int
 	confs  map[string]*Conference
 	closed bool
 }
@@ -65,7 +67,7 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &SFU{cfg: cfg, log: log, cert: cert, print: print, epoch: time.Now(), confs: map[string]*Conference{}}
+	s := &SFU{cfg: cfg, log: log, cert: cert, print: print, epoch: time.Now(), confs: map[string]*Conference{}, done: make(chan struct{})}
 	s.routes.init()
 	for i := range cfg.Shards {
 		s.shards = append(s.shards, newShard(s, i))
@@ -80,7 +82,45 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 	for _, sh := range s.shards {
 		sh.start()
 	}
+	s.wg.Go(s.clock)
 	return s, nil
+}
+
+// clockPhases spread the looks of many conferences over the interval; few of them share one wake-up.
+const (
+	clockPhases = 10
+	clockFew    = 32
+)
+
+// clock tells each conference when to look.
+func (s *SFU) clock() {
+	t := time.NewTicker(look)
+	defer t.Stop()
+	for phase, phases := 0, 1; ; phase++ {
+		select {
+		case <-s.done:
+			return
+		case <-t.C:
+		}
+		s.mu.Lock()
+		for _, c := range s.confs {
+			if c.phase%phases == phase%phases {
+				select {
+				case c.looks <- struct{}{}:
+				default:
+				}
+			}
+		}
+		want := 1
+		if len(s.confs) > clockFew {
+			want = clockPhases
+		}
+		s.mu.Unlock()
+		if want != phases {
+			phases = want
+			t.Reset(look / time.Duration(phases))
+		}
+	}
 }
 
 // bind opens each address once per shard. The kernel picks a port for 0, the other shards then share it.
@@ -178,6 +218,8 @@ func (s *SFU) NewConference(id string, ev Events) (*Conference, error) {
 	}
 	c := newConference(s, id, ev, s.lightest())
 	s.confs[id] = c
+	s.made++
+	c.phase = s.made
 	s.count.inc(cConferences)
 	return c, nil
 }
@@ -220,6 +262,7 @@ func (s *SFU) Close() error {
 	for _, c := range confs {
 		c.Close()
 	}
+	close(s.done)
 	for _, sh := range s.shards {
 		sh.stop()
 	}

@@ -19,8 +19,10 @@ const (
 	arenaSize = 2 << 20
 	// maxPacket is the largest datagram sent, protection included.
 	maxPacket = 1500
-	// tick drives NACKs, feedback and reports.
+	// tick is how often NACKs, feedback and reports are looked after while media flow or something is pending.
 	tick = 10 * time.Millisecond
+	// restTick is the same for a shard that has nothing pending. Each wake-up of a sleeping process costs as much as ten packets.
+	restTick = 50 * time.Millisecond
 )
 
 // shard is one media worker: a socket for each listening address and the packet state of the endpoints given to it.
@@ -32,10 +34,13 @@ type shard struct {
 	load  atomic.Int32 // endpoints (and conferences at home here)
 	count counters
 	inbox inbox
+	kick  chan struct{} // see press
 	done  chan struct{}
 
 	mu        sync.Mutex // guards all below, and the media of the shard's endpoints
 	clock     int64      // s.now at the start of the batch: the sending time of all that it sends
+	ticked    int64      // s.now of the last timers
+	pressing  bool       // something is pending that cannot wait for restTick
 	writers   []*udpio.Writer
 	arena     []byte
 	used      int
@@ -100,7 +105,7 @@ type packet struct {
 }
 
 func newShard(s *SFU, id int) *shard {
-	sh := &shard{s: s, id: id, done: make(chan struct{}), arena: make([]byte, arenaSize), rooms: map[*Conference]*room{}}
+	sh := &shard{s: s, id: id, done: make(chan struct{}), kick: make(chan struct{}, 1), arena: make([]byte, arenaSize), rooms: map[*Conference]*room{}}
 	sh.inbox.init(s.cfg.InboxPackets)
 	sh.rtcp = make([]byte, 0, maxPacket)
 	sh.wire = make([]byte, 0, maxPacket+64)
@@ -148,9 +153,9 @@ func (sh *shard) receive(local int, c *udpio.Conn) {
 	}
 }
 
-// work is the shard's own goroutine: what other shards and relays hand over, and the timers.
+// work is the shard's own goroutine: what other shards and relays hand over, and the timers while no media come in.
 func (sh *shard) work() {
-	t := time.NewTicker(tick)
+	t := time.NewTimer(tick)
 	defer t.Stop()
 	for {
 		select {
@@ -158,14 +163,45 @@ func (sh *shard) work() {
 			return
 		case <-sh.inbox.wake:
 			sh.drain()
+		case <-sh.kick:
+			t.Reset(tick)
 		case <-t.C:
 			now := sh.s.now()
 			sh.mu.Lock()
 			sh.clock = now
-			sh.timers(now)
+			sh.tick(now)
 			sh.flush()
+			rest := restTick
+			if sh.pressing {
+				rest = tick
+			}
 			sh.mu.Unlock()
+			t.Reset(rest)
 		}
+	}
+}
+
+// tick runs the timers when they are due. Receive batches call it too, so that a shard with media needs no wake-ups of its own.
+// Caller holds sh.mu.
+func (sh *shard) tick(now int64) {
+	if now-sh.ticked < int64(tick) {
+		return
+	}
+	sh.ticked = now
+	was := sh.pressing
+	sh.pressing = false
+	sh.timers(now)
+	if sh.pressing && !was {
+		sh.press()
+	}
+}
+
+// press asks for timers at the short interval, for what must go on even if nothing comes in. Caller holds sh.mu; timers forget it.
+func (sh *shard) press() {
+	sh.pressing = true
+	select {
+	case sh.kick <- struct{}{}:
+	default:
 	}
 }
 

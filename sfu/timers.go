@@ -16,6 +16,7 @@ const (
 // timers does what is due: NACKs and keyframe requests upstream, transport feedback, receiver reports. Caller holds sh.mu.
 func (sh *shard) timers(now int64) {
 	sh.runReplays(now)
+	sh.pressing = len(sh.replays) > 0
 	for _, e := range sh.endpoints {
 		m := &e.m
 		if m.sealer == nil {
@@ -59,6 +60,7 @@ func (sh *shard) nacks(e *Endpoint, tr *track, now int64) {
 	}
 	lost := tr.gen.Due(now, rtt, sh.lost[:0])
 	if len(lost) > 0 {
+		sh.pressing = true // the answer may be lost too
 		sh.count.add(cNACKOut, uint64(len(lost)))
 		sh.rtcp = rtp.AppendRR(sh.rtcp[:0], e.conf.fbVideo, nil)
 		sh.rtcp = rtp.AppendNACK(sh.rtcp, e.conf.fbVideo, tr.ssrc, lost)

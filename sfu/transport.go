@@ -21,8 +21,8 @@ import (
 const (
 	// iceDisconnected is when pion/ice calls a silent path disconnected; it still checks it until ConsentTimeout.
 	iceDisconnected = 5 * time.Second
-	// iceKeepalive is the interval of our own consent checks.
-	iceKeepalive = 2 * time.Second
+	// iceKeepalive is the interval of our own consent checks (RFC 7675 §5.1: 5 s). Each costs a wake-up.
+	iceKeepalive = 5 * time.Second
 	// icePrflxWait holds back the nomination of peer reflexive pairs, so that a direct path may beat a relayed one.
 	// It is short because clients signal no candidates: all pairs are peer reflexive.
 	icePrflxWait = 100 * time.Millisecond
