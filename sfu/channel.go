@@ -76,10 +76,12 @@ func assocAlive(a *sctp.Association) bool {
 func (e *Endpoint) serveChannel(ctx context.Context, dc *datachannel.DataChannel) {
 	quit := make(chan struct{})
 	done := make(chan struct{})
+	out := make(chan []byte, e.conf.s.cfg.SendQueue)
 	go func() {
 		defer close(done)
-		e.writeChannel(dc, quit)
+		e.writeChannel(dc, out, quit)
 	}()
+	e.outbox.Store(&out)
 	e.channel(true)
 	buf := make([]byte, min(channelBuffer, e.conf.s.cfg.MaxMessage))
 	for {
@@ -101,6 +103,7 @@ func (e *Endpoint) serveChannel(ctx context.Context, dc *datachannel.DataChannel
 			break
 		}
 	}
+	e.outbox.Store(nil)
 	close(quit)
 	_ = dc.Close()
 	<-done
@@ -108,12 +111,12 @@ func (e *Endpoint) serveChannel(ctx context.Context, dc *datachannel.DataChannel
 }
 
 // writeChannel sends the queued messages. A peer that does not read lets the queue fill; SendMessage then refuses.
-func (e *Endpoint) writeChannel(dc *datachannel.DataChannel, quit <-chan struct{}) {
+func (e *Endpoint) writeChannel(dc *datachannel.DataChannel, out <-chan []byte, quit <-chan struct{}) {
 	for {
 		select {
 		case <-quit:
 			return
-		case msg := <-e.outbox:
+		case msg := <-out:
 			for dc.BufferedAmount() > channelBuffered {
 				select {
 				case <-quit:

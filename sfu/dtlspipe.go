@@ -10,7 +10,7 @@ import (
 )
 
 // dtlsQueue bounds the DTLS datagrams waiting for a handshake or for SCTP; beyond it they are dropped, both repeat.
-const dtlsQueue = 256
+const dtlsQueue = 64
 
 // dtlsPipe is the in-memory net.PacketConn that carries the DTLS records of one transport: the demux pushes, pion/dtls
 // reads; what it writes goes to the transport's path.

@@ -22,12 +22,11 @@ type Endpoint struct {
 	t    *transport
 
 	// Fixed after it is made.
-	ext      extensionIDs
-	pts      [128]codecID
-	firOnly  bool
-	hasRTX   bool
-	outbox   chan []byte
-	chanOpen atomic.Bool
+	ext     extensionIDs
+	pts     [128]codecID
+	firOnly bool
+	hasRTX  bool
+	outbox  atomic.Pointer[chan []byte] // of the bridge channel, while it is open
 
 	m media // guarded by sh.mu
 
@@ -75,7 +74,6 @@ func newEndpoint(c *Conference, cfg EndpointConfig, sh *shard) (*Endpoint, error
 	e := &Endpoint{
 		conf: c, cfg: cfg, id: cfg.ID, sh: sh, log: c.log.With("endpoint", cfg.ID), active: true, created: c.s.now(),
 		sources: map[string]*source{}, subs: map[*source]*sub{}, sends: map[uint32]*send{}, ready: !cfg.SSRCRewriting, constraint: map[string]int{}, unwanted: map[string]int64{},
-		outbox: make(chan []byte, c.s.cfg.SendQueue),
 	}
 	e.m.configure(&cfg)
 	e.ext = e.m.ext
@@ -308,14 +306,15 @@ func (e *Endpoint) SetForceMute(audio, video bool) {
 
 // SendMessage queues a text message on the bridge channel. Errors: ErrNoChannel, ErrChannelFull, ErrTooLong.
 func (e *Endpoint) SendMessage(msg []byte) error {
-	if !e.chanOpen.Load() {
+	out := e.outbox.Load()
+	if out == nil {
 		return ErrNoChannel
 	}
 	if len(msg) > e.conf.s.cfg.MaxMessage {
 		return ErrTooLong
 	}
 	select {
-	case e.outbox <- slices.Clone(msg):
+	case *out <- slices.Clone(msg):
 		return nil
 	default:
 		e.sh.count.inc(cChannelRefused)
@@ -371,15 +370,6 @@ func (e *Endpoint) keyed() bool {
 
 // channel tells that the bridge channel opened or closed.
 func (e *Endpoint) channel(open bool) {
-	e.chanOpen.Store(open)
-	if !open {
-		for len(e.outbox) > 0 {
-			select {
-			case <-e.outbox:
-			default:
-			}
-		}
-	}
 	e.conf.post(e.t.ctx, func() {
 		switch {
 		case e.removed || e.channelOpen == open:

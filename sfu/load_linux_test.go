@@ -467,7 +467,7 @@ func benchServer(b *testing.B, sc loadScene) (packetsPerSecond float64) {
 	for i := range sc.receivers {
 		l.join(fmt.Sprintf("rcv%d", i), false, i < loadProbes)
 	}
-	after := child.call(loadReq{Op: "stat", GC: true})
+	after := child.call(loadReq{Op: "stat"})
 	for i, p := range pubs {
 		if sc.idle {
 			break
@@ -489,6 +489,7 @@ func benchServer(b *testing.B, sc loadScene) (packetsPerSecond float64) {
 	took := time.Since(start)
 	s1 := child.call(loadReq{Op: "stat"})
 	sent1, got1 := l.sent.Load(), l.received()
+	after.RSS = child.call(loadReq{Op: "stat", GC: true}).RSS
 	l.mu.Lock()
 	d := slices.Clone(l.delays)
 	l.mu.Unlock()

@@ -235,8 +235,8 @@ type sentExt struct {
 const plainRing = 512
 
 const (
-	audioWindow = 128  // packets of reordering for audio
-	videoWindow = 1024 // packets that NACKs can reach back to
+	audioWindow = 128 // packets of reordering for audio
+	videoWindow = 512 // packets that NACKs can reach back to: more than a second at 4 Mb/s; 12 KB a receiver and source
 )
 
 func newSend(ssrc, rtx uint32, kind MediaKind) *send {

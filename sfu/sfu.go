@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pion/transport/v5/stdnet"
+
 	"konzil/internal/udpio"
 	"konzil/sfu/icemux"
 )
@@ -40,6 +42,7 @@ type SFU struct {
 	addrs  []netip.AddrPort
 	shards []*shard
 	mux    *icemux.Mux
+	net    *stdnet.Net   // what ICE agents know of interfaces; their sockets are the mux's
 	done   chan struct{} // ends clock
 	routes routes
 	count  counters
@@ -68,6 +71,9 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 		return nil, err
 	}
 	s := &SFU{cfg: cfg, log: log, cert: cert, print: print, epoch: time.Now(), confs: map[string]*Conference{}, done: make(chan struct{})}
+	if s.net, err = stdnet.NewNet(); err != nil {
+		return nil, fmt.Errorf("sfu: interfaces: %w", err)
+	}
 	s.routes.init()
 	for i := range cfg.Shards {
 		s.shards = append(s.shards, newShard(s, i))

@@ -88,6 +88,7 @@ func newTransport(ep *Endpoint) (*transport, error) {
 	failed := max(t.s.cfg.ConsentTimeout-iceDisconnected, time.Second)
 	agent, err := ice.NewAgentWithOptions(
 		ice.WithUDPMux(t.s.mux.Bind(t)),
+		ice.WithNet(t.s.net), // else each agent would read the machine's interfaces
 		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}),
 		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}),
 		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
