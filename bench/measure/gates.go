@@ -72,14 +72,14 @@ func (g *Gates) judge(s *Sample, f map[string]float64) (failed, notes []string) 
 		case g.Ratio > 0 && ratio > g.Ratio:
 			fail("the generator used %.2f of the server's CPU time, more than %.2f", ratio, g.Ratio)
 		case ratio > fairRatio:
-			notes = append(notes, fmt.Sprintf("the generator used %.2f of the server's CPU time; below %.2f is comfortable", ratio, fairRatio))
+			notes = append(notes, "the generator used more than a third of the server's CPU time")
 		}
 	}
 	if o := f[OthersCPU]; o > othersNoise {
-		notes = append(notes, fmt.Sprintf("other programs used %.2f CPU: the machine was not quiet", o))
+		notes = append(notes, "other programs were busy: the machine was not quiet")
 	}
 	if st := f[Steal]; st > stealNoise {
-		notes = append(notes, fmt.Sprintf("the hypervisor took %.2f CPU", st))
+		notes = append(notes, "the hypervisor took CPU time away")
 	}
 	return failed, notes
 }

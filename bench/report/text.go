@@ -93,12 +93,28 @@ func servers(out io.Writer, r *measure.Report) {
 		if s.Null != nil {
 			row(s.Name+" null relay", s.Null.Quantiles(), s.Null.TotalCount())
 		}
-		for _, k := range slices.Sorted(maps.Keys(s.Steps)) {
-			row(s.Name+" step "+k, s.Steps[k].Quantiles(), s.Steps[k].TotalCount())
-		}
 	}
 	_ = w.Flush()
+	steps(out, r)
 	own(out, r)
+}
+
+func steps(out io.Writer, r *measure.Report) {
+	rows := stepRows(r)
+	if len(rows) == 0 {
+		return
+	}
+	fmt.Fprintln(out)
+	w := table(out)
+	fmt.Fprint(w, "step, p50 / p99 / max\t")
+	for _, s := range r.Servers {
+		fmt.Fprintf(w, "%s\t", s.Name)
+	}
+	fmt.Fprintln(w)
+	for _, row := range rows {
+		fmt.Fprintf(w, "%s\t%s\t\n", row.Name, strings.Join(row.Values, "\t"))
+	}
+	_ = w.Flush()
 }
 
 // own prints the figures that only this load has.
@@ -150,12 +166,12 @@ func rounds(out io.Writer, r *measure.Report) {
 	}
 	fmt.Fprintln(out)
 	w := table(out)
-	fmt.Fprintf(w, "round\tserver\tscale\t%s/CPU-s\t%s/s\tdelivery\tserver CPU\tgenerator\tothers\tp50\tp99\t\n", r.Unit, r.Unit)
+	fmt.Fprintf(w, "round\tserver\tscale\t%s/CPU-s\t%s/s\tdelivery\tserver CPU\tgenerator\tothers\tp50\tp99\tstate\t\n", r.Unit, r.Unit)
 	for i := range r.Rounds {
 		x := &r.Rounds[i]
 		f := x.Figures
 		p50, p99 := Worst(x.Latency)
-		state := ""
+		state := "counts"
 		switch {
 		case x.Error != "":
 			state = "error"
@@ -164,7 +180,7 @@ func rounds(out io.Writer, r *measure.Report) {
 		case x.Dropped:
 			state = "dropped"
 		}
-		fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\t%.5f\t%.3f\t%.3f\t%.2f\t%v\t%v\t%s\n", x.Number, x.Server, x.Scale, Number(f[measure.PerCPUSecond]), Number(f[measure.PerSecond]), f[measure.Delivery],
+		fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\t%.5f\t%.3f\t%.3f\t%.2f\t%v\t%v\t%s\t\n", x.Number, x.Server, x.Scale, Number(f[measure.PerCPUSecond]), Number(f[measure.PerSecond]), f[measure.Delivery],
 			f[measure.ServerCPU], f[measure.GeneratorCPU], f[measure.OthersCPU], dur(p50), dur(p99), state)
 	}
 	_ = w.Flush()
