@@ -13,6 +13,12 @@ func setOptions(uintptr, Options) error { return nil }
 
 func offload(syscall.RawConn) (gro, gso bool) { return false, false }
 
+// WriteTo sends one datagram; safe for concurrent use, for control traffic.
+func (c *Conn) WriteTo(b []byte, to netip.AddrPort) error {
+	_, err := c.udp.WriteToUDPAddrPort(b, to)
+	return err
+}
+
 // Reader reads from one Conn, one datagram a call.
 type Reader struct {
 	c    *Conn

@@ -102,12 +102,6 @@ func (c *Conn) Offload() (gso, gro bool) { return c.gso.Load(), c.gro }
 // Segmented counts the runs that went out as one message with UDP_SEGMENT.
 func (c *Conn) Segmented() uint64 { return c.segmented.Load() }
 
-// WriteTo sends one datagram; safe for concurrent use, for control traffic.
-func (c *Conn) WriteTo(b []byte, to netip.AddrPort) error {
-	_, err := c.udp.WriteToUDPAddrPort(b, to)
-	return err
-}
-
 // Close closes the socket; a Read under way returns net.ErrClosed.
 func (c *Conn) Close() error { return c.udp.Close() }
 

@@ -3,6 +3,7 @@ package udpio
 import (
 	"encoding/binary"
 	"net/netip"
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -142,6 +143,26 @@ func (w *Writer) Flush() {
 		w.first++
 	}
 	w.n, w.v = 0, 0
+}
+
+// WriteTo sends one datagram; safe for concurrent use, for control traffic. Like the batches it is not told to the scheduler, which would
+// wake a thread of its own for it when the process was asleep.
+func (c *Conn) WriteTo(b []byte, to netip.AddrPort) error {
+	if len(b) == 0 {
+		return nil
+	}
+	var name unix.RawSockaddrInet6
+	n := putName(&name, to, c.v6)
+	var errno syscall.Errno
+	err := c.raw.Write(func(fd uintptr) bool {
+		_, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT,
+			uintptr(unsafe.Pointer(&name)), uintptr(n))
+		return errno != unix.EAGAIN && errno != unix.EINTR
+	})
+	if err == nil && errno != 0 {
+		err = os.NewSyscallError("sendto", errno)
+	}
+	return err
 }
 
 // refused deals with message w.first: a run that the route cannot cut goes out one by one, anything else is dropped.
