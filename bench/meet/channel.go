@@ -110,6 +110,7 @@ func (c *Client) bridgeReceived(b []byte) {
 		c.note("unreadable bridge message: " + err.Error())
 		return
 	}
+	var limit func(context.Context)
 	c.mu.Lock()
 	c.messages[m.Class]++
 	switch m.Class {
@@ -122,9 +123,16 @@ func (c *Client) bridgeReceived(b []byte) {
 	case "SenderSourceConstraints":
 		if m.MaxHeight != nil {
 			c.senderMax[m.SourceName] = *m.MaxHeight
+			if c.cfg.Media != nil {
+				source, lines := m.SourceName, *m.MaxHeight
+				limit = func(context.Context) { c.cfg.Media.Limit(source, lines) }
+			}
 		}
 	}
 	c.mu.Unlock()
+	if limit != nil {
+		c.post(limit)
+	}
 	kind := "video"
 	switch m.Class {
 	case "AudioSourcesMap":

@@ -3,6 +3,7 @@ package meet
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -40,13 +41,22 @@ func (c *conn) send(ctx context.Context, s string) error {
 }
 
 func (c *conn) read(ctx context.Context) (*Element, error) {
-	typ, b, err := c.ws.Read(ctx)
+	b, err := c.frame(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if typ != websocket.MessageText {
-		return nil, fmt.Errorf("meet: binary frame")
+	return element(b)
+}
+
+func (c *conn) frame(ctx context.Context) ([]byte, error) {
+	typ, b, err := c.ws.Read(ctx)
+	if err == nil && typ != websocket.MessageText {
+		err = errors.New("meet: binary frame")
 	}
+	return b, err
+}
+
+func element(b []byte) (*Element, error) {
 	e, err := ParseElement(b)
 	if err != nil {
 		return nil, fmt.Errorf("meet: %w in %.200q", err, b)

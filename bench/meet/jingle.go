@@ -15,6 +15,7 @@ type Session struct {
 	Contents       []Content
 	Sources        []Source // of all contents and of the JSON form
 	Groups         []Group
+	Video          string // codec to use, "": VP8
 }
 
 // Content is one media of a session.

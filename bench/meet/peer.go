@@ -36,7 +36,7 @@ func (s *Session) api(loss *lossy) (*webrtc.API, error) {
 		if ct == nil {
 			continue
 		}
-		for _, c := range ct.usable() {
+		for _, c := range ct.Usable("") {
 			p := webrtc.RTPCodecParameters{PayloadType: webrtc.PayloadType(c.ID), RTPCodecCapability: webrtc.RTPCodecCapability{
 				MimeType: kind.name + "/" + c.Name, ClockRate: c.Clock, Channels: uint16(c.Channels), SDPFmtpLine: strings.Join(c.Params, ";")}}
 			for _, f := range c.FB {
@@ -48,7 +48,7 @@ func (s *Session) api(loss *lossy) (*webrtc.API, error) {
 			}
 		}
 		for _, x := range ct.Exts {
-			if usableExt(x.URI) && x.URI != extTWCC { // that one is registered with its interceptors
+			if UsableExt(x.URI) && x.URI != extTWCC { // that one is registered with its interceptors
 				if err := me.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: x.URI}, kind.typ); err != nil {
 					return nil, err
 				}

@@ -43,7 +43,7 @@ func (s *Session) section(b *strings.Builder, mid int, sec Section) {
 		b.WriteString("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n")
 	} else {
 		fmt.Fprintf(b, "m=%s 9 UDP/TLS/RTP/SAVPF", sec.Kind)
-		for _, c := range ct.usable() {
+		for _, c := range ct.Usable(s.Video) {
 			fmt.Fprintf(b, " %d", c.ID)
 		}
 		b.WriteString("\r\n")
@@ -58,7 +58,7 @@ func (s *Session) section(b *strings.Builder, mid int, sec Section) {
 		fmt.Fprintf(b, "a=sctp-port:%d\r\na=max-message-size:262144\r\n", ct.SCTPPort)
 	} else {
 		fmt.Fprintf(b, "a=%s\r\na=rtcp-mux\r\na=rtcp-rsize\r\n", sec.Direction)
-		ct.codecLines(b)
+		ct.codecLines(b, s.Video)
 		for _, r := range sec.Remotes {
 			r.lines(b)
 		}
@@ -71,35 +71,34 @@ func (s *Session) section(b *strings.Builder, mid int, sec Section) {
 	}
 }
 
-// usable are the codecs that the client can send: Opus, VP8 and their companions.
-func (ct *Content) usable() []Codec {
+// Usable are the codecs that the client can send: Opus, the named video codec (VP8 for ""), and its repair flow.
+func (ct *Content) Usable(video string) []Codec {
 	var out []Codec
-	vp8 := ""
+	apt := ""
 	for _, c := range ct.Codecs {
-		if strings.EqualFold(c.Name, "VP8") {
-			vp8 = fmt.Sprintf("apt=%d", c.ID)
+		switch {
+		case strings.EqualFold(c.Name, "opus"):
+			out = append(out, c)
+		case strings.EqualFold(c.Name, or(video, "VP8")) && apt == "":
+			apt = fmt.Sprintf("apt=%d", c.ID)
+			out = append(out, c)
 		}
 	}
 	for _, c := range ct.Codecs {
-		switch strings.ToLower(c.Name) {
-		case "opus", "vp8":
+		if strings.EqualFold(c.Name, "rtx") && slices.Contains(c.Params, apt) {
 			out = append(out, c)
-		case "rtx":
-			if slices.Contains(c.Params, vp8) {
-				out = append(out, c)
-			}
 		}
 	}
 	return out
 }
 
-// usableExt says whether the client knows a header extension.
-func usableExt(uri string) bool {
+// UsableExt says whether the client knows a header extension.
+func UsableExt(uri string) bool {
 	return uri == extAudioLevel || uri == extTWCC || uri == extAbsSendTime
 }
 
-func (ct *Content) codecLines(b *strings.Builder) {
-	for _, c := range ct.usable() {
+func (ct *Content) codecLines(b *strings.Builder, video string) {
+	for _, c := range ct.Usable(video) {
 		fmt.Fprintf(b, "a=rtpmap:%d %s/%d", c.ID, c.Name, c.Clock)
 		if c.Channels > 1 {
 			fmt.Fprintf(b, "/%d", c.Channels)
@@ -113,7 +112,7 @@ func (ct *Content) codecLines(b *strings.Builder) {
 		}
 	}
 	for _, x := range ct.Exts {
-		if usableExt(x.URI) {
+		if UsableExt(x.URI) {
 			fmt.Fprintf(b, "a=extmap:%d %s\r\n", x.ID, x.URI)
 		}
 	}
@@ -221,13 +220,17 @@ func (s *Session) Accept(responder, answer string, local []LocalSource, lastN in
 	if err != nil {
 		return "", err
 	}
+	return s.accept(responder, t, local, lastN), nil
+}
+
+func (s *Session) accept(responder string, t Transport, local []LocalSource, lastN int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "<jingle xmlns='%s' action='session-accept' initiator='%s' responder='%s' sid='%s'>", nsJingle, esc(s.Initiator), esc(responder), esc(s.SID))
 	for i := range s.Contents {
 		ct := &s.Contents[i]
 		fmt.Fprintf(&b, "<content creator='initiator' name='%s' senders='both'><description xmlns='%s' media='%s'>", esc(ct.Name), nsRTP, esc(ct.Media))
 		if ct.Media != "application" {
-			ct.acceptCodecs(&b)
+			ct.acceptCodecs(&b, s.Video)
 			for _, l := range local {
 				if l.Kind == ct.Media {
 					l.xml(&b)
@@ -250,11 +253,11 @@ func (s *Session) Accept(responder, answer string, local []LocalSource, lastN in
 		fmt.Fprintf(&b, "<content name='%s'/>", esc(s.Contents[i].Name))
 	}
 	b.WriteString("</group></jingle>")
-	return b.String(), nil
+	return b.String()
 }
 
-func (ct *Content) acceptCodecs(b *strings.Builder) {
-	for _, c := range ct.usable() {
+func (ct *Content) acceptCodecs(b *strings.Builder, video string) {
+	for _, c := range ct.Usable(video) {
 		fmt.Fprintf(b, "<payload-type id='%d' name='%s' clockrate='%d'", c.ID, esc(c.Name), c.Clock)
 		if c.Channels > 1 {
 			fmt.Fprintf(b, " channels='%d'", c.Channels)
@@ -276,7 +279,7 @@ func (ct *Content) acceptCodecs(b *strings.Builder) {
 		b.WriteString("</payload-type>")
 	}
 	for _, x := range ct.Exts {
-		if usableExt(x.URI) {
+		if UsableExt(x.URI) {
 			fmt.Fprintf(b, "<rtp-hdrext xmlns='%s' id='%d' uri='%s'/>", nsHdrExt, x.ID, esc(x.URI))
 		}
 	}

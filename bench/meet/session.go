@@ -91,6 +91,10 @@ func (c *Client) closeCall(k *call) {
 		return
 	}
 	k.cancel()
+	if k.pc == nil {
+		c.cfg.Media.Stop()
+		return
+	}
 	if err := k.pc.Close(); err != nil {
 		c.log.Debug("close peer connection", "err", err)
 	}
@@ -154,12 +158,16 @@ func (c *Client) initiate(ctx context.Context, from string, s *Session) error {
 	if s.Content("audio") == nil || s.Content("video") == nil {
 		return fmt.Errorf("meet: session without audio or video")
 	}
-	k, err := c.connect(s)
+	s.Video = c.cfg.Video
+	k, err := c.newCall(s)
 	if err != nil {
 		return err
 	}
 	c.call = k
 	c.names(s.Remotes())
+	if c.cfg.Media != nil {
+		return c.handOver(ctx, from, k)
+	}
 	answer, err := k.negotiate()
 	if err != nil {
 		return err
@@ -171,6 +179,35 @@ func (c *Client) initiate(ctx context.Context, from string, s *Session) error {
 	if _, err := c.iq(ctx, from, "set", accept); err != nil {
 		return fmt.Errorf("meet: session-accept: %w", err)
 	}
+	return c.accepted(ctx, k)
+}
+
+// newCall makes the call of a session, with a PeerConnection unless the media go elsewhere.
+func (c *Client) newCall(s *Session) (*call, error) {
+	if c.cfg.Media == nil {
+		return c.connect(s)
+	}
+	k := &call{s: s, known: make(map[uint32]int)}
+	k.ctx, k.cancel = context.WithCancel(c.ctx)
+	return k, nil
+}
+
+// handOver answers a session whose media go to Config.Media.
+func (c *Client) handOver(ctx context.Context, from string, k *call) error {
+	t, local, err := c.cfg.Media.Start(c.id, k.s)
+	if err != nil {
+		return err
+	}
+	k.local = local
+	if _, err := c.iq(ctx, from, "set", k.s.accept(c.jid, t, local, c.cfg.Constraints.LastN)); err != nil {
+		return fmt.Errorf("meet: session-accept: %w", err)
+	}
+	return c.accepted(ctx, k)
+}
+
+// accepted opens the bridge channel, unless SCTP does.
+func (c *Client) accepted(ctx context.Context, k *call) error {
+	s := k.s
 	c.step("session-accept")
 	if ct := s.Content("data"); (ct == nil || ct.SCTPPort == 0) && s.Contents[0].Transport.WebSocket != "" {
 		return c.openBridgeSocket(ctx, k, s.Contents[0].Transport.WebSocket)
@@ -221,7 +258,7 @@ func (c *Client) names(rs []Remote) {
 
 func (c *Client) sourcesChanged(rs []Remote, added bool) {
 	k := c.call
-	if k == nil {
+	if k == nil || k.pc == nil {
 		return
 	}
 	changed := false
@@ -282,8 +319,8 @@ func (c *Client) await(ctx context.Context, f func(context.Context) error) error
 
 func (c *Client) shareScreen(ctx context.Context) error {
 	k := c.call
-	if k == nil {
-		return fmt.Errorf("meet: no session yet")
+	if k == nil || k.pc == nil {
+		return fmt.Errorf("meet: no session of its own")
 	}
 	name := c.id + "-v1"
 	for _, v := range k.videos() {

@@ -94,6 +94,8 @@ type Transport interface {
 	// Send binds a published track to this transport: payload type and header extensions by the names in m, which is what both sides agreed
 	// on for that section. It may be called before the transport is connected; packets start when it is. Called again it changes the numbers.
 	Send(t *Track, m *Media) error
+	// Limit says that the other side wants at most that many lines of a track: layers above are not sent. 0: nothing; negative: no limit.
+	Limit(t *Track, maxHeight int)
 	// Receive says what payload types and extensions mean in what comes; SSRCs need not be announced. It adds to earlier calls.
 	Receive(m *Media) error
 	// Close releases the socket.

@@ -1,0 +1,222 @@
+package rtc
+
+import "encoding/binary"
+
+const (
+	// sampleLow and sampleSpan: every 64th packet on average is decrypted, with jitter so that no place in a frame is preferred.
+	sampleLow, sampleSpan = 48, 33
+	// maxMissing bounds the gaps of one stream that are asked for again; older ones are lost.
+	maxMissing = 128
+	// leap is a step of the sequence number that is a new start, not a loss.
+	leap = 1000
+	// keySearch bounds how many packets of a new video stream are decrypted while no keyframe comes.
+	keySearch = 5000
+	// paddingMost is the longest packet of padding only: 255 bytes, the longest header with extensions, and the tag.
+	paddingMost = 255 + 12 + 64 + 16
+)
+
+// inStream is one SSRC that comes in.
+type inStream struct {
+	ssrc  uint32
+	codec codec
+	pt    uint8
+	all   bool // decrypt everything
+	left  int16
+
+	first, hi int64 // extended sequence numbers
+	got       uint64
+	bytes     uint64
+	pad       uint64 // packets of padding only
+	missing   []gap
+
+	seen     bool   // a stamp was read
+	src      uint64 // stamp.source of the last one
+	plain    bool
+	counter  uint32
+	at       int64  // extended sequence number of the last stamp
+	atPad    uint64 // pad then
+	hidden   uint64 // packets that the source sent and that have no place in the sequence numbers
+	switches uint64
+	searched int
+	keyAt    int64 // where a keyframe began, -1: none yet
+	keyDone  bool
+	twccOff  int
+
+	// Receiver report (RFC 3550 §6.4.1).
+	rrHi, rrGot uint64
+	srAt        int64
+	srMid       uint32
+	pliAt       int64
+	gone        bool // reported as silent
+}
+
+// gap is a packet that has not come.
+type gap struct {
+	seq   int64
+	at    int64 // when it was missed, then when it was asked for last
+	tries uint8
+}
+
+// arrival is one entry of transport-wide feedback.
+type arrival struct {
+	seq uint16
+	at  int64 // ns
+}
+
+// packet takes one datagram. at is the kernel's receive time.
+func (t *Transport) packet(b []byte, at int64) {
+	if len(b) == 0 {
+		return
+	}
+	switch c := b[0]; { // RFC 7983
+	case c >= 128 && c < 192:
+		if t.state != stateUp || len(b) < 12 {
+			t.sh.count.Strange++
+			return
+		}
+		if b[1] >= 192 && b[1] <= 223 {
+			t.rtcp(b, at)
+			return
+		}
+		t.rtp(b, at)
+	case c < 4:
+		t.stun(b, t.to)
+	case c >= 20 && c < 64:
+		if t.pipe != nil {
+			t.pipe.push(b)
+		}
+	default:
+		t.sh.count.Strange++
+	}
+}
+
+// rtp counts a packet, and looks into it when its turn has come.
+func (t *Transport) rtp(b []byte, at int64) {
+	sh := t.sh
+	if sh.eng.cfg.LoseIn > 0 && sh.rng.Float64() < sh.eng.cfg.LoseIn {
+		sh.count.Thrown++
+		return
+	}
+	ssrc := binary.BigEndian.Uint32(b[8:])
+	st := t.last
+	if st == nil || st.ssrc != ssrc {
+		if st = t.streams[ssrc]; st == nil {
+			st = t.newStream(ssrc)
+		}
+		t.last = st
+	}
+	if pt := b[1] & 127; pt != st.pt {
+		st.pt, st.codec = pt, t.codecs[pt]
+		st.all = st.codec == codecRTX || (st.codec == codecVP8 || st.codec == codecVP9) && !st.keyDone
+	}
+	seq := binary.BigEndian.Uint16(b[2:])
+	n := st.hi + 1
+	if uint16(n) == seq && st.got+st.pad > 0 {
+		st.hi = n
+		st.got++
+	} else if n = st.odd(seq, at, sh); n < 0 {
+		return
+	}
+	st.bytes += uint64(len(b))
+	t.bytes += uint64(len(b))
+	sh.count.Packets++
+	if t.twccID != 0 && b[0]&0x10 != 0 {
+		t.arrive(st, b, at)
+	}
+	st.left--
+	if st.left < 0 || st.all || b[0]&0x20 != 0 && len(b) <= paddingMost {
+		if st.left < 0 {
+			st.left = int16(sampleLow + sh.rng.IntN(sampleSpan))
+		}
+		t.verify(st, b, n, at)
+	}
+}
+
+func (t *Transport) newStream(ssrc uint32) *inStream {
+	st := &inStream{ssrc: ssrc, pt: 255, keyAt: -1}
+	t.streams[ssrc] = st
+	return st
+}
+
+// odd takes a packet that is not the next one. It returns its extended sequence number, -1 when it does not count.
+func (st *inStream) odd(seq uint16, at int64, sh *shard) int64 {
+	if st.got+st.pad == 0 {
+		st.first = 1<<16 + int64(seq)
+		st.hi = st.first
+		st.got++
+		return st.hi
+	}
+	d := int64(int16(seq - uint16(st.hi)))
+	switch {
+	case d > leap || d < -leap:
+		sh.count.Leaps++
+		st.first += d - 1 // as if nothing was between
+		st.hi += d
+		st.got++
+		st.missing = st.missing[:0]
+		return st.hi
+	case d > 0:
+		for s := st.hi + 1; s < st.hi+d; s++ {
+			if len(st.missing) == maxMissing {
+				copy(st.missing, st.missing[1:])
+				st.missing = st.missing[:maxMissing-1]
+			}
+			st.missing = append(st.missing, gap{seq: s, at: at})
+		}
+		st.hi += d
+		st.got++
+		return st.hi
+	}
+	n := st.hi + d
+	for i := range st.missing {
+		if st.missing[i].seq == n {
+			if st.missing[i].tries > 0 { // what had to be asked for was not delivered
+				sh.count.Recovered++
+				st.missing = append(st.missing[:i], st.missing[i+1:]...)
+				return -1
+			}
+			st.missing = append(st.missing[:i], st.missing[i+1:]...)
+			st.got++
+			sh.count.Late++
+			return n
+		}
+	}
+	sh.count.Duplicates++
+	return -1
+}
+
+// arrive notes the transport-wide sequence number.
+func (t *Transport) arrive(st *inStream, b []byte, at int64) {
+	off := st.twccOff
+	want := t.twccID<<4 | 1
+	if off == 0 || off+3 > len(b) || b[off] != want {
+		if off = extension(b, t.twccID, 2); off == 0 {
+			return
+		}
+		st.twccOff = off
+	}
+	if len(t.arrivals) < maxArrivals {
+		t.arrivals = append(t.arrivals, arrival{binary.BigEndian.Uint16(b[off+1:]), at})
+	}
+}
+
+// extension finds a one-byte header extension of that length (RFC 8285 §4.2): the place of its id byte, 0 when it is not there.
+func extension(b []byte, id uint8, size int) int {
+	p := 12 + 4*int(b[0]&15)
+	if len(b) < p+4 || b[0]&0x10 == 0 || binary.BigEndian.Uint16(b[p:]) != 0xbede {
+		return 0
+	}
+	end := min(p+4+4*int(binary.BigEndian.Uint16(b[p+2:])), len(b))
+	for p += 4; p < end; {
+		if b[p] == 0 {
+			p++
+			continue
+		}
+		n := int(b[p]&15) + 1
+		if b[p]>>4 == id && n == size && p+1+n <= end {
+			return p
+		}
+		p += 1 + n
+	}
+	return 0
+}

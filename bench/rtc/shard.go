@@ -1,0 +1,264 @@
+package rtc
+
+import (
+	"container/heap"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/pion/rtp"
+	"github.com/pion/stun/v4"
+
+	"konzil/bench/measure"
+)
+
+const (
+	// wheelSlots and wheelStep: every transport is looked after once in a turn of 100 ms, evenly spread.
+	wheelSlots = 20
+	wheelStep  = int64(5 * time.Millisecond)
+	turn       = wheelSlots * wheelStep
+	// handshakeTick is the pace of the loop while a transport is not up yet.
+	handshakeTick = int64(time.Millisecond)
+	// shortest sleep: less is not worth a system call.
+	shortSleep = int64(100 * time.Microsecond)
+	// tooLate is when a picture is not sent any more: the generator is overloaded, and a burst of old pictures would load the server with
+	// what nobody asked for.
+	tooLate = int64(100 * time.Millisecond)
+)
+
+// shard owns transports and everything about them. Its goroutine alone touches what is not marked otherwise.
+type shard struct {
+	eng *Engine
+	p   *poller
+
+	mu      sync.Mutex // guards queue
+	queue   []func()
+	waiting atomic.Bool
+
+	transports map[int32]*Transport
+	nextID     int32
+	wheel      [wheelSlots][]*Transport
+	slot       int
+	fast       []*Transport // not up yet
+	spare      []*Transport // room for the next fast
+	due        dueHeap
+	held       bool
+	ended      bool
+
+	lookAt, readAt int64
+
+	hdr     rtp.Header
+	plain   []byte // one packet before encryption
+	sealed  []byte // encrypted packets behind each other
+	scratch []byte // decrypted packet
+	parts   []part
+	lost    []uint16
+	arrived []arrival
+	msg     stun.Message
+	reply   stun.Message
+	rng     *rand.Rand
+
+	lat             [2]*hdrhistogram.Histogram // audio, video
+	switched        *hdrhistogram.Histogram
+	count           Counters
+	liveIn, liveOut atomic.Uint64
+	cpu             atomic.Int64 // CPU time of the thread, ns
+}
+
+func newShard(e *Engine) (*shard, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	sh := &shard{eng: e, p: p, transports: make(map[int32]*Transport), plain: make([]byte, 2048), sealed: make([]byte, 0, 1<<17), scratch: make([]byte, 0, 1<<16),
+		parts: make([]part, 0, 64), rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+	sh.fresh()
+	return sh, nil
+}
+
+// fresh makes new histograms.
+func (sh *shard) fresh() {
+	sh.lat = [2]*hdrhistogram.Histogram{measure.NewHistogram(), measure.NewHistogram()}
+	sh.switched = measure.NewHistogram()
+}
+
+// post queues work for the shard's goroutine. The queue is bounded by what adapters and handshakes under way can have waiting.
+func (sh *shard) post(f func()) {
+	sh.mu.Lock()
+	sh.queue = append(sh.queue, f)
+	sh.mu.Unlock()
+	sh.waiting.Store(true)
+}
+
+func (sh *shard) commands() {
+	if !sh.waiting.Swap(false) {
+		return
+	}
+	sh.mu.Lock()
+	q := sh.queue
+	sh.queue = nil
+	sh.mu.Unlock()
+	for _, f := range q {
+		f()
+	}
+}
+
+// run is the shard's goroutine.
+func (sh *shard) run() {
+	runtime.LockOSThread()
+	sharpTimers()
+	defer sh.p.close()
+	beat := int64(0)
+	for !sh.ended {
+		sh.commands()
+		now := time.Now().UnixNano()
+		if !sh.held {
+			sh.sendDue(now)
+		}
+		if now >= sh.readAt {
+			sh.readAll()
+			sh.readAt = now + int64(sh.eng.cfg.Tick)
+			if len(sh.fast) > 0 {
+				sh.readAt = now + handshakeTick
+			}
+		}
+		if len(sh.fast) > 0 {
+			sh.handshakes(now)
+		}
+		if now >= sh.lookAt {
+			sh.look(now)
+		}
+		if now-beat > int64(100*time.Millisecond) {
+			beat = now
+			sh.cpu.Store(threadTime())
+		}
+		next := min(sh.readAt, sh.lookAt)
+		if len(sh.due) > 0 && !sh.held {
+			next = min(next, sh.due[0].due)
+		}
+		if d := next - time.Now().UnixNano(); d > 0 {
+			sleep(max(d, shortSleep))
+		}
+	}
+	sh.commands()
+}
+
+// end closes all transports and ends the loop.
+func (sh *shard) end() {
+	for _, t := range sh.transports {
+		t.end(errClosed)
+	}
+	sh.ended = true
+}
+
+// readAll reads every socket that has something.
+func (sh *shard) readAll() {
+	for {
+		n := sh.p.wait()
+		for i := range n {
+			if t := sh.transports[sh.p.ready(i)]; t != nil {
+				sh.readOne(t)
+			}
+		}
+		if n < readyMax {
+			return
+		}
+	}
+}
+
+func (sh *shard) readOne(t *Transport) {
+	before := sh.count.Packets
+	for more := true; more && t.state != stateEnded; {
+		var n int
+		connected := t.sock.connected
+		n, more = sh.p.read(t.sock)
+		for i := range n {
+			b, seg, at, dropped := sh.p.message(i)
+			if dropped != 0 && dropped != t.dropped {
+				sh.count.SocketDrops += uint64(dropped - t.dropped)
+				t.dropped = dropped
+			}
+			sh.count.Messages++
+			for len(b) > 0 && t.state != stateEnded {
+				k := min(seg, len(b))
+				if connected {
+					t.packet(b[:k], at)
+				} else {
+					t.stranger(b[:k], at, sh.p.from(i))
+				}
+				b = b[k:]
+			}
+		}
+	}
+	sh.liveIn.Add(sh.count.Packets - before)
+}
+
+// look serves one slot of the wheel.
+func (sh *shard) look(now int64) {
+	if now-sh.lookAt > turn {
+		sh.lookAt = now // a stall: do not run after lost time
+	}
+	for sh.lookAt <= now {
+		sh.lookAt += wheelStep
+		for _, t := range sh.wheel[sh.slot] {
+			t.lookAfter(now)
+		}
+		sh.slot = (sh.slot + 1) % wheelSlots
+	}
+}
+
+// hold stops or starts the senders. After a pause each goes on at its own phase.
+func (sh *shard) hold(on bool) {
+	if sh.held == on {
+		return
+	}
+	sh.held = on
+	if on || len(sh.due) == 0 {
+		return
+	}
+	shift := time.Now().UnixNano() - sh.due[0].due
+	for _, o := range sh.due { // the same shift for all keeps the heap in order
+		o.due += shift
+	}
+}
+
+// sendDue sends what is due.
+func (sh *shard) sendDue(now int64) {
+	out := sh.count.SentPackets
+	for len(sh.due) > 0 && sh.due[0].due <= now {
+		o := sh.due[0]
+		late := now - o.due
+		if late > tooLate {
+			n := late / o.every
+			sh.count.Skipped += uint64(n) * uint64(o.perPicture())
+			o.due += n * o.every
+		} else {
+			o.send()
+			sh.count.LateMax = max(sh.count.LateMax, late)
+			o.due += o.every
+		}
+		heap.Fix(&sh.due, 0)
+		now = time.Now().UnixNano()
+	}
+	if out != sh.count.SentPackets {
+		sh.liveOut.Add(sh.count.SentPackets - out)
+	}
+}
+
+// dueHeap orders outgoing tracks by when they are due.
+type dueHeap []*outTrack
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].due < h[j].due }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].at, h[j].at = i, j }
+func (h *dueHeap) Push(x any)        { o := x.(*outTrack); o.at = len(*h); *h = append(*h, o) } //nolint:forcetypeassert // only these are pushed
+func (h *dueHeap) Pop() any {
+	old := *h
+	o := old[len(old)-1]
+	*h = old[:len(old)-1]
+	o.at = -1
+	return o
+}
