@@ -6,15 +6,15 @@
 //  1. New (engine.go) starts the shards: goroutines on their own threads that own all transports given to them (shard.go). A shard wakes
 //     up at a steady tick, sends what is due, reads what came, and sleeps. It does not wait for readability: on one machine the server
 //     would pay for waking it at each packet, which it does not on a network.
-//  2. Engine.Peer (peer.go) makes a participant; Peer.Transport opens a UDP socket of its own for each transport (transport.go).
+//  2. Engine.Peer makes a participant (peer.go). Its method Transport opens a UDP socket of its own for each transport (transport.go).
 //  3. Transport.Start: connectivity checks (ice.go, RFC 8445), then the DTLS handshake in a goroutine over an in-memory connection
 //     (dtls.go); its keys are exported and all else of it is dropped. Exactly one SRTP profile is offered.
 //  4. Send: tracks wait in a heap for when they are due (send.go); trace.go makes their frames, stamp.go marks every payload with who sent
 //     it, when, and a checksum. The packets of a frame leave in one system call (UDP_SEGMENT).
 //  5. Receive: recvmmsg with UDP_GRO and SO_TIMESTAMPNS (sock_linux.go); recv.go counts by SSRC and sequence number. About every 64th
 //     packet of a stream is decrypted (verify.go): checksum, order, addressee, latency from the stamp to the kernel's receive time.
-//  6. rtcp.go and twcc.go answer as a browser does: transport feedback each 100 ms, receiver reports each second, NACK for gaps, PLI while
-//     there is no keyframe; and take NACK, PLI, FIR for what is sent.
-//  7. Engine.Hold stops the senders and waits until nothing is under way, so that what was sent and what arrived can be compared to the
-//     packet (stats.go).
+//  6. Feedback as a browser gives it: transport-wide each 100 ms (twcc.go); receiver reports each second, NACK for gaps, PLI while there is
+//     no keyframe; and NACK, PLI, FIR are taken for what is sent (rtcp.go).
+//  7. Engine.Hold stops the senders and waits until nothing is under way. What was sent and what arrived can then be compared exactly, by the
+//     counters of Engine.Snapshot (stats.go).
 package rtc

@@ -32,8 +32,10 @@ type Config struct {
 	Tick    time.Duration
 	Logger  *slog.Logger
 
-	// Faults, to show that they are found: the share of received packets that is thrown away, and of sent packets with a wrong payload.
-	LoseIn, Corrupt float64
+	// Faults, to show that they are found. Lose says whether to throw a received packet away; Corrupt may change the payload of one that is
+	// about to be verified and says whether it did. Both are called from the shards.
+	Lose    func() bool
+	Corrupt func(payload []byte) bool
 }
 
 // tickDefault is how often sockets are read: long enough that a server's burst is taken in one call, short for whatever must be answered.
@@ -168,8 +170,8 @@ func (e *Engine) call(ctx context.Context, f func(*shard)) error {
 
 // Times of Hold.
 const (
-	quietFor = 60 * time.Millisecond // without a packet: nothing is under way
-	holdMost = 2 * time.Second       // for an overloaded server to send what it has queued
+	quietFor = 150 * time.Millisecond // without a packet: nothing is under way
+	holdMost = 2 * time.Second        // for an overloaded server to send what it has queued
 )
 
 // Hold stops all senders and waits until nothing has come for a while, at most holdMost. The transports stay alive.

@@ -90,14 +90,14 @@ func (p *Peer) Close() {
 	}
 }
 
-// Expect notes, in the histogram of switches, how long it takes from now until a keyframe of that layer of a camera comes in.
-func (p *Peer) Expect(layer int) {
+// Expect notes, in the histogram of switches, how long it takes from now until a keyframe of that layer of another participant comes in.
+func (p *Peer) Expect(from *Peer, layer int) {
 	now := time.Now().UnixNano()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, t := range p.transports {
 		t.sh.post(func() {
-			t.expect, t.expectAt = int16(layer), now
+			t.expect, t.expectFrom, t.expectAt = int16(layer), from.Number, now
 			for _, st := range t.streams {
 				st.all = st.all || st.codec == codecVP8 || st.codec == codecVP9
 			}

@@ -93,7 +93,7 @@ func (t *Transport) packet(b []byte, at int64) {
 // rtp counts a packet, and looks into it when its turn has come.
 func (t *Transport) rtp(b []byte, at int64) {
 	sh := t.sh
-	if sh.eng.cfg.LoseIn > 0 && sh.rng.Float64() < sh.eng.cfg.LoseIn {
+	if f := sh.eng.cfg.Lose; f != nil && f() {
 		sh.count.Thrown++
 		return
 	}

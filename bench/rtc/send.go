@@ -280,10 +280,6 @@ func (l *outLayer) packet(b []byte, p part, now int64) []byte {
 		s.flags |= stampLast
 	}
 	s.put(pay[off:])
-	if c := t.sh.eng.cfg.Corrupt; c > 0 && t.sh.rng.Float64() < c {
-		pay[len(pay)-1] ^= 0xff
-		t.sh.count.Corrupted++
-	}
 	return b
 }
 

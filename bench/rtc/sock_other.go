@@ -10,6 +10,9 @@ import (
 
 var errLinux = errors.New("rtc: the load engine needs Linux (recvmmsg, UDP_SEGMENT, epoll)")
 
+// readyMax is as on Linux.
+const readyMax = 512
+
 type sock struct{ connected bool }
 
 func openSock(netip.Addr) (*sock, netip.AddrPort, error) { return nil, netip.AddrPort{}, errLinux }

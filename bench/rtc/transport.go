@@ -46,31 +46,32 @@ type Transport struct {
 	err error
 
 	// All below belongs to the shard.
-	id       int32
-	state    state
-	began    int64
-	ice      iceState
-	remote   sfuload.Remote
-	to       netip.AddrPort
-	pipe     *pipe
-	in, out  *srtp.Context
-	dropped  uint32
-	ssrc     uint32 // of our RTCP when nothing is sent
-	twccID   uint8  // extension in what comes, 0: none
-	remb     bool
-	codecs   [128]codec
-	streams  map[uint32]*inStream
-	last     *inStream
-	arrivals []arrival
-	fbCount  uint8
-	reportAt int64
-	rembAt   int64
-	rembIn   uint64
-	bytes    uint64
-	tracks   []*outTrack
-	twccSeq  uint16
-	expect   int16 // layer of Peer.Expect, -1: none
-	expectAt int64
+	id         int32
+	state      state
+	began      int64
+	ice        iceState
+	remote     sfuload.Remote
+	to         netip.AddrPort
+	pipe       *pipe
+	in, out    *srtp.Context
+	dropped    uint32
+	ssrc       uint32 // of our RTCP when nothing is sent
+	twccID     uint8  // extension in what comes, 0: none
+	remb       bool
+	codecs     [128]codec
+	streams    map[uint32]*inStream
+	last       *inStream
+	arrivals   []arrival
+	fbCount    uint8
+	reportAt   int64
+	rembAt     int64
+	rembIn     uint64
+	bytes      uint64
+	tracks     []*outTrack
+	twccSeq    uint16
+	expect     int16 // layer of Peer.Expect, -1: none
+	expectFrom uint32
+	expectAt   int64
 }
 
 func newTransport(p *Peer, sh *shard, label string) (*Transport, error) {

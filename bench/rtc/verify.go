@@ -34,6 +34,9 @@ func (t *Transport) verify(st *inStream, b []byte, n, at int64) {
 		sh.count.Wrong.Payload++
 		return
 	}
+	if f := sh.eng.cfg.Corrupt; f != nil && f(p[off:]) {
+		sh.count.Corrupted++
+	}
 	found, intact := s.read(p[off:])
 	if !found || !intact {
 		sh.count.Wrong.Payload++
@@ -86,7 +89,7 @@ func (t *Transport) milestones(st *inStream, s *stamp, n, at int64) {
 	st.searched++
 	if s.flags&stampKey != 0 && s.flags&stampFirst != 0 {
 		st.keyAt = n
-		if t.expect == int16(s.layer) && s.at > t.expectAt {
+		if t.expect == int16(s.layer) && t.expectFrom == s.sender && s.at > t.expectAt {
 			_ = t.sh.switched.RecordValue(at - t.expectAt)
 			t.expect = -1
 		}
