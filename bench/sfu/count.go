@@ -41,6 +41,12 @@ func (l *Load) compare(a, b *rtc.Snapshot) *measure.Sample {
 			}
 		}
 	}
+	s.Kinds = map[string]measure.Count{}
+	for name, k := range map[string]tally{"audio": audio, "video": video} {
+		if k.expected > 0 {
+			s.Kinds[name] = measure.Count{Expected: k.expected, Delivered: min(k.delivered, k.expected)}
+		}
+	}
 	s.Expected, s.Delivered = audio.expected+video.expected, audio.delivered+video.delivered
 	l.counters(a, b, s)
 	if excess > 0 {

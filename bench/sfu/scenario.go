@@ -27,10 +27,12 @@ type scenario struct {
 	make             func(o *Options, room string) ([]*sfuload.Participant, error)
 }
 
-// roomOf is how many meet in the rooms of the scenario "rooms"; stagePublishers how many cameras there are in "switch".
+// roomOf is how many meet in the rooms of the scenario "rooms"; stagePublishers how many cameras there are in "switch", talkersDefault how many
+// microphones in "talkers".
 const (
 	roomOf          = 4
 	stagePublishers = 4
+	talkersDefault  = 10
 )
 
 func scenarios() []scenario {
@@ -118,7 +120,7 @@ func rooms(o *Options, room string) (ps []*sfuload.Participant, err error) {
 func talkers(o *Options, room string) ([]*sfuload.Participant, error) {
 	n := o.Talkers
 	if n <= 0 {
-		n = 10
+		n = talkersDefault
 	}
 	var ps []*sfuload.Participant
 	for i := range n {

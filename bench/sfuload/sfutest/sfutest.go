@@ -101,6 +101,7 @@ type Transport struct {
 	c        *Connector
 	local    sfuload.Local
 	up, done chan struct{}
+	limits   []string
 }
 
 // Local implements sfuload.Transport.
@@ -110,6 +111,18 @@ func (t *Transport) Local() sfuload.Local { return t.local }
 func (t *Transport) Start(r sfuload.Remote) error {
 	t.c.note(func() { t.Started = append(t.Started, r) })
 	return nil
+}
+
+// Limit implements sfuload.Transport.
+func (t *Transport) Limit(tr *sfuload.Track, maxHeight int) {
+	t.c.note(func() { t.limits = append(t.limits, fmt.Sprintf("%s %d", tr.Name, maxHeight)) })
+}
+
+// Limits are the calls of Limit so far, as "track lines".
+func (t *Transport) Limits() []string {
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	return slices.Clone(t.limits)
 }
 
 // AddCandidates implements sfuload.Transport.
