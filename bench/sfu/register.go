@@ -16,8 +16,8 @@ import (
 	"konzil/bench/sfuload"
 	"konzil/bench/sfuload/galene"
 	"konzil/bench/sfuload/janus"
+	"konzil/bench/sfuload/jitsi"
 	"konzil/bench/sfuload/jvb"
-	"konzil/bench/sfuload/konzil"
 	"konzil/bench/sfuload/livekit"
 )
 
@@ -27,7 +27,7 @@ const packetSize = 1200
 // adapters makes the adapter of each server that there is one for.
 func adapters() map[string]func(t *measure.Target) (sfuload.Adapter, error) {
 	return map[string]func(t *measure.Target) (sfuload.Adapter, error){
-		"konzil":  func(t *measure.Target) (sfuload.Adapter, error) { return konzil.New(t) },
+		"konzil":  func(t *measure.Target) (sfuload.Adapter, error) { return jitsi.New(t) },
 		"livekit": func(t *measure.Target) (sfuload.Adapter, error) { return livekit.New(t.Addr["ws"], t.Key, t.Secret) },
 		"janus":   func(t *measure.Target) (sfuload.Adapter, error) { return janus.New(t.Addr["ws"]) },
 		"galene":  func(t *measure.Target) (sfuload.Adapter, error) { return galene.New(t.Addr["ws"], t.Rooms) },

@@ -1,8 +1,8 @@
-// Package konzil joins participants the way a Jitsi client does: XMPP over WebSocket, a conference request to the focus, Jingle, and the
+// Package jitsi joins participants the way a Jitsi client does: XMPP over WebSocket, a conference request to the focus, Jingle, and the
 // bridge channel for what each wants to see. It works with any server that speaks this, and knows no more of ours.
 //
 // Join lets package meet do the signalling; when the focus invites, Start (media.go) makes the transport of the session.
-package konzil
+package jitsi
 
 import (
 	"context"
@@ -25,7 +25,7 @@ type Adapter struct {
 // New makes an adapter for the server that t describes: Addr["ws"], Domain, Guest, Rooms, Focus.
 func New(t *measure.Target) (*Adapter, error) {
 	if t.Addr["ws"] == "" || t.Domain == "" {
-		return nil, fmt.Errorf("konzil: target %s without a WebSocket URL or domain", t.Name)
+		return nil, fmt.Errorf("jitsi: target %s without a WebSocket URL or domain", t.Name)
 	}
 	return &Adapter{cfg: meet.Config{URL: t.Addr["ws"], Domain: t.Domain, Guest: t.Guest, MUC: t.Rooms, Focus: t.Focus, Insecure: true, AnyTarget: true, NoSM: true},
 		ids: make(map[string]string)}, nil

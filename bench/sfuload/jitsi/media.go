@@ -1,4 +1,4 @@
-package konzil
+package jitsi
 
 import (
 	"errors"
@@ -58,7 +58,7 @@ func (m *media) Start(id string, s *meet.Session) (meet.Transport, []meet.LocalS
 	for _, tr := range m.p.Publish {
 		sec := sections[tr.Kind]
 		if sec == nil {
-			return fail(fmt.Errorf("konzil: the focus offers no %s", tr.Kind))
+			return fail(fmt.Errorf("jitsi: the focus offers no %s", tr.Kind))
 		}
 		if err := t.Send(tr, sec); err != nil {
 			return fail(err)
@@ -121,7 +121,7 @@ func remote(s *meet.Session) (sfuload.Remote, error) {
 		}
 		return r, nil
 	}
-	return sfuload.Remote{}, errors.New("konzil: session without a transport")
+	return sfuload.Remote{}, errors.New("jitsi: session without a transport")
 }
 
 // section is a content in the engine's words, with what the client accepts.
