@@ -10,7 +10,8 @@ type Target struct {
 	Command string            // how it was started, empty when attached
 
 	// Addr is where it listens, by what the loads need: "ws" (XMPP or signalling WebSocket URL), "xmpp" (host:port with STARTTLS), "xmpps"
-	// (direct TLS), "rest" (URL), "turn", "turn-tcp", "turns" (host:port).
+	// (direct TLS), "rest" (URL), "turn", "turn-tcp", "turns" (host:port). "media" is the IP address of this machine that its media come from, when it is not on
+	// the loopback.
 	Addr map[string]string
 	// Domain is the XMPP domain or TURN realm. Guest is the domain for anonymous users, Rooms the room service, Focus the focus.
 	Domain, Guest, Rooms, Focus string
