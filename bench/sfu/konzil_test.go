@@ -1,0 +1,84 @@
+package sfu
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"konzil/bench/measure"
+	"konzil/bench/peers"
+	"konzil/bench/rtc"
+)
+
+// What reaches five receivers through the real program is all and right; injected loss and damage are found.
+func TestKonzil(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	target, err := peers.Start(ctx, "konzil", peers.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := target.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	measureOnce := func(t *testing.T, o Options, cfg rtc.Config) *measure.Sample {
+		t.Helper()
+		a, err := adapter(target, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := New(o, a, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if err := l.Prepare(ctx, func(string) {}); err != nil {
+			t.Fatal(err)
+		}
+		var s *measure.Sample
+		for range 2 { // the first one warms up
+			if s, err = l.Measure(ctx, time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return s
+	}
+	for _, o := range []Options{{Scenario: "1xN", Scale: 5}, {Scenario: "NxN", Scale: 3, Trace: "simulcast"}, {Scenario: "1xN", Scale: 2, Profile: "AES128_CM_SHA1_80"}} {
+		t.Run(o.Scenario+o.Trace+o.Profile, func(t *testing.T) {
+			s := measureOnce(t, o, rtc.Config{})
+			if s.Expected == 0 || s.Delivered != s.Expected || len(s.Wrong) > 0 || s.Verified == 0 || s.Kinds["audio"].Expected == 0 || s.Kinds["video"].Expected == 0 || s.Latency["video"] == nil ||
+				s.Steps["first keyframe"] == nil {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+	t.Run("loss", func(t *testing.T) {
+		n := 0 // only the one shard calls it
+		s := measureOnce(t, Options{Scenario: "1xN", Scale: 5}, rtc.Config{Lose: func() bool { n++; return n%1000 == 0 }})
+		if g := measure.DefaultGates(); s.Expected == 0 || float64(s.Delivered) >= g.Delivery*float64(s.Expected) {
+			t.Errorf("%d of %d passes the gate", s.Delivered, s.Expected)
+		}
+	})
+	t.Run("wrong payload", func(t *testing.T) {
+		f := &measure.Fault{Corruption: 0.2}
+		if s := measureOnce(t, Options{Scenario: "1xN", Scale: 5}, rtc.Config{Corrupt: f.Corrupt}); s.Wrong["payload"] == 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+	t.Run("storm", func(t *testing.T) {
+		if s := measureOnce(t, Options{Scenario: "storm", Scale: 5}, rtc.Config{}); s.Delivered != 5 || s.Steps["dtls"] == nil || s.Steps["dtls"].TotalCount() != 5 {
+			t.Errorf("%+v", s)
+		}
+	})
+	t.Run("switch", func(t *testing.T) {
+		if s := measureOnce(t, Options{Scenario: "switch", Scale: 2}, rtc.Config{}); s.Steps["layer switch"] == nil {
+			t.Errorf("%+v", s)
+		}
+	})
+}
