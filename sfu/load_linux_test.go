@@ -84,6 +84,7 @@ type load struct {
 	print string
 	epoch time.Time
 	peers []*loadPeer
+	joins []int64     // ns from asking for an endpoint to SRTP keys, one after another
 	idle  []*loadPeer // sockets only
 	stop  chan struct{}
 	wg    sync.WaitGroup
@@ -182,6 +183,7 @@ func (l *load) join(id string, sends, probe bool) *loadPeer {
 	)
 	must(l.t, err)
 	l.peers = append(l.peers, p)
+	asked := time.Now()
 	local := l.child.call(loadReq{Op: "add", ID: id}).T
 	p.to = local.Candidates[0].Addr
 	p.pipe = newDTLSPipe(p.write)
@@ -237,6 +239,7 @@ func (l *load) join(id string, sends, probe bool) *loadPeer {
 	p.mu.Lock()
 	p.enc, p.dec = enc, dec
 	p.mu.Unlock()
+	l.joins = append(l.joins, int64(time.Since(asked)))
 	return p
 }
 
@@ -504,6 +507,9 @@ func benchServer(b *testing.B, sc loadScene) (packetsPerSecond float64) {
 	b.ReportMetric(100*float64(got1-got0)/float64(sent1-sent0), "delivered-%")
 	b.ReportMetric(out/float64(s1.Counters["send_calls"]-s0.Counters["send_calls"]), "packets/call")
 	b.ReportMetric(out/float64(s1.Counters["send_messages"]-s0.Counters["send_messages"]), "packets/run")
+	slices.Sort(l.joins)
+	b.ReportMetric(quantile(l.joins, 0.5), "join-p50-ms")
+	b.ReportMetric(quantile(l.joins, 0.95), "join-p95-ms")
 	b.ReportMetric(quantile(d, 0.5), "p50-ms")
 	b.ReportMetric(quantile(d, 0.99), "p99-ms")
 	if b.N > 1 {
