@@ -30,8 +30,12 @@ FUZZTIME ?= 20s
 fuzz:
 	@.ci/fuzz $(FUZZTIME)
 
+# what a real browser sees behind lossy, slow and changing paths: a table (root on Linux, Chromium; three minutes)
+impair:
+	KONZIL_IMPAIR=1 go test -count=1 -v -timeout 10m -run TestImpairment ./sfu/browsertest
+
 # micro-benchmarks of the hot paths
 bench:
 	go test -run '^$$' -bench . -benchmem ./sfu/... ./turn ./xmpp/... ./internal/store
 
-.PHONY: run test deps check fuzz bench
+.PHONY: run test deps check fuzz impair bench

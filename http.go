@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"net/http"
 	"net/netip"
 
 	"konzil/internal/httpd"
@@ -32,12 +34,24 @@ func (s *server) openHTTP(context.Context) (err error) {
 	s.http.Handle("/conference-request/v1", s.focus.HTTPHandler())
 	s.http.Handle("/", web.Handler(page))
 
+	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
+
 	s.http.AddCheck("store", func(ctx context.Context) error { return s.db.Read().PingContext(ctx) })
 	for part, counters := range s.counters() {
 		s.http.AddMetrics(part, counters, gauges...)
 	}
 	s.http.Start()
 	return nil
+}
+
+// explain shows what each receiver of each conference gets and why; ?id= picks conferences.
+func (s *server) explain(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	if err := e.Encode(s.sfu.Explain(r.URL.Query()["id"]...)); err != nil {
+		s.log.Debug("debug page not sent", "error", err)
+	}
 }
 
 // gauges are the names of the numbers that tell what there is now; the others only grow.

@@ -236,18 +236,8 @@ func (c *Conference) gather() {
 // allocateVideo chooses the layers of one receiver. tallest collects what is wanted of each source; nil: it has not changed.
 func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]int) {
 	s := &c.scratch
-	s.sources, s.of, s.choices = s.sources[:0], s.of[:0], s.choices[:0]
-	if e.want != nil && e.connected {
-		for i, src := range s.videoOf {
-			if src.ep != e {
-				s.of = append(s.of, src)
-				v := s.video[i]
-				if n := len(v.Layers); n > 1 && e.ext.dd == 0 && src.tracks[0].seen.dd {
-					v.Layers = v.Layers[n-1:] // see send: it gets the whole stream
-				}
-				s.sources = append(s.sources, v)
-			}
-		}
+	s.choices = s.choices[:0]
+	if c.receivable(e) {
 		e.down.cost = e.heldCost(s.sources, s.of)
 		s.choices = alloc.Allocate(s.sources, e.want, e.down.budget(), s.choices)
 	}
@@ -297,6 +287,26 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 		}
 	}
 	c.finishVideo(e, got, forwarded, changed)
+}
+
+// receivable lists what e could get, in speaker order; false when it can get nothing yet.
+func (c *Conference) receivable(e *Endpoint) bool {
+	s := &c.scratch
+	s.sources, s.of = s.sources[:0], s.of[:0]
+	if e.want == nil || !e.connected {
+		return false
+	}
+	for i, src := range s.videoOf {
+		if src.ep != e {
+			s.of = append(s.of, src)
+			v := s.video[i]
+			if n := len(v.Layers); n > 1 && e.ext.dd == 0 && src.tracks[0].seen.dd {
+				v.Layers = v.Layers[n-1:] // see send: it gets the whole stream
+			}
+			s.sources = append(s.sources, v)
+		}
+	}
+	return true
 }
 
 // finishVideo stops what is not chosen any more and tells the receiver. Mappings go out before media can: the new

@@ -165,6 +165,7 @@ func TestStatusIsForLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.HandlePrivate("GET /debug/x", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	for _, tc := range []struct {
 		remote, header string
 		want           int
@@ -172,7 +173,7 @@ func TestStatusIsForLoopback(t *testing.T) {
 		{"127.0.0.1:5", "", 200}, {"[::1]:5", "", 200}, {"[::ffff:127.0.0.1]:5", "", 200},
 		{"192.0.2.1:5", "", 404}, {"10.0.0.1:5", "", 404}, {"", "", 404}, {"127.0.0.1:5", "X-Forwarded-For", 404}, {"127.0.0.1:5", "Forwarded", 404},
 	} {
-		for _, path := range []string{"/health", "/health/live", "/metrics"} {
+		for _, path := range []string{"/health", "/health/live", "/metrics", "/debug/x"} {
 			r := httptest.NewRequest("GET", path, nil)
 			r.RemoteAddr = tc.remote
 			if tc.header != "" {

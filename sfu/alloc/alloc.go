@@ -12,6 +12,8 @@
 // Allocation is a pure function; who calls it decides when, and about hysteresis. It does not allocate when dst has room.
 package alloc
 
+import "math/bits"
+
 // Types of a video source, with the values of sfu.VideoType.
 const (
 	Camera         uint8 = iota
@@ -69,6 +71,9 @@ type Choice struct {
 	onStage bool
 	allowed uint64 // bits of layers
 }
+
+// Best is the best layer that limits leave to the source, -1 for none.
+func (c *Choice) Best() int { return bits.Len64(c.allowed) - 1 }
 
 // Allocate appends a Choice for each source to dst, in order of priority. budget is in bits per second; sources come in speaker order.
 func Allocate(sources []Source, w *Want, budget uint64, dst []Choice) []Choice {

@@ -282,6 +282,12 @@ func start(t *testing.T) *browser {
 		_, _ = w.Write([]byte(page))
 	}))
 	t.Cleanup(srv.Close)
+	return launch(t, path, srv.URL)
+}
+
+// launch runs a browser and opens a page.
+func launch(t *testing.T, path, url string) *browser {
+	t.Helper()
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox,
 		chromedp.Flag("use-fake-device-for-media-stream", true), chromedp.Flag("use-fake-ui-for-media-stream", true),
 		chromedp.Flag("allow-loopback-in-peer-connection", true), chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
@@ -290,7 +296,7 @@ func start(t *testing.T) *browser {
 	ctx, cancel := chromedp.NewContext(actx)
 	t.Cleanup(func() { cancel(); acancel() })
 	b := &browser{t: t, ctx: ctx}
-	if _, err := chromedp.Run(ctx, chromedp.Navigate(srv.URL)); err != nil {
+	if _, err := chromedp.Run(ctx, chromedp.Navigate(url)); err != nil {
 		t.Fatal(err)
 	}
 	return b

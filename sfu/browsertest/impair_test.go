@@ -1,0 +1,265 @@
+//go:build linux
+
+package browsertest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"konzil/sfu"
+	"konzil/sfu/linksim"
+)
+
+// The impairment table (make impair): one Chromium publishes 720p simulcast next to the server, another watches in a network namespace
+// behind a path that loses, delays or narrows. What the watcher's getStats says is printed.
+
+// server is what is measured: ours here, and others by their own page.
+type server interface {
+	// name is for the table.
+	name() string
+	// page is the script that publish and watch call.
+	page() string
+	// start runs the server; media of the watcher must reach it at far, of the publisher at 127.0.0.1.
+	start(t *testing.T, far netip.Addr)
+	// publish makes call's page send 720p simulcast, and watch makes it see that in full height. Afterwards inbound() in the watcher's
+	// page gives the RTCPeerConnection.
+	publish(t *testing.T, call func(expr string, args ...any) string)
+	watch(t *testing.T, call func(expr string, args ...any) string)
+	// explain says what the server thinks of the watcher's path, for the log.
+	explain() string
+}
+
+// impairment is one row: what the path is like, second by second.
+type impairment struct {
+	name string
+	path func(l *linksim.Link, second int)
+	secs int
+	back int // second from which on the way back to the top is timed, 0: none
+}
+
+const (
+	oneWay    = 20 * int64(time.Millisecond)
+	pathQueue = 300 * int64(time.Millisecond)
+)
+
+func impairments() []impairment {
+	lossy := func(share float64) func(l *linksim.Link, _ int) {
+		return func(l *linksim.Link, _ int) { l.Loss = share }
+	}
+	return []impairment{
+		{"clean", func(*linksim.Link, int) {}, 15, 0},
+		{"1 % loss", lossy(0.01), 25, 0},
+		{"5 % loss", lossy(0.05), 25, 0},
+		{"10 % loss", lossy(0.10), 25, 0},
+		{"3→0.5→3 Mbit/s", func(l *linksim.Link, s int) {
+			l.Rate = 3e6
+			if s >= 15 && s < 30 {
+				l.Rate = 0.5e6
+			}
+		}, 50, 30},
+		{"200 ms RTT", func(l *linksim.Link, _ int) { l.Delay = 100 * int64(time.Millisecond) }, 25, 0},
+	}
+}
+
+// watched is what the watcher saw up to now.
+type watched struct {
+	Frames, Height                int
+	Freezes                       int
+	Frozen                        float64 // s
+	Lost, RTX, NACK, PLI, Dropped int
+	Jitter                        float64 // mean delay in the jitter buffer, s
+}
+
+// watcherScript reads getStats of the peer connection that inbound() gives.
+const watcherScript = `
+async function watched() {
+  const out = {Frames: 0, Height: 0, Freezes: 0, Frozen: 0, Lost: 0, RTX: 0, NACK: 0, PLI: 0, Dropped: 0, Jitter: 0};
+  for (const r of (await inbound().getStats()).values()) {
+    if (r.type != 'inbound-rtp' || r.kind != 'video' || !(r.framesDecoded > out.Frames)) continue;
+    Object.assign(out, {Frames: r.framesDecoded, Height: Math.min(r.frameHeight || 0, r.frameWidth || 0), Freezes: r.freezeCount || 0, Frozen: r.totalFreezesDuration || 0,
+      Lost: r.packetsLost || 0, RTX: r.retransmittedPacketsReceived || 0, NACK: r.nackCount || 0, PLI: r.pliCount || 0,
+      Dropped: r.framesDropped || 0, Jitter: (r.jitterBufferDelay || 0) / (r.jitterBufferEmittedCount || 1)});
+  }
+  return JSON.stringify(out);
+}`
+
+func TestImpairment(t *testing.T) {
+	if os.Getenv("KONZIL_IMPAIR") == "" {
+		t.Skip("takes minutes: make impair")
+	}
+	n := newFarNet(t)
+	var table strings.Builder
+	fmt.Fprintf(&table, "\n%-8s %-16s %8s %8s %6s %7s %9s %5s %6s %5s %8s %9s\n", "server", "path", "frozen s", "freezes", "fps", "at top", "top again", "lost", "rtx", "pli", "dropped", "buffer ms")
+	for _, im := range impairments() {
+		t.Run(im.name, func(t *testing.T) {
+			var s server = &ours{}
+			first, last, top, again := impair(t, n, s, im)
+			d := float64(im.secs)
+			back := "-"
+			if im.back > 0 {
+				back = "never"
+				if again >= 0 {
+					back = fmt.Sprintf("%.1f s", again.Seconds())
+				}
+			}
+			fmt.Fprintf(&table, "%-8s %-16s %8.2f %8d %6.1f %5.0f %% %9s %5d %6d %5d %8d %9.0f\n", s.name(), im.name, last.Frozen-first.Frozen, last.Freezes-first.Freezes,
+				float64(last.Frames-first.Frames)/d, 100*top, back, last.Lost-first.Lost, last.RTX-first.RTX, last.PLI-first.PLI, last.Dropped-first.Dropped, last.Jitter*1000)
+		})
+	}
+	t.Log(table.String())
+}
+
+// impair runs one row: both browsers meet on a good path, which then becomes what the row says.
+func impair(t *testing.T, n *farNet, s server, im impairment) (first, last watched, top float64, again time.Duration) {
+	n.set(func(l *linksim.Link) { l.Rate, l.Loss, l.Delay, l.Queue = 0, 0, oneWay, pathQueue })
+	s.start(t, n.host)
+	pub := open(t, "chromium", s.page())
+	sub := open(t, n.command(t, "chromium"), s.page()+watcherScript)
+	s.publish(t, pub)
+	s.watch(t, sub)
+	look := func() (w watched) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(sub("watched()")), &w); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	deadline := time.Now().Add(40 * time.Second)
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for w := look(); w.Height < 720 || w.Frames < 60; w = look() {
+		if time.Now().After(deadline) {
+			t.Fatalf("no 720 lines on a good path: %+v\n%s", w, s.explain())
+		}
+		<-tick.C
+	}
+	first, again = look(), -1
+	begin := time.Now()
+	looks, atTop, second := 0, 0, -1
+	for time.Since(begin) < time.Duration(im.secs)*time.Second {
+		if now := int(time.Since(begin).Seconds()); now != second {
+			second = now
+			n.set(func(l *linksim.Link) { im.path(l, second) })
+			if second%5 == 4 && testing.Verbose() {
+				t.Logf("%2d s: %+v %s", second, last, s.explain())
+			}
+		}
+		<-tick.C
+		last = look()
+		looks++
+		if last.Height >= 720 {
+			atTop++
+			if im.back > 0 && again < 0 && second >= im.back {
+				again = time.Since(begin) - time.Duration(im.back)*time.Second
+			}
+		}
+	}
+	return first, last, float64(atTop) / float64(looks), again
+}
+
+// open starts a browser with a page and returns how to run JavaScript there.
+func open(t *testing.T, program, script string) func(expr string, args ...any) string {
+	t.Helper()
+	if _, err := exec.LookPath("chromium"); err != nil {
+		t.Skip("chromium is not installed")
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A file, so that nothing of the page travels over the path.
+	file := filepath.Join(t.TempDir(), "page.html")
+	if err := os.WriteFile(file, []byte("<!doctype html><script>"+script+"</script>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return launch(t, path, "file://"+file).call
+}
+
+// ours is Konzil's SFU in this process.
+type ours struct {
+	s       *sfu.SFU
+	c       *sfu.Conference
+	ev      *events
+	sources []sfu.Source
+}
+
+func (o *ours) name() string { return "konzil" }
+
+func (o *ours) page() string {
+	p := strings.TrimSuffix(strings.TrimPrefix(page, "<!doctype html><script>"), "</script>")
+	return p + "\nfunction inbound() { return pcs['recv'].pc; }\n"
+}
+
+func (o *ours) start(t *testing.T, far netip.Addr) {
+	cfg := sfu.DefaultConfig()
+	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), netip.AddrPortFrom(far, 0)}
+	var err error
+	if o.s, err = sfu.New(cfg, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = o.s.Close() })
+	o.ev = &events{}
+	if o.c, err = o.s.NewConference("room", o.ev); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// join lets a page make a peer connection.
+func (o *ours) join(t *testing.T, call func(string, ...any) string, id string, send bool, recv []sfu.Source) (*sfu.Endpoint, []sfu.Source) {
+	t.Helper()
+	e, err := o.c.AddEndpoint(config(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lt, err := e.LocalTransport(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt, sources := parse(id, call("make(%s, %s, "+fmt.Sprint(send)+")", id, offer(lt, recv)))
+	if err := e.SetSources(sources); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.SetRemote(rt); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !o.ev.has("transport " + id + " 1") {
+		select {
+		case <-deadline.C:
+			t.Fatalf("%s did not connect: %v", id, o.s.Counters())
+		case <-tick.C:
+		}
+	}
+	return e, sources
+}
+
+func (o *ours) publish(t *testing.T, call func(string, ...any) string) {
+	_, o.sources = o.join(t, call, "send", true, nil)
+}
+
+func (o *ours) watch(t *testing.T, call func(string, ...any) string) {
+	e, _ := o.join(t, call, "recv", false, o.sources)
+	e.SetConstraints(sfu.VideoConstraints{LastN: -1, OnStage: []string{"send-v0"}, Default: sfu.Constraint{MaxHeight: 720}})
+}
+
+func (o *ours) explain() string {
+	c := o.s.Counters()
+	path := ""
+	for _, r := range o.c.Explain().Receivers {
+		if r.Endpoint == "recv" && len(r.Sources) > 0 {
+			path = fmt.Sprintf("estimate %d kbit/s (%s); %s: %s; ", r.Estimate/1000, r.Why, r.Sources[0].Layer, r.Sources[0].Why)
+		}
+	}
+	return path + fmt.Sprintf("probes %d of %d packets, rtx %d, nacks %d missed %d, paced %d, pli in %d out %d", c["probes"], c["probe_packets"], c["rtx_out"], c["nack_in"], c["nack_miss"], c["paced"], c["pli_in"], c["pli_out"])
+}
