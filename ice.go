@@ -75,26 +75,12 @@ func (s *server) turnSecret() (string, error) {
 	return secret, oops.File("turn", name, "let this user write it, or set turn.secret", os.WriteFile(name, []byte(secret+"\n"), 0o600))
 }
 
-// sfuPeer is the SFU as the TURN server sees it: a peer that needs no socket, at the addresses it has bound. Clients are offered
-// those beside the advertised ones, so relayed clients reach it whatever a NAT does.
-type sfuPeer struct{ sfu *sfu.SFU }
-
-// Owns implements turn.InMemoryPeer.
-func (p sfuPeer) Owns(addr netip.AddrPort) bool {
-	for _, a := range p.sfu.LocalAddrs() {
-		if addr.Port() != 0 && addr.Port() != a.Port() {
-			continue
-		}
-		if addr.Addr().Unmap() == a.Addr().Unmap() {
-			return true
-		}
-	}
-	return false
-}
+// sfuPeer is the SFU as the TURN server sees it: a peer that needs no socket, at the addresses it has bound and at those advertised.
+type sfuPeer struct{ *sfu.SFU }
 
 // Attach implements turn.InMemoryPeer.
-func (p sfuPeer) Attach(relay netip.AddrPort, deliver func(netip.AddrPort, []byte)) (func(netip.AddrPort, []byte), func()) {
-	return p.sfu.AttachRelay(relay, deliver)
+func (p sfuPeer) Attach(relay netip.AddrPort, deliver func(netip.AddrPort, [][]byte)) (func(netip.AddrPort, [][]byte), func()) {
+	return p.AttachRelay(relay, deliver)
 }
 
 // iceServices are the STUN and TURN servers for a session (XEP-0215), with credentials of its own.

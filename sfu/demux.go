@@ -87,14 +87,6 @@ func (sh *shard) demux(b *batch, local int, pkts []udpio.Packet) {
 	sh.mu.Unlock()
 }
 
-// classify is demux for a single datagram: it finds the owner and does all but media, which is left to the caller.
-func (s *SFU) classify(c *counters, local int, from netip.AddrPort, pkt []byte) (*transport, bool) {
-	s.routes.mu.RLock()
-	t := s.routes.byAddr[from]
-	s.routes.mu.RUnlock()
-	return s.route(c, t, local, from, pkt)
-}
-
 // route handles everything but media: STUN goes to its agent, DTLS to the transport that ICE validated the address for
 // (a ClientHello from anywhere else is dropped: it could race the real one). For media it returns the owner.
 func (s *SFU) route(c *counters, t *transport, local int, from netip.AddrPort, pkt []byte) (*transport, bool) {

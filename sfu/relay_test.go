@@ -30,16 +30,18 @@ func newRelay(t *testing.T, s *SFU, up, down func([]byte) bool) *relay {
 	must(t, err)
 	r := &relay{conn: c, up: up, down: down}
 	r.addr = c.LocalAddr().(*net.UDPAddr).AddrPort()
-	send, detach := s.AttachRelay(relayed, func(from netip.AddrPort, pkt []byte) {
+	send, detach := s.AttachRelay(relayed, func(from netip.AddrPort, pkts [][]byte) {
 		if from != s.LocalAddrs()[0] {
 			t.Errorf("relay got a packet from %v", from)
 		}
-		if classOf(pkt) == classMedia && r.down != nil && r.down(pkt) {
-			return
-		}
-		r.passed.Add(1)
-		if to := r.client.Load(); to != nil {
-			_, _ = c.WriteToUDPAddrPort(pkt, *to)
+		for _, pkt := range pkts {
+			if classOf(pkt) == classMedia && r.down != nil && r.down(pkt) {
+				continue
+			}
+			r.passed.Add(1)
+			if to := r.client.Load(); to != nil {
+				_, _ = c.WriteToUDPAddrPort(pkt, *to)
+			}
 		}
 	})
 	r.detach = detach
@@ -54,7 +56,7 @@ func newRelay(t *testing.T, s *SFU, up, down func([]byte) bool) *relay {
 			if classOf(buf[:n]) == classMedia && r.up != nil && r.up(buf[:n]) {
 				continue
 			}
-			send(s.LocalAddrs()[0], buf[:n])
+			send(s.LocalAddrs()[0], [][]byte{buf[:n]})
 		}
 	})
 	t.Cleanup(func() { detach(); _ = c.Close(); r.wg.Wait() })

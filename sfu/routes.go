@@ -20,17 +20,25 @@ type routes struct {
 // relayPath is an in-memory path through a TURN allocation.
 type relayPath struct {
 	relay   netip.AddrPort
-	deliver func(from netip.AddrPort, pkt []byte)
+	deliver func(from netip.AddrPort, pkts [][]byte)
 	gone    atomic.Bool
 	s       *SFU
+	// as is, for each listening address, the advertised one that the client knows it by, if that is the first it used: answers have to come
+	// from where the client sent to.
+	as []atomic.Pointer[netip.AddrPort]
 }
 
-func (r *relayPath) send(from netip.AddrPort, pkt []byte) {
+// send gives packets of listening address local to the relay.
+func (r *relayPath) send(local int, pkts ...[]byte) {
 	if r.gone.Load() {
-		r.s.count.inc(cDropRelayGone)
+		r.s.count.add(cDropRelayGone, uint64(len(pkts)))
 		return
 	}
-	r.deliver(from, pkt)
+	from := r.s.addrs[local]
+	if a := r.as[local].Load(); a != nil {
+		from = *a
+	}
+	r.deliver(from, pkts)
 }
 
 func (r *routes) init() {
@@ -81,12 +89,48 @@ func (r *routes) relay(addr netip.AddrPort) *relayPath {
 	return r.relays[addr]
 }
 
-// AttachRelay makes an in-memory path for a TURN allocation. What the TURN server relays to one of LocalAddrs is given to
-// send and enters as if it came from the relay address; what the SFU sends to relay goes to deliver and not to a socket.
-// pkt is not kept in either direction. deliver must not block; it is called from media workers. detach ends both directions.
-func (s *SFU) AttachRelay(relay netip.AddrPort, deliver func(from netip.AddrPort, pkt []byte)) (send func(to netip.AddrPort, pkt []byte), detach func()) {
+// localOf finds the listening address that clients reach under an address: itself, or an advertised one of its family.
+func (s *SFU) localOf(to netip.AddrPort) (local int, advertised, ok bool) {
+	for i, a := range s.addrs {
+		if a == to {
+			return i, false, true
+		}
+	}
+	for _, a := range s.cfg.Advertise {
+		if a.Unmap() != to.Addr() {
+			continue
+		}
+		for i, l := range s.addrs { // as candidates does
+			if l.Addr().Is4() == to.Addr().Is4() {
+				return i, true, l.Port() == to.Port()
+			}
+		}
+	}
+	return 0, false, false
+}
+
+// Owns tells whether AttachRelay's send takes packets for an address. Port 0 asks whether it does for any port of it.
+func (s *SFU) Owns(to netip.AddrPort) bool {
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	if to.Port() != 0 {
+		_, _, ok := s.localOf(to)
+		return ok
+	}
+	for _, a := range s.addrs {
+		if _, _, ok := s.localOf(netip.AddrPortFrom(to.Addr(), a.Port())); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// AttachRelay makes an in-memory path for a TURN allocation. What the TURN server relays to an address that Owns says yes to is given to
+// send, a batch at a time, and enters as if it came from the relay address; what the SFU sends to relay goes to deliver and not to a socket.
+// pkts are not kept in either direction; send may change them. deliver must not block and must not call the SFU; it is called from media
+// workers. detach ends both directions.
+func (s *SFU) AttachRelay(relay netip.AddrPort, deliver func(from netip.AddrPort, pkts [][]byte)) (send func(to netip.AddrPort, pkts [][]byte), detach func()) {
 	relay = netip.AddrPortFrom(relay.Addr().Unmap(), relay.Port())
-	p := &relayPath{relay: relay, deliver: deliver, s: s}
+	p := &relayPath{relay: relay, deliver: deliver, s: s, as: make([]atomic.Pointer[netip.AddrPort], len(s.addrs))}
 	s.routes.mu.Lock()
 	if old := s.routes.relays[relay]; old != nil {
 		old.gone.Store(true)
@@ -95,19 +139,25 @@ func (s *SFU) AttachRelay(relay netip.AddrPort, deliver func(from netip.AddrPort
 	}
 	s.routes.relays[relay] = p
 	s.routes.mu.Unlock()
-	send = func(to netip.AddrPort, pkt []byte) {
+	send = func(to netip.AddrPort, pkts [][]byte) {
 		if p.gone.Load() {
-			s.count.inc(cDropRelayGone)
+			s.count.add(cDropRelayGone, uint64(len(pkts)))
 			return
 		}
 		to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
-		for i, a := range s.addrs {
-			if a == to {
-				s.inject(i, relay, pkt)
-				return
-			}
+		local, advertised, ok := s.localOf(to)
+		if !ok {
+			s.count.add(cDropUnknownAddr, uint64(len(pkts)))
+			return
 		}
-		s.count.inc(cDropUnknownAddr)
+		if p.as[local].Load() == nil {
+			a := s.addrs[local]
+			if advertised {
+				a = to
+			}
+			p.as[local].CompareAndSwap(nil, &a)
+		}
+		s.inject(local, relay, pkts)
 	}
 	detach = func() {
 		p.gone.Store(true)

@@ -279,7 +279,7 @@ func (s *SFU) Close() error {
 // sendControl sends one STUN or DTLS datagram from listening address local.
 func (s *SFU) sendControl(local int, b []byte, to netip.AddrPort) {
 	if r := s.routes.relay(to); r != nil {
-		r.send(s.addrs[local], b)
+		r.send(local, b)
 		return
 	}
 	if err := s.shards[0].conns[local].WriteTo(b, to); err != nil {

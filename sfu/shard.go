@@ -65,9 +65,10 @@ type shard struct {
 	wire     []byte
 	rtxb     []byte
 	copied   []byte
-	redb     []byte // redundant payloads of the batch
-	late     packet // one that was held back
-	held     int    // packets held back for all receivers
+	relayed  [][]byte // what one receiver gets through a relay
+	redb     []byte   // redundant payloads of the batch
+	late     packet   // one that was held back
+	held     int      // packets held back for all receivers
 	heldFree *heldPacket
 	blocks   [31]rtp.ReportBlock
 	writ     []udpio.WriteStats // as last counted
@@ -236,11 +237,13 @@ func (sh *shard) flush() {
 		case p == nil:
 			sh.count.add(cDropNoPath, uint64(len(m.pend)))
 		case p.relay != nil:
+			sh.relayed = sh.relayed[:0]
 			for _, d := range m.pend {
-				p.relay.send(sh.s.addrs[p.local], sh.arena[d.off:d.off+d.n])
-				sh.count.inc(cPacketsOut)
+				sh.relayed = append(sh.relayed, sh.arena[d.off:d.off+d.n])
 				sh.count.add(cBytesOut, uint64(d.n))
 			}
+			sh.count.add(cPacketsOut, uint64(len(sh.relayed)))
+			p.relay.send(p.local, sh.relayed...)
 		default:
 			w := sh.writers[p.local]
 			for _, d := range m.pend {
@@ -305,14 +308,37 @@ func (sh *shard) leave(e *Endpoint) {
 	sh.load.Add(-1)
 }
 
-// inject lets a datagram in that did not come through a socket.
-func (s *SFU) inject(local int, from netip.AddrPort, pkt []byte) {
-	s.count.inc(cRelayIn)
-	s.count.inc(cPacketsIn)
-	s.count.add(cBytesIn, uint64(len(pkt)))
-	t, ok := s.classify(&s.count, local, from, pkt)
-	if !ok {
+// inject lets datagrams in that did not come through a socket, all from one source. Media is forwarded on the caller's goroutine.
+func (s *SFU) inject(local int, from netip.AddrPort, pkts [][]byte) {
+	s.routes.mu.RLock()
+	t := s.routes.byAddr[from]
+	s.routes.mu.RUnlock()
+	var bytes uint64
+	media := false
+	for _, p := range pkts {
+		bytes += uint64(len(p))
+		if t != nil && classOf(p) == classMedia && len(p) >= minMedia {
+			media = true
+		} else {
+			s.route(&s.count, t, local, from, p)
+		}
+	}
+	s.count.add(cRelayIn, uint64(len(pkts)))
+	s.count.add(cPacketsIn, uint64(len(pkts)))
+	s.count.add(cBytesIn, bytes)
+	if !media {
 		return
 	}
-	t.sh.inbox.raw(t.sh, t, pkt)
+	sh, now := t.sh, s.now()
+	sh.mu.Lock()
+	sh.clock = now
+	for _, p := range pkts {
+		if classOf(p) == classMedia && len(p) >= minMedia {
+			sh.media(t, p, now)
+		}
+	}
+	sh.fanOut()
+	sh.tick(now)
+	sh.flush()
+	sh.mu.Unlock()
 }

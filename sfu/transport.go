@@ -396,7 +396,7 @@ func (t *transport) writeDTLS(b []byte) {
 		return
 	}
 	if p.relay != nil {
-		p.relay.send(t.s.addrs[p.local], b)
+		p.relay.send(p.local, b)
 		return
 	}
 	if err := t.sh.conns[p.local].WriteTo(b, p.addr); err != nil {

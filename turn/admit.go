@@ -22,28 +22,18 @@ const (
 	protocolUDP            = 17         // RFC 8656 §18.7
 )
 
-// admit looks at a packet before pion/turn does. False: it is answered, or not worth an answer.
+// admit looks at what is no data before pion/turn does. False: it is answered, or not worth an answer.
 func (g *gate) admit(p []byte, from netip.AddrPort) bool {
 	if len(p) < 4 {
 		g.s.count.malformed.Add(1)
 		return false
 	}
-	switch p[0] >> 6 {
-	case 1: // channel data, the hot path (RFC 8656 §12.4)
-		if int(binary.BigEndian.Uint16(p[2:])) > len(p)-4 {
-			g.s.count.malformed.Add(1)
-			return false
-		}
-		return true
-	case 0:
-		if len(p) < stunHeader || binary.BigEndian.Uint32(p[4:]) != magicCookie {
-			break
-		}
-		if p[0]&1 == 0 && p[1]&0x10 == 0x10 { // an indication is not answered
-			return true
-		}
-		if p[0]&1 == 0 {
+	if p[0]>>6 == 0 && len(p) >= stunHeader && binary.BigEndian.Uint32(p[4:]) == magicCookie && p[0]&1 == 0 {
+		if p[1]&0x10 == 0 {
 			return g.admitRequest(p, from)
+		}
+		if p[0] == 0 && p[1] == 0x11 { // a Binding indication keeps a NAT open (RFC 8489 §7.3.2)
+			return false
 		}
 	}
 	g.s.count.malformed.Add(1)
@@ -82,7 +72,7 @@ func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 
 // authenticate fills cur from the message. It checks all but the nonce, which only pion/turn can.
 func (g *gate) authenticate(m *stun.Message, from netip.AddrPort) {
-	g.cur = request{from: from, id: m.TransactionID, method: m.Type.Method, family: familyIPv4}
+	g.cur = request{from: from, id: m.TransactionID, method: m.Type.Method, family: familyIPv4, peers: g.cur.peers[:0]}
 	if v, err := m.Get(stun.AttrRequestedAddressFamily); err == nil && len(v) == 4 {
 		g.cur.family = v[0]
 	}
@@ -125,8 +115,18 @@ func (g *gate) judge(m *stun.Message) (stun.ErrorCode, counter) {
 		if err != nil || len(v) != 4 || !validChannel(binary.BigEndian.Uint16(v)) {
 			return stun.CodeBadRequest, &c.refused // RFC 8656 §12.2
 		}
+		g.cur.channel = binary.BigEndian.Uint16(v)
 	}
-	return g.judgePeers(m, r)
+	if code, reason := g.judgePeers(m, r); code != 0 {
+		return code, reason
+	}
+	if g.cur.channel != 0 && len(g.cur.peers) != 1 {
+		return stun.CodeBadRequest, &c.refused
+	}
+	if r.table.Load().full(g.cur.peers, g.cur.channel != 0, g.s.clock()) {
+		return stun.CodeInsufficientCapacity, &c.tableFull // RFC 8656 §10.2
+	}
+	return 0, nil
 }
 
 func validChannel(n uint16) bool { return n >= minChannel && n <= maxChannel }
@@ -151,7 +151,6 @@ func (g *gate) judgeAllocate(m *stun.Message) (stun.ErrorCode, counter) {
 // judgePeers checks all peers of a CreatePermission or ChannelBind: one that may not be reached refuses all (RFC 8656 §10.2).
 func (g *gate) judgePeers(m *stun.Message, r *relay) (stun.ErrorCode, counter) {
 	c := &g.s.count
-	peers := 0
 	for _, a := range m.Attributes {
 		if a.Type != stun.AttrXORPeerAddress {
 			continue
@@ -160,14 +159,14 @@ func (g *gate) judgePeers(m *stun.Message, r *relay) (stun.ErrorCode, counter) {
 		switch {
 		case !ok:
 			return stun.CodeBadRequest, &c.refused
-		case family != r.family:
+		case r.leg(family) == nil:
 			return stun.CodePeerAddrFamilyMismatch, &c.refused // RFC 8656 §10.2
 		case !g.s.mayPermit(peer.Addr().Unmap()):
 			return stun.CodeForbidden, &c.deniedPermission
 		}
-		peers++
+		g.cur.peers = append(g.cur.peers, unmap(peer))
 	}
-	if peers == 0 {
+	if len(g.cur.peers) == 0 {
 		return stun.CodeBadRequest, &c.refused
 	}
 	return 0, nil

@@ -1,78 +1,77 @@
 package turn
 
 import (
-	"net"
 	"net/netip"
 	"testing"
+
+	"konzil/internal/udpio"
 )
 
-// benchmarkRelay sends from a client's channel to a peer and counts what arrives there. One packet is in flight for each token.
-func benchmarkWriteTo(b *testing.B, to netip.AddrPort, sfu InMemoryPeer, allow ...netip.Prefix) {
-	c := testConfig()
-	c.Allow = allow
-	s := start(b, c, sfu)
-	relayed := allocate(b, client(b, s, "udp", "user", "secret"))
-	r := s.reg.relay(addrPort(relayed.LocalAddr()))
-	payload, addr := make([]byte, 1200), net.UDPAddrFromAddrPort(to)
-	b.SetBytes(1200)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := r.WriteTo(payload, addr); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
+// sink is an in-memory SFU that swallows what it gets.
 type sink struct{ addr netip.AddrPort }
 
 func (s sink) Owns(a netip.AddrPort) bool {
 	return a.Addr() == s.addr.Addr() && (a.Port() == 0 || a == s.addr)
 }
 
-func (s sink) Attach(netip.AddrPort, func(netip.AddrPort, []byte)) (func(netip.AddrPort, []byte), func()) {
-	return func(netip.AddrPort, []byte) {}, func() {}
+func (s sink) Attach(netip.AddrPort, func(netip.AddrPort, [][]byte)) (func(netip.AddrPort, [][]byte), func()) {
+	return func(netip.AddrPort, [][]byte) {}, func() {}
 }
 
-func BenchmarkToMemory(b *testing.B) {
-	a := netip.MustParseAddrPort("127.0.0.1:10000")
-	benchmarkWriteTo(b, a, sink{a})
-}
+var sfuAddr = netip.MustParseAddrPort("127.0.0.1:10000")
 
-func BenchmarkToSocket(b *testing.B) {
-	benchmarkWriteTo(b, addrPort(udpEcho(b).LocalAddr()), nil, netip.MustParsePrefix("127.0.0.1/32"))
-}
-
-// TestNoAllocation: our layer allocates nothing per packet, in either direction.
-func TestNoAllocation(t *testing.T) {
-	a := netip.MustParseAddrPort("127.0.0.1:10000")
-	s := start(t, testConfig(), sink{a})
-	relayed := allocate(t, client(t, s, "udp", "user", "secret"))
-	r := s.reg.relay(addrPort(relayed.LocalAddr()))
-	payload, addr := make([]byte, 1200), net.UDPAddrFromAddrPort(a)
-	if _, err := r.WriteTo(payload, addr); err != nil { // attaches
-		t.Fatal(err)
+// batchOf is a receive batch of n packets of a client's channel.
+func batchOf(n int, from netip.AddrPort) []udpio.Datagram {
+	p := append([]byte{0x40, 0, 0x04, 0xb0}, make([]byte, 1200)...)
+	var all []udpio.Datagram
+	for range n {
+		all = append(all, udpio.Datagram{Data: p, From: from})
 	}
-	if n := testing.AllocsPerRun(100, func() { _, _ = r.WriteTo(payload, addr) }); n != 0 {
+	return all
+}
+
+// BenchmarkToMemory is our part of the way of a client's packet to our SFU.
+func BenchmarkToMemory(b *testing.B) {
+	from := netip.MustParseAddrPort("127.0.0.1:4000")
+	g, _, r := memoryGate(sink{sfuAddr}, from)
+	r.table.Store(emptyTable.bind(0x4000, sfuAddr, 1))
+	batch := batchOf(32, from)
+	g.now = 2
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		d := &batch[n%len(batch)]
+		g.fromClient(d.Data, d.From)
+		if n%len(batch) == len(batch)-1 {
+			g.flush()
+		}
+	}
+}
+
+// TestNoAllocation: our layer allocates nothing per packet, in any direction.
+func TestNoAllocation(t *testing.T) {
+	from, viewer := netip.MustParseAddrPort("127.0.0.1:4000"), netip.MustParseAddrPort("127.0.0.1:4001")
+	g, l, r := memoryGate(sink{sfuAddr}, from)
+	r.table.Store(emptyTable.bind(0x4000, sfuAddr, 1))
+	batch := batchOf(32, from)
+	g.now, g.out.now = 2, 2
+	if n := testing.AllocsPerRun(100, func() {
+		for _, d := range batch {
+			g.fromClient(d.Data, d.From)
+		}
+		g.flush()
+	}); n != 0 {
 		t.Errorf("to the SFU: %v allocations", n)
 	}
-	// The way back, on a relay that pion/turn does not read from.
-	own := &relay{s: s, queue: make(chan *packet, relayQueue), closed: make(chan struct{})}
-	buf := make([]byte, packetSize)
-	if n := testing.AllocsPerRun(100, func() {
-		own.deliver(a, payload)
-		if n, _, err := own.ReadFrom(buf); n != len(payload) || err != nil {
-			t.Fatal(n, err)
-		}
-	}); n > 0.1 && !raceEnabled { // the race detector makes sync.Pool forget
+	pkts := [][]byte{batch[0].Data, batch[1].Data}
+	if n := testing.AllocsPerRun(100, func() { r.deliver(sfuAddr, pkts) }); n != 0 {
 		t.Errorf("from the SFU: %v allocations", n)
 	}
-	g := &gate{s: s, link: &memoryLink{}, clients: map[netip.AddrPort]*relay{}}
-	data := append([]byte{0x40, 0, 0x04, 0xb0}, payload...)
+	r.table.Store(r.table.Load().permit([]netip.AddrPort{viewer}, 1))
+	l.data = nil
 	if n := testing.AllocsPerRun(100, func() {
-		if !g.admit(data, a) {
-			t.Fatal("channel data was not let through")
-		}
+		g.out.indication(viewer, pkts[0])
+		g.out.flush()
 	}); n != 0 {
-		t.Errorf("at the gate: %v allocations", n)
+		t.Errorf("an indication: %v allocations", n)
 	}
 }

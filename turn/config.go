@@ -22,6 +22,9 @@ type Config struct {
 	Allow []netip.Prefix // peers that may be reached although the default list says no
 	Deny  []netip.Prefix // more peers that may not be reached; weighs more than Allow
 
+	Shards    int // sockets for each UDP address, each with its goroutine; 0: one per core
+	Bandwidth int // bytes a second of one allocation, in each direction; 0: no cap
+
 	MaxAllocations int // at a time, in all
 	PerUser        int // allocations at a time of one user, by all its credentials
 	PerAddress     int // allocations, and as many connections, at a time of one client address
@@ -67,6 +70,9 @@ func (c *Config) check() error {
 		if n < 1 {
 			return errors.New("turn: a limit is below 1")
 		}
+	}
+	if c.Shards < 0 || c.Bandwidth < 0 {
+		return errors.New("turn: a number is below 0")
 	}
 	if c.IdleTimeout <= 0 || c.WriteTimeout <= 0 {
 		return errors.New("turn: a timeout is not above 0")

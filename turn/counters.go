@@ -18,7 +18,11 @@ type counters struct {
 	streams          atomic.Uint64 // connections taken
 	streamsRefused   atomic.Uint64 // connections over a limit
 	streamsSlow      atomic.Uint64 // connections closed because they took no data in time
-	queueFull        atomic.Uint64 // packets dropped because an allocation's queue was full
+	stray            atomic.Uint64 // packets without an allocation, a channel or a permission
+	throttled        atomic.Uint64 // packets above the bandwidth of their allocation
+	tableFull        atomic.Uint64 // 508: permissions or channels over the bound of an allocation
+	sendFailed       atomic.Uint64 // packets that the kernel did not take
+	queueFull        atomic.Uint64 // packets dropped because a stream's client is slower than its peers
 
 	memoryIn, memoryOut   atomic.Uint64 // packets to and from the SFU or another relay in memory
 	socketIn, socketOut   atomic.Uint64 // packets from and to peers over relay sockets
@@ -44,6 +48,10 @@ func (s *Server) Counters() map[string]uint64 {
 		"streams":            c.streams.Load(),
 		"streams_refused":    c.streamsRefused.Load(),
 		"streams_slow":       c.streamsSlow.Load(),
+		"stray":              c.stray.Load(),
+		"throttled":          c.throttled.Load(),
+		"table_full":         c.tableFull.Load(),
+		"send_failed":        c.sendFailed.Load(),
 		"queue_full":         c.queueFull.Load(),
 		"packets_memory_in":  c.memoryIn.Load(),
 		"packets_memory_out": c.memoryOut.Load(),

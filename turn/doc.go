@@ -1,22 +1,27 @@
-// Package turn is the STUN and TURN server (RFC 8489, RFC 8656). The protocol's state machine is pion/turn's; around it stand
-// a gate towards the client and a relay towards the peer, which are ours.
+// Package turn is the STUN and TURN server (RFC 8489, RFC 8656). The protocol's state machine is pion/turn's; all packets, and what stands
+// around the requests, are ours.
 //
 // The path of a client's packet, in order:
 //
-//  1. gate.ReadFrom (gate.go, the listener's or the stream's one goroutine of pion/turn) takes a datagram from the socket, or a frame
-//     from a TCP or TLS stream (stream.go). Channel data and indications go on untouched.
-//  2. gate.admit (admit.go, same goroutine) looks at a request before pion does and answers what pion would get wrong or does not
-//     know: 403 for a forbidden peer, 437, 440, 441, 442, 443, 486 for a quota.
-//  3. pion/turn does nonces, MESSAGE-INTEGRITY, allocations, permissions, channels and their lifetimes.
-//  4. relay.WriteTo (relay.go, same goroutine) sends the payload to the peer: in memory when the peer is our own SFU or another of our
-//     relays, else from the relay's socket. What may be reached is checked here again, for each packet.
+//  1. udpLink.read (datagram.go) or streamLink.read (stream.go) takes a batch of datagrams from the sockets of a shard, or of frames from a TCP or
+//     TLS connection. It runs on the link's one goroutine, which is pion/turn's and sits in gate.ReadFrom (gate.go).
+//  2. gate.fromClient (up.go, same goroutine) relays channel data and Send indications of clients who have a channel or permission (table.go): to
+//     a peer's address from the relay's socket, or in memory when the peer is our own SFU or another relay of ours.
+//  3. gate.flush (up.go), once per batch, sends what was collected: runs of one size and destination as one message, and what stays in this
+//     process a batch at a time.
+//  4. gate.admit (admit.go, same goroutine) looks at a request before pion does and answers what pion would get wrong or does not
+//     know: 403 for a forbidden peer, 437, 440, 441, 442, 443, 486 for a quota, 508 when a table is full.
+//  5. pion/turn does nonces, MESSAGE-INTEGRITY, allocations, permissions, channels and their lifetimes. gate.WriteTo (gate.go, same goroutine) sees its
+//     success responses go out, and relay.granted (relay.go) takes over into the table what was granted.
 //
 // The way back:
 //
-//  5. relay.deliver (relay.go, the SFU's goroutine) or relay.readSocket (its own goroutine) puts the peer's packet on the
-//     relay's bounded queue.
-//  6. pion/turn's goroutine of the allocation takes it by relay.ReadFrom, wraps it and gives it to gate.WriteTo.
+//  6. What peers send to relays' sockets comes in the same batches as what clients send, when they are clients over UDP; for streams
+//     Server.pumpLoop (stream.go, its own goroutine) reads them. Both call relay.fromPeer (down.go), which asks the policy.
+//  7. relay.deliver (down.go) takes what the SFU or another relay sends in memory, on their goroutine.
+//  8. relay.toClient (down.go) makes it channel data or a Data indication; outlet.flush (down.go) sends all of a batch, and streamLink.writeLoop
+//     (stream.go, its own goroutine) writes what waits for a stream at once.
 //
-// Each UDP listener, and each TCP or TLS connection, is a pion/turn server of its own: its requests are handled by one
-// goroutine, so the gate knows which request it is that pion asks about.
+// Each shard of a UDP listener, and each TCP or TLS connection, is a pion/turn server of its own: its requests are handled by one
+// goroutine, so the gate knows which request it is that pion asks about and answers.
 package turn

@@ -1,32 +1,27 @@
 package turn
 
 import (
-	"bufio"
 	"bytes"
+	"encoding/binary"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
+	"time"
+
+	"konzil/internal/udpio"
 
 	"github.com/pion/stun/v4"
 )
 
-// memoryLink plays packets to a gate and takes its answers.
+// memoryLink takes a gate's answers and what it relays to the client.
 type memoryLink struct {
-	packets [][]byte
 	answers int
-	from    netip.AddrPort
+	data    [][]byte
 }
 
-func (m *memoryLink) read(p []byte) (int, netip.AddrPort, error) {
-	if len(m.packets) == 0 {
-		return 0, m.from, io.EOF
-	}
-	n := copy(p, m.packets[0])
-	m.packets = m.packets[1:]
-	return n, m.from, nil
-}
+func (m *memoryLink) read() ([]udpio.Datagram, error) { return nil, io.EOF }
 
 func (m *memoryLink) write(p []byte, _ netip.AddrPort) error {
 	a := &stun.Message{Raw: p}
@@ -37,9 +32,35 @@ func (m *memoryLink) write(p []byte, _ netip.AddrPort) error {
 	return nil
 }
 
+func (m *memoryLink) frame(_ *outlet, _ netip.AddrPort, head [4]byte, data []byte) {
+	if m.data != nil {
+		m.data = append(m.data, append([]byte{head[0], head[1], head[2], head[3]}, data...))
+	}
+}
+
+func (m *memoryLink) message(_ *outlet, _ netip.AddrPort, p []byte) {
+	m.data = append(m.data, append([]byte(nil), p...))
+}
+
+func (m *memoryLink) loop() *udpio.Loop                 { return nil }
 func (m *memoryLink) local() net.Addr                   { return net.UDPAddrFromAddrPort(loopback) }
 func (m *memoryLink) netAddr(a netip.AddrPort) net.Addr { return net.UDPAddrFromAddrPort(a) }
 func (m *memoryLink) Close() error                      { return nil }
+
+// memoryGate is a gate without a socket or a goroutine, on a server without either; r is the relay of the client at from, not allocated by
+// a request.
+func memoryGate(peer InMemoryPeer, from netip.AddrPort) (g *gate, l *memoryLink, r *relay) {
+	s := bareServer()
+	s.peer = peer
+	l = &memoryLink{}
+	g = s.newGate(l, true, nil, nil)
+	g.up = udpio.NewFan(4, 4)
+	r = &relay{s: s, gate: g, client: from, username: "user", user: "user", gone: make(chan struct{}),
+		legs: []*leg{{announced: netip.AddrPortFrom(loopback.Addr(), 50000), family: familyIPv4}}}
+	r.table.Store(emptyTable)
+	g.clients[from] = r
+	return g, l, r
+}
 
 // bareServer has no listener and no goroutine.
 func bareServer() *Server {
@@ -47,6 +68,7 @@ func bareServer() *Server {
 	c.Relays = []RelayAddress{{Bind: loopback.Addr(), Announce: loopback.Addr()}}
 	s := &Server{cfg: c, log: slog.New(slog.DiscardHandler), peer: newEcho("127.0.0.1:10000")}
 	s.creds, s.policy, s.reg = newCredentials(c), newPolicy(nil, nil, nil), newRegistry(&s.cfg)
+	s.started = time.Now()
 	return s
 }
 
@@ -64,25 +86,37 @@ func seeds() [][]byte {
 	}
 }
 
-// FuzzGate plays a packet to the gate, with and without an allocation, and checks what it lets through.
+// FuzzGate plays a packet to the gate, with and without an allocation, and checks what it lets through to pion/turn.
 func FuzzGate(f *testing.F) {
 	for _, s := range seeds() {
 		f.Add(s, true)
 		f.Add(s, false)
 	}
+	from := netip.MustParseAddrPort("127.0.0.1:4000")
 	f.Fuzz(func(t *testing.T, p []byte, allocated bool) {
-		s := bareServer()
-		from := netip.MustParseAddrPort("127.0.0.1:4000")
-		l := &memoryLink{from: from}
-		g := &gate{s: s, link: l, datagram: true, clients: map[netip.AddrPort]*relay{}}
-		if allocated {
-			g.clients[from] = &relay{username: "user", family: familyIPv4}
+		g, l, r := memoryGate(newEcho("127.0.0.1:10000"), from)
+		if !allocated {
+			g.removeClient(r)
+		} else {
+			r.table.Store(r.table.Load().bind(0x4000, netip.MustParseAddrPort("127.0.0.1:10000"), 1))
+		}
+		g.now = 2
+		if isData(p) {
+			g.fromClient(p, from)
+			g.flush()
+			if l.answers != 0 {
+				t.Error("data was answered")
+			}
+			if !allocated && g.s.count.memoryOut.Load() != 0 {
+				t.Error("data of nobody was relayed")
+			}
+			return
 		}
 		if g.admit(p, from) {
 			if l.answers != 0 {
 				t.Error("answered and let through")
 			}
-			if len(p) < 4 || p[0] >= 0x80 {
+			if len(p) < stunHeader || p[0] >= 0x40 {
 				t.Errorf("%x was let through", p)
 			}
 		}
@@ -92,27 +126,97 @@ func FuzzGate(f *testing.F) {
 	})
 }
 
-// FuzzReadFrame cuts a stream into frames and checks that they make it up again.
-func FuzzReadFrame(f *testing.F) {
+// FuzzSend compares the reading of Send indications with stun's.
+func FuzzSend(f *testing.F) {
+	for _, to := range []string{"10.1.2.3:4", "[2001:db8::1]:5"} {
+		for _, data := range []string{"", "a", "four", "more than that"} {
+			f.Add(stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication), peer(to), attr(stun.AttrData, []byte(data)...)).Raw)
+		}
+	}
+	f.Add(stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication), attr(stun.AttrDontFragment), peer("1.2.3.4:5"), attr(stun.AttrData)).Raw)
+	f.Fuzz(func(t *testing.T, p []byte) {
+		to, data, ok := parseSend(p)
+		if !ok {
+			return
+		}
+		m := &stun.Message{Raw: bytes.Clone(p)}
+		if err := m.Decode(); err != nil {
+			if binary.BigEndian.Uint32(p[4:]) == magicCookie { // which isData has looked at
+				t.Fatalf("stun refuses what we take: %v", err)
+			}
+			return
+		}
+		want, err := m.Get(stun.AttrData)
+		if err != nil || !bytes.Equal(want, data) {
+			t.Errorf("data %x, stun reads %x (%v)", data, want, err)
+		}
+		var addr stun.XORMappedAddress
+		if err := addr.GetFromAs(m, stun.AttrXORPeerAddress); err != nil {
+			t.Fatal(err)
+		}
+		if a, _ := netip.AddrFromSlice(addr.IP); int(to.Port()) != addr.Port || to.Addr().Unmap() != a.Unmap() {
+			t.Errorf("%v, stun reads %v", to, addr)
+		}
+	})
+}
+
+// chunks is a connection that gives its bytes in pieces.
+type chunks struct {
+	net.Conn
+	rest  []byte
+	piece int
+}
+
+func (c *chunks) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), c.piece)], c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *chunks) SetReadDeadline(time.Time) error { return nil }
+
+// FuzzStream cuts a stream into frames, however it is cut on the way, and checks that they make it up again.
+func FuzzStream(f *testing.F) {
 	var all []byte
 	for _, s := range seeds() {
-		f.Add(s)
+		f.Add(s, uint16(7))
 		all = append(all, s...)
 	}
-	f.Add(all)
-	f.Fuzz(func(t *testing.T, stream []byte) {
-		in := bufio.NewReaderSize(bytes.NewReader(stream), packetSize)
-		p := make([]byte, packetSize)
+	f.Add(all, uint16(1))
+	f.Add(append([]byte{0x40, 0, 0xff, 0xff}, make([]byte, 70_000)...), uint16(3000)) // longer than any frame may be, and then rubbish
+	f.Fuzz(func(t *testing.T, stream []byte, piece uint16) {
+		s := bareServer()
+		s.fans.New = func() any { return udpio.NewFan(1, 1) }
+		l := &streamLink{s: s, conn: &chunks{rest: stream, piece: int(piece) + 1}}
+		l.gate = s.newGate(l, false, nil, nil)
 		rest := stream
 		for {
-			n, fits, err := readFrame(in, p)
+			frames, err := l.read()
+			if len(l.buf) > maxBuffer {
+				t.Fatalf("a buffer of %d bytes", len(l.buf))
+			}
 			if err != nil {
 				return
 			}
-			if n < 4 || n > len(rest) || fits && !bytes.Equal(p[:n], rest[:n]) || fits != (n < packetSize) {
-				t.Fatalf("a frame of %d bytes of %d", n, len(rest))
+			for _, d := range frames {
+				for { // the frames that were left out were too long
+					n, err := frameSize(rest)
+					if err != nil || n == 0 {
+						t.Fatalf("a frame of %d bytes out of nowhere", len(d.Data))
+					}
+					skipped := n > maxBuffer
+					if !skipped && (n != len(d.Data) || !bytes.Equal(rest[:n], d.Data)) {
+						t.Fatalf("a frame of %d bytes, want %d", len(d.Data), n)
+					}
+					rest = rest[n:]
+					if !skipped {
+						break
+					}
+				}
 			}
-			rest = rest[n:]
 		}
 	})
 }

@@ -5,36 +5,54 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
+
+	"konzil/internal/udpio"
 
 	"github.com/pion/stun/v4"
 	pion "github.com/pion/turn/v3"
 )
 
-// link is what carries packets between clients and us: a UDP socket, or one TCP or TLS connection. This is where batched sockets fit in.
+// link is what carries packets between clients and us: the UDP sockets of a shard, or one TCP or TLS connection.
 type link interface {
-	// read gives one datagram or frame. n == len(p) means that it may have been cut.
-	read(p []byte) (n int, from netip.AddrPort, err error)
+	// read gives what has come, valid until the next read: from clients, and from peers when the relays' sockets are in the same loop.
+	read() ([]udpio.Datagram, error)
+	// write sends one packet of pion/turn's, or our own, to a client.
 	write(p []byte, to netip.AddrPort) error
+	// frame sends head and data as channel data with the next flush of o, message a whole message.
+	frame(o *outlet, to netip.AddrPort, head [4]byte, data []byte)
+	message(o *outlet, to netip.AddrPort, p []byte)
+	// loop is what reads the sockets of the clients' relays.
+	loop() *udpio.Loop
 	local() net.Addr
 	netAddr(a netip.AddrPort) net.Addr
 	Close() error
 }
 
-// gate is the net.PacketConn that a pion/turn server reads requests from and writes answers to.
+// gate is the net.PacketConn that a pion/turn server reads requests from and writes answers to. What is no request does not reach it:
+// the gate relays it, in batches, on the same goroutine.
 //
-// Invariant: cur and msg belong to the goroutine that calls ReadFrom. pion/turn handles each packet on that goroutine before it
-// reads the next, so that cur is the request it handles when it asks for a key, a permission or a relay, and when it writes
-// an error response. Its other goroutines only write data.
+// Invariant: what is below "of the goroutine" belongs to the goroutine that calls ReadFrom. pion/turn handles each packet on that goroutine
+// before it reads the next, so that cur is the request it handles when it asks for a key, a permission or a relay, and when it writes
+// an answer.
 type gate struct {
 	s        *Server
 	link     link
-	datagram bool // the source address may be forged
+	datagram bool          // the source address may be forged
+	memory   *sharedOutlet // for packets that come in memory
 
-	cur   request
-	msg   stun.Message
-	limit limiter
+	// Of the goroutine.
+	cur     request
+	msg     stun.Message
+	limit   limiter
+	batch   []udpio.Datagram // in hand
+	next    int              // of batch
+	now     int64            // Server.clock at the start of batch
+	up      *udpio.Fan       // to peers; nil while a stream is silent
+	out     outlet           // to clients
+	touched []*relay         // with packets that stay in this process
+	seen    []*relay         // by recent: who has sent data lately
+	tally   tally
 
 	mu      sync.Mutex // guards clients
 	clients map[netip.AddrPort]*relay
@@ -42,22 +60,44 @@ type gate struct {
 
 // request is what the gate knows of the request in hand.
 type request struct {
-	from      netip.AddrPort
-	id        [stun.TransactionIDSize]byte
-	method    stun.Method
-	username  string
-	nonce     []byte
-	family    byte // of the relayed address wanted
-	key       []byte
-	integrity bool // it has MESSAGE-INTEGRITY, USERNAME, REALM and NONCE
-	ok        bool // and the integrity is right
+	from       netip.AddrPort
+	id         [stun.TransactionIDSize]byte
+	method     stun.Method
+	username   string
+	nonce      []byte
+	family     byte // of the relayed address wanted
+	additional bool // an IPv6 one beside it (ADDITIONAL-ADDRESS-FAMILY, RFC 8656 §18.12)
+	peers      []netip.AddrPort
+	channel    uint16 // of a ChannelBind
+	key        []byte
+	integrity  bool // it has MESSAGE-INTEGRITY, USERNAME, REALM and NONCE
+	ok         bool // and the integrity is right
 }
 
-// serve makes a pion/turn server on a link. It ends when the link does.
-func (s *Server) serve(l link, datagram bool) (*gate, error) {
-	g := &gate{s: s, link: l, datagram: datagram, clients: map[netip.AddrPort]*relay{}}
+// families are those of the relayed addresses wanted, the first of which the allocation depends on.
+func (q *request) families() []byte {
+	if q.additional {
+		return []byte{familyIPv4, familyIPv6}
+	}
+	return []byte{q.family}
+}
+
+// newGate makes a gate on a link. fan sends to clients from the gate's goroutine, memory from those who deliver in memory; both are nil for
+// a stream.
+func (s *Server) newGate(l link, datagram bool, fan, memory *udpio.Fan) *gate {
+	g := &gate{s: s, link: l, datagram: datagram, clients: map[netip.AddrPort]*relay{}, seen: make([]*relay, 1)}
+	if datagram {
+		g.seen = make([]*relay, recentClients)
+	}
+	g.out = outlet{fan: fan, count: &s.count}
+	g.memory = &sharedOutlet{outlet: outlet{fan: memory, count: &s.count}}
+	return g
+}
+
+// serve makes a pion/turn server on a gate. It ends when the link does.
+func (s *Server) serve(g *gate) error {
 	if !s.enter() {
-		return nil, net.ErrClosed
+		return net.ErrClosed
 	}
 	_, err := pion.NewServer(pion.ServerConfig{
 		Realm:         s.cfg.Realm,
@@ -75,9 +115,8 @@ func (s *Server) serve(l link, datagram bool) (*gate, error) {
 	})
 	if err != nil {
 		s.leave()
-		return nil, err
 	}
-	return g, nil
+	return err
 }
 
 // generator makes relays for pion/turn.
@@ -98,35 +137,58 @@ func (generator) AllocateConn(string, int) (net.Conn, net.Addr, error) {
 	return nil, nil, errors.ErrUnsupported // RFC 6062 is not offered
 }
 
-// ReadFrom gives pion/turn the next packet that is worth its while.
+// ReadFrom gives pion/turn the next request that is worth its while, and relays everything else.
 func (g *gate) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
-		n, from, err := g.link.read(p)
-		if err != nil {
-			if g.datagram && isTemporary(err) {
+		for g.next < len(g.batch) {
+			d := &g.batch[g.next]
+			g.next++
+			if d.Sock != nil {
+				if r, ok := d.Sock.Owner().(*relay); ok {
+					g.tally.socketIn++
+					r.fromPeer(&g.out, d.From, d.Data)
+					continue
+				}
+			}
+			g.tally.in++
+			if isData(d.Data) {
+				g.fromClient(d.Data, d.From)
 				continue
 			}
+			if len(d.Data) >= len(p) {
+				g.s.count.oversized.Add(1)
+				continue
+			}
+			if !g.admit(d.Data, d.From) {
+				continue
+			}
+			g.flush() // what came before a request goes before what the request changes
+			return copy(p, d.Data), g.link.netAddr(d.From), nil
+		}
+		g.flush()
+		var err error
+		if g.batch, err = g.link.read(); err != nil {
 			g.end()
 			return 0, nil, err
 		}
-		from = unmap(from)
-		g.s.count.packetsIn.Add(1)
-		if n >= len(p) {
-			g.s.count.oversized.Add(1)
-			continue
-		}
-		if g.admit(p[:n], from) {
-			return n, g.addr(from), nil
-		}
+		g.next, g.now = 0, g.s.clock()
+		g.out.now = g.now
 	}
 }
 
-// addr is the client's address in the form that pion/turn wants, without allocation for one that has a relay.
-func (g *gate) addr(a netip.AddrPort) net.Addr {
-	return g.link.netAddr(a)
+// isData tells channel data and Send indications from all else.
+func isData(p []byte) bool {
+	if len(p) < 4 {
+		return false
+	}
+	if p[0]>>6 == 1 {
+		return true
+	}
+	return p[0] == 0 && p[1] == 0x16 && len(p) >= stunHeader && [4]byte(p[4:8]) == [4]byte{0x21, 0x12, 0xa4, 0x42}
 }
 
-// WriteTo sends pion/turn's packet to a client. It puts 401 for the 400 that pion/turn answers wrong credentials with (RFC 8489 §9.2.4).
+// WriteTo sends pion/turn's packet to a client, and takes over what it grants. It puts 401 for the 400 that pion/turn answers wrong
+// credentials with (RFC 8489 §9.2.4).
 func (g *gate) WriteTo(p []byte, to net.Addr) (int, error) {
 	var a netip.AddrPort
 	switch t := to.(type) {
@@ -138,11 +200,14 @@ func (g *gate) WriteTo(p []byte, to net.Addr) (int, error) {
 		return 0, net.InvalidAddrError("neither UDP nor TCP")
 	}
 	out := p
-	if isErrorResponse(p) && g.cur.integrity && !g.cur.ok && [stun.TransactionIDSize]byte(p[8:20]) == g.cur.id {
-		m := stun.Message{Raw: p}
-		var code stun.ErrorCodeAttribute
-		if m.Decode() == nil && code.GetFrom(&m) == nil && code.Code == stun.CodeBadRequest {
-			out = g.errorResponse(stun.CodeUnauthorized, stun.NewRealm(g.s.cfg.Realm), stun.RawAttribute{Type: stun.AttrNonce, Value: g.cur.nonce})
+	if len(p) >= stunHeader && [stun.TransactionIDSize]byte(p[8:20]) == g.cur.id {
+		switch {
+		case isErrorResponse(p):
+			out = g.corrected(p)
+		case isSuccess(p):
+			if out = g.accepted(p); out == nil {
+				return len(p), nil
+			}
 		}
 	}
 	g.s.count.packetsOut.Add(1)
@@ -152,9 +217,39 @@ func (g *gate) WriteTo(p []byte, to net.Addr) (int, error) {
 	return len(p), nil
 }
 
+// corrected is the error that pion/turn should have answered.
+func (g *gate) corrected(p []byte) []byte {
+	if !g.cur.integrity || g.cur.ok {
+		return p
+	}
+	m := stun.Message{Raw: p}
+	var code stun.ErrorCodeAttribute
+	if m.Decode() == nil && code.GetFrom(&m) == nil && code.Code == stun.CodeBadRequest {
+		return g.errorResponse(stun.CodeUnauthorized, stun.NewRealm(g.s.cfg.Realm), stun.RawAttribute{Type: stun.AttrNonce, Value: g.cur.nonce})
+	}
+	return p
+}
+
+// accepted takes over what a success response grants, and gives what is sent instead of it.
+func (g *gate) accepted(p []byte) []byte {
+	r := g.client(g.cur.from)
+	if r == nil {
+		return p
+	}
+	switch g.cur.method {
+	case stun.MethodCreatePermission, stun.MethodChannelBind:
+		r.granted(&g.cur, g.s.clock())
+	}
+	return p
+}
+
 // isErrorResponse tells by the class bits (RFC 8489 §5).
 func isErrorResponse(p []byte) bool {
 	return len(p) >= stunHeader && p[0]&0xc1 == 0x01 && p[1]&0x10 == 0x10
+}
+
+func isSuccess(p []byte) bool {
+	return len(p) >= stunHeader && p[0]&0xc1 == 0x01 && p[1]&0x10 == 0
 }
 
 func (g *gate) client(a netip.AddrPort) *relay {
@@ -207,37 +302,3 @@ func (g *gate) SetReadDeadline(time.Time) error { return nil }
 
 // SetWriteDeadline does nothing.
 func (g *gate) SetWriteDeadline(time.Time) error { return nil }
-
-// udpLink is a listening UDP socket.
-type udpLink struct {
-	*net.UDPConn
-	last    netip.AddrPort // of the reading goroutine: the last address in net form, as packets come in runs
-	lastNet *net.UDPAddr
-}
-
-func (u *udpLink) read(p []byte) (int, netip.AddrPort, error) { return u.ReadFromUDPAddrPort(p) }
-
-func (u *udpLink) write(p []byte, to netip.AddrPort) error {
-	_, err := u.WriteToUDPAddrPort(p, to)
-	return err
-}
-
-func (u *udpLink) local() net.Addr { return u.LocalAddr() }
-
-// netAddr never changes an address it has given out: pion/turn keeps it with the allocation.
-func (u *udpLink) netAddr(a netip.AddrPort) net.Addr {
-	if a != u.last {
-		u.last, u.lastNet = a, net.UDPAddrFromAddrPort(a)
-	}
-	return u.lastNet
-}
-
-// isTemporary tells the errors of a UDP socket that concern one packet, not the socket.
-func isTemporary(err error) bool {
-	for _, e := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENOBUFS, syscall.ENOMEM, syscall.EMSGSIZE, syscall.EPERM} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}

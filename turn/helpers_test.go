@@ -241,12 +241,12 @@ type echo struct {
 	addrs []netip.AddrPort
 
 	mu       sync.Mutex // guards the fields below
-	attached map[netip.AddrPort]func(netip.AddrPort, []byte)
+	attached map[netip.AddrPort]func(netip.AddrPort, [][]byte)
 	packets  int
 }
 
 func newEcho(addrs ...string) *echo {
-	e := &echo{attached: map[netip.AddrPort]func(netip.AddrPort, []byte){}}
+	e := &echo{attached: map[netip.AddrPort]func(netip.AddrPort, [][]byte){}}
 	for _, a := range addrs {
 		e.addrs = append(e.addrs, netip.MustParseAddrPort(a))
 	}
@@ -259,17 +259,17 @@ func (e *echo) Owns(a netip.AddrPort) bool {
 	})
 }
 
-func (e *echo) Attach(relay netip.AddrPort, deliver func(netip.AddrPort, []byte)) (func(netip.AddrPort, []byte), func()) {
+func (e *echo) Attach(relay netip.AddrPort, deliver func(netip.AddrPort, [][]byte)) (func(netip.AddrPort, [][]byte), func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.attached[relay] = deliver
-	send := func(to netip.AddrPort, pkt []byte) {
+	send := func(to netip.AddrPort, pkts [][]byte) {
 		e.mu.Lock()
-		e.packets++
+		e.packets += len(pkts)
 		d := e.attached[relay]
 		e.mu.Unlock()
 		if d != nil {
-			d(to, pkt)
+			d(to, pkts)
 		}
 	}
 	return send, func() {

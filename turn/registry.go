@@ -16,13 +16,14 @@ var (
 type registry struct {
 	cfg *Config
 
-	mu         sync.RWMutex // guards all below
-	relays     map[netip.AddrPort]*relay
-	byUser     map[string]int
-	byAddr     map[netip.Addr]int
-	streams    int
-	streamAddr map[netip.Addr]int
-	draining   bool
+	mu          sync.RWMutex              // guards all below
+	relays      map[netip.AddrPort]*relay // by each relayed address
+	allocations int
+	byUser      map[string]int
+	byAddr      map[netip.Addr]int
+	streams     int
+	streamAddr  map[netip.Addr]int
+	draining    bool
 }
 
 func newRegistry(cfg *Config) *registry {
@@ -38,7 +39,7 @@ func (r *registry) room(user string, addr netip.Addr) error {
 
 func (r *registry) roomLocked(user string, addr netip.Addr) error {
 	switch {
-	case r.draining || len(r.relays) >= r.cfg.MaxAllocations:
+	case r.draining || r.allocations >= r.cfg.MaxAllocations:
 		return errFull
 	case r.byUser[user] >= r.cfg.PerUser || r.byAddr[addr] >= r.cfg.PerAddress:
 		return errQuota
@@ -52,7 +53,10 @@ func (r *registry) add(x *relay) error {
 	if err := r.roomLocked(x.user, x.client.Addr()); err != nil {
 		return err
 	}
-	r.relays[x.announced] = x
+	for _, l := range x.legs {
+		r.relays[l.announced] = x
+	}
+	r.allocations++
 	r.byUser[x.user]++
 	r.byAddr[x.client.Addr()]++
 	return nil
@@ -61,10 +65,13 @@ func (r *registry) add(x *relay) error {
 func (r *registry) remove(x *relay) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.relays[x.announced] != x {
+	if len(x.legs) == 0 || r.relays[x.legs[0].announced] != x {
 		return
 	}
-	delete(r.relays, x.announced)
+	for _, l := range x.legs {
+		delete(r.relays, l.announced)
+	}
+	r.allocations--
 	down(r.byUser, x.user)
 	down(r.byAddr, x.client.Addr())
 }
@@ -96,8 +103,8 @@ func (r *registry) hasAddr(a netip.Addr) bool {
 func (r *registry) of(username string) (all []*relay) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for _, x := range r.relays {
-		if x.username == username {
+	for a, x := range r.relays {
+		if x.username == username && a == x.legs[0].announced {
 			all = append(all, x)
 		}
 	}
@@ -131,5 +138,5 @@ func (r *registry) drain() {
 func (r *registry) now() (allocations, streams int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return len(r.relays), r.streams
+	return r.allocations, r.streams
 }

@@ -5,17 +5,22 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"konzil/internal/udpio"
 )
 
 const (
-	// packetSize is the buffer of one packet. 1600 is pion/turn's own limit, above any Ethernet frame.
+	// packetSize bounds a STUN request; 1600 is pion/turn's own limit, above any Ethernet frame.
 	packetSize = 1600
-	// relayQueue is how many packets from peers wait for one client: 256 are 100 ms of 3 Mbit/s in packets of 150 bytes. When it is
-	// full the newest is dropped, as a full socket buffer would do; counted as queue_full.
-	relayQueue = 256
 	// portTries is how many ports of the range are tried before 508: with three quarters in use, 32 tries fail once in 10,000 times.
 	portTries = 32
+	// relayBatch is how many datagrams, or runs of them, are taken from one relay socket before the next one's turn.
+	relayBatch = 8
+	// relayBuffer is asked for as receive buffer of a relay socket, bytes: a key frame of a fast sender. The kernel takes memory only for
+	// what waits.
+	relayBuffer = 1 << 20
 )
 
 // InMemoryPeer is a peer in this process, our own SFU, that relays reach without a socket. All methods may be called from any
@@ -24,251 +29,180 @@ type InMemoryPeer interface {
 	// Owns tells whether addr is one of the peer's, as clients know it. Port 0 asks whether any port of that address is.
 	Owns(addr netip.AddrPort) bool
 	// Attach opens a path for the allocation whose relayed address is relay. The peer gives packets for relay to deliver, which
-	// neither blocks nor keeps pkt; packets of the allocation for an owned address come by send, which must not block and
-	// must not keep pkt. detach ends both directions.
-	Attach(relay netip.AddrPort, deliver func(from netip.AddrPort, pkt []byte)) (send func(to netip.AddrPort, pkt []byte), detach func())
+	// neither blocks nor keeps pkts; packets of the allocation for an owned address come by send, a batch at a time, which must not
+	// block and must not keep pkts. detach ends both directions.
+	Attach(relay netip.AddrPort, deliver func(from netip.AddrPort, pkts [][]byte)) (send func(to netip.AddrPort, pkts [][]byte), detach func())
 }
 
-// packet is a peer's packet on its way to the client. Whoever holds one owns it; ReadFrom and the drops give it back to Server.packets.
-// The queue holds pointers: 2 kB per allocation, where the structs without data would be 12.
-type packet struct {
-	n    int
-	from netip.AddrPort
-	data [packetSize]byte
-}
-
-// relay is one allocation's side towards its peers: the net.PacketConn that pion/turn sends on and receives from.
-//
-// Invariants:
-//   - WriteTo is called by the gate's read goroutine alone, ReadFrom by the allocation's goroutine alone.
-//   - Nothing reaches or comes from an address that may does not allow.
-type relay struct {
-	s         *Server
-	gate      *gate
-	client    netip.AddrPort
-	username  string // as authenticated
-	user      string // for quotas
-	socket    *net.UDPConn
+// leg is a relayed address of an allocation: one, or an IPv4 and an IPv6 one (RFC 8656 §7.2).
+type leg struct {
+	sock      *udpio.Sock
 	announced netip.AddrPort
 	family    byte
 
-	queue  chan *packet
-	closed chan struct{}
+	send   func(to netip.AddrPort, pkts [][]byte) // to the SFU, of the gate's goroutine; nil: not attached yet
+	detach func()                                 // guarded by relay.mu
+}
 
-	mu     sync.Mutex // guards detach and over
-	detach func()
-	over   bool
+// relay is one allocation's side towards its peers.
+//
+// Invariants:
+//   - What comes from the client is handled by the gate's goroutine alone; what comes from peers by the goroutine of the loop that its
+//     sockets are in, and by who delivers in memory.
+//   - Nothing reaches or comes from an address without a permission, and none that the policy does not allow.
+type relay struct {
+	s        *Server
+	gate     *gate
+	client   netip.AddrPort
+	username string // as authenticated
+	user     string // for quotas
+	legs     []*leg // not changed once made
 
-	send    func(to netip.AddrPort, pkt []byte) // of WriteTo's goroutine; nil: not attached yet
-	outAddr netip.Addr                          // of WriteTo's goroutine: the last address asked for, and the answer
-	outOK   bool
-	inAddr  netip.Addr // the same of readSocket's goroutine
-	inOK    bool
-	from    netip.AddrPort // of ReadFrom's goroutine: the last source, and its net form
-	fromNet *net.UDPAddr
+	table atomic.Pointer[table]
+	over  atomic.Bool
+	gone  chan struct{} // closed by Close
+
+	mu sync.Mutex // guards legs' detach and the order of attaching and closing
+
+	up   upState   // of the gate's goroutine
+	down downState // guarded by its own lock
 }
 
 // newRelay opens a relay for the request that the gate handles now. port 0 is any of the range.
 func (s *Server) newRelay(g *gate, port int) (*relay, error) {
-	r := &relay{s: s, gate: g, client: g.cur.from, username: g.cur.username, user: quotaName(g.cur.username), family: g.cur.family,
-		queue: make(chan *packet, relayQueue), closed: make(chan struct{})}
-	at, ok := s.relayAddress(r.family)
-	if !ok {
-		return nil, errFull
-	}
+	r := &relay{s: s, gate: g, client: g.cur.from, username: g.cur.username, user: quotaName(g.cur.username), gone: make(chan struct{})}
+	r.table.Store(emptyTable)
 	if err := s.reg.room(r.user, r.client.Addr()); err != nil {
 		return nil, err
 	}
-	socket, err := s.openPort(at.Bind, port)
-	if err != nil {
-		return nil, err
+	for i, family := range g.cur.families() {
+		l, err := s.openLeg(r, family, port)
+		if err != nil && i == 0 {
+			return nil, err
+		}
+		if err == nil { // without the additional address the allocation still stands (RFC 8656 §7.2)
+			r.legs = append(r.legs, l)
+		}
 	}
-	r.socket = socket
-	r.announced = netip.AddrPortFrom(at.Announce, uint16(socket.LocalAddr().(*net.UDPAddr).Port))
 	if err := s.reg.add(r); err != nil {
-		socket.Close()
+		r.closeSockets()
 		return nil, err
-	}
-	if !s.enter() {
-		s.reg.remove(r)
-		socket.Close()
-		return nil, net.ErrClosed
 	}
 	g.setClient(r)
 	s.count.allocations.Add(1)
-	go r.readSocket()
 	return r, nil
 }
 
-// openPort opens a UDP socket on an address, on the given port or a random one of the range (RFC 8656 §7.2).
-func (s *Server) openPort(a netip.Addr, port int) (*net.UDPConn, error) {
-	network := "udp6"
-	if a.Is4() {
-		network = "udp4"
+// openLeg opens a UDP socket on the relay address of a family, on the given port or a random one of the range (RFC 8656 §7.2).
+func (s *Server) openLeg(r *relay, family byte, port int) (*leg, error) {
+	at, ok := s.relayAddress(family)
+	if !ok {
+		return nil, errFull
 	}
-	open := func(port int) (*net.UDPConn, error) {
-		return net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, uint16(port))))
+	loop := r.gate.link.loop()
+	opt := udpio.SockOptions{Batch: relayBatch, ReadBuffer: relayBuffer, Owner: r}
+	open := func(port int) (*udpio.Sock, error) {
+		return loop.Open(netip.AddrPortFrom(at.Bind, uint16(port)), opt)
 	}
 	lo, hi := int(s.cfg.PortMin), int(s.cfg.PortMax)
+	tries := portTries
 	if port != 0 || lo == 0 {
-		return open(port)
+		lo, hi, tries = port, port, 1
 	}
+	var sock *udpio.Sock
 	var err error
-	for range portTries {
-		var c *net.UDPConn
-		if c, err = open(lo + rand.IntN(hi-lo+1)); err == nil {
-			return c, nil
+	for range tries {
+		if sock, err = open(lo + rand.IntN(hi-lo+1)); err == nil {
+			return &leg{sock: sock, announced: netip.AddrPortFrom(at.Announce, sock.LocalAddr().Port()), family: family}, nil
 		}
 	}
 	return nil, err
 }
 
+// leg gives the relayed address of a family, nil for none.
+func (r *relay) leg(family byte) *leg {
+	for _, l := range r.legs {
+		if l.family == family {
+			return l
+		}
+	}
+	return nil
+}
+
+func familyOf(a netip.Addr) byte {
+	if a.Is4() {
+		return familyIPv4
+	}
+	return familyIPv6
+}
+
 // attach opens the path to the SFU on first use; a relay that has ended stays without.
-func (r *relay) attach() bool {
-	if r.send != nil {
+func (r *relay) attach(l *leg) bool {
+	if l.send != nil {
 		return true
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over {
+	if r.over.Load() {
 		return false
 	}
-	r.send, r.detach = r.s.peer.Attach(r.announced, r.fromPeer)
+	l.send, l.detach = r.s.peer.Attach(l.announced, func(from netip.AddrPort, pkts [][]byte) {
+		r.s.count.memoryIn.Add(uint64(len(pkts)))
+		r.deliver(from, pkts)
+	})
 	return true
 }
 
-// WriteTo sends a client's packet to a peer. A packet for a peer that may not be reached is dropped: a permission is by address
-// alone (RFC 8656 §9), but our SFU's address is only open on the SFU's own ports.
-func (r *relay) WriteTo(p []byte, to net.Addr) (int, error) {
-	udp, ok := to.(*net.UDPAddr)
-	if !ok {
-		return 0, net.InvalidAddrError("no UDP address")
-	}
-	a := unmap(udp.AddrPort())
-	if r.s.owns(a) {
-		if r.attach() {
-			r.s.count.memoryOut.Add(1)
-			r.send(a, p)
-		}
-		return len(p), nil
-	}
-	if other := r.s.reg.relay(a); other != nil {
-		r.s.count.memoryOut.Add(1)
-		other.deliver(r.announced, p)
-		return len(p), nil
-	}
-	if a.Addr() != r.outAddr {
-		r.outAddr, r.outOK = a.Addr(), r.s.policy.allowed(a.Addr())
-	}
-	if !r.outOK || a.Port() == 0 {
-		r.s.count.deniedPacket.Add(1)
-		return len(p), nil
-	}
-	r.s.count.socketOut.Add(1)
-	return r.socket.WriteToUDPAddrPort(p, a)
-}
-
-// fromPeer is what the SFU calls with its packets.
-func (r *relay) fromPeer(from netip.AddrPort, pkt []byte) {
-	r.s.count.memoryIn.Add(1)
-	r.deliver(from, pkt)
-}
-
-// deliver queues a packet for the client, and never blocks.
-func (r *relay) deliver(from netip.AddrPort, pkt []byte) {
-	if len(pkt) > packetSize {
-		r.s.count.oversized.Add(1)
-		return
-	}
-	q := r.s.packets.Get().(*packet)
-	q.n, q.from = copy(q.data[:], pkt), from
-	select {
-	case r.queue <- q:
-	default:
-		r.s.packets.Put(q)
-		r.s.count.queueFull.Add(1)
-	}
-}
-
-// readSocket moves what peers send to the relayed address into the queue until the relay ends. When the queue is full it waits, and
-// the socket's own buffer overflows.
-func (r *relay) readSocket() {
-	defer r.s.leave()
-	for {
-		q := r.s.packets.Get().(*packet)
-		n, from, err := r.socket.ReadFromUDPAddrPort(q.data[:])
-		if err != nil {
-			r.s.packets.Put(q)
-			select {
-			case <-r.closed:
-				return
-			default:
-			}
-			if isTemporary(err) {
-				continue
-			}
-			r.Close() // pion/turn's goroutine sees it and ends the allocation
-			return
-		}
-		q.n, q.from = n, unmap(from)
-		if !r.mayComeFrom(q.from) {
-			r.s.count.deniedPacket.Add(1)
-			r.s.packets.Put(q)
-			continue
-		}
-		select {
-		case r.queue <- q:
-			r.s.count.socketIn.Add(1)
-		case <-r.closed:
-			return
-		}
-	}
-}
-
-func (r *relay) mayComeFrom(a netip.AddrPort) bool {
-	if a.Addr() != r.inAddr {
-		r.inAddr, r.inOK = a.Addr(), r.s.policy.allowed(a.Addr())
-	}
-	return r.inOK || r.s.owns(a)
-}
-
-// ReadFrom gives the next packet from a peer.
-func (r *relay) ReadFrom(p []byte) (int, net.Addr, error) {
-	select {
-	case q := <-r.queue:
-		n := copy(p, q.data[:q.n])
-		if q.from != r.from {
-			r.from, r.fromNet = q.from, net.UDPAddrFromAddrPort(q.from)
-		}
-		r.s.packets.Put(q)
-		return n, r.fromNet, nil
-	case <-r.closed:
-		return 0, nil, net.ErrClosed
+// granted takes over what pion/turn has granted with a success response. It is called by the gate's goroutine alone.
+func (r *relay) granted(q *request, now int64) {
+	if q.channel != 0 {
+		r.table.Store(r.table.Load().bind(q.channel, q.peers[0], now))
+	} else {
+		r.table.Store(r.table.Load().permit(q.peers, now))
 	}
 }
 
 // Close ends the relay; further calls do nothing.
 func (r *relay) Close() error {
 	r.mu.Lock()
-	if r.over {
+	if !r.over.CompareAndSwap(false, true) {
 		r.mu.Unlock()
 		return nil
 	}
-	r.over = true
-	detach := r.detach
+	var detach []func()
+	for _, l := range r.legs {
+		if l.detach != nil {
+			detach = append(detach, l.detach)
+		}
+	}
 	r.mu.Unlock()
-	close(r.closed)
-	err := r.socket.Close()
-	if detach != nil {
-		detach()
+	close(r.gone)
+	r.closeSockets()
+	for _, f := range detach {
+		f()
 	}
 	r.s.reg.remove(r)
 	r.gate.removeClient(r)
-	return err
+	return nil
 }
 
+func (r *relay) closeSockets() {
+	for _, l := range r.legs {
+		_ = l.sock.Close() // the loop may have closed it before
+	}
+}
+
+// ReadFrom is where pion/turn's goroutine of the allocation waits for its end: what peers send does not go through it.
+func (r *relay) ReadFrom([]byte) (int, net.Addr, error) {
+	<-r.gone
+	return 0, nil, net.ErrClosed
+}
+
+// WriteTo is not used: what clients send does not go through pion/turn.
+func (r *relay) WriteTo([]byte, net.Addr) (int, error) { return 0, net.ErrClosed }
+
 // LocalAddr is the relayed address.
-func (r *relay) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(r.announced) }
+func (r *relay) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(r.legs[0].announced) }
 
 // SetDeadline and its kind are part of net.PacketConn; pion/turn does not use them on relays.
 func (r *relay) SetDeadline(time.Time) error { return nil }

@@ -8,8 +8,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"konzil/internal/udpio"
 )
 
 // Server is a running STUN and TURN server.
@@ -22,23 +23,18 @@ type Server struct {
 	reg    *registry
 	count  counters
 
-	packets sync.Pool // of *packet; who gets one puts it back, or lets it go with the queue it is in
+	started time.Time
+	fans    sync.Pool // of *udpio.Fan, for streams while they are busy
 
 	udp, tcp []netip.AddrPort
 
-	mu       sync.Mutex // guards the fields below
+	mu       sync.Mutex  // guards the fields below
+	pump     *udpio.Loop // of streams' relay sockets
 	open     map[io.Closer]struct{}
 	closed   bool
-	running  sync.WaitGroup // gates, accept loops and relays' socket readers; Add under mu while not closed
+	running  sync.WaitGroup // gates, streams, accept loops and the pump; Add under mu while not closed
 	stopping chan struct{}  // closed by Close
 }
-
-type (
-	gatePointer = atomic.Pointer[gate]
-	closeOnce   struct{ done atomic.Bool }
-)
-
-func (c *closeOnce) first() bool { return c.done.CompareAndSwap(false, true) }
 
 // New opens all listeners of cfg and serves them. peer may be nil. An address that cannot be opened gives a *ListenError.
 func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
@@ -46,7 +42,8 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{log: log, peer: peer, open: map[io.Closer]struct{}{}, stopping: make(chan struct{})}
-	s.packets.New = func() any { return new(packet) }
+	s.started = time.Now()
+	s.fans.New = func() any { return udpio.NewFan(streamMessages, streamRun) }
 	cfg.Relays = relayAddresses(cfg)
 	s.cfg = cfg
 	var announced []netip.Addr
@@ -73,30 +70,6 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 	}
 	return s, nil
 }
-
-func (s *Server) listenUDP(a netip.AddrPort) error {
-	c, err := net.ListenUDP(network("udp", a), net.UDPAddrFromAddrPort(a))
-	if err != nil {
-		return err
-	}
-	// Best effort: the kernel caps it at net.core.rmem_max. The default of 208 kB is 3 ms of a full gigabit.
-	_ = c.SetReadBuffer(socketBuffer)
-	_ = c.SetWriteBuffer(socketBuffer)
-	g, err := s.serve(&udpLink{UDPConn: c}, true)
-	if err != nil {
-		c.Close()
-		return err
-	}
-	if !s.track(g) {
-		g.Close()
-		return net.ErrClosed
-	}
-	s.udp = append(s.udp, addrPort(c.LocalAddr()))
-	return nil
-}
-
-// socketBuffer is the size asked for of a listening socket's buffers, bytes: all clients share it.
-const socketBuffer = 4 << 20
 
 // Serve takes TURN connections of a TCP or TLS listener, which is the server's to close from now on.
 func (s *Server) Serve(l net.Listener) error {
@@ -156,6 +129,9 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
+// clock is the time since the start, nanoseconds; never 0.
+func (s *Server) clock() int64 { return int64(time.Since(s.started)) + 1 }
+
 // enter counts a goroutine that Close waits for; false when the server is closed.
 func (s *Server) enter() bool {
 	s.mu.Lock()
@@ -196,6 +172,9 @@ func (s *Server) pause(d time.Duration) bool {
 		return false
 	}
 }
+
+// streamMessages and streamRun bound what a stream's frames lead to before it is sent: streams are read in small batches.
+const streamMessages, streamRun = 8, 32
 
 // owns tells whether the SFU has an address; port 0 asks for any port.
 func (s *Server) owns(a netip.AddrPort) bool { return s.peer != nil && s.peer.Owns(a) }

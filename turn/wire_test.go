@@ -1,7 +1,6 @@
 package turn
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -14,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"konzil/internal/udpio"
 
 	"github.com/pion/stun/v4"
 )
@@ -309,20 +310,33 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-func TestReadFrame(t *testing.T) {
+func TestFrames(t *testing.T) {
 	msg := stun.MustBuild(stun.TransactionID, stun.BindingRequest).Raw
 	data := []byte{0x40, 0, 0, 5, 1, 2, 3, 4, 5, 0, 0, 0} // 5 bytes, padded to 8
 	big := slices.Concat([]byte{0x40, 0, 0xff, 0xfc}, make([]byte, 0xfffc))
-	in := bufio.NewReaderSize(bytes.NewReader(slices.Concat(msg, data, big, msg, []byte{0x80, 0, 0, 0})), packetSize)
-	p := make([]byte, packetSize)
-	for i, want := range []struct {
-		frame []byte
-		fits  bool
-		err   error
-	}{{msg, true, nil}, {data, true, nil}, {nil, false, nil}, {msg, true, nil}, {nil, false, errFrame}} {
-		n, fits, err := readFrame(in, p)
-		if fits != want.fits || !errors.Is(err, want.err) || fits && !bytes.Equal(p[:n], want.frame) {
-			t.Errorf("frame %d: %d bytes, %v, %v", i, n, fits, err)
+	for _, piece := range []int{1, 3, 1 << 20} {
+		s := bareServer()
+		s.fans.New = func() any { return udpio.NewFan(1, 1) }
+		l := &streamLink{s: s, conn: &chunks{rest: slices.Concat(msg, data, big, msg, []byte{0x80, 0, 0, 0}), piece: piece}}
+		l.gate = s.newGate(l, false, nil, nil)
+		var got [][]byte
+		for {
+			frames, err := l.read()
+			if err != nil {
+				if !errors.Is(err, errFrame) {
+					t.Error(err)
+				}
+				break
+			}
+			for _, f := range frames {
+				got = append(got, bytes.Clone(f.Data))
+			}
+		}
+		if want := [][]byte{msg, data, msg}; !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("in pieces of %d: %x", piece, got)
+		}
+		if n := s.Counters(); n["oversized"] != 1 || n["malformed"] != 1 {
+			t.Error(n)
 		}
 	}
 }
@@ -437,12 +451,12 @@ func TestSlowReader(t *testing.T) {
 	}
 	eventually(t, "attached", func() bool { n, _ := sfu.state(); return n == 1 })
 	sfu.mu.Lock()
-	var deliver func(netip.AddrPort, []byte)
+	var deliver func(netip.AddrPort, [][]byte)
 	for _, d := range sfu.attached {
 		deliver = d
 	}
 	sfu.mu.Unlock()
-	packet := make([]byte, 1200)
+	packet := [][]byte{make([]byte, 1200)}
 	eventually(t, "cut off", func() bool {
 		deliver(sfu.addrs[0], packet)
 		n := s.Counters()

@@ -1,0 +1,151 @@
+package udpio
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sock is a socket of a Loop: a bare descriptor.
+type Sock struct {
+	fd     int
+	v6     bool
+	batch  int
+	shared bool
+	local  netip.AddrPort
+	loop   *Loop
+	owner  any
+	gso    atomic.Bool // cleared for good when the kernel refuses a run
+
+	// users counts who uses the descriptor just now, beside the bits sockClosed and sockReleased: it is not closed, and its number given to
+	// another file, under them.
+	users atomic.Int64
+
+	queued bool // of the Loop's reader: it is on its lists
+
+	// Of the goroutine whose Fan has a message for this socket open.
+	fan  *Fan
+	gen  uint64
+	slot int
+}
+
+const (
+	sockClosed   = 1 << 62
+	sockReleased = 1 << 61
+)
+
+// enter counts a user; false when the socket is closed.
+func (s *Sock) enter() bool {
+	if s.users.Add(1)&sockClosed == 0 {
+		return true
+	}
+	s.leave()
+	return false
+}
+
+func (s *Sock) leave() {
+	if s.users.Add(-1) == sockClosed {
+		s.release()
+	}
+}
+
+// release closes the descriptor, once, by whoever is the last.
+func (s *Sock) release() {
+	if s.users.CompareAndSwap(sockClosed, sockClosed|sockReleased) {
+		unix.Close(s.fd)
+	}
+}
+
+// Close closes the socket; again it gives net.ErrClosed. A datagram that is being read or sent is so to its end.
+func (s *Sock) Close() error {
+	for {
+		n := s.users.Load()
+		if n&sockClosed != 0 {
+			return net.ErrClosed
+		}
+		if s.users.CompareAndSwap(n, n|sockClosed) {
+			s.loop.forget(s)
+			s.release()
+			return nil
+		}
+	}
+}
+
+// WriteTo sends one datagram; safe for concurrent use, for control traffic.
+func (s *Sock) WriteTo(b []byte, to netip.AddrPort) error {
+	if !s.enter() {
+		return net.ErrClosed
+	}
+	defer s.leave()
+	return s.writeTo(b, to)
+}
+
+func (s *Sock) writeTo(b []byte, to netip.AddrPort) error {
+	var sa unix.RawSockaddrInet6
+	n := putName(&sa, to, s.v6)
+	_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&sa)), uintptr(n))
+	if e != 0 {
+		return os.NewSyscallError("sendto", e)
+	}
+	return nil
+}
+
+func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
+	v6 := addr.Addr().Is6() && !addr.Addr().Is4In6()
+	family := unix.AF_INET
+	if v6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	if opt.ReusePort {
+		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return nil, os.NewSyscallError("setsockopt", err)
+		}
+	}
+	// Buffers that the system caps lower are no reason to fail.
+	if opt.ReadBuffer > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, opt.ReadBuffer)
+	}
+	if opt.WriteBuffer > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, opt.WriteBuffer)
+	}
+	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
+	if v6 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1) // IPv4 has a socket of its own
+	} else {
+		sa = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().Unmap().As4()}
+	}
+	if err = unix.Bind(fd, sa); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	got, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockname", err)
+	}
+	s := &Sock{fd: fd, v6: v6, batch: max(1, min(opt.Batch, loopSlots)), owner: opt.Owner, shared: opt.Shared}
+	switch a := got.(type) {
+	case *unix.SockaddrInet4:
+		s.local = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		s.local = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	if !opt.NoOffload {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+		_, e := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
+		s.gso.Store(e == nil)
+	}
+	return s, nil
+}
