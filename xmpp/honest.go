@@ -16,6 +16,11 @@ const (
 // (CVE-2017-5589), results of an archive, ids and delays given by an address that is ours (XEP-0359 §6, XEP-0203 §5), ids of a room's occupants
 // (XEP-0421 §4). What is wrapped deeper stays: it is quoted, not said.
 func (s *Server) honest(st *stanza.Stanza) *stanza.Stanza {
+	return s.without(st, func(e *stanza.Element) bool { return s.forged(st, e) })
+}
+
+// without leaves out suspicious children that are forged.
+func (s *Server) without(st *stanza.Stanza, forged func(*stanza.Element) bool) *stanza.Stanza {
 	suspect := false
 	for _, n := range st.Names {
 		suspect = suspect || suspicious(n)
@@ -26,7 +31,7 @@ func (s *Server) honest(st *stanza.Stanza) *stanza.Stanza {
 	kept := make([]*stanza.Element, 0, len(st.Names))
 	dropped := 0
 	for _, e := range st.Payload() {
-		if suspicious(e.Name) && s.forged(st, e) {
+		if suspicious(e.Name) && forged(e) {
 			dropped++
 		} else {
 			kept = append(kept, e)
@@ -37,6 +42,16 @@ func (s *Server) honest(st *stanza.Stanza) *stanza.Stanza {
 	}
 	s.count.forged.Add(int64(dropped))
 	return st.WithPayload(kept...)
+}
+
+// honestRemote is honest for what comes from another server: its rooms and archives may speak as rooms and archives do.
+func (s *Server) honestRemote(st *stanza.Stanza) *stanza.Stanza {
+	return s.without(st, func(e *stanza.Element) bool {
+		if e.Space == nsOccupantID || strings.HasPrefix(e.Space, nsMAMPrefix) {
+			return false
+		}
+		return s.forged(st, e)
+	})
 }
 
 // suspicious names have to be looked at.

@@ -3,6 +3,7 @@ package xmpp
 import (
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"konzil/xmpp/stanza"
 )
@@ -10,7 +11,7 @@ import (
 // Keeper puts messages on disk before they go on, and before their sender is told that they were handled (XEP-0198 §4). Hooks.Keeper
 // sets the one of the server.
 type Keeper interface {
-	// Keep sees each message that a local session sends, in order and before the outbound hooks. It returns the message to go on with and
+	// Keep sees each message that a local session, or (x nil) another server, sends, in order and before the hooks. It returns the message to go on with and
 	// a ticket: 0 when nothing is to be waited for. It must not wait for the disk itself. An error is the sender's answer.
 	Keep(x *Session, st *stanza.Stanza) (*stanza.Stanza, uint64, *stanza.Error)
 	// Settle returns once what the ticket stands for is on disk; ticket 0 stands for everything that was kept so far.
@@ -29,33 +30,42 @@ func (h *Hooks) Keeper(k Keeper) {
 // from the stream until there is room.
 const maxKeeping = 256
 
-// keeping carries out in their order what a stream has received, while messages in it wait for the disk: on the stream's goroutine while
-// nothing waits, else on one of its own that ends when the queue is empty.
-type keeping struct {
+// inOrder carries out in their order what one peer has sent, while messages in it wait for the disk: on the goroutine that calls take while
+// nothing waits, else on one of its own that ends when the queue is empty. take and drained are for one goroutine.
+type inOrder struct {
+	srv *Server
+	do  func(it *inItem) // does what is left to do, in order
+
 	mu      sync.Mutex // guards queue, running
 	queue   []inItem
 	running bool
 	less    *sync.Cond // the queue got shorter or running ended
 
-	unsettled bool // messages were handled since the last Settle(0); belongs to whoever carries out
+	unsettled bool // messages were handled since the last settle; belongs to whoever carries out
 }
 
-// inItem is a stanza on its way in, or (ask) the client's wish to know what was handled.
+// inItem is a stanza on its way in, or (st nil) the peer's wish to know what was handled.
 type inItem struct {
 	st      *stanza.Stanza
 	bad     *stanza.JIDError
 	ticket  uint64
-	refused *stanza.Error // the keeper does not take it
-	ask     bool
+	refused *stanza.Error // it goes no further
+}
+
+// keep gives a message to the keeper; x is the session that sent it, nil for another server.
+func (it *inItem) keep(srv *Server, x *Session) {
+	if k := srv.hooks.keeper; k != nil {
+		st, ticket, err := k.Keep(x, it.st)
+		it.st, it.ticket, it.refused = st, ticket, err
+	}
 }
 
 // take carries out it, now or in its turn.
-func (st *stream) take(it inItem) {
-	q := &st.keeping
+func (q *inOrder) take(it inItem) {
 	q.mu.Lock()
-	if !q.running && it.ticket == 0 && !(it.ask && q.unsettled) {
+	if !q.running && it.ticket == 0 && (it.st != nil || !q.unsettled) {
 		q.mu.Unlock()
-		st.carryOut(it)
+		q.carryOut(&it)
 		return
 	}
 	if q.less == nil {
@@ -67,14 +77,13 @@ func (st *stream) take(it inItem) {
 	q.queue = append(q.queue, it)
 	if !q.running {
 		q.running = true
-		go st.carryOutAll()
+		go q.carryOutAll()
 	}
 	q.mu.Unlock()
 }
 
 // carryOutAll empties the queue and ends.
-func (st *stream) carryOutAll() {
-	q := &st.keeping
+func (q *inOrder) carryOutAll() {
 	for {
 		q.mu.Lock()
 		batch := q.queue
@@ -87,15 +96,14 @@ func (st *stream) carryOutAll() {
 		if len(batch) == 0 {
 			return
 		}
-		for _, it := range batch {
-			st.carryOut(it)
+		for i := range batch {
+			q.carryOut(&batch[i])
 		}
 	}
 }
 
-// drained returns when nothing waits any more; only for the goroutine that calls take.
-func (st *stream) drained() {
-	q := &st.keeping
+// drained returns when nothing waits any more.
+func (q *inOrder) drained() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.running {
@@ -103,42 +111,94 @@ func (st *stream) drained() {
 	}
 }
 
-// settleAll makes sure that what was handled is on disk, so that it may be counted to the client.
-func (st *stream) settleAll() {
-	q := &st.keeping
-	if q.unsettled && st.srv.hooks.keeper != nil {
-		if err := st.srv.hooks.keeper.Settle(0); err != nil {
-			st.srv.log.Error("what was handled may not be on disk", "jid", st.sess.jid.String(), "err", err)
+// settle makes sure that what was handled is on disk, so that it may be counted to the peer.
+func (q *inOrder) settle() {
+	if q.unsettled && q.srv.hooks.keeper != nil {
+		if err := q.srv.hooks.keeper.Settle(0); err != nil {
+			q.srv.log.Error("what was handled may not be on disk", "err", err)
 		}
 	}
 	q.unsettled = false
 }
 
-// carryOut is the last step of one item.
-func (st *stream) carryOut(it inItem) {
+func (q *inOrder) carryOut(it *inItem) {
+	switch {
+	case it.st == nil:
+		q.settle()
+	case it.ticket != 0:
+		if err := q.srv.hooks.keeper.Settle(it.ticket); err != nil {
+			q.srv.log.Error("message not kept", "from", it.st.From.String(), "err", err)
+			it.refused = stanza.ErrInternal.With("The message could not be stored")
+		}
+	case it.st.Kind == stanza.Message:
+		q.unsettled = true // a room may keep it
+	}
+	q.do(it)
+}
+
+// carryOut is the last step of what a client has sent.
+func (st *stream) carryOut(it *inItem) {
 	x := st.sess
-	if it.ask {
-		st.settleAll()
+	switch {
+	case it.st == nil:
 		x.mu.Lock()
 		h := x.sm.handled
 		x.mu.Unlock()
 		x.push(outItem{raw: stanza.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10)).AppendXML(nil, "")})
 		return
-	}
-	refused := it.refused
-	if it.ticket != 0 {
-		if err := st.srv.hooks.keeper.Settle(it.ticket); err != nil {
-			st.srv.log.Error("message not kept", "from", x.jid.String(), "err", err)
-			refused = stanza.ErrInternal.With("The message could not be stored")
-		}
-	}
-	if refused != nil {
-		x.refuse(it.st, refused)
-	} else {
-		st.keeping.unsettled = st.keeping.unsettled || it.st.Kind == stanza.Message
+	case it.refused != nil:
+		x.refuse(it.st, it.refused)
+	default:
 		x.dispatch(it.st, it.bad)
 	}
 	x.mu.Lock()
 	x.sm.handled++
 	x.mu.Unlock()
+}
+
+// Inbound takes what another server or a component sends: checked for what it must not say, kept, and routed in its order. One goroutine
+// uses it.
+type Inbound struct {
+	q       inOrder
+	handled atomic.Uint32
+	asked   func(h uint32)
+}
+
+// NewInbound makes one; asked is called in its turn for each Ask, with how many stanzas were handled and are on disk.
+func (s *Server) NewInbound(asked func(h uint32)) *Inbound {
+	in := &Inbound{asked: asked}
+	in.q.srv = s
+	in.q.do = func(it *inItem) {
+		switch {
+		case it.st == nil:
+			in.asked(in.handled.Load())
+			return
+		case it.refused != nil:
+			s.bounce(it.st, it.refused)
+		default:
+			s.Route(it.st)
+		}
+		in.handled.Add(1)
+	}
+	return in
+}
+
+// Take takes a stanza whose addresses the caller has checked. It waits while too much is on its way to the disk.
+func (in *Inbound) Take(st *stanza.Stanza) {
+	it := inItem{st: st}
+	if st.Kind == stanza.Message {
+		it.st = in.q.srv.honestRemote(st)
+		it.keep(in.q.srv, nil)
+	}
+	in.q.take(it)
+}
+
+// Ask wants asked to be called.
+func (in *Inbound) Ask() { in.q.take(inItem{}) }
+
+// Drain returns when all that was taken is handled and on disk, with how many stanzas that are since the beginning.
+func (in *Inbound) Drain() uint32 {
+	in.q.drained()
+	in.q.settle()
+	return in.handled.Load()
 }

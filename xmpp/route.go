@@ -24,7 +24,11 @@ func (s *Server) route(x *Session, st *stanza.Stanza, again bool) {
 	case st.To.IsZero():
 		s.toAccount(x, st, again)
 	case !s.local(domain):
-		s.bounce(st, stanza.ErrRemoteServerNotFound)
+		if s.remote == nil || s.cfg.GuestDomain != "" && st.From.Domain() == s.cfg.GuestDomain { // guests are for this house
+			s.bounce(st, stanza.ErrRemoteServerNotFound)
+			return
+		}
+		s.remote.HandleStanza(st)
 	case st.To.Local() == "":
 		s.toServer(x, st)
 	default:

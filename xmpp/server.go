@@ -41,6 +41,7 @@ type Server struct {
 	closing bool
 
 	mounted map[string]Handler // written before Serve only
+	remote  Handler            // for all other domains; written before Serve only
 	wg      sync.WaitGroup     // serving goroutines, flushers and timers at work
 }
 
@@ -89,6 +90,12 @@ func (s *Server) Mount(domain string, h Handler) {
 	}
 	s.mounted[domain] = h
 }
+
+// Remote gives everything for domains that are not served here to h, before serving.
+func (s *Server) Remote(h Handler) { s.remote = h }
+
+// Serves tells whether a domain is one of ours.
+func (s *Server) Serves(domain string) bool { return s.serves(domain) }
 
 // Domains are all that are served: the main one, the guests' one, then the mounted ones in order.
 func (s *Server) Domains() []string {

@@ -245,14 +245,9 @@ func (x *Session) received(st *stream, s *stanza.Stanza, bad *stanza.JIDError) e
 			s = s.WithTo(x.jid.Bare())
 		}
 		it.st = x.srv.honest(s)
-		if k := x.srv.hooks.keeper; k != nil {
-			var refused *stanza.Error
-			if it.st, it.ticket, refused = k.Keep(x, it.st); refused != nil {
-				it.refused = refused
-			}
-		}
+		it.keep(x.srv, x)
 	}
-	st.take(it)
+	st.in.take(it)
 	return nil
 }
 

@@ -36,7 +36,7 @@ func (st *stream) nonza(e *stanza.Element) error {
 	x := st.sess
 	switch e.Local {
 	case "r":
-		st.take(inItem{ask: true})
+		st.in.take(inItem{})
 		return nil
 	case "a":
 		h, err := strconv.ParseUint(e.Attr("h"), 10, 32)
@@ -45,7 +45,7 @@ func (st *stream) nonza(e *stanza.Element) error {
 		}
 		return x.acknowledge(uint32(h))
 	case "enable":
-		st.drained() // counting begins here
+		st.in.drained() // counting begins here
 		return x.enable(e)
 	case "resume":
 		x.push(outItem{raw: smFailed("unexpected-request", nil)})

@@ -55,7 +55,7 @@ type stream struct {
 	finished bool        // last is on its way or writing has failed
 	cutoff   *time.Timer // ends a peer that does not read the last words
 
-	keeping keeping
+	in inOrder
 
 	idle chan struct{} // guarded by sess.mu: closed when the flusher ends; nil: nobody waits
 
@@ -93,6 +93,7 @@ func (st *stream) xml(e *streamError) []byte {
 func (st *stream) serve() {
 	st.done = make(chan struct{})
 	defer close(st.done)
+	st.in.srv, st.in.do = st.srv, st.carryOut
 	err := st.negotiate()
 	st.settle()
 	st.auth = authState{}
@@ -173,8 +174,8 @@ func (st *stream) finish(err error) {
 	}
 	orderly := errors.Is(err, stanza.ErrStreamEnd)
 	if st.sess != nil { // what it has sent comes first
-		st.drained()
-		st.settleAll()
+		st.in.drained()
+		st.in.settle()
 	}
 	if st.sess == nil {
 		if se != nil || orderly {

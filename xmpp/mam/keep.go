@@ -55,7 +55,7 @@ func (m *Service) Keep(x *xmpp.Session, st *stanza.Stanza) (*stanza.Stanza, uint
 	}
 	from, to := st.From.Bare(), st.To.Bare()
 	var copies []archive.Copy
-	if !x.Guest() && m.wants(from, st.To) {
+	if x != nil && !x.Guest() && m.wants(from, st.To) {
 		copies = append(copies, archive.Copy{Owner: from.String(), Peer: st.To.String()})
 	}
 	deliver := m.srv.HasAccount(to) && to != from && !m.refused(to, st.From) && m.wants(to, st.From)
@@ -112,7 +112,7 @@ func (m *Service) Settle(ticket uint64) error {
 	return m.archive.Wait(ctx, archive.Ticket(ticket))
 }
 
-// inbound keeps what comes for an account from elsewhere than a local session, and sends it on once it is on disk.
+// inbound keeps what comes for an account from a room or another service of this server, and sends it on once it is on disk.
 func (m *Service) inbound(st *stanza.Stanza) bool {
 	if st.ArchivedFor(st.To.Bare()) || !keepable(st) || st.From.Domain() == m.srv.Domain() || !m.srv.HasAccount(st.To.Bare()) {
 		return false
