@@ -1,0 +1,450 @@
+package s2s
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"konzil/xmpp"
+	"konzil/xmpp/stanza"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// authority signs certificates for a test.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &authority{cert, key, pool}
+}
+
+// issue makes a certificate: names are subject alternative names, cn is the common name, which must count for nothing.
+func (a *authority) issue(t *testing.T, cn string, names ...string) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: cn}, DNSNames: names, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+}
+
+// zone is DNS for a test: SRV records by service and name, addresses all 127.0.0.1.
+type zone struct {
+	mu   sync.Mutex // guards srv
+	srv  map[string][]*net.SRV
+	addr netip.Addr
+}
+
+func (z *zone) LookupSRV(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if r, ok := z.srv["_"+service+"._"+proto+"."+name]; ok {
+		return "", r, nil
+	}
+	return "", nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+}
+
+func (z *zone) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	if strings.HasSuffix(host, ".nowhere") {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return []netip.Addr{z.addr}, nil
+}
+
+func (z *zone) set(service, name string, port int) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.srv["_"+service+"._tcp."+name] = []*net.SRV{{Target: name + ".", Port: uint16(port)}}
+}
+
+func newZone() *zone {
+	return &zone{srv: map[string][]*net.SRV{}, addr: netip.MustParseAddr("127.0.0.1")}
+}
+
+// node is a server with federation whose service svc.DOMAIN shows what it gets.
+type node struct {
+	srv  *xmpp.Server
+	fed  *Service
+	got  chan *stanza.Stanza
+	name stanza.JID // of the service
+	port int
+}
+
+type noAccounts struct{}
+
+func (noAccounts) SCRAM(context.Context, string, string) ([]byte, int, []byte, []byte, bool, error) {
+	return nil, 0, nil, nil, false, nil
+}
+func (noAccounts) CheckPassword(context.Context, string, string) (string, bool, error) {
+	return "", false, nil
+}
+func (noAccounts) Exists(context.Context, string) (bool, error) { return false, nil }
+func (noAccounts) Mechanisms() []string                         { return nil }
+
+// quick makes failures fast.
+func quick(c *Config) {
+	c.Limits = DefaultLimits()
+	c.Limits.ConnectTimeout, c.Limits.RetryMin = 10*time.Second, 10*time.Millisecond
+}
+
+func newNode(t *testing.T, z *zone, domain string, cert *tls.Config, change func(*Config)) *node {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	cfg := xmpp.DefaultConfig()
+	cfg.Domain, cfg.TLS = domain, cert
+	srv, err := xmpp.New(cfg, noAccounts{}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{srv: srv, got: make(chan *stanza.Stanza, 100_000), name: stanza.MustJID("svc." + domain)}
+	srv.Mount(n.name.Domain(), xmpp.HandlerFunc(func(st *stanza.Stanza) { n.got <- st }))
+	fc := Config{TLS: cert, Secret: []byte("secret of " + domain + strings.Repeat(".", 16)), AllowPrivate: true, Resolver: z}
+	quick(&fc)
+	if change != nil {
+		change(&fc)
+	}
+	if n.fed, err = New(fc, srv, log); err != nil {
+		t.Fatal(err)
+	}
+	srv.Remote(n.fed)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.port = ln.Addr().(*net.TCPAddr).Port
+	for _, d := range []string{domain, n.name.Domain()} {
+		z.set("xmpp-server", d, n.port)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- n.fed.ServeTCP(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := n.fed.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := srv.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+func (n *node) send(to *node, id string) {
+	n.srv.Route(stanza.NewMessage("chat", n.name, to.name, stanza.TextElement(stanza.NSClient, "body", id)).WithID(id))
+}
+
+func (n *node) next(t *testing.T) *stanza.Stanza {
+	t.Helper()
+	select {
+	case st := <-n.got:
+		return st
+	case <-time.After(15 * time.Second):
+		t.Fatal("nothing came")
+		return nil
+	}
+}
+
+func (n *node) wantMessage(t *testing.T, id string) {
+	t.Helper()
+	if st := n.next(t); st.ID != id || st.Type != "chat" || st.Child(stanza.NSClient, "body").Text() != id {
+		t.Fatalf("want %s, got %s", id, st)
+	}
+}
+
+func (n *node) wantError(t *testing.T, condition string) {
+	t.Helper()
+	if st := n.next(t); st.Type != "error" || st.Child(stanza.NSClient, "error").Child(stanza.NSStanzas, condition) == nil {
+		t.Fatalf("want %s, got %s", condition, st)
+	}
+}
+
+// Certificates prove both sides: SASL EXTERNAL each way.
+func TestExternal(t *testing.T) {
+	ca, z := newAuthority(t), newZone()
+	trust := func(c *Config) { c.Roots, c.RequireCertificate = ca.pool, true }
+	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test", "svc.a.test"), trust)
+	b := newNode(t, z, "b.test", ca.issue(t, "", "*.b.test"), trust)
+	a.send(b, "1")
+	b.wantMessage(t, "1")
+	b.send(a, "2")
+	a.wantMessage(t, "2")
+	a.send(b, "3")
+	b.wantMessage(t, "3")
+	if n := a.fed.count.verified.Load() + b.fed.count.verified.Load(); n != 0 {
+		t.Error("dialback was used", n)
+	}
+	if a.fed.count.opened.Load() != 1 {
+		t.Error("more than one stream")
+	}
+}
+
+// Without certificates that anybody trusts, dialback proves both sides, over TLS.
+func TestDialback(t *testing.T) {
+	ca, z := newAuthority(t), newZone()
+	nobody := func(c *Config) { c.Roots = x509.NewCertPool() }
+	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), nobody)
+	b := newNode(t, z, "b.test", ca.issue(t, "", "b.test"), nobody)
+	a.send(b, "1")
+	b.wantMessage(t, "1")
+	b.send(a, "2")
+	a.wantMessage(t, "2")
+	if a.fed.count.verified.Load() != 1 || b.fed.count.verified.Load() != 1 {
+		t.Error("no dialback")
+	}
+}
+
+// A server that wants certificates takes no dialback and does not speak to a server without.
+func TestCertificateRequired(t *testing.T) {
+	ca, z := newAuthority(t), newZone()
+	a := newNode(t, z, "a.test", ca.issue(t, "", "svc.a.test"), func(c *Config) { c.Roots, c.RequireCertificate = ca.pool, true })
+	// The common name says b; the alternative names do not (CVE-2025-59154).
+	b := newNode(t, z, "b.test", ca.issue(t, "svc.b.test", "other.test"), func(c *Config) { c.Roots = ca.pool })
+	a.send(b, "1")
+	a.wantError(t, "remote-server-not-found")
+	b.send(a, "2")
+	b.wantError(t, "remote-server-timeout")
+}
+
+func TestPolicy(t *testing.T) {
+	ca, z := newAuthority(t), newZone()
+	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), func(c *Config) { c.Policy = Policy{Mode: Listed, Allow: []string{"*.c.test"}} })
+	b := newNode(t, z, "b.test", ca.issue(t, "", "b.test"), nil)
+	a.send(b, "1")
+	a.wantError(t, "not-allowed")
+	b.send(a, "2")
+	b.wantError(t, "remote-server-timeout")
+	for p, want := range map[*Policy]bool{
+		{}: true, {Mode: Closed}: false, {Deny: []string{"x.test"}}: false, {Deny: []string{"*.x.test"}}: true, {Mode: Listed}: false,
+		{Mode: Listed, Allow: []string{"x.test"}}: true, {Mode: Listed, Allow: []string{"x.test"}, Deny: []string{"x.test"}}: false,
+	} {
+		if p.Allows("x.test") != want {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	ca, z := newAuthority(t), newZone()
+	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), func(c *Config) { c.Limits.RetryMin = time.Hour })
+	write := func(to string) {
+		a.srv.Route(stanza.NewMessage("chat", a.name, stanza.MustJID(to), stanza.TextElement(stanza.NSClient, "body", "x")))
+	}
+	write("x@b.nowhere")
+	a.wantError(t, "remote-server-not-found")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.set("xmpp-server", "closed.test", ln.Addr().(*net.TCPAddr).Port)
+	ln.Close()
+	write("x@closed.test")
+	a.wantError(t, "remote-server-timeout")
+	write("x@closed.test") // not tried again so soon
+	a.wantError(t, "remote-server-timeout")
+	if a.fed.count.failed.Load() != 2 {
+		t.Error(a.fed.count.failed.Load())
+	}
+	z.srv["_xmpp-server._tcp.none.test"] = []*net.SRV{{Target: "."}}
+	write("x@none.test")
+	a.wantError(t, "remote-server-not-found")
+}
+
+// A record that points inside is not followed (SSRC: a server is no tool to reach the operator's network).
+func TestPrivateNotDialled(t *testing.T) {
+	ca, z := newAuthority(t), newZone()
+	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), func(c *Config) { c.AllowPrivate = false })
+	b := newNode(t, z, "b.test", ca.issue(t, "", "b.test"), nil)
+	a.send(b, "1")
+	a.wantError(t, "remote-server-not-found")
+	for _, addr := range []string{"127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.1", "::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1",
+		"2002:a00:1::1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "192.0.2.1", "2001:db8::1"} {
+		if !private(netip.MustParseAddr(addr)) {
+			t.Error(addr)
+		}
+	}
+	for _, addr := range []string{"8.8.8.8", "2a00:1450::1", "64:ff9b::808:808"} {
+		if private(netip.MustParseAddr(addr)) {
+			t.Error(addr)
+		}
+	}
+}
+
+// breaker is a TCP proxy that cuts its connections when told.
+type breaker struct {
+	ln    net.Listener
+	mu    sync.Mutex // guards conns
+	conns map[net.Conn]struct{}
+}
+
+func newBreaker(t *testing.T, port int) *breaker {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &breaker{ln: ln, conns: map[net.Conn]struct{}{}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			d, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
+			if err != nil {
+				c.Close()
+				continue
+			}
+			b.mu.Lock()
+			b.conns[c], b.conns[d] = struct{}{}, struct{}{}
+			b.mu.Unlock()
+			for _, p := range [][2]net.Conn{{c, d}, {d, c}} {
+				wg.Go(func() {
+					buf := make([]byte, 16<<10)
+					for {
+						n, err := p[0].Read(buf)
+						if err != nil {
+							break
+						}
+						if _, err := p[1].Write(buf[:n]); err != nil {
+							break
+						}
+					}
+					p[0].Close()
+					p[1].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() { ln.Close(); b.cut(); wg.Wait() })
+	return b
+}
+
+func (b *breaker) cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.conns {
+		c.(*net.TCPConn).SetLinger(0)
+		c.Close()
+	}
+	clear(b.conns)
+}
+
+// The connection is cut again and again under load: nothing is lost, nothing comes twice, all in order (XEP-0198 between servers).
+func TestCutAndResume(t *testing.T) {
+	ca, z := newAuthority(t), newZone()
+	trust := func(c *Config) { c.Roots = ca.pool; c.Limits.QueueStanzas = 10_000 }
+	a := newNode(t, z, "a.test", ca.issue(t, "", "svc.a.test"), trust)
+	b := newNode(t, z, "b.test", ca.issue(t, "", "svc.b.test"), trust)
+	br := newBreaker(t, b.port)
+	z.set("xmpp-server", "svc.b.test", br.ln.Addr().(*net.TCPAddr).Port)
+	const n = 5000
+	for i := range n {
+		a.send(b, fmt.Sprint(i))
+		if i%500 == 250 {
+			for deadline := time.Now().Add(15 * time.Second); b.fed.count.received.Load() < uint64(i)/2; runtime.Gosched() { // the cut comes in the middle of things
+				if time.Now().After(deadline) {
+					t.Fatal(i, a.fed.Counters(), b.fed.Counters())
+				}
+			}
+			br.cut()
+		}
+	}
+	for i := range n {
+		b.wantMessage(t, fmt.Sprint(i))
+	}
+	if a.fed.count.resumed.Load() == 0 || b.fed.count.resumed.Load() == 0 {
+		t.Error("nothing was resumed")
+	}
+	if a.fed.count.bounced.Load() > 0 || len(b.got) > 0 {
+		t.Error(a.fed.count.bounced.Load(), len(b.got))
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	z := newZone()
+	z.srv["_xmpps-server._tcp.x.test"] = []*net.SRV{{Target: "s1.", Port: 1, Priority: 5}, {Target: "s2.", Port: 2, Priority: 20}}
+	z.srv["_xmpp-server._tcp.x.test"] = []*net.SRV{{Target: "p1.", Port: 3, Priority: 5}, {Target: "p2.", Port: 4, Priority: 10}}
+	got, err := endpoints(context.Background(), z, "x.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []endpoint{{"s1", 1, true}, {"p1", 3, false}, {"p2", 4, false}, {"s2", 2, true}}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Error(got)
+	}
+	if got, _ := endpoints(context.Background(), z, "plain.test"); fmt.Sprint(got) != fmt.Sprint([]endpoint{{"plain.test", 5269, false}}) {
+		t.Error(got)
+	}
+}
+
+// XEP-0185 §4 has this example.
+func TestKey(t *testing.T) {
+	s := &Service{}
+	ca := newAuthority(t)
+	cfg := xmpp.DefaultConfig()
+	cfg.Domain, cfg.TLS = "a.test", ca.issue(t, "", "a.test")
+	srv, err := xmpp.New(cfg, noAccounts{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Shutdown(context.Background())
+	if s, err = New(Config{TLS: cfg.TLS, Secret: []byte("s3cr3tf0rd14lb4ck")}, srv, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown(context.Background())
+	const want = "37c69b1cf07a3f67c04a5ef5902fa5114f2c76fe4a2686482ba5b89323075643"
+	if got := s.key("xmpp.example.com", "example.org", "D60000229F"); got != want {
+		t.Error(got)
+	}
+	if !s.ours("xmpp.example.com", "example.org", "D60000229F", want) || s.ours("xmpp.example.com", "example.net", "D60000229F", want) {
+		t.Error("ours")
+	}
+}
