@@ -6,11 +6,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"konzil/internal/auth"
 	"konzil/internal/conf"
+	"konzil/xmpp/s2s"
 )
 
 // Config is the whole configuration. Its tags are the documentation: `konzil config` prints them, docs/config.md is
@@ -59,6 +61,8 @@ type XMPPConfig struct {
 	RateBytesPerSec int           `yaml:"rate_bytes_per_second" doc:"How fast one connection may send, bytes a second; a faster one is read more slowly."`
 	ResumeTime      time.Duration `yaml:"resume_time" doc:"How long a broken session waits for its client (XEP-0198)."`
 	SessionsPerUser int           `yaml:"sessions_per_user" doc:"Connections of one account at a time."`
+
+	Federation FederationConfig `yaml:"federation" doc:"Other XMPP servers of the world."`
 }
 
 // RoomsConfig is the MUC service.
@@ -101,12 +105,13 @@ type TURNConfig struct {
 // DefaultConfig is what runs without a file.
 func DefaultConfig() Config {
 	return Config{
-		Domain:   "localhost",
-		Data:     "./data",
-		Listen:   []string{"127.0.0.1", "::1"},
-		Log:      LogConfig{Level: "info", Format: "text"},
-		HTTP:     HTTPConfig{Port: 8443},
-		XMPP:     XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20},
+		Domain: "localhost",
+		Data:   "./data",
+		Listen: []string{"127.0.0.1", "::1"},
+		Log:    LogConfig{Level: "info", Format: "text"},
+		HTTP:   HTTPConfig{Port: 8443},
+		XMPP: XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20,
+			Federation: FederationConfig{Port: 5269, TLSPort: 5270}},
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000},
@@ -163,7 +168,8 @@ func (c *Config) check() error {
 			return fmt.Errorf("http.admin: %q is no address with a port: write it like 127.0.0.1:9090", a)
 		}
 	}
-	ports := map[string]int{"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "turn.port": c.TURN.Port, "media.port": c.Media.Port}
+	ports := map[string]int{"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "xmpp.federation.port": c.XMPP.Federation.Port,
+		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "turn.port": c.TURN.Port, "media.port": c.Media.Port}
 	for name, p := range ports {
 		if p < 0 || p > 65535 {
 			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
@@ -188,6 +194,9 @@ func (c *Config) check() error {
 		if n.value < n.least {
 			return fmt.Errorf("%s: %d is too small: give at least %d", n.setting, n.value, n.least)
 		}
+	}
+	if m := c.XMPP.Federation.Mode; !slices.Contains([]string{"", s2s.Open, s2s.Listed, s2s.Closed}, m) {
+		return fmt.Errorf("xmpp.federation.mode: %q is none of open, listed, closed", m)
 	}
 	if c.XMPP.ResumeTime < 0 {
 		return fmt.Errorf("xmpp.resume_time: %v is no time to wait", c.XMPP.ResumeTime)

@@ -57,7 +57,7 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 // gauges are the names of the numbers that tell what there is now; the others only grow.
 var gauges = []string{
 	"conferences", "endpoints", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
-	"history_queue", "write_queue", "certificate_seconds_remaining",
+	"history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
 }
 
 // counters are the numbers of each part for the metrics page; docs/metrics.md says what each means.
@@ -65,7 +65,8 @@ func (s *server) counters() map[string]func() map[string]uint64 {
 	c := map[string]func() map[string]uint64{
 		"sfu": s.sfu.Counters, "bridge": s.bridge.Counters, "focus": s.focus.Counters,
 		"xmpp": s.xmpp.Counters, "muc": s.rooms.Counters, "metadata": s.metadata.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "mam": s.mam.Counters,
-		"store": s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
+		"federation": s.federation.Counters,
+		"store":      s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
 	}
 	if s.turn != nil {
 		c["turn"] = s.turn.Counters

@@ -61,18 +61,23 @@ func (s *server) turnSecret() (string, error) {
 	if s.cfg.TURN.Secret != "" {
 		return s.cfg.TURN.Secret, nil
 	}
-	name := s.cfg.file("turn-secret")
+	return s.keptSecret("turn-secret")
+}
+
+// keptSecret is 256 random bits in hex that are made once and kept in the data folder.
+func (s *server) keptSecret(file string) (string, error) {
+	name := s.cfg.file(file)
 	b, err := os.ReadFile(name)
 	if err == nil && len(strings.TrimSpace(string(b))) >= 32 {
 		return strings.TrimSpace(string(b)), nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", oops.File("turn", name, "let this user read it, or set turn.secret", err)
+		return "", oops.File(file, name, "let this user read it, or remove it for a new one", err)
 	}
 	var raw [32]byte
 	rand.Read(raw[:])
 	secret := hex.EncodeToString(raw[:])
-	return secret, oops.File("turn", name, "let this user write it, or set turn.secret", os.WriteFile(name, []byte(secret+"\n"), 0o600))
+	return secret, oops.File(file, name, "let this user write it", os.WriteFile(name, []byte(secret+"\n"), 0o600))
 }
 
 // sfuPeer is the SFU as the TURN server sees it: a peer that needs no socket, at the addresses it has bound and at those advertised.

@@ -29,6 +29,7 @@ import (
 	"konzil/xmpp/metadata"
 	"konzil/xmpp/muc"
 	"konzil/xmpp/roster"
+	"konzil/xmpp/s2s"
 )
 
 // drainTime is how long a stopping server may take to say goodbye: proxies and init systems wait about 10 s.
@@ -45,18 +46,19 @@ type server struct {
 	accounts xmpp.Accounts
 	logins   func() map[string]uint64 // what accounts counts
 
-	sfu      *sfu.SFU
-	turn     *turn.Server // nil when off
-	xmpp     *xmpp.Server
-	roster   *roster.Roster
-	offline  *ext.Offline
-	archive  *archive.Archive
-	mam      *mam.Service
-	rooms    *muc.Service
-	metadata *metadata.Component
-	bridge   *bridge.Bridge
-	focus    *signaling.Focus
-	http     *httpd.Server
+	sfu        *sfu.SFU
+	turn       *turn.Server // nil when off
+	xmpp       *xmpp.Server
+	roster     *roster.Roster
+	offline    *ext.Offline
+	archive    *archive.Archive
+	mam        *mam.Service
+	federation *s2s.Service
+	rooms      *muc.Service
+	metadata   *metadata.Component
+	bridge     *bridge.Bridge
+	focus      *signaling.Focus
+	http       *httpd.Server
 
 	stops []func(context.Context) // in the order of building
 }
@@ -162,7 +164,10 @@ func (s *server) openXMPP(context.Context) (err error) {
 			s.offline.Wait()
 		}
 	})
-	return s.attachFeatures()
+	if err := s.attachFeatures(); err != nil {
+		return err
+	}
+	return s.openFederation(context.Background())
 }
 
 func (s *server) openFocus(context.Context) (err error) {
@@ -185,14 +190,8 @@ func (s *server) openFocus(context.Context) (err error) {
 
 // listenXMPP opens the client ports.
 func (s *server) listenXMPP(context.Context) error {
-	for _, p := range []struct {
-		port    int
-		setting string
-		serve   func(net.Listener) error
-	}{
-		{s.cfg.XMPP.Port, "xmpp.port", s.xmpp.ServeTCP},
-		{s.cfg.XMPP.TLSPort, "xmpp.tls_port", s.xmpp.ServeTLS},
-	} {
+	all := append([]listener{{s.cfg.XMPP.Port, "xmpp.port", s.xmpp.ServeTCP}, {s.cfg.XMPP.TLSPort, "xmpp.tls_port", s.xmpp.ServeTLS}}, s.federationListeners()...)
+	for _, p := range all {
 		if p.port == 0 {
 			continue
 		}

@@ -32,6 +32,9 @@ var (
 	errPrivate   = errors.New("s2s: the address is in a private network")
 )
 
+// lookups is how many questions endpoints asks at once: one for each kind of record.
+const lookups = 2
+
 // endpoints finds where a domain takes streams, best first (RFC 6120 §3.2, XEP-0368 §3: both kinds of records are one list by priority). Errors that
 // are not of the kind "no such record" are passed on, so that a broken DNS does not look like another server.
 func endpoints(ctx context.Context, r Resolver, domain string) ([]endpoint, error) {
@@ -43,7 +46,7 @@ func endpoints(ctx context.Context, r Resolver, domain string) ([]endpoint, erro
 		recs   []*net.SRV
 		err    error
 	}
-	ch := make(chan found, 2)
+	ch := make(chan found, lookups)
 	for _, direct := range []bool{true, false} {
 		service := "xmpp-server"
 		if direct {
@@ -57,7 +60,7 @@ func endpoints(ctx context.Context, r Resolver, domain string) ([]endpoint, erro
 	var out []endpoint
 	var prio []uint16
 	none := 0
-	for range 2 {
+	for range lookups {
 		f := <-ch
 		var de *net.DNSError
 		if f.err != nil && (!errors.As(f.err, &de) || !de.IsNotFound) && len(f.recs) == 0 {

@@ -207,19 +207,16 @@ func (s *Service) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Counters are numbers for metrics.
+// Counters are numbers for metrics; outgoing and incoming are gauges.
 func (s *Service) Counters() map[string]uint64 {
+	s.mu.Lock()
+	links, streams := len(s.links), len(s.streams)
+	s.mu.Unlock()
 	c := &s.count
 	return map[string]uint64{
+		"outgoing": uint64(links), "incoming": uint64(streams),
 		"streams_out_total": c.opened.Load(), "streams_in_total": c.incoming.Load(), "refused_total": c.refused.Load(), "failed_total": c.failed.Load(),
 		"stanzas_out_total": c.sent.Load(), "stanzas_in_total": c.received.Load(), "bounced_total": c.bounced.Load(), "overflow_total": c.overflow.Load(),
 		"forged_total": c.forged.Load(), "resumed_total": c.resumed.Load(), "dialback_valid_total": c.verified.Load(), "dialback_invalid_total": c.invalid.Load(),
 	}
-}
-
-// Gauges are numbers of now for metrics.
-func (s *Service) Gauges() map[string]float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return map[string]float64{"links": float64(len(s.links)), "incoming": float64(len(s.streams))}
 }
