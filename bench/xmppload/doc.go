@@ -11,7 +11,7 @@
 //	judge     message.go arrived        loop       id, hash, addressee, order of each sender, time
 //	send      message.go lane.send      loop       one TLS record for each stanza, one system call for each client and turn of the loop
 //
-// The scenarios (route.go, muc.go, login.go) say who writes to whom and when. Every message has an id and a text that follow from the
+// The scenarios (route.go, muc.go, login.go, contacts.go, archive.go) say who writes to whom and when. Every message has an id and a text that follow from the
 // run, its sender and its number: a lost, doubled, changed, misdirected or late one is counted as such, and what earlier runs left
 // behind is not counted.
 //

@@ -22,11 +22,14 @@ type lane struct {
 	from   *client
 	sender uint32
 	next   uint32          // number of the next message
+	tag    string          // element that holds the text: body, or status of a presence
 	sentAt [ring]time.Time // by number
 	buf    []byte
 }
 
-func newLane(w *world, c *client) *lane { return &lane{w: w, from: c, sender: uint32(c.n)} }
+func newLane(w *world, c *client) *lane {
+	return &lane{w: w, from: c, sender: uint32(c.n), tag: "body"}
+}
 
 const hexDigits = "0123456789abcdef"
 
@@ -81,13 +84,24 @@ func (l *lane) send(to, typ string, now time.Time) error {
 	b := append(l.buf[:0], "<message to='"...)
 	b = append(append(b, to...), "' id='"...)
 	b = appendID(b, l.w.run, l.sender, l.next)
-	b = append(append(append(b, "' type='"...), typ...), "'><body>"...)
+	b = append(append(append(b, "' type='"...), typ...), "'>"...)
+	return l.finish(b, "</message>", now)
+}
+
+// broadcast writes the next presence.
+func (l *lane) broadcast(now time.Time) error {
+	b := appendID(append(l.buf[:0], "<presence id='"...), l.w.run, l.sender, l.next)
+	return l.finish(append(b, "'>"...), "</presence>", now)
+}
+
+func (l *lane) finish(b []byte, end string, now time.Time) error {
+	b = append(append(append(b, '<'), l.tag...), '>')
 	b = appendBody(b, l.w.run, l.sender, l.next, l.w.cfg.Body)
-	b = append(b, "</body></message>"...)
-	l.buf = b
+	b = append(append(append(b, "</"...), l.tag...), '>')
+	l.buf = append(b, end...)
 	l.sentAt[l.next%ring] = now
 	l.next++
-	return l.from.write(b)
+	return l.from.write(l.buf)
 }
 
 // parsed is a message of this run.
@@ -132,13 +146,13 @@ func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, raw []b
 		if f.Lose() {
 			return
 		}
-		f.Corrupt(text(raw, "body"))
+		f.Corrupt(text(raw, l.tag))
 	}
 	t.text = appendBody(t.text[:0], t.w.run, l.sender, number, t.w.cfg.Body)
-	if !bytes.Equal(text(raw, "body"), t.text) {
+	if !bytes.Equal(text(raw, l.tag), t.text) {
 		t.s.Wrong["payload"]++
 	}
-	if to := attr(raw, "to"); to != nil && string(to) != c.jid {
+	if to := attr(raw, "to"); to != nil && string(to) != c.jid && (l.tag == "body" || string(to) != bareOf(c.jid)) { // a broadcast goes to the bare address
 		t.s.Wrong["foreign"]++
 	}
 	if kind := seen.note(number); kind != "" {

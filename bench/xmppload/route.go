@@ -32,6 +32,9 @@ type pair struct {
 
 func (r *route) prepare(ctx context.Context, progress func(string)) error {
 	n := r.w.cfg.Scale
+	if r.w.cfg.Scenario == "s2s" {
+		return r.across(ctx, progress)
+	}
 	all, err := r.w.loginAll(ctx, 0, 2*n, progress, r.stanza)
 	if err != nil {
 		return err
@@ -41,6 +44,31 @@ func (r *route) prepare(ctx context.Context, progress func(string)) error {
 			p := &pair{lane: newLane(r.w, all[2*i]), to: escape(all[2*i+1].jid)}
 			r.pairs = append(r.pairs, p)
 			all[2*i+1].data = p
+		}
+	})
+	return nil
+}
+
+// across is prepare for two servers: account i of one writes to account i of the other.
+func (r *route) across(ctx context.Context, progress func(string)) error {
+	other, err := r.w.beside(r.w.cfg.Peer)
+	if err != nil {
+		return err
+	}
+	n := r.w.cfg.Scale
+	from, err := r.w.loginAll(ctx, 0, n, progress, r.stanza)
+	if err != nil {
+		return err
+	}
+	to, err := other.loginAll(ctx, 0, n, progress, r.stanza)
+	if err != nil {
+		return err
+	}
+	r.w.loop.do(func() {
+		for i := range n {
+			p := &pair{lane: newLane(r.w, from[i]), to: escape(to[i].jid)}
+			r.pairs = append(r.pairs, p)
+			to[i].data = p
 		}
 	})
 	return nil

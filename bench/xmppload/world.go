@@ -24,6 +24,7 @@ type world struct {
 	useTLS bool
 	tls    *tls.Config
 	keys   keyCache
+	first  *world // whose failure ours is: the other server of s2s has a world of its own; else nil
 	run    uint32 // part of each id: what an earlier run left behind does not count
 	loop   *loop
 	play   scenario
@@ -67,11 +68,26 @@ func New(cfg Config, t *measure.Target, scale int) (measure.Load, error) {
 		w.play = &fanout{w: w}
 	case "join":
 		w.play = &joining{w: w}
-	}
-	if w.play == nil {
-		return nil, fmt.Errorf("xmppload: scenario %s", cfg.Scenario)
+	case "presence":
+		w.play = &contacts{w: w}
+	case "mam":
+		w.play = &archive{w: w}
+	case "s2s":
+		if cfg.Peer == nil {
+			return nil, errors.New("xmppload: s2s needs another server")
+		}
+		w.play = &route{w: w}
 	}
 	return w, nil
+}
+
+// ErrAbsent is why a load cannot be: the server lacks what it is about. It is no failure of the server.
+var ErrAbsent = errors.New("xmppload: the server does not have that")
+
+// beside is the world of another server, on the same loop and in the same run.
+func (w *world) beside(t *measure.Target) (*world, error) {
+	o := &world{cfg: w.cfg, target: t, run: w.run, loop: w.loop, first: w}
+	return o, o.resolve()
 }
 
 // Prepare implements measure.Load.
@@ -109,6 +125,10 @@ func (w *world) Close() error {
 
 // failed notes what ends the run.
 func (w *world) failed(err error) {
+	if w.first != nil {
+		w.first.failed(err)
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil {
