@@ -131,10 +131,7 @@ func (a *archive) measure(ctx context.Context, d time.Duration) (*measure.Sample
 		for _, q := range a.pairs {
 			a.ask(q, time.Now())
 		}
-		a.w.loop.tick = func(time.Time) {
-			a.w.sent.Store(a.t.s.Sent)
-			a.w.delivered.Store(a.t.s.Delivered)
-		}
+		a.w.loop.tick = a.t.live
 	})
 	a.w.wait(ctx, nil, d)
 	a.w.loop.do(func() { a.sending = false })

@@ -70,7 +70,22 @@ func DefaultConfig(scenario string) Config {
 	return c
 }
 
-func (c *Config) check() error {
+// String is the load in a few words.
+func (c *Config) String() string {
+	s := fmt.Sprintf("%s %d", c.Scenario, c.Scale)
+	switch {
+	case c.Rate > 0:
+		s += fmt.Sprintf(", %g messages/s", c.Rate)
+	case c.Scenario == "login" || c.Scenario == "join":
+		s += fmt.Sprintf(", %d at a time", c.At)
+	case c.Scenario != "idle" && c.Scenario != "mam":
+		s += fmt.Sprintf(", %d under way", c.Under)
+	}
+	return s + ", " + c.Transport
+}
+
+// Check says what cannot be.
+func (c *Config) Check() error {
 	if !slices.ContainsFunc(Scenarios, func(s [2]string) bool { return s[0] == c.Scenario }) {
 		return fmt.Errorf("xmppload: no scenario %q", c.Scenario)
 	}

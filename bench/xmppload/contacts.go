@@ -93,10 +93,7 @@ func (s *contacts) measure(ctx context.Context, d time.Duration) (*measure.Sampl
 				s.send(x, time.Now())
 			}
 		}
-		s.w.loop.tick = func(time.Time) {
-			s.w.sent.Store(s.t.s.Sent)
-			s.w.delivered.Store(s.t.s.Delivered)
-		}
+		s.w.loop.tick = s.t.live
 	})
 	s.w.wait(ctx, nil, d)
 	s.w.loop.do(func() { s.sending = false })

@@ -57,7 +57,7 @@ func (s *storm) measure(ctx context.Context, d time.Duration) (*measure.Sample, 
 				mu.Lock()
 				out.Sent++
 				out.Expected++
-				s.w.sent.Store(out.Sent)
+				s.w.sent.Add(1)
 				if err != nil {
 					out.Wrong["rejected"]++
 					if first == nil {
@@ -66,7 +66,7 @@ func (s *storm) measure(ctx context.Context, d time.Duration) (*measure.Sample, 
 				} else {
 					out.Delivered++
 					out.Verified++
-					s.w.delivered.Store(out.Delivered)
+					s.w.delivered.Add(1)
 					for k, v := range []time.Duration{st.connect, st.tls, st.auth, st.bind, took} {
 						_ = out.Steps[names[k]].RecordValue(max(int64(v), 1000))
 					}
@@ -90,14 +90,14 @@ type idle struct {
 }
 
 func (s *idle) prepare(ctx context.Context, _ func(string)) error {
-	if len(s.w.target.PIDs) == 0 {
+	if len(s.w.target.PIDs) == 0 && s.w.target.Cgroup == "" {
 		return errors.New("xmppload: idle needs the server's process ids")
 	}
 	return nil
 }
 
 func (s *idle) measure(ctx context.Context, _ time.Duration) (*measure.Sample, error) {
-	rss0, pss0, err := memory(s.w.target.PIDs)
+	rss0, pss0, err := s.w.memory()
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (s *idle) measure(ctx context.Context, _ time.Duration) (*measure.Sample, e
 	s.w.sent.Store(uint64(s.have))
 	s.w.delivered.Store(uint64(s.have))
 	s.w.wait(ctx, nil, s.w.cfg.Settle)
-	rss1, pss1, err := memory(s.w.target.PIDs)
+	rss1, pss1, err := s.w.memory()
 	if err != nil {
 		return nil, err
 	}

@@ -130,10 +130,12 @@ type tally struct {
 	text []byte
 	last time.Time // of a delivery
 	from time.Time
+
+	sent0, delivered0 uint64 // of the intervals before, for Live
 }
 
 func newTally(w *world, unit, latency string) *tally {
-	t := &tally{w: w, lat: measure.NewHistogram(), s: &measure.Sample{Unit: unit, Wrong: map[string]uint64{}, Figures: map[string]float64{}, Labels: map[string]string{}}}
+	t := &tally{w: w, sent0: w.sent.Load(), delivered0: w.delivered.Load(), lat: measure.NewHistogram(), s: &measure.Sample{Unit: unit, Wrong: map[string]uint64{}, Figures: map[string]float64{}, Labels: map[string]string{}}}
 	t.s.Latency = map[string]*hdrhistogram.Histogram{latency: t.lat}
 	t.from = time.Now()
 	t.last = t.from
@@ -168,9 +170,16 @@ func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, raw []b
 	_ = t.lat.RecordValue(max(int64(now.Sub(l.sentAt[number%ring])), 1000))
 }
 
+// live tells what was counted so far.
+func (t *tally) live(time.Time) {
+	t.w.sent.Store(t.sent0 + t.s.Sent)
+	t.w.delivered.Store(t.delivered0 + t.s.Delivered)
+}
+
 // finish makes the sample.
 func (t *tally) finish() *measure.Sample {
-	t.s.Elapsed = t.last.Sub(t.from)
+	t.live(t.last)
+	t.s.Began, t.s.Elapsed = t.from, t.last.Sub(t.from)
 	t.s.Labels = t.w.labels()
 	return t.s
 }

@@ -159,9 +159,10 @@ func (j *joining) measure(ctx context.Context, _ time.Duration) (*measure.Sample
 	j.w.loop.do(func() {
 		j.n++
 		j.e = j.w.newEnter(fmt.Sprintf("bench-%08x-%d@%s", j.w.run, j.n, j.w.target.Rooms), j.all)
+		sent, delivered := j.w.sent.Load(), j.w.delivered.Load()
 		j.w.loop.tick = func(time.Time) {
-			j.w.sent.Store(uint64(j.e.next))
-			j.w.delivered.Store(j.e.presence)
+			j.w.sent.Store(sent + uint64(j.e.next))
+			j.w.delivered.Store(delivered + j.e.presence)
 		}
 		j.e.begin(time.Now())
 	})
@@ -170,7 +171,7 @@ func (j *joining) measure(ctx context.Context, _ time.Duration) (*measure.Sample
 	j.w.loop.do(func() {
 		j.w.loop.tick = nil
 		e := j.e
-		s = &measure.Sample{Unit: "presences", Elapsed: e.last.Sub(begun), Sent: uint64(n), Expected: uint64(n) * uint64(n), Delivered: e.presence, Verified: e.presence,
+		s = &measure.Sample{Unit: "presences", Began: begun, Elapsed: e.last.Sub(begun), Sent: uint64(n), Expected: uint64(n) * uint64(n), Delivered: e.presence, Verified: e.presence,
 			Wrong: map[string]uint64{}, Steps: map[string]*hdrhistogram.Histogram{"join": e.lat},
 			Figures: map[string]float64{"further presences": float64(e.extra)}, Labels: j.w.labels()}
 	})
@@ -247,10 +248,7 @@ func (f *fanout) measure(ctx context.Context, d time.Duration) (*measure.Sample,
 				h.send(time.Now())
 			}
 		}
-		f.w.loop.tick = func(time.Time) {
-			f.w.sent.Store(f.t.s.Sent)
-			f.w.delivered.Store(f.t.s.Delivered)
-		}
+		f.w.loop.tick = f.t.live
 	})
 	f.w.wait(ctx, nil, d)
 	f.w.loop.do(func() { f.sending = false })

@@ -154,8 +154,7 @@ func (r *route) settle() {
 
 // tick sends what is due in an open loop, and tells Live.
 func (r *route) tick(now time.Time) {
-	r.w.sent.Store(r.t.s.Sent)
-	r.w.delivered.Store(r.t.s.Delivered)
+	r.t.live(now)
 	if r.w.cfg.Rate == 0 || !r.sending {
 		return
 	}

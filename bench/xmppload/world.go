@@ -47,7 +47,7 @@ func New(cfg Config, t *measure.Target, scale int) (measure.Load, error) {
 	if scale > 0 {
 		cfg.Scale = scale
 	}
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	w := &world{cfg: cfg, target: t}
