@@ -27,7 +27,8 @@ type Config struct {
 	Settle   time.Duration // idle: between the last login and the reading of memory
 	SM       bool          // stream management on, acknowledging every request (XEP-0198)
 
-	Drain time.Duration // after the last was sent, for what is still under way
+	NoArchive bool          // each client asks the server not to archive for it (XEP-0313 §5)
+	Drain     time.Duration // after the last was sent, for what is still under way
 
 	// Fault damages what was received, to show that the gates notice; nil: nothing is damaged.
 	Fault Fault

@@ -180,7 +180,7 @@ func (t *tally) live(time.Time) {
 func (t *tally) finish() *measure.Sample {
 	t.live(t.last)
 	t.s.Began, t.s.Elapsed = t.from, t.last.Sub(t.from)
-	t.s.Labels = t.w.labels()
+	t.s.Labels, t.s.Notes = t.w.labels(), t.w.notes()
 	return t.s
 }
 

@@ -12,7 +12,8 @@ func (w *world) memory() (rss, pss int64, err error) {
 	return u.RSS, u.PSS, err
 }
 
-// labels are what was negotiated and must not differ among servers that are compared.
+// labels are what was negotiated and must not differ among servers that are compared. The cipher of TLS 1.3 is the server's choice, and no client of
+// Go's can change it: it is a note (cipher).
 func (w *world) labels() map[string]string {
 	l := map[string]string{"transport": w.cfg.Transport, "mechanism": w.cfg.Mechanism}
 	w.mu.Lock()
@@ -20,9 +21,21 @@ func (w *world) labels() map[string]string {
 	for _, c := range w.clients {
 		if t, ok := c.top.(*tls.Conn); ok {
 			cs := t.ConnectionState()
-			l["tls"] = tls.VersionName(cs.Version) + " " + tls.CipherSuiteName(cs.CipherSuite) + " " + cs.CurveID.String()
+			l["tls"] = tls.VersionName(cs.Version) + " " + cs.CurveID.String()
 			break
 		}
 	}
 	return l
+}
+
+// notes are what was negotiated and may differ.
+func (w *world) notes() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.clients {
+		if t, ok := c.top.(*tls.Conn); ok {
+			return []string{"cipher: " + tls.CipherSuiteName(t.ConnectionState().CipherSuite)}
+		}
+	}
+	return nil
 }

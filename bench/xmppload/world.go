@@ -208,6 +208,11 @@ func (c *client) start() error {
 			return err
 		}
 	}
+	if c.w.cfg.NoArchive {
+		if err := c.send("<iq type='set' id='prefs'><prefs xmlns='" + nsMAM + "' default='never'><always/><never/></prefs></iq>"); err != nil {
+			return err
+		}
+	}
 	return c.send("<presence/>")
 }
 
