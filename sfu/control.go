@@ -426,8 +426,8 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 			rtx = 0
 		}
 		sb = &sub{src: src, out: e.sendFor(src.tracks[0].ssrc, rtx, src.kind)}
-		if e.connectedAt != 0 && src.created > e.connectedAt { // else it was in the offer
-			sb.notBefore = src.created + announceTime
+		if src.created > e.created { // else it was in the offer
+			sb.notBefore = max(src.created, e.connectedAt) + announceTime
 		}
 		e.subs[src] = sb
 	}
@@ -478,7 +478,7 @@ func (e *Endpoint) apply(sb *sub) {
 		if o.src != sb.src || o.stream.Current() == 0 {
 			age = replayNewcomer
 		}
-		if o.target != sb.layer || o.src != sb.src {
+		if o.src != sb.src {
 			o.endReplay()
 		}
 		o.src, o.target = sb.src, sb.layer

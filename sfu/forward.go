@@ -236,7 +236,7 @@ func (sh *shard) send(l *link, p *packet) {
 	if m.sealer == nil || o.src != p.tr.src {
 		return
 	}
-	if o.hold != 0 && !p.cached { // it gets this one from the history, after those before it
+	if o.hold != 0 && !p.cached && p.in.SSRC == o.held { // it gets this one from the history, after those before it
 		if p.in.Arrival < o.hold {
 			return
 		}

@@ -213,6 +213,7 @@ type send struct {
 	src           *source // what it carries now
 	target        uint32  // layer wanted now
 	hold          int64   // live packets wait for a repetition from the cache, at most until then; 0: none
+	held          uint32  // the SSRC of hold
 	replayed      int64   // when the last repetition began
 
 	packets, octets uint32

@@ -56,7 +56,7 @@ type replay struct {
 
 // picture gets tr onto o soon, from the cache when its keyframe is no older than age, else by asking the sender.
 func (sh *shard) picture(e *Endpoint, o *send, tr *track, age, now int64) {
-	if o.hold > now {
+	if o.hold > now && o.held == tr.ssrc {
 		return // under way
 	}
 	if sh.s.cfg.NoKeyframeCache || o.replayed != 0 && now-o.replayed < replayPause {
@@ -75,7 +75,7 @@ func (sh *shard) picture(e *Endpoint, o *send, tr *track, age, now int64) {
 func (sh *shard) startReplay(tr *track, e *Endpoint, o *send, rate, age, now int64) {
 	for i := range sh.replays {
 		if r := &sh.replays[i]; r.out == o && r.tr == tr {
-			return
+			r.out = nil // it begins anew
 		}
 	}
 	if len(sh.replays) == maxReplays || !sh.replayable(tr, rate, age, now) {
@@ -132,7 +132,7 @@ func (sh *shard) runReplays(now int64) {
 // runReplay sends what the rate allows; true when the repetition is over. may says whether it may end now.
 func (sh *shard) runReplay(r *replay, now int64, may bool) bool {
 	tr := r.tr
-	if tr.ep.m.gone || tr.hist == nil || tr.ep.m.muted[Video] {
+	if r.out == nil || tr.ep.m.gone || tr.hist == nil || tr.ep.m.muted[Video] {
 		return true // what was held back is let through when the receiver's wait ends
 	}
 	late := now >= r.until
@@ -189,14 +189,14 @@ func (sh *shard) toCached(r *replay, pkt []byte, key, last bool, now int64) {
 // cached sends one packet of a repetition to a receiver of this shard.
 func (sh *shard) cached(it *item, plain []byte, now int64) {
 	e, o, tr := it.want.ep, it.want.out, it.tr
-	if e.m.gone || e.m.sealer == nil || o.src != tr.src || o.target != tr.ssrc {
+	if e.m.gone || e.m.sealer == nil || o.src != tr.src {
 		return // it wants something else by now
 	}
-	if it.key {
-		o.hold, o.replayed = now+3*replayTime, now
+	if it.key && o.target == tr.ssrc {
+		o.hold, o.held, o.replayed = now+3*replayTime, tr.ssrc, now
 		o.stream.Replay()
 	}
-	if o.hold == 0 {
+	if o.hold == 0 || o.held != tr.ssrc {
 		return
 	}
 	if it.last {

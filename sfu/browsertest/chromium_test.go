@@ -69,7 +69,7 @@ function simulcast(sdp) {
 async function stats(id) {
   const out = {};
   for (const r of (await pcs[id].pc.getStats()).values()) {
-    if (r.type == 'inbound-rtp' && r.kind == 'video') out['v' + r.ssrc] = {frames: r.framesDecoded || 0, w: r.frameWidth || 0, h: r.frameHeight || 0, lost: r.packetsLost, rtx: r.retransmittedPacketsReceived || 0, freeze: r.freezeCount || 0, pli: r.pliCount, nack: r.nackCount};
+    if (r.type == 'inbound-rtp' && r.kind == 'video') out['v' + r.ssrc] = {frames: r.framesDecoded || 0, w: r.frameWidth || 0, h: r.frameHeight || 0, lost: r.packetsLost, rtx: r.retransmittedPacketsReceived || 0, freeze: r.freezeCount || 0, pli: r.pliCount, nack: r.nackCount, errors: Math.max(0, r.framesReceived - r.framesDecoded - r.framesDropped - 5), decoder: r.decoderImplementation, fec: r.fecPacketsReceived || 0};
     if (r.type == 'inbound-rtp' && r.kind == 'audio') out['a' + r.ssrc] = {frames: r.packetsReceived, w: 0, h: 0, energy: r.totalAudioEnergy || 0};
     if (r.type == 'transport') out.transport = {srtp: r.srtpCipher || '', dtls: r.dtlsState, ice: r.iceState || ''};
     if (r.type == 'outbound-rtp' && r.kind == 'video') out['o' + r.ssrc] = {frames: r.framesEncoded, w: r.frameWidth || 0, h: r.frameHeight || 0, reason: r.qualityLimitationReason, pli: r.pliCount, nack: r.nackCount};
@@ -80,10 +80,10 @@ async function stats(id) {
 </script>`
 
 type stat struct {
-	Frames, W, H, Lost, Rtx int
-	Freeze, Pli, Nack       int
-	Energy                  float64
-	Srtp, Dtls              string
+	Frames, W, H, Lost, Rtx        int
+	Freeze, Pli, Nack, Errors, Fec int
+	Energy                         float64
+	Srtp, Dtls                     string
 }
 
 type events struct {

@@ -25,8 +25,11 @@ func svcConfig(id, codec string, dd bool) sfu.EndpointConfig {
 // svcOffer is offer with another codec.
 func svcOffer(sdp, codec string, dd bool) string {
 	to := "a=rtpmap:100 " + codec + "/90000"
-	if codec == "VP9" {
+	switch codec {
+	case "VP9":
 		to += "\r\na=fmtp:100 profile-id=0"
+	case "H264":
+		to += "\r\na=fmtp:100 profile-level-id=42e01f;level-asymmetry-allowed=1;packetization-mode=1"
 	}
 	if dd {
 		to += "\r\na=extmap:11 " + uriDD + "\r\na=extmap-allow-mixed"
@@ -34,7 +37,8 @@ func svcOffer(sdp, codec string, dd bool) string {
 	return strings.ReplaceAll(sdp, "a=rtpmap:100 VP8/90000", to)
 }
 
-// svcMeeting lets Chromium send three spatial layers in the first SSRC of a SIM group, as lib-jitsi-meet does.
+// svcMeeting lets Chromium send three spatial layers in the first SSRC of a SIM group, as lib-jitsi-meet does; without a mode, one layer in
+// each SSRC (simulcast).
 func svcMeeting(t *testing.T, codec, mode string, change ...func(*sfu.Config)) (*browser, *sfu.Conference, *events, []sfu.Source) {
 	t.Helper()
 	if testing.Short() {
@@ -62,13 +66,15 @@ func svcMeeting(t *testing.T, codec, mode string, change ...func(*sfu.Config)) (
 	if len(sources) != 2 || len(sources[1].SSRCs) != 3 {
 		t.Fatalf("sources %+v", sources)
 	}
-	b.call(`(async () => {
+	if mode != "" {
+		b.call(`(async () => {
 		const s = pcs.send.pc.getSenders().find(s => s.track && s.track.kind == 'video'), p = s.getParameters();
 		p.encodings.forEach((e, i) => { e.active = i == 0; e.scaleResolutionDownBy = 1; });
 		p.encodings[0].scalabilityMode = %s;
 		await s.setParameters(p);
 		return s.getParameters().encodings[0].scalabilityMode;
 	})()`, mode)
+	}
 	sender := c.Endpoint("send")
 	if err := sender.SetSources(sources); err != nil {
 		t.Fatal(err)
@@ -91,6 +97,13 @@ func (b *browser) svcReceiver(c *sfu.Conference, ev *events, id, codec string, d
 	b.ids = append(b.ids, id)
 	b.until(id+" connected", 15*time.Second, func() bool { return ev.has("transport " + id + " 1") })
 	return e
+}
+
+// TestChromiumSimulcast has three SSRCs, each with a layer of its own.
+func TestChromiumSimulcast(t *testing.T) {
+	for _, codec := range []string{"VP8", "H264"} {
+		t.Run(codec, func(t *testing.T) { svcHeights(t, codec, "") })
+	}
 }
 
 func TestChromiumSVC(t *testing.T) {
@@ -128,7 +141,11 @@ func svcHeights(t *testing.T, codec, mode string) {
 		t.Logf("%v lines after %v", step, time.Since(began).Round(time.Millisecond))
 	}
 	for _, id := range ids {
+		st := b.stats(id)[v]
 		t.Logf("%s: %s", id, b.call("stats(%s)", id))
+		if st.Freeze > 0 || st.Pli > 1 || st.Errors > 0 {
+			t.Errorf("%s: %d freezes, %d requests for keyframes, %d frames that could not be decoded", id, st.Freeze, st.Pli, st.Errors)
+		}
 	}
 	t.Logf("sender: %s", b.call("stats('send')"))
 }

@@ -55,9 +55,10 @@ type Stream struct {
 	startTS  uint32
 	switches uint64
 
-	again   replay
-	againTS uint32 // incoming timestamp of the frame at hand
-	againOn bool   // againTS is valid
+	again     replay
+	againTS   uint32 // incoming timestamp of the frame at hand
+	againOn   bool   // againTS is valid
+	againSSRC uint32 // what is repeated
 }
 
 // replay is where a stream stands between a cached keyframe and what comes live.
@@ -96,7 +97,7 @@ func (s *Stream) Reset(startSeq uint16, startTS uint32) {
 // sent again) instead of the sender's, so that the receiver neither waits for the time that has passed nor takes it for jitter.
 func (s *Stream) Replay() {
 	s.cur = 0
-	s.again, s.againOn = fromPast, false
+	s.again, s.againOn, s.againSSRC = fromPast, false, s.target
 }
 
 // Live ends a repetition: what Map gets from now on has just come.
@@ -105,8 +106,10 @@ func (s *Stream) Live() {
 		return
 	}
 	s.again = landing
-	s.frames.limit(s.to.tid)
-	s.svc.limit(s.to)
+	if s.cur == s.target {
+		s.frames.limit(s.to.tid)
+		s.svc.limit(s.to)
+	}
 }
 
 // Replaying reports that a repetition goes on.
@@ -121,9 +124,6 @@ func (s *Stream) Target(ssrc uint32, maxTID uint8) { s.TargetSVC(ssrc, All, maxT
 // layers count from the next picture on, a higher spatial one is entered at a keyframe or where the dependency descriptor has a
 // switch point, a higher temporal one at a switch point.
 func (s *Stream) TargetSVC(ssrc uint32, sid, maxTID uint8) {
-	if ssrc != s.target {
-		s.Live()
-	}
 	s.target = ssrc
 	s.to = limit{sid, maxTID}
 	if ssrc == 0 {
@@ -204,7 +204,7 @@ func (s *Stream) Map(in *In) (Out, bool) {
 func (s *Stream) switchTo(in *In) {
 	s.seqs.newLayer(in.Seq)
 	to := s.to
-	if s.again == fromPast {
+	if s.again == fromPast && in.SSRC == s.againSSRC {
 		to.tid = 0
 	} else {
 		s.again = live
