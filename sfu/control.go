@@ -125,11 +125,16 @@ func (o *observed) seconds() float64 {
 
 // layers appends the active layers of a source, low to high, with their measured rates.
 func (src *source) layers(dst []alloc.Layer) []alloc.Layer {
-	n := len(src.tracks)
+	n, sent := len(src.tracks), 0
+	for _, tr := range src.tracks {
+		if tr.seen.active {
+			sent++
+		}
+	}
 	for i, tr := range src.tracks {
 		if o := &tr.seen; o.active {
 			guess := guessTop >> max(n-1-i, 0)
-			if o.svc {
+			if o.svc && sent == 1 { // simulcast layers may have dependency descriptors, too
 				guess = guessTop
 			}
 			dst = o.layers(dst, tr.ssrc, guess)

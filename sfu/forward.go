@@ -196,6 +196,7 @@ func (sh *shard) shape(p *packet, tr *track, clock uint32, now int64) {
 		in.Start = in.Keyframe || !tr.started || p.hdr.Timestamp != tr.lastTS
 		// A keyframe may begin in several packets of one picture (SPS, PPS, IDR): it begins once.
 		in.Keyframe = in.Keyframe && (!tr.started || p.hdr.Timestamp != tr.lastTS)
+		tr.sizeH264(p)
 	}
 }
 

@@ -91,9 +91,20 @@ func (sh *shard) shapeDD(p *packet, tr *track, now int64) bool {
 	}
 	in := &p.in
 	in.Keyframe = d.Keyframe()
+	tr.sizeH264(p)
 	in.Start = d.Start && (in.Keyframe || !tr.started || p.hdr.Timestamp != tr.lastTS)
 	sh.ddLayers(p, &d, st, tr.active)
 	return true
+}
+
+// sizeH264 notes the size that an H.264 keyframe tells.
+func (tr *track) sizeH264(p *packet) {
+	if p.codec != codecH264 || !p.in.Keyframe {
+		return
+	}
+	if w, h, ok := codec.H264Size(p.payload); ok {
+		tr.heights = [maxSID + 1]int{min(w, h)}
+	}
 }
 
 // ddLayers fills p.in.SVC from a dependency descriptor.
