@@ -87,6 +87,7 @@ type MediaConfig struct {
 	Port      int      `yaml:"port" doc:"UDP port of all media."`
 	Advertise []string `yaml:"advertise" doc:"Public IP addresses that clients should try too, when the server is behind NAT."`
 	Shards    int      `yaml:"shards" doc:"Sockets per address, each with its thread; 0 is one per core."`
+	LoudestN  int      `yaml:"loudest_n" doc:"Forward only so many speakers of a meeting at a time, the loudest; 0 is all. At most 32."`
 }
 
 // TURNConfig is the TURN server.

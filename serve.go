@@ -135,6 +135,7 @@ func (s *server) openData(ctx context.Context) (err error) {
 func (s *server) openMedia(context.Context) (err error) {
 	c := sfu.DefaultConfig()
 	c.Listen, c.Shards = s.present(s.cfg.addrs(s.cfg.Media.Port)), s.cfg.Media.Shards
+	c.LoudestN = s.cfg.Media.LoudestN
 	for _, a := range s.cfg.Media.Advertise {
 		c.Advertise = append(c.Advertise, netip.MustParseAddr(a))
 	}

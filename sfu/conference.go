@@ -38,6 +38,7 @@ type Conference struct {
 
 	phase            int // of SFU.clock
 	fbAudio, fbVideo uint32
+	loudest          loudest
 	cmds             chan func()
 	looks            chan struct{} // SFU.clock's
 	stop             chan struct{}
@@ -79,6 +80,7 @@ func newConference(s *SFU, id string, ev Events, home *shard) *Conference {
 	c.fbAudio = randomSSRC()
 	for c.fbVideo = randomSSRC(); c.fbVideo == c.fbAudio; c.fbVideo = randomSSRC() {
 	}
+	c.loudest.n.Store(int32(min(s.cfg.LoudestN, maxLoudest)))
 	c.tracks.Store(&map[uint32]*track{})
 	s.wg.Go(c.control)
 	return c
@@ -262,6 +264,9 @@ func (c *Conference) remove(e *Endpoint) {
 func (c *Conference) dropSource(name string, src *source) {
 	delete(c.sources, name)
 	src.fan.Store(nil)
+	if src.kind == Audio {
+		c.loudest.leave(src.tracks[0])
+	}
 	for _, e := range c.endpoints {
 		e.unsubscribe(src)
 	}

@@ -40,6 +40,9 @@ type Config struct {
 	InboxPackets int
 	// SocketBuffer is asked of the kernel for each socket and direction, in bytes.
 	SocketBuffer int
+	// LoudestN forwards only so many audio sources of a conference at a time, the loudest ones; 0 is all, as Jitsi's bridge does by default. Without the
+	// audio level extension a source is always forwarded.
+	LoudestN int
 	// NoKeyframeCache asks the sender for a keyframe whenever somebody begins to see a layer, instead of repeating the last one.
 	NoKeyframeCache bool
 	// NoOffload keeps away from UDP_SEGMENT and UDP_GRO.

@@ -79,7 +79,7 @@ func (sh *shard) fanSource(f *fanout, of []*packet) {
 func (sh *shard) handOver(to *shard, of []*packet) {
 	for _, p := range of {
 		it := item{
-			kind: itemForward, tr: p.tr, codec: p.codec, ts: p.in.ClockRate, start: p.in.Start, key: p.in.Keyframe, padding: p.in.Padding,
+			kind: itemForward, tr: p.tr, codec: p.codec, ts: p.in.ClockRate, start: p.in.Start, key: p.in.Keyframe, padding: p.in.Padding, resume: p.in.Resume,
 		}
 		if p.byDD() {
 			it.dd, it.active = p.in.SVC.DD, p.in.SVC.Active
@@ -114,7 +114,7 @@ func (sh *shard) takeHanded(it *item, plain []byte, now int64) {
 	}
 	p.in = rewrite.In{
 		SSRC: tr.ssrc, Seq: p.hdr.Seq, TS: p.hdr.Timestamp, Marker: p.hdr.Marker, Padding: it.padding, Start: it.start,
-		Keyframe: it.key, ClockRate: it.ts, Arrival: now,
+		Keyframe: it.key, ClockRate: it.ts, Arrival: now, Resume: it.resume,
 	}
 	sh.handedLayers(p, it.dd, it.active)
 	sh.stage(p)

@@ -134,6 +134,10 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 	} else if lv, _, ok := rtp.AudioLevel(p.level); ok && !p.in.Padding {
 		tr.levels[tr.levelHead%levelRing] = levelAt{now, lv}
 		tr.levelHead++
+		if !sh.forwards(p, tr, lv, now) {
+			tr.lastRTP = now
+			return
+		}
 	}
 	if p.codec == codecOpus {
 		sh.prepareRED(p, tr, now)

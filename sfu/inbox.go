@@ -47,6 +47,7 @@ type item struct {
 	seq                 uint16
 	want                repeat
 	start, key, padding bool
+	resume              bool          // audio before it was held back
 	made                bool          // RED that we made
 	last                bool          // of a repetition
 	rate, age           int64         // of a repetition: bytes per second, oldest keyframe in ns

@@ -148,6 +148,7 @@ type track struct {
 	lastAsk     int64 // when one was asked for
 	asks        int   // since the last keyframe
 	key         keyCache
+	heard       hearing   // audio
 	kept        *red.Ring // audio: for redundancy
 	sealedUntil int64     // audio: looks encrypted end to end
 	nackable    bool

@@ -234,7 +234,9 @@ func TestFirefox(t *testing.T) {
 	grace.join(url)
 	adas, graces := ada.id(), grace.id()
 	hears := func(of string) func(stats) bool {
-		return func(s stats) bool { return s.Inbound[of+"-v0"].FramesDecoded > 30 && s.Inbound[of+"-a0"].AudioEnergy > 0 }
+		return func(s stats) bool {
+			return s.Inbound[of+"-v0"].FramesDecoded > 30 && s.Inbound[of+"-a0"].AudioEnergy > 0
+		}
 	}
 	ada.stats(30*time.Second, "video and audio of Firefox", hears(graces))
 	grace.stats(30*time.Second, "video and audio of Chromium", hears(adas))

@@ -11,6 +11,7 @@ type In struct {
 	Start     bool       // first packet of a frame; audio: always
 	Keyframe  bool       // of a keyframe's first packet; audio: always
 	Padding   bool       // no payload: never forwarded, leaves no gap
+	Resume    bool       // what came before in the SSRC was held back: no number is kept for it
 	VP8       *codec.VP8 // nil for other codecs
 	SVC       *SVC       // nil when the SSRC has no layers to choose from
 	ClockRate uint32     // Hz
@@ -159,6 +160,9 @@ func (s *Stream) Map(in *In) (Out, bool) {
 			return Out{}, false
 		}
 		s.switchTo(in)
+	}
+	if in.Resume && int16(in.Seq-s.seqs.inHi) > 0 {
+		s.seqs.newLayer(in.Seq)
 	}
 	place, ok := s.seqs.place(in.Seq)
 	if !ok {
