@@ -34,8 +34,21 @@ fuzz:
 impair:
 	KONZIL_IMPAIR=1 go test -count=1 -v -timeout 10m -run TestImpairment ./sfu/browsertest
 
-# micro-benchmarks of the hot paths
-bench:
-	go test -run '^$$' -bench . -benchmem ./sfu/... ./turn ./xmpp/... ./internal/store
+# packages with micro-benchmarks of hot stages: demux, open, parse, rewrite, seal, forward, UDP; tokenizer, router, rooms; TURN relay; store
+HOT = ./sfu/... ./internal/udpio ./xmpp/... ./turn ./internal/store ./internal/archive
 
-.PHONY: run test deps check fuzz impair bench
+# micro-benchmarks of the hot stages, then the program against itself: what two equal servers differ by is the noise of this machine
+bench:
+	go test -run '^$$' -bench . -benchmem $(HOT)
+	@mkdir -p artifacts && go build -o artifacts/konzil . && \
+	./artifacts/konzil bench call -vs konzil,same=konzil -rounds 3 -d 5s -n 3 -html artifacts/bench.html -json artifacts/bench.json; \
+	code=$$?; echo "the report is artifacts/bench.html"; exit $$code
+
+# the same stages at BASE and now, in COUNT alternating runs
+BASE ?= HEAD~1
+COUNT ?= 6
+PACKAGES ?= $(HOT)
+bench-compare:
+	@.ci/bench-compare $(BASE) $(COUNT) $(PACKAGES)
+
+.PHONY: run test deps check fuzz impair bench bench-compare

@@ -234,6 +234,17 @@ func TestUserCommand(t *testing.T) {
 	if _, code := do("", "delete", "carol"); code != 1 {
 		t.Error("deleted twice")
 	}
+	if out, code := do("# people\n\ndora some words\n emil x\n", "import"); code != 0 || out != "2 accounts imported\n" {
+		t.Errorf("import: %d %s", code, out)
+	}
+	for _, bad := range []string{"fred\n", "dora again\n", "gina SCRAM-SHA-1$1\n"} {
+		if out, code := do(bad, "import"); code != 1 {
+			t.Errorf("import of %q: %s", bad, out)
+		}
+	}
+	if out, _ := do("", "list"); out != "dora@localhost\nemil@localhost\n" {
+		t.Errorf("list: %q", out)
+	}
 	if _, code := do("", "passwd"); code != 1 {
 		t.Error("passwd without a name")
 	}

@@ -164,3 +164,30 @@ func TestReportCommand(t *testing.T) {
 		t.Error(code, out.String())
 	}
 }
+
+func TestMicro(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, values ...string) string {
+		var b strings.Builder
+		b.WriteString("goos: linux\npkg: konzil/sfu/seal\n")
+		for _, v := range values {
+			b.WriteString("BenchmarkSeal/GCM-2   \t 1000\t " + v + " ns/op\t 0 B/op\t 0 allocs/op\nBenchmarkSeal says something\n")
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	a, b, c := write("a", "100", "101", "102", "103", "104"), write("b", "50", "51", "52", "53", "54"), write("c", "99", "101", "102", "103", "200")
+	for _, x := range []struct{ a, b, want string }{{a, b, "0.510 differs"}, {a, c, "1.000 no difference shown"}} {
+		var out bytes.Buffer
+		if code := Main([]string{"micro", x.a, x.b}, &out); code != 0 || !strings.Contains(strings.Join(strings.Fields(out.String()), " "), x.want) || !strings.Contains(out.String(), "sfu/seal Seal/GCM-2 ns/op") {
+			t.Errorf("%d\n%s", code, out.String())
+		}
+	}
+	var out bytes.Buffer
+	if Main([]string{"micro", a}, &out) != 2 || Main([]string{"micro", a, "/does/not/exist"}, &out) != 1 {
+		t.Error(out.String())
+	}
+}

@@ -45,6 +45,8 @@ func Main(args []string, out io.Writer) int {
 		}
 	case "report":
 		return reportMain(args[1:], out)
+	case "micro":
+		return microMain(args[1:], out)
 	case "servers":
 		return serversMain(out)
 	case "-h", "-help", "--help", "help":
@@ -64,6 +66,7 @@ func usage(out io.Writer) {
 	fmt.Fprint(out, `
 further:
   servers  which servers can be started here, and how to get the others
+  micro    OLD.txt NEW.txt: compare two outputs of Go micro-benchmarks
   report   FILE.json [-html FILE]: show a stored report again, or make a page of it
 
 konzil bench SCENARIO -h lists the flags. The method is in docs/bench.md.

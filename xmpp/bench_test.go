@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"konzil/xmpp/stanza"
 )
 
 // BenchmarkMessages is the way of a chat message from one TLS client to another; the clients' TLS is in the time too.
@@ -50,4 +52,32 @@ func BenchmarkIdle(b *testing.B) {
 	b.ReportMetric(float64(after.HeapInuse-before.HeapInuse)/float64(b.N), "heap-B/session")
 	b.ReportMetric(float64(after.StackInuse-before.StackInuse)/float64(b.N), "stack-B/session")
 	runtime.KeepAlive(clients)
+}
+
+// sinkFeature is a mounted service that takes everything and does nothing.
+type sinkFeature struct{ n int }
+
+func (f *sinkFeature) HandleStanza(*stanza.Stanza) { f.n++ }
+
+// BenchmarkRoute is the router alone: a parsed stanza finds its owner, a service and nobody.
+func BenchmarkRoute(b *testing.B) {
+	sink := &sinkFeature{}
+	r := newRigWith(b, fast, func(s *Server) { s.Mount("sink.x.test", sink) })
+	from := stanza.MustJID("alice@x.test/a")
+	for name, to := range map[string]string{"service": "room@sink.x.test", "domain": "x.test"} {
+		st, err := stanza.Parse([]byte("<message to='" + to + "' type='chat' id='1'><body>hello</body></message>"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		st = st.WithFrom(from)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r.s.Route(st)
+			}
+		})
+	}
+	if sink.n == 0 {
+		b.Fatal("nothing was routed")
+	}
 }
