@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +39,9 @@ type Config struct {
 	Corrupt func(payload []byte) bool
 }
 
-// tickDefault is how often sockets are read: long enough that a server's burst is taken in one call, short for whatever must be answered.
-const tickDefault = 5 * time.Millisecond
+// tickDefault is how often sockets are read when nobody is joining: long, so that a call takes several of a server's bursts (times of arrival
+// are the kernel's), but short beside the 33 ms of a frame, which a keyframe that is asked for waits for anyway.
+const tickDefault = 20 * time.Millisecond
 
 // Engine is a set of shards.
 type Engine struct {
@@ -82,6 +84,9 @@ func New(cfg Config) (*Engine, error) {
 	var err error
 	if e.id, err = newIdentity(); err != nil {
 		return nil, err
+	}
+	if n := cfg.Shards + 1; runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n) // a shard keeps its processor while it sleeps
 	}
 	for range cfg.Shards {
 		sh, err := newShard(e)

@@ -34,10 +34,15 @@ func (p *Peer) Begin() {
 
 // Step implements sfuload.Connector.
 func (p *Peer) Step(name string) {
+	p.stepAt(name, time.Now().UnixNano())
+}
+
+// stepAt notes a milestone that was reached at a time, ns since 1970.
+func (p *Peer) stepAt(name string, at int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.steps[name]; !ok {
-		p.steps[name] = time.Since(p.began)
+		p.steps[name] = time.Duration(max(at-p.began.UnixNano(), 0))
 	}
 }
 
@@ -106,14 +111,14 @@ func (p *Peer) Expect(from *Peer, layer int) {
 }
 
 // firstPacket notes the milestones of the first packets, cheaply after the first.
-func (p *Peer) firstPacket(c codec) {
+func (p *Peer) firstPacket(c codec, at int64) {
 	if c == codecOpus {
 		if !p.heard.Swap(true) {
-			p.Step("first packet")
-			p.Step("first audio")
+			p.stepAt("first packet", at)
+			p.stepAt("first audio", at)
 		}
 	} else if !p.watched.Swap(true) {
-		p.Step("first packet")
-		p.Step("first video")
+		p.stepAt("first packet", at)
+		p.stepAt("first video", at)
 	}
 }

@@ -263,10 +263,11 @@ func (p *poller) from(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), n)
 }
 
-// sleep blocks the calling thread for ns. The runtime's timers are for goroutines, and coarser.
+// sleep blocks the calling thread for ns. It keeps the runtime's processor meanwhile (New has made one more for that): giving it up and
+// taking it back at each tick costs several thread switches. A garbage collection then waits for the sleeper, a few milliseconds.
 func sleep(ns int64) {
 	ts := unix.NsecToTimespec(ns)
-	_, _, _ = unix.Syscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
 // threadTime is the CPU time of the calling thread, ns.

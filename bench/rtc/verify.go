@@ -54,7 +54,9 @@ func (t *Transport) verify(st *inStream, b []byte, n, at int64) {
 	if at == 0 {
 		at = time.Now().UnixNano()
 	}
-	_ = sh.lat[kind].RecordValue(max(at-s.at, 0)) // beyond a minute: it is in Max of no use
+	if !st.all || s.flags&stampKey == 0 { // the keyframe that a stream begins with may be one that the server kept
+		_ = sh.lat[kind].RecordValue(max(at-s.at, 0)) // only over a minute is not recorded
+	}
 	t.milestones(st, &s, n, at)
 }
 
@@ -69,7 +71,9 @@ func (st *inStream) follow(s *stamp, n int64, sh *shard) {
 	} else if n > st.at {
 		d := int64(int32(s.counter - st.counter))
 		gone := d - (n - st.at) + int64(st.pad-st.atPad)
-		if d <= 0 {
+		if d <= 0 && s.flags&stampKey != 0 {
+			// a keyframe that the server keeps for newcomers: what follows is compared with it
+		} else if d <= 0 {
 			sh.count.Wrong.Order++
 		} else if gone > 0 && s.flags&stampPlain != 0 {
 			st.hidden += uint64(gone)
@@ -82,7 +86,7 @@ func (st *inStream) follow(s *stamp, n int64, sh *shard) {
 
 // milestones notes the first packet, the first complete keyframe, and the keyframe that Peer.Expect waits for.
 func (t *Transport) milestones(st *inStream, s *stamp, n, at int64) {
-	t.peer.firstPacket(st.codec)
+	t.peer.firstPacket(st.codec, at)
 	if st.codec == codecOpus || !st.all {
 		return
 	}
@@ -96,7 +100,7 @@ func (t *Transport) milestones(st *inStream, s *stamp, n, at int64) {
 	}
 	if !st.keyDone && st.keyAt >= 0 && s.flags&stampKey != 0 && s.flags&stampLast != 0 && len(st.missing) == 0 {
 		st.keyDone = true
-		t.peer.Step("first keyframe")
+		t.peer.stepAt("first keyframe", at)
 	}
 	if (st.keyDone || st.searched > keySearch) && t.expect < 0 {
 		st.all = false
