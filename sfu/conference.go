@@ -336,6 +336,7 @@ func (c *Conference) speakers(now int64) {
 		}
 	}
 	c.dirty = true
+	e.prepare(c.s.now())
 	c.ev.DominantSpeaker(e.id, prev, false)
 }
 

@@ -610,3 +610,27 @@ func (c *Conference) othersHaveSpoken(e *Endpoint) bool {
 	}
 	return false
 }
+
+// freshKey is how young a keyframe must be to do for a new speaker: receivers that put the speaker on stage take it from the cache.
+const freshKey = int64(replaySwitch)
+
+// prepare asks for keyframes of a new speaker's cameras: clients will want them larger in a moment, all at the same time.
+func (e *Endpoint) prepare(now int64) {
+	if len(e.conf.ordered) < 3 {
+		return // of two nobody changes places
+	}
+	e.sh.mu.Lock()
+	defer e.sh.mu.Unlock()
+	e.sh.clock = now
+	for _, src := range e.sources {
+		if src.kind != Video || src.video != Camera {
+			continue
+		}
+		for _, tr := range src.tracks {
+			if tr.seen.active && now-tr.lastKey > freshKey {
+				e.sh.wantKeyframe(tr, now)
+			}
+		}
+	}
+	e.sh.flush()
+}
