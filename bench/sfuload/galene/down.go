@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"konzil/bench/sfuload"
 )
@@ -65,6 +66,34 @@ func (s *session) offered(m *message) (err error) {
 		return err
 	}
 	return s.tune()
+}
+
+// againAfter is how long after an empty stream all are requested once more.
+const againAfter = 300 * time.Millisecond
+
+// closed ends a stream. Galene also closes a stream that it has not opened: one that has no tracks yet when we request it. It then tells
+// those of the tracks who were there when the stream was offered, 200 ms later; who came between must ask again.
+func (s *session) closed(id string) {
+	if d := s.downs[id]; d != nil {
+		d.t.Close()
+		delete(s.downs, id)
+		return
+	}
+	if s.again != nil {
+		s.again.Stop()
+	}
+	s.again = time.AfterFunc(againAfter, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.ctx.Err() != nil {
+			return
+		}
+		s.asked = ""
+		if err := s.tune(); err != nil && s.ctx.Err() == nil {
+			s.err = err
+			s.cancel()
+		}
+	})
 }
 
 // tune requests what is wanted: of all streams, then of each for which it differs.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -34,6 +35,7 @@ type session struct {
 	heights map[string]int // of the highest layer, by client id
 	want    sfuload.Want
 	asked   string // what was last requested of all streams
+	again   *time.Timer
 }
 
 // up is a stream that we publish.
@@ -60,16 +62,16 @@ func (s *session) Err() error {
 	return s.err
 }
 
-// Leave implements sfuload.Session.
-func (s *session) Leave(ctx context.Context) error {
+// Leave implements sfuload.Session. It closes the connection, as a browser's tab does: Galene 1.1 ends with a nil pointer when somebody says
+// leave while there is still something to tell them.
+func (s *session) Leave(context.Context) error {
 	s.mu.Lock()
 	s.left = true
 	s.mu.Unlock()
-	err := s.write(ctx, message{Type: "join", Kind: "leave", Group: s.group})
 	s.end(nil)
 	<-s.done
 	s.closeAll()
-	return err
+	return nil
 }
 
 // end makes the reader stop. The first error stays.
@@ -86,6 +88,9 @@ func (s *session) closeAll() {
 	_ = s.ws.CloseNow()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.again != nil {
+		s.again.Stop()
+	}
 	for _, u := range s.ups {
 		u.t.Close()
 	}
@@ -146,10 +151,7 @@ func (s *session) handle(m *message) error {
 	case "ice":
 		return s.ice(m)
 	case "close":
-		if d := s.downs[m.ID]; d != nil {
-			d.t.Close()
-			delete(s.downs, m.ID)
-		}
+		s.closed(m.ID)
 	case "abort":
 		if s.ups[m.ID] != nil {
 			return fmt.Errorf("galene: the server does not take the stream: %s", m.text())
