@@ -18,6 +18,10 @@ const (
 	commandQueue = 256
 	// look is how often the control loop reads levels, rates and estimates from the packet path.
 	look = 100 * time.Millisecond
+	// restAfter is how long a conference waits after an allocation for all, as a multiple of what that took, and maxRest at most: many
+	// who join at once are decided for together, and a large conference spends a fifth of a core on it at most.
+	restAfter = 4
+	maxRest   = 400 * time.Millisecond
 	// allocateAgain is the longest time between two allocations.
 	allocateAgain = 5 * time.Second
 	// estimateEvery is how often Estimate is told.
@@ -54,7 +58,8 @@ type Conference struct {
 	det       *speaker.Detector
 	dirty     bool
 	fansDirty bool
-	retell    bool // somebody has said for the first time what it wants
+	rested    int64 // when the next allocation for all may be made
+	retell    bool  // somebody has said for the first time what it wants
 	allocated int64
 	closed    bool
 	scratch   allocScratch
@@ -117,8 +122,8 @@ func (c *Conference) control() {
 					more = false
 				}
 			}
-			if c.dirty {
-				c.allocate(c.s.now())
+			if now := c.s.now(); c.dirty && now >= c.rested {
+				c.allocate(now)
 			}
 		case <-c.looks:
 			c.look(c.s.now())
@@ -305,7 +310,7 @@ func (c *Conference) look(now int64) {
 			c.ev.Estimate(e.id, e.down.estimate)
 		}
 	}
-	if c.dirty || now-c.allocated >= int64(allocateAgain) {
+	if c.dirty && now >= c.rested || now-c.allocated >= int64(allocateAgain) {
 		c.allocate(now)
 		return
 	}

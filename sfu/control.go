@@ -198,6 +198,8 @@ func (c *Conference) allocate(now int64) {
 			src.retyped = false
 		}
 	}
+	end := c.s.now()
+	c.rested = end + min(restAfter*(end-now), int64(maxRest))
 }
 
 // reallocate decides again for those receivers whose paths have changed; what is sent and wanted is as it was.

@@ -13,9 +13,24 @@ func TestPacing(t *testing.T) {
 	bd.drain()
 	var scratch batch
 	list := make([]udpio.Packet, 0, 128)
-	bd.warm(&scratch, list)
 	sh := bd.from.sh
 	slow, fast := bd.to[0], bd.to[1]
+	// The made rates are above any estimate: the control loop must not look at them.
+	var thaw chan struct{}
+	for flowing := false; !flowing; {
+		bd.warm(&scratch, list)
+		frozen, again := make(chan struct{}), make(chan struct{})
+		go bd.c.do(func() { close(frozen); <-again })
+		<-frozen
+		sh.mu.Lock()
+		live := func(e *Endpoint) bool { o := e.m.sends[200]; return o.src != nil && o.hold == 0 && o.stream.Current() == 200 }
+		flowing = live(slow) && live(fast)
+		sh.mu.Unlock()
+		if thaw = again; !flowing {
+			close(again)
+		}
+	}
+	defer close(thaw)
 	sh.mu.Lock()
 	slow.m.est.OnREMB(sh.s.now(), 500_000)
 	sh.mu.Unlock()
@@ -25,10 +40,6 @@ func TestPacing(t *testing.T) {
 		sh.paceOut(slow, sh.s.now())
 		return slow.m.est.Measured()
 	})
-	frozen, thaw := make(chan struct{}), make(chan struct{})
-	go bd.c.do(func() { close(frozen); <-thaw }) // the made rates are above the estimate
-	<-frozen
-	defer close(thaw)
 	var pkts [][]byte
 	for range 20 {
 		for _, p := range bd.enc[0].frame(false) {

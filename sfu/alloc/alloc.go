@@ -2,12 +2,12 @@
 //
 // Allocate does it in one call:
 //
-//  1. order: sources on stage, then selected ones, then the rest as given (speakers first), then those that are off;
+//  1. order: sources on stage, then selected ones, then shared screens, then the rest as given (speakers first), then those that are off;
 //  2. the first LastN keep their limits, the others get MaxHeight 0 (limits);
 //  3. the layers worth using are chosen: within the limit, else the lowest; a camera uses temporal layers only below 360 lines and of its lowest resolution, a shared
 //     screen prefers resolution to frame rate (allowed);
 //  4. in that order each source gets its next better layer while the budget lasts, over and over until nothing improves (improve). A
-//     camera on stage jumps to 360 lines first. A shared screen on stage that does not fit is sent too much in its lowest layer.
+//     camera on stage jumps to 360 lines first. What is on stage, and a shared screen that is wanted with 360 lines or more, is sent in its lowest layer even if that does not fit.
 //
 // Allocation is a pure function; who calls it decides when, and about hysteresis. It does not allocate when dst has room.
 package alloc
@@ -69,6 +69,7 @@ type Choice struct {
 	Oversend  bool  // exceeds the budget on purpose
 
 	onStage bool
+	kept    bool   // its lowest layer is sent even if it does not fit: on stage, or a shared screen that is looked at in some size
 	allowed uint64 // bits of layers
 }
 
@@ -99,6 +100,17 @@ func Allocate(sources []Source, w *Want, budget uint64, dst []Choice) []Choice {
 	return dst
 }
 
+// rank orders what is neither on stage nor selected: shared screens, then cameras, then what is off.
+func (s *Source) rank() int {
+	switch s.Type {
+	case Desktop, DesktopHighFPS:
+		return 0
+	case Camera:
+		return 1
+	}
+	return 2
+}
+
 // order lists the sources by priority.
 func order(sources []Source, w *Want, dst []Choice) []Choice {
 	at := len(dst)
@@ -123,10 +135,10 @@ func order(sources []Source, w *Want, dst []Choice) []Choice {
 		pick(n, false)
 	}
 	front := dst[at:]
-	for _, off := range [2]bool{false, true} {
+	for rank := range 3 {
 	next:
 		for i := range sources {
-			if (sources[i].Type == NoVideo) != off {
+			if sources[i].rank() != rank {
 				continue
 			}
 			for j := range front {
@@ -154,6 +166,7 @@ func limits(sources []Source, w *Want, cs []Choice) {
 		}
 		c.Effective = l
 		c.allowed = allowed(s, l)
+		c.kept = c.onStage || s.rank() == 0 && (l.MaxHeight < 0 || l.MaxHeight >= baseHeight)
 	}
 }
 
@@ -225,11 +238,11 @@ func improve(s *Source, c *Choice, left int64) (cost int64, ok bool) {
 		to = i
 	}
 	if to < 0 {
-		if c.Layer < 0 && c.onStage && c.allowed != 0 {
+		if c.Layer < 0 && c.kept && c.allowed != 0 {
 			i := lowest(c.allowed)
-			if b := int64(s.Layers[i].Bitrate); b <= max(left, 0)+OversendBps {
+			if b := int64(s.Layers[i].Bitrate); b <= left+OversendBps { // left sinks below 0: all that is oversent has this bound
 				c.Layer, c.Oversend = i, true
-				return min(b, max(left, 0)), true
+				return b, true
 			}
 		}
 		return 0, false

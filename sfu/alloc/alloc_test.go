@@ -76,8 +76,10 @@ func TestAllocate(t *testing.T) {
 		{"screen: then frames", []Source{screen("s")}, Want{LastN: -1, Default: all}, 950_000, "s:720p15 "},
 		{"screen: lower resolution", []Source{screen("s")}, Want{LastN: -1, Default: all}, 599_000, "s:360p7.5 "},
 		{"screen on stage: oversend", []Source{camera("a", 1), screen("s")}, Want{LastN: -1, OnStage: []string{"s"}, Default: all}, 50_000, "s:180p7.5! a- "},
-		{"camera on stage: oversend", []Source{screen("s"), camera("a", 1)}, Want{LastN: -1, OnStage: []string{"a"}, Default: all}, 10_000, "a:180p7.5! s- "},
-		{"screen in the row: no oversend", []Source{screen("s")}, Want{LastN: -1, Default: all}, 50_000, "s- "},
+		{"camera on stage: oversend", []Source{screen("s"), camera("a", 1)}, Want{LastN: -1, OnStage: []string{"a"}, Default: all}, 10_000, "a:180p7.5! s:180p7.5! "},
+		{"screen in the row: oversend too", []Source{camera("a", 1), screen("s")}, Want{LastN: -1, Default: all}, 50_000, "s:180p7.5! a- "},
+		{"screen as a thumbnail: no oversend", []Source{screen("s")}, Want{LastN: -1, Default: Limit{MaxHeight: 180}}, 50_000, "s- "},
+		{"screens before cameras, and within last-n", []Source{camera("a", 1), camera("b", 10), screen("s")}, Want{LastN: 2, Default: Limit{MaxHeight: 180}}, 1e9, "s:180p30 a:180p30 b- "},
 		{"off goes last and counts last", []Source{off, camera("a", 1)}, Want{LastN: 1, OnStage: []string{"off"}, Default: all}, 1e9, "a:720p30 off- "},
 		{"idle keeps its place", []Source{mute, camera("a", 1)}, Want{LastN: 1, Default: all}, 1e9, "idle- a- "},
 	} {
@@ -153,6 +155,26 @@ func TestNoAllocs(t *testing.T) {
 	dst := make([]Choice, 0, 10)
 	if n := testing.AllocsPerRun(100, func() { Allocate(ss, &w, 2e6, dst) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkConference is what one decision for a whole conference costs: 500 receivers of ten sources, and a hundred who see each other.
+func BenchmarkConference(b *testing.B) {
+	for _, c := range []struct{ receivers, sources int }{{500, 10}, {100, 100}} {
+		b.Run(fmt.Sprintf("%dx%d", c.receivers, c.sources), func(b *testing.B) {
+			var ss []Source
+			for i := range c.sources {
+				ss = append(ss, camera(fmt.Sprint(i), uint32(i*10)))
+			}
+			w := Want{LastN: -1, OnStage: []string{"7"}, Default: Limit{MaxHeight: 180}, Per: map[string]Limit{"7": {MaxHeight: 720}}}
+			dst := make([]Choice, 0, c.sources)
+			b.ReportAllocs()
+			for b.Loop() {
+				for range c.receivers {
+					Sum(ss, Allocate(ss, &w, 5e6, dst))
+				}
+			}
+		})
 	}
 }
 
