@@ -23,7 +23,10 @@ func TestPacing(t *testing.T) {
 		go bd.c.do(func() { close(frozen); <-again })
 		<-frozen
 		sh.mu.Lock()
-		live := func(e *Endpoint) bool { o := e.m.sends[200]; return o.src != nil && o.hold == 0 && o.stream.Current() == 200 }
+		live := func(e *Endpoint) bool {
+			o := e.m.sends[200]
+			return o.src != nil && o.hold == 0 && o.stream.Current() == 200
+		}
 		flowing = live(slow) && live(fast)
 		sh.mu.Unlock()
 		if thaw = again; !flowing {
