@@ -93,6 +93,8 @@ type MediaConfig struct {
 // TURNConfig is the TURN server.
 type TURNConfig struct {
 	Port      int      `yaml:"port" doc:"UDP and TCP port; 0 turns the TURN server off."`
+	TLSPort   int      `yaml:"tls_port" doc:"TCP port for TURN over TLS; 0 is off."`
+	HTTPS     bool     `yaml:"https" doc:"Take TURN over TLS on the HTTPS port too, for networks that let nothing else out."`
 	Host      string   `yaml:"host" doc:"Name or address that clients are told. Empty: the domain."`
 	RelayMin  int      `yaml:"relay_port_min" doc:"First UDP port of relayed addresses."`
 	RelayMax  int      `yaml:"relay_port_max" doc:"Last UDP port of relayed addresses."`
@@ -101,6 +103,8 @@ type TURNConfig struct {
 	Deny      []string `yaml:"deny" doc:"More networks that may not be relayed to."`
 	PerUser   int      `yaml:"allocations_per_user" doc:"Allocations of one user at a time."`
 	PerSource int      `yaml:"allocations_per_address" doc:"Allocations of one client address at a time."`
+	Bandwidth int      `yaml:"bytes_per_second" doc:"Most that one allocation relays in each direction, bytes a second; 0 is no limit."`
+	Users     []string `yaml:"users" doc:"Static users, as name:password, for clients that get no credentials from us."`
 }
 
 // DefaultConfig is what runs without a file.
@@ -116,7 +120,7 @@ func DefaultConfig() Config {
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000},
-		TURN:     TURNConfig{Port: 3478, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100},
+		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100},
 		Auth:     auth.DefaultConfig(),
 	}
 }
@@ -164,13 +168,18 @@ func (c *Config) check() error {
 			}
 		}
 	}
+	for i, u := range c.TURN.Users {
+		if name, password, ok := strings.Cut(u, ":"); !ok || name == "" || password == "" {
+			return fmt.Errorf("turn.users: entry %d is not name:password", i+1)
+		}
+	}
 	for _, a := range c.HTTP.Admin {
 		if _, err := netip.ParseAddrPort(a); err != nil {
 			return fmt.Errorf("http.admin: %q is no address with a port: write it like 127.0.0.1:9090", a)
 		}
 	}
 	ports := map[string]int{"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "xmpp.federation.port": c.XMPP.Federation.Port,
-		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "turn.port": c.TURN.Port, "media.port": c.Media.Port}
+		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "turn.port": c.TURN.Port, "turn.tls_port": c.TURN.TLSPort, "media.port": c.Media.Port}
 	for name, p := range ports {
 		if p < 0 || p > 65535 {
 			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
@@ -191,6 +200,7 @@ func (c *Config) check() error {
 		{"media.shards", c.Media.Shards, 0},
 		{"turn.allocations_per_user", c.TURN.PerUser, 1},
 		{"turn.allocations_per_address", c.TURN.PerSource, 1},
+		{"turn.bytes_per_second", c.TURN.Bandwidth, 0},
 	} {
 		if n.value < n.least {
 			return fmt.Errorf("%s: %d is too small: give at least %d", n.setting, n.value, n.least)

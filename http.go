@@ -20,6 +20,9 @@ func (s *server) openHTTP(context.Context) (err error) {
 	for _, a := range s.cfg.HTTP.Admin {
 		c.Admin = append(c.Admin, netip.MustParseAddrPort(a))
 	}
+	if s.turnHTTPS() != 0 {
+		c.STUN = s.turn.ServeConn
+	}
 	if s.http, err = httpd.New(c, s.log.With("part", "httpd")); err != nil {
 		return err
 	}
@@ -37,6 +40,9 @@ func (s *server) openHTTP(context.Context) (err error) {
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
 
 	s.http.AddCheck("store", func(ctx context.Context) error { return s.db.Read().PingContext(ctx) })
+	if s.turn != nil {
+		s.http.AddCheck("turn", s.turn.Check)
+	}
 	for part, counters := range s.counters() {
 		s.http.AddMetrics(part, counters, gauges...)
 	}

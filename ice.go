@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -34,7 +36,12 @@ func (s *server) openTURN(context.Context) error {
 	c.UDP = s.present(s.cfg.addrs(t.Port))
 	c.TCP, c.Realm = c.UDP, s.cfg.Domain
 	c.PortMin, c.PortMax = uint16(t.RelayMin), uint16(t.RelayMax)
-	c.PerUser, c.PerAddress = t.PerUser, t.PerSource
+	c.PerUser, c.PerAddress, c.Bandwidth = t.PerUser, t.PerSource, t.Bandwidth
+	c.Users = map[string]string{}
+	for _, u := range t.Users {
+		name, password, _ := strings.Cut(u, ":")
+		c.Users[name] = password
+	}
 	for _, p := range t.Allow {
 		c.Allow = append(c.Allow, netip.MustParsePrefix(p))
 	}
@@ -53,6 +60,29 @@ func (s *server) openTURN(context.Context) error {
 		return err
 	}
 	s.onStop(func(context.Context) { s.turn.Close() })
+	return s.listenTURN()
+}
+
+// listenTURN opens TURN over TLS.
+func (s *server) listenTURN() error {
+	if s.cfg.TURN.TLSPort == 0 {
+		return nil
+	}
+	for _, a := range s.present(s.cfg.addrs(s.cfg.TURN.TLSPort)) {
+		network := "tcp6"
+		if a.Addr().Unmap().Is4() {
+			network = "tcp4"
+		}
+		l, err := net.Listen(network, a.String())
+		if err != nil {
+			return oops.Listen("turn", "TLS "+a.String(), "turn.tls_port", err)
+		}
+		t := s.certs.Config().Clone()
+		t.NextProtos = []string{"stun.turn"} // RFC 7443; clients that ask for nothing are served too
+		if err := s.turn.Serve(tls.NewListener(l, t)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -106,7 +136,23 @@ func (s *server) services(who stanza.JID) []ext.Service {
 	for _, transport := range []string{"udp", "tcp"} {
 		out = append(out, ext.Service{Type: "turn", Host: host, Port: port, Transport: transport, Username: user, Password: password, Expires: expires})
 	}
+	// One more and browsers complain of too many. The HTTPS port is the one that is open where others are not.
+	tlsPort := s.turnHTTPS()
+	if tlsPort == 0 {
+		tlsPort = s.cfg.TURN.TLSPort
+	}
+	if tlsPort != 0 {
+		out = append(out, ext.Service{Type: "turns", Host: host, Port: tlsPort, Transport: "tcp", Username: user, Password: password, Expires: expires})
+	}
 	return out
+}
+
+// turnHTTPS is the HTTPS port when it takes TURN, else 0.
+func (s *server) turnHTTPS() int {
+	if s.turn == nil || !s.cfg.TURN.HTTPS {
+		return 0
+	}
+	return s.cfg.HTTP.Port
 }
 
 // metadataServices are the same for clients that read them from the room's metadata, where all values are strings.

@@ -135,6 +135,12 @@ func (r *registry) drain() {
 	r.draining = true
 }
 
+func (r *registry) isDraining() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.draining
+}
+
 func (r *registry) now() (allocations, streams int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

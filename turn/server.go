@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"konzil/internal/udpio"
@@ -24,7 +25,8 @@ type Server struct {
 	count  counters
 
 	started time.Time
-	fans    sync.Pool // of *udpio.Fan, for streams while they are busy
+	checks  atomic.Uint64 // health checks so far
+	fans    sync.Pool     // of *udpio.Fan, for streams while they are busy
 
 	udp, tcp []netip.AddrPort
 

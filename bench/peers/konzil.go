@@ -57,7 +57,7 @@ http: {port: %d}
 xmpp: {port: %d, tls_port: %d, guests: true, rate_bytes_per_second: 1000000000, sessions_per_user: %d}
 rooms: {max_rooms: 100000, max_occupants: 100000, create_by_all: true, messages_per_second: %d}
 media: {port: %d, shards: %s}
-turn: {port: %d, secret: %s, allow: ["127.0.0.0/8"], allocations_per_user: %d, allocations_per_address: %d}
+turn: {port: %d, tls_port: 0, secret: %s, allow: ["127.0.0.0/8"], allocations_per_user: %d, allocations_per_address: %d}
 `, domain, o.path("data"), o.setting("log", "warn"), o.path("cert.pem"), o.path("key.pem"), ports[0], ports[1], ports[2], konzilLimits,
 		konzilLimits, ports[3], o.setting("shards", "0"), ports[4], secret, konzilLimits, konzilLimits)
 	if more := o.setting("append", ""); more != "" {

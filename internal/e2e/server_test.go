@@ -29,16 +29,17 @@ type server struct {
 	ended chan error // of cmd
 }
 
-// startServer runs konzil with ports that were free a moment ago and an empty data folder, until the test ends.
-func startServer(t *testing.T) *server {
+// startServer runs konzil with ports that were free a moment ago and an empty data folder, until the test ends. turnSettings are lines of
+// the settings of TURN.
+func startServer(t *testing.T, turnSettings ...string) *server {
 	t.Helper()
 	browser(t) // skips where there is none
 	dir := t.TempDir()
 	https, xmpp, xmpps := freePort(t, "tcp"), freePort(t, "tcp"), freePort(t, "tcp")
-	media, turn := freePort(t, "udp"), freePort(t, "both")
+	media, turn, turns := freePort(t, "udp"), freePort(t, "both"), freePort(t, "tcp")
 	file := filepath.Join(dir, "konzil.yaml")
-	config := fmt.Sprintf("domain: localhost\ndata: %q\nlisten: [127.0.0.1]\nhttp:\n  port: %d\nxmpp:\n  port: %d\n  tls_port: %d\nmedia:\n  port: %d\nturn:\n  port: %d\n  host: 127.0.0.1\n"+
-		"log:\n  level: debug\n", filepath.Join(dir, "data"), https, xmpp, xmpps, media, turn)
+	config := fmt.Sprintf("domain: localhost\ndata: %q\nlisten: [127.0.0.1]\nhttp:\n  port: %d\nxmpp:\n  port: %d\n  tls_port: %d\nmedia:\n  port: %d\nturn:\n  port: %d\n  tls_port: %d\n  host: 127.0.0.1\n%s"+
+		"log:\n  level: debug\n", filepath.Join(dir, "data"), https, xmpp, xmpps, media, turn, turns, strings.Join(turnSettings, ""))
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

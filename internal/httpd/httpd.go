@@ -6,6 +6,8 @@
 //  1. net/http accepts (its goroutine per connection), limits headers and time, does TLS with HTTP/2 or 1.1 by ALPN.
 //     WebSocket clients ask for HTTP/1.1 (RFC 6455 §4.1).
 //  2. limitListener (listen.go) bounds connections in all and per address.
+//     Where the port is shared with TURN, sortListener (sort.go, a goroutine for the handshake of each connection) does TLS and hands over
+//     what speaks STUN.
 //  3. Server.serve (httpd.go, the connection's or stream's goroutine) sets the headers that all answers have, counts, and
 //     passes on by pattern (net/http.ServeMux).
 //  4. /health/*, /metrics (status.go) and what rooms add under /debug/ answer only to loopback peers, or on the admin listener when there is one.
@@ -31,6 +33,9 @@ type Config struct {
 	Listen  []netip.AddrPort // HTTPS; port 0 lets the kernel choose
 	Setting string           // name of the setting behind Listen, for messages; empty: http.listen
 	TLS     *tls.Config      // NextProtos is set by New; nil: plain HTTP, for tests and behind a proxy on this machine
+
+	// STUN takes connections of Listen that speak STUN or TURN over TLS instead of HTTP; nil: there are none.
+	STUN func(net.Conn)
 
 	Admin        []netip.AddrPort // plain HTTP for health and metrics alone; empty: on Listen, for loopback peers
 	AdminSetting string           // name of the setting behind Admin; empty: http.admin
@@ -109,10 +114,14 @@ func (s *Server) listen(addrs []netip.AddrPort, setting string, t *tls.Config, h
 	if t != nil {
 		t = t.Clone()
 		t.NextProtos = []string{"h2", "http/1.1"}
+		if s.cfg.STUN != nil {
+			t.NextProtos = append(t.NextProtos, stunProtocols...)
+		}
 	}
 	srv := &http.Server{
 		Handler: h, TLSConfig: t, MaxHeaderBytes: s.cfg.HeaderBytes,
 		ReadHeaderTimeout: s.cfg.HeaderTimeout, IdleTimeout: s.cfg.IdleTimeout,
+		ConnContext: connContext,
 		// No ReadTimeout and WriteTimeout: they would end WebSockets. Bodies are bounded in time by BodyTimeout.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // clients' TLS errors, mostly
 	}
@@ -127,7 +136,11 @@ func (s *Server) listen(addrs []netip.AddrPort, setting string, t *tls.Config, h
 			return oops.Listen("httpd", a.String(), setting, err)
 		}
 		*got = append(*got, l.Addr().(*net.TCPAddr).AddrPort())
-		s.listeners = append(s.listeners, &limitListener{Listener: l, limits: limit})
+		l = &limitListener{Listener: l, limits: limit}
+		if t != nil && s.cfg.STUN != nil {
+			l = newSortListener(l, t, s.cfg.HeaderTimeout, s.cfg.STUN)
+		}
+		s.listeners = append(s.listeners, l)
 		s.servers = append(s.servers, srv)
 	}
 	return nil
@@ -151,7 +164,7 @@ func (s *Server) Start() {
 		srv := s.servers[i]
 		s.running.Go(func() {
 			var err error
-			if srv.TLSConfig != nil {
+			if _, sorted := l.(*sortListener); srv.TLSConfig != nil && !sorted {
 				err = srv.ServeTLS(l, "", "")
 			} else {
 				err = srv.Serve(l)
@@ -190,6 +203,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // serve is the handler of all public requests.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.count.requests.Add(1)
+	if state, ok := r.Context().Value(tlsState{}).(*tls.ConnectionState); ok && r.TLS == nil {
+		r.TLS = state
+	}
 	SecurityHeaders(w.Header())
 	if r.TLS != nil {
 		// For a day only: an operator who goes back to plain HTTP is not locked out for long. Never for localhost, which other

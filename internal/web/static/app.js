@@ -6,7 +6,7 @@
 //   konzil.setStage(source | null)   enlarge a tile
 //   konzil.sendChat(text), konzil.messages, konzil.conference, konzil.media
 //
-// Options after # in the address, for tests of the TURN paths: relay=1 (no direct path), turn=udp or tcp (which TURN servers).
+// Options after # in the address, for tests of the TURN paths: relay=1 (no direct path), turn=udp, tcp or tls (which TURN servers).
 
 import { Conference } from './proto/conference.js';
 import { LocalMedia } from './proto/media.js';

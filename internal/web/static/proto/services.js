@@ -16,7 +16,7 @@ export function parseServices(services, only) {
     const transport = s.attr('transport') ?? (type === 'turns' ? 'tcp' : 'udp');
     const host = s.attr('host').includes(':') ? `[${s.attr('host').replace(/[[\]]/g, '')}]` : s.attr('host');
     const isTURN = type.startsWith('turn');
-    if (only && (!isTURN || transport !== only)) continue;
+    if (only && (only === 'tls' ? type !== 'turns' : type !== 'turn' || transport !== only)) continue;
     const urls = `${type}:${host}${s.attr('port') ? ':' + s.attr('port') : ''}` + (isTURN ? `?transport=${transport}` : '');
     out.push(isTURN ? { urls, username: s.attr('username') ?? '', credential: s.attr('password') ?? '' } : { urls });
   }
