@@ -102,6 +102,10 @@ func plan(o Options, local string, c *measure.Common) (*measure.Plan, error) {
 			if err != nil {
 				return nil, err
 			}
+			cfg := cfg
+			if ip, err := netip.ParseAddr(t.Addr["media"]); err == nil && cfg.Local.IsLoopback() {
+				cfg.Local = ip // the server takes no media on the loopback
+			}
 			return New(o, a, cfg)
 		}}
 	if o.Scenario == "storm" {
