@@ -57,7 +57,7 @@ func (s *server) openRooms() (err error) {
 	}
 	s.rooms, err = muc.New(muc.Config{
 		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
-		Create: create, LocalDomains: []string{domain}, HideRooms: true,
+		Create: create, LocalDomains: []string{domain}, HideRooms: true, Archive: s.mam.Rooms(),
 		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: history,
 		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate,
 	}, s.xmpp, muc.SQLStore{DB: s.db}, s.log.With("part", "muc"))

@@ -49,7 +49,7 @@ func TestPlays(t *testing.T) {
 				case st.Kind == stanza.IQ:
 					s.Route(rooms.IQ(st.To, st, s.Route))
 				case st.Type == "groupchat":
-					err := rooms.Keep(st.To.Bare(), func(id string) *stanza.Stanza {
+					err := rooms.Keep(st.To.Bare(), st.To, func(id string) *stanza.Stanza {
 						return st.WithAdded(stanza.NewElement(nsSID, "stanza-id", "by", st.To.Bare().String(), "id", id)).WithFromTo(st.To, st.From)
 					}, func(st *stanza.Stanza, err error) { s.Route(st) })
 					if err != nil {

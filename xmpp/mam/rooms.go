@@ -22,13 +22,14 @@ func (r *Rooms) Features() []string { return []string{nsMAM, nsExtended, nsFullt
 func (r *Rooms) NewID() string { return r.m.archive.NewID().String() }
 
 // Keep puts a message of a room into its archive. make gets the id and gives the message as occupants will get it; then runs once it is on disk, in the
-// order of the calls, or with an error when it could not be kept; it must not wait. Neither is called when Keep returns an error.
-func (r *Rooms) Keep(room stanza.JID, make func(id string) *stanza.Stanza, then func(*stanza.Stanza, error)) error {
+// order of the calls, or with an error when it could not be kept; it must not wait. Neither is called when Keep returns an error. by is who says it, an
+// occupant or the room: queries can ask for the messages with it.
+func (r *Rooms) Keep(room, by stanza.JID, make func(id string) *stanza.Stanza, then func(*stanza.Stanza, error)) error {
 	var st *stanza.Stanza
 	_, err := r.m.archive.AppendThen(func(id archive.ID) []byte {
 		st = make(id.String()).WithArchive(id.String(), room)
 		return st.AppendXML(nil, stanza.NSClient, true)
-	}, func(err error) { then(st, err) }, archive.Copy{Owner: room.String(), Peer: room.String()})
+	}, func(err error) { then(st, err) }, archive.Copy{Owner: room.String(), Peer: by.String()})
 	return err
 }
 

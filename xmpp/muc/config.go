@@ -30,8 +30,8 @@ type Config struct {
 
 	// HideRooms keeps meeting rooms, those created by an admin, out of disco#items and refuses disco#info about them to who is not inside.
 	HideRooms bool
-	// Logged tells newcomers by status 170 that rooms are archived (XEP-0045 §7.2.12); for whoever mounts an archive.
-	Logged bool
+	// Archive keeps the messages of persistent rooms whose owners do not say otherwise; nil: none are kept.
+	Archive Archive
 
 	MaxRooms        int           // 20000; about 4 kB each when empty
 	MaxOccupants    int           // 5000 per room, also the ceiling of muc#roomconfig_maxusers
@@ -56,10 +56,6 @@ const (
 	// maxQueued is how many entries the outgoing queue of a room may have before stanzas that would add to it are refused with
 	// resource-constraint. The queue is emptied without waiting, so this only fills when several cores outrun one.
 	maxQueued = 4096
-	// maxHistoryQueue bounds the history entries that wait for the disk; more are dropped and counted (history is a convenience).
-	maxHistoryQueue = 4096
-	// maxHistoryBatch is how many of them go into one write.
-	maxHistoryBatch = 256
 	// maxAdminItems bounds the items of one muc#admin set: a moderator grants membership to all present in one iq.
 	maxAdminItems = 1000
 	// maxInvites bounds the mediated invitations of one message.

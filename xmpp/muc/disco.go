@@ -92,8 +92,16 @@ func (r *room) discoInfo(st *stanza.Stanza) {
 	}
 	q := stanza.NewElement(nsDiscoInfo, "query").Add(stanza.NewElement(nsDiscoInfo, "identity",
 		"category", "conference", "type", "text", "name", r.title()))
-	for _, f := range []string{nsDiscoInfo, nsDiscoItem, nsMUC, nsStableID, nsSelfPing, nsOccupant, nsSID, nsPing} {
+	for _, f := range []string{nsDiscoInfo, nsDiscoItem, nsMUC, nsStableID, nsSelfPing, nsOccupant, nsSID, nsPing, nsModerate, nsModerate0, nsRetract} {
 		q.Add(feature(f))
+	}
+	if r.archived() {
+		for _, f := range r.svc.archive.Features() {
+			if f != nsSID {
+				q.Add(feature(f))
+			}
+		}
+		q.Add(feature(nsRetract + "#tombstone"))
 	}
 	r.answer(st.Result(q.Add(r.modes()...).Add(r.roomInfo())))
 }

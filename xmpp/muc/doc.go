@@ -12,7 +12,9 @@
 //     entries. So all occupants see one order, no goroutine per room is needed, and a stanza that Route bounces back into
 //     HandleStanza finds the room unlocked. Writes to the Store and calls of an Observer are entries of the same queue: what is answered
 //     after a write is answered when the write is on disk.
-//  5. Messages of persistent rooms also go to the one goroutine that writes histories (history.go), in batches.
+//  5. A message of a room with an archive (archive.go) is on disk before anybody gets it: its entry, and all behind it, stay in the queue until the
+//     archive says so; then a goroutine of Service.tasks goes on with the queue. What newcomers get is in memory (history.go), read from the archive once.
+//  6. Questions to the archive (XEP-0313) and tombstones (moderate.go) wait for the disk on goroutines of their own, which tasks.go bounds.
 //
 // A room that an admin (the focus) creates is a meeting room: unlocked at once, not announced, closed to disco#info from outside, one session
 // for each nick. A room that a person creates is a chat room.

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"konzil/xmpp/stanza"
@@ -31,62 +29,85 @@ func delay(from stanza.JID, at time.Time) *stanza.Element {
 	return stanza.NewElement(nsDelay, "delay", "from", from.String(), "stamp", at.UTC().Format("2006-01-02T15:04:05.000Z"))
 }
 
-// remember keeps a message for newcomers, if it is one to keep: with a body or the hint to store it (XEP-0334). The room is locked.
+// remember keeps a message for newcomers, if it is one to keep: with words or the hint to store it (XEP-0334). The room is locked.
 func (r *room) remember(id string, o *occupant, m *stanza.Stanza) {
-	keep := m.Child(stanza.NSClient, "body").Text() != "" || m.Has(nsHints, "store")
-	if !keep || m.Has(nsHints, "no-store") || m.Has(nsHints, "no-permanent-store") || r.svc.cfg.History < 0 {
+	if !memorable(m) || r.svc.cfg.History < 0 {
 		return
 	}
 	r.loadPast()
-	e := histEntry{id: id, at: r.svc.now(), by: o.id, st: m, size: m.Size()}
+	by := ""
+	if o != nil {
+		by = o.id
+	}
+	e := histEntry{id: id, at: r.svc.now(), by: by, st: m, size: m.Size()}
 	r.past = append(r.past, e)
 	r.pastBytes += e.size
 	for len(r.past) > 0 && (len(r.past) > r.svc.cfg.History || r.pastBytes > r.svc.cfg.HistoryBytes) {
 		r.pastBytes -= r.past[0].size
 		r.past = append([]histEntry(nil), r.past[1:]...)
 	}
-	if r.set.Persistent && r.svc.history != nil {
-		r.svc.history.add(HistoryRecord{Room: r.jid.String(), ID: id, Stamp: e.at, XML: m.AppendXML(nil, stanza.NSClient, true)})
-	}
 }
 
-// retract takes a message out of the past if its author says so (XEP-0424). The room is locked.
-func (r *room) retract(o *occupant, id string) {
-	r.loadPast()
-	for i, e := range r.past {
-		if e.by != o.id || e.id != id && e.st.ID != id {
-			continue
+// memorable tells what newcomers get: not what takes back or marks what they may never have seen.
+func memorable(m *stanza.Stanza) bool {
+	keep := m.Child(stanza.NSClient, "body").Text() != ""
+	for _, n := range m.Names {
+		switch n.Space {
+		case nsHints:
+			if n.Local == "no-store" || n.Local == "no-permanent-store" {
+				return false
+			}
+			keep = keep || n.Local == "store"
+		case nsRetract, nsFasten:
+			return false
+		case "urn:xmpp:omemo:2", "eu.siacs.conversations.axolotl":
+			keep = true
 		}
-		r.pastBytes -= e.size
-		r.past = append(append([]histEntry(nil), r.past[:i]...), r.past[i+1:]...)
-		if r.set.Persistent && r.svc.history != nil {
-			r.svc.history.add(HistoryRecord{Room: r.jid.String(), ID: e.id})
-		}
-		return
 	}
+	return keep
 }
 
-// loadPast reads the history of a stored room when it is first needed. The room is locked: this happens once in a life.
+// unremember takes messages out of the past. The room is locked.
+func (r *room) unremember(which func(histEntry) bool) {
+	var kept []histEntry
+	r.pastBytes = 0
+	for _, e := range r.past {
+		if !which(e) {
+			kept = append(kept, e)
+			r.pastBytes += e.size
+		}
+	}
+	r.past = kept
+}
+
+// loadPast reads the history of a room with an archive when it is first needed. The room is locked: this happens once in a life.
 func (r *room) loadPast() {
 	if r.pastLoaded {
 		return
 	}
 	r.pastLoaded = true
+	if !r.archived() || r.svc.cfg.History <= 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), r.svc.cfg.StoreTimeout)
 	defer cancel()
-	records, err := r.svc.store.History(ctx, r.jid.String(), r.svc.cfg.History)
+	past, times, err := r.svc.archive.Past(ctx, r.jid, r.svc.cfg.History)
 	if err != nil {
 		r.svc.count.storeErrors.Add(1)
 		r.svc.log.Error("history not read", "room", r.jid.String(), "err", err)
 		return
 	}
-	for _, rec := range records {
-		st, err := stanza.Parse(rec.XML)
-		if err != nil {
-			r.svc.log.Warn("history entry passed over", "room", r.jid.String(), "id", rec.ID, "err", err)
+	for i, m := range past {
+		if !memorable(m) { // tombstones, too
 			continue
 		}
-		e := histEntry{id: rec.ID, at: rec.Stamp, by: st.Child(nsOccupant, "occupant-id").Attr("id"), st: st, size: st.Size()}
+		var shown []*stanza.Element // without what only the archive has
+		for _, e := range m.Payload() {
+			if e.Space != nsUser {
+				shown = append(shown, e)
+			}
+		}
+		e := histEntry{id: m.Archive(), at: times[i], by: m.Child(nsOccupant, "occupant-id").Attr("id"), st: m.WithPayload(shown...), size: m.Size()}
 		r.past, r.pastBytes = append(r.past, e), r.pastBytes+e.size
 	}
 }
@@ -128,100 +149,4 @@ func (r *room) replay(join *stanza.Stanza, to stanza.JID) {
 func number(s string) (int, bool) {
 	n, err := strconv.ParseInt(s, 10, 32)
 	return int(n), err == nil && n >= 0
-}
-
-// historyWriter puts messages of persistent rooms on disk, many in one write. It is the package's only goroutine. Messages are sent on
-// before they are on disk: a crash may lose the last of a room's history, which is a convenience for newcomers and no archive.
-type historyWriter struct {
-	svc     *Service
-	queue   chan HistoryRecord // without XML: remove the entry
-	dropped atomic.Uint64      // entries that found the queue full
-	stop    sync.Once
-	quit    chan struct{} // closed: write what is queued and end
-	done    chan struct{} // closed when the goroutine has ended
-}
-
-func newHistoryWriter(s *Service) *historyWriter {
-	w := &historyWriter{svc: s, queue: make(chan HistoryRecord, maxHistoryQueue), quit: make(chan struct{}), done: make(chan struct{})}
-	go w.run()
-	return w
-}
-
-// add queues an entry; when the disk is too slow for that it is dropped and counted.
-func (w *historyWriter) add(e HistoryRecord) {
-	select {
-	case w.queue <- e:
-	default:
-		w.dropped.Add(1)
-	}
-}
-
-func (w *historyWriter) close(ctx context.Context) error {
-	w.stop.Do(func() { close(w.quit) })
-	select {
-	case <-w.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (w *historyWriter) run() {
-	defer close(w.done)
-	for {
-		select {
-		case e := <-w.queue:
-			w.write(w.collect(e))
-		case <-w.quit:
-			for {
-				select {
-				case e := <-w.queue:
-					w.write(w.collect(e))
-				default:
-					return
-				}
-			}
-		}
-	}
-}
-
-// collect adds to e what else is waiting.
-func (w *historyWriter) collect(e HistoryRecord) []HistoryRecord {
-	batch := []HistoryRecord{e}
-	for len(batch) < maxHistoryBatch {
-		select {
-		case e := <-w.queue:
-			batch = append(batch, e)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-func (w *historyWriter) write(batch []HistoryRecord) {
-	ctx, cancel := context.WithTimeout(context.Background(), w.svc.cfg.StoreTimeout)
-	defer cancel()
-	var adds []HistoryRecord
-	drops := map[string][]string{}
-	for _, e := range batch {
-		if e.XML == nil {
-			drops[e.Room] = append(drops[e.Room], e.ID)
-			continue
-		}
-		adds = append(adds, e)
-	}
-	var err error
-	if len(adds) > 0 {
-		err = w.svc.store.AppendHistory(ctx, adds, w.svc.cfg.History)
-	}
-	for room, ids := range drops { // after the adds: an entry may be added and dropped in one batch
-		if e := w.svc.store.DropHistory(ctx, room, ids); err == nil {
-			err = e
-		}
-	}
-	if err != nil {
-		w.svc.count.storeErrors.Add(1)
-		w.svc.log.Error("history not stored", "entries", len(batch), "err", err)
-	}
 }

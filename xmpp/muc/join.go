@@ -73,7 +73,7 @@ func (r *room) roomCodes() []int {
 	if !r.set.Anonymous {
 		codes = append(codes, 100)
 	}
-	if r.svc.cfg.Logged {
+	if r.archived() {
 		codes = append(codes, 170)
 	}
 	return codes

@@ -35,6 +35,9 @@ func (r *room) groupchat(o *occupant, st *stanza.Stanza) {
 	case isSubject(st):
 		r.newSubject(o, st)
 		return
+	case r.meeting && st.Has(nsFasten, "apply-to"):
+		r.moderate(st)
+		return
 	case o.role < participant:
 		r.fail(st, stanza.ErrForbidden.With("Visitors may not speak in this room"))
 		return
@@ -42,15 +45,20 @@ func (r *room) groupchat(o *occupant, st *stanza.Stanza) {
 		return
 	}
 	r.svc.count.messages.Add(1)
-	id := newID()
-	payload := append(r.cleanMessage(st), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id),
-		stanza.NewElement(nsSID, "stanza-id", "by", r.jid.String(), "id", id))
-	m := st.WithPayload(payload...).WithFromTo(o.addr, stanza.JID{})
+	payload := append(r.cleanMessage(st), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id))
+	var before func() error
 	if target := st.Child(nsRetract, "retract").Attr("id"); target != "" {
-		r.retract(o, target)
+		before = r.retract(o, st.ID, target)
 	}
-	r.remember(id, o, m)
-	r.send(m, r.recipients...)
+	r.say(st, o, st, func(id string) *stanza.Stanza { return r.stamped(st, payload, id).WithFromTo(o.addr, stanza.JID{}) }, before)
+}
+
+// stamped is st with that payload and the id that the room gave it, "" for none.
+func (r *room) stamped(st *stanza.Stanza, payload []*stanza.Element, id string) *stanza.Stanza {
+	if id == "" {
+		return st.WithPayload(payload...)
+	}
+	return st.WithPayload(append(payload, stanza.NewElement(nsSID, "stanza-id", "by", r.jid.String(), "id", id))...)
 }
 
 // cleanMessage gives the children of a groupchat or private message but those by which a client could speak for a server: ids of
@@ -62,7 +70,8 @@ func (r *room) cleanMessage(st *stanza.Stanza) []*stanza.Element {
 		case e.Space == nsSID && e.Local == "stanza-id", e.Space == nsOccupant, e.Space == nsUser:
 		case e.Space == nsDelay && strings.HasPrefix(e.Attr("from"), r.jid.String()):
 		case e.Space == nsCarbons && (e.Local == "sent" || e.Local == "received"):
-		case strings.HasPrefix(e.Space, "urn:xmpp:mam:"):
+		case isMAM(e.Name), e.Space == nsRetract && (e.Local == "retracted" || e.Child(nsModerate, "moderated") != nil):
+		case e.Space == nsFasten && (e.Child(nsModerate0, "moderated") != nil || e.Child(nsModerate, "moderated") != nil):
 		case e.Space == nsNick && r.meeting: // the name is said by the presence
 		default:
 			out = append(out, e)
@@ -89,15 +98,17 @@ func (r *room) newSubject(o *occupant, st *stanza.Stanza) {
 		return
 	}
 	r.subject = subject{text: text, by: o.addr, at: r.svc.now()}
-	payload := append(r.cleanMessage(st), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id),
-		stanza.NewElement(nsSID, "stanza-id", "by", r.jid.String(), "id", newID()))
-	m := st.WithPayload(payload...).WithFromTo(o.addr, stanza.JID{})
-	to, rec := r.recipients, r.record(false)
-	r.stored(st, func(ctx context.Context, s Store) error { return s.SaveRoom(ctx, rec) }, func() {
-		for _, j := range to {
-			r.svc.router.Route(m.WithTo(j))
+	payload := append(r.cleanMessage(st), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id))
+	var save func() error
+	if r.svc.store != nil && r.set.Persistent {
+		rec := r.record(false)
+		save = func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), r.svc.cfg.StoreTimeout)
+			defer cancel()
+			return r.svc.store.SaveRoom(ctx, rec)
 		}
-	})
+	}
+	r.say(st, o, st, func(id string) *stanza.Stanza { return r.stamped(st, payload, id).WithFromTo(o.addr, stanza.JID{}) }, save)
 }
 
 // subjectStanza is what newcomers get, also when there is no subject: it ends the history for them (§7.2.15).

@@ -11,9 +11,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"konzil/internal/archive"
 	"konzil/internal/store"
 	"konzil/xmpp"
 	"konzil/xmpp/internal/play"
+	"konzil/xmpp/mam"
 	"konzil/xmpp/stanza"
 )
 
@@ -25,6 +27,8 @@ type world struct {
 	cfg   Config
 	store Store
 	svc   *Service
+
+	archive *archive.Archive // nil without one
 
 	mu    sync.Mutex // guards what follows
 	who   map[string]stanza.JID
@@ -44,6 +48,46 @@ func newWorld(t *testing.T, store Store) *world {
 	w.open()
 	t.Cleanup(w.close)
 	return w
+}
+
+// newArchivedWorld is a world with a database and the archive that the program has.
+func newArchivedWorld(t *testing.T) *world {
+	db := openStore(t)
+	quiet := slog.New(slog.DiscardHandler)
+	a, err := archive.Open(context.Background(), db.DB, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := xmpp.DefaultConfig()
+	cfg.Domain = "example.org"
+	srv, err := xmpp.New(cfg, struct{ xmpp.Accounts }{}, quiet) // nobody logs in: the rooms' router is the world
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, cfg: testConfig(), store: db, archive: a, who: map[string]stanza.JID{}, inbox: map[stanza.JID][]*stanza.Stanza{}}
+	w.cfg.Archive = mam.Attach(srv, a, mam.SQLStore{DB: db.DB}, mam.Options{}, quiet).Rooms()
+	w.open()
+	t.Cleanup(func() {
+		w.close()
+		if err := errors.Join(a.Close(context.Background()), srv.Shutdown(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// settle returns when all that was kept is on disk and has gone on.
+func (w *world) settle() {
+	if w.archive == nil {
+		return
+	}
+	done := make(chan struct{})
+	if _, err := w.archive.AppendThen(func(archive.ID) []byte { return nil }, func(error) { close(done) }, archive.Copy{Owner: "nobody"}); err == nil {
+		<-done
+	}
+	if err := w.svc.tasks.wait(context.Background()); err != nil {
+		w.t.Error(err)
+	}
 }
 
 func (w *world) open() {
@@ -101,6 +145,7 @@ func (w *world) Send(name string, st *stanza.Stanza) error {
 }
 
 func (w *world) Receive(name string) *stanza.Stanza {
+	w.settle()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	jid := w.who[name]
@@ -113,6 +158,7 @@ func (w *world) Receive(name string) *stanza.Stanza {
 }
 
 func (w *world) Pending(name string) []*stanza.Stanza {
+	w.settle()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	jid := w.who[name]
@@ -168,7 +214,7 @@ func TestPlays(t *testing.T) {
 
 // TestPersistentPlays performs the plays of testdata/persistent, on a database.
 func TestPersistentPlays(t *testing.T) {
-	play.Run(t, "testdata/persistent/*.play", func(t *testing.T) play.World { return newWorld(t, openStore(t)) })
+	play.Run(t, "testdata/persistent/*.play", func(t *testing.T) play.World { return newArchivedWorld(t) })
 }
 
 // TestLivePlays performs the plays of testdata/live on a real server, with sessions that end and come back.
@@ -226,7 +272,7 @@ func TestStoreFails(t *testing.T) {
 
 // TestHistoryBounds: no more stanzas and bytes than set are kept, in memory and on disk.
 func TestHistoryBounds(t *testing.T) {
-	w := newWorld(t, openStore(t))
+	w := newArchivedWorld(t)
 	w.close()
 	w.cfg.History, w.cfg.HistoryBytes = 3, 2000
 	w.open()

@@ -7,6 +7,9 @@ import (
 	"konzil/xmpp/stanza"
 )
 
+// archiveField turns the archive of a room on and off (XEP-0313 has no name for it).
+const archiveField = "muc#roomconfig_enablearchiving"
+
 // ownerIQ is configuration and destruction (XEP-0045 §10). The room is locked, as for all of this file.
 func (r *room) ownerIQ(st *stanza.Stanza) {
 	q := st.Child(nsOwner, "query")
@@ -39,6 +42,9 @@ func (r *room) configForm(trusted bool) *stanza.Element {
 	if r.svc.store != nil && !r.meeting {
 		x.Add(field("muc#roomconfig_persistentroom", "boolean", "Keep the room when the last one leaves", boolean(r.set.Persistent)))
 	}
+	if r.svc.archive != nil && !r.meeting {
+		x.Add(field(archiveField, "boolean", "Keep what is said, if the room is kept", boolean(!r.set.NoArchive)))
+	}
 	x.Add(
 		field("muc#roomconfig_publicroom", "boolean", "Show the room in lists", boolean(r.set.Public)),
 		field("muc#roomconfig_moderatedroom", "boolean", "Newcomers may only listen", boolean(r.set.Moderated)),
@@ -66,6 +72,11 @@ func parseSettings(f form, old settings, limits Config) (settings, *stanza.Error
 	} {
 		if f.has(name) {
 			*to = f.flag(name)
+		}
+	}
+	for _, name := range []string{archiveField, "muc#roomconfig_mam", "mam"} { // as clients know it from Prosody, Tigase and ejabberd
+		if f.has(name) {
+			s.NoArchive = !f.flag(name)
 		}
 	}
 	for name, to := range map[string]*string{
@@ -120,32 +131,37 @@ func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
 	if r.svc.store == nil || r.meeting {
 		set.Persistent = false
 	}
-	old := r.set
+	old, wasArchived := r.set, r.archived()
+	if set.NoArchive || !set.Persistent {
+		r.loadPast() // while it is there
+	}
 	r.set, r.locked = set, false
 	result := st.Result()
 	switch {
 	case r.set.Persistent:
 		rec := r.record(!old.Persistent)
 		r.stored(st, func(ctx context.Context, s Store) error { return s.SaveRoom(ctx, rec) }, func() { r.svc.reply(result) })
-		if !old.Persistent {
-			r.keepPast()
-		}
 	case old.Persistent:
-		r.loadPast()
-		r.write(st, deleteRoom(r.jid), func() { r.svc.reply(result) })
+		r.write(st, r.wipe, func() { r.svc.reply(result) })
 	default:
 		r.answer(result)
 	}
 	if old != set {
-		r.tellConfig(old)
+		r.tellConfig(old, wasArchived)
 	}
 	r.enforce(old)
 	r.dieIfEmpty()
 }
 
 // tellConfig announces that the configuration changed (§10.2.1): clients ask again when they see 104.
-func (r *room) tellConfig(old settings) {
+func (r *room) tellConfig(old settings, wasArchived bool) {
 	codes := []int{104}
+	switch now := r.archived(); {
+	case now && !wasArchived:
+		codes = append(codes, 170)
+	case !now && wasArchived:
+		codes = append(codes, 171)
+	}
 	if old.Anonymous != r.set.Anonymous {
 		if r.set.Anonymous {
 			codes = append(codes, 173)
@@ -177,19 +193,6 @@ func (r *room) enforce(old settings) {
 	}
 }
 
-// keepPast stores the history of a room that has just become persistent.
-func (r *room) keepPast() {
-	if r.svc.history == nil {
-		return
-	}
-	entries := append([]histEntry(nil), r.past...)
-	r.later(func() { // after the room itself
-		for _, e := range entries {
-			r.svc.history.add(HistoryRecord{Room: r.jid.String(), ID: e.id, Stamp: e.at, XML: e.st.AppendXML(nil, stanza.NSClient, true)})
-		}
-	})
-}
-
 // cancel keeps the settings; a room that was never configured is given up (§10.1.3).
 func (r *room) cancel(st *stanza.Stanza) {
 	if r.locked {
@@ -215,7 +218,7 @@ func (r *room) destroyBy(st *stanza.Stanza, d *stanza.Element) {
 		el.Add(stanza.TextElement(nsUser, "reason", reason))
 	}
 	result := st.Result()
-	r.stored(st, deleteRoom(r.jid), func() { r.svc.reply(result) })
+	r.stored(st, r.wipe, func() { r.svc.reply(result) })
 	r.destroy(el)
 }
 
@@ -239,6 +242,12 @@ func (r *room) destroy(el *stanza.Element) {
 	r.die()
 }
 
-func deleteRoom(room stanza.JID) func(context.Context, Store) error {
-	return func(ctx context.Context, s Store) error { return s.DeleteRoom(ctx, room.String()) }
+// wipe takes the room off the disk, with its archive: whoever makes one of the same name later shall not read it. The room is not locked.
+func (r *room) wipe(ctx context.Context, s Store) error {
+	if r.svc.archive != nil {
+		if err := r.svc.archive.Forget(ctx, r.jid); err != nil {
+			return err
+		}
+	}
+	return s.DeleteRoom(ctx, r.jid.String())
 }

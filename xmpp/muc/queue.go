@@ -8,6 +8,7 @@ import (
 
 // out is one entry of a room's outgoing queue: a stanza for some recipients, many stanzas for one, or a function to run at that point of the order.
 type out struct {
+	wait *wait // nil unless the entry, and all behind it, have to wait for the disk
 	st   *stanza.Stanza
 	to   []stanza.JID // not changed after it is here
 	many []*stanza.Stanza
@@ -51,25 +52,51 @@ func (r *room) full(st *stanza.Stanza) bool {
 	return true
 }
 
-// flush empties the queue in order unless another goroutine, or a caller further up, is already doing that. It is called with the
-// lock and gives it back.
+// flush empties the queue in order, up to what waits for the disk, unless another goroutine, or a caller further up, is already doing
+// that. It is called with the lock and gives it back.
 func (r *room) flush() {
 	if r.flushing {
 		r.mu.Unlock()
 		return
 	}
 	r.flushing = true
-	for len(r.queue) > 0 {
-		batch := r.queue
-		r.queue = nil
+	for n := r.ready(); n > 0; n = r.ready() {
+		batch := r.queue[:n]
+		if r.queue = r.queue[n:]; len(r.queue) == 0 {
+			r.queue = nil
+		}
 		r.mu.Unlock()
-		for _, o := range batch {
-			r.run(o)
+		for i := range batch {
+			r.run(batch[i])
 		}
 		r.mu.Lock()
 	}
 	r.flushing = false
 	r.mu.Unlock()
+}
+
+// ready is how many entries at the front can go out. With 0 and entries left it has made sure that wake will be heard. The room is locked.
+func (r *room) ready() int {
+	for i := range r.queue {
+		if w := r.queue[i].wait; w == nil || w.over() {
+			continue
+		} else if i > 0 {
+			return i
+		} else if r.stalled.Store(true); !w.over() || !r.stalled.CompareAndSwap(true, false) {
+			return 0
+		}
+	}
+	return len(r.queue)
+}
+
+// wake goes on with a queue that stopped for the disk. It does not wait: the archive's goroutine calls it.
+func (r *room) wake() {
+	if r.stalled.CompareAndSwap(true, false) {
+		r.svc.tasks.run(func() {
+			r.mu.Lock()
+			r.flush()
+		})
+	}
 }
 
 func (r *room) run(o out) {

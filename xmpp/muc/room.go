@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +30,8 @@ type room struct {
 	created   time.Time
 	meetingID string // one for each life of a room (jitsi-meet's meetingId)
 
+	stalled atomic.Bool // the queue stopped at an entry that waits for the disk: wake goes on
+
 	mu         sync.Mutex // guards all below
 	dead       bool
 	locked     bool       // not yet configured by who created it (XEP-0045 §10.1.1)
@@ -45,8 +48,9 @@ type room struct {
 	pastLoaded bool
 	pending    map[pendingKey]string // vcard requests under way: nick of who was asked
 	queue      []out
-	flushing   bool // a goroutine is emptying queue
-	begun      bool // there has been more than one person
+	flushing   bool     // a goroutine is emptying queue
+	begun      bool     // there has been more than one person
+	graves     []func() // tombstones that are being put, in order (moderate.go)
 }
 
 type subject struct {

@@ -27,7 +27,8 @@ type Service struct {
 	observers []Observer
 	joining   joinLimit
 	now       func() time.Time
-	history   *historyWriter // nil without a store
+	archive   Archive // nil: no room has one
+	tasks     tasks
 
 	mu     sync.Mutex // guards rooms and closed; never held together with a lock of a room taken after it
 	rooms  map[stanza.JID]*room
@@ -35,6 +36,7 @@ type Service struct {
 
 	count struct {
 		created, destroyed, joins, joinErrors, messages, private, iqs, presences, kicks, ghosts, limited, overflows, storeErrors atomic.Uint64
+		archived, queries, tombstones, moderated                                                                                 atomic.Uint64
 		occupants                                                                                                                atomic.Int64
 	}
 }
@@ -42,9 +44,11 @@ type Service struct {
 // New makes the service and loads the persistent rooms of store (nil: none are kept). Call Observe, then mount it at cfg.Domain.
 func New(cfg Config, router xmpp.Router, store Store, log *slog.Logger) (*Service, error) {
 	s := &Service{
-		cfg: cfg.withDefaults(), router: router, store: store, log: log, now: time.Now,
+		cfg: cfg.withDefaults(), router: router, store: store, log: log, now: time.Now, archive: cfg.Archive,
 		admins: map[stanza.JID]bool{}, local: map[string]bool{}, rooms: map[stanza.JID]*room{},
 	}
+	s.tasks.by = map[stanza.JID]int{}
+	s.tasks.idle = sync.NewCond(&s.tasks.mu)
 	s.joining = joinLimit{rate: rate.Limit(s.cfg.JoinRate), burst: s.cfg.JoinBurst, by: map[stanza.JID]*rate.Limiter{}}
 	for _, a := range cfg.Admins {
 		s.admins[a.Bare()] = true
@@ -68,7 +72,6 @@ func New(cfg Config, router xmpp.Router, store Store, log *slog.Logger) (*Servic
 		}
 		s.rooms[r.jid] = r
 	}
-	s.history = newHistoryWriter(s)
 	return s, nil
 }
 
@@ -208,7 +211,7 @@ func (s *Service) room(jid stanza.JID) *room {
 }
 
 // Shutdown tells all occupants that the service goes down (status 332, XEP-0045 §16), refuses further stanzas and
-// returns when histories are on disk or ctx has ended.
+// returns when what was said before is on disk and out, or ctx has ended. The archive must be open until then.
 func (s *Service) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	already := s.closed
@@ -220,10 +223,7 @@ func (s *Service) Shutdown(ctx context.Context) error {
 	for _, r := range s.all() {
 		r.shutdown()
 	}
-	if s.history == nil {
-		return nil
-	}
-	return s.history.close(ctx)
+	return s.tasks.wait(ctx)
 }
 
 // Counters are numbers for metrics: those ending in _total only grow, the others are as they are now.
@@ -238,10 +238,10 @@ func (s *Service) Counters() map[string]uint64 {
 		"joins_total": c.joins.Load(), "join_errors_total": c.joinErrors.Load(),
 		"groupchat_total": c.messages.Load(), "private_messages_total": c.private.Load(), "private_iqs_total": c.iqs.Load(),
 		"presences_total": c.presences.Load(), "removed_total": c.kicks.Load(), "ghosts_total": c.ghosts.Load(),
-		"rate_limited_total": c.limited.Load(), "overflows_total": c.overflows.Load(), "store_errors_total": c.storeErrors.Load(),
+		"rate_limited_total": c.limited.Load(), "overflows_total": c.overflows.Load(), "store_errors_total": c.storeErrors.Load(), "moderated_total": c.moderated.Load(),
 	}
-	if s.history != nil {
-		m["history_queue"], m["history_dropped_total"] = uint64(len(s.history.queue)), s.history.dropped.Load()
+	if s.archive != nil {
+		m["archived_total"], m["archive_queries_total"], m["tombstones_total"] = c.archived.Load(), c.queries.Load(), c.tombstones.Load()
 	}
 	return m
 }

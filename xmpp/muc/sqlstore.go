@@ -106,7 +106,7 @@ func setAffiliations(tx *sql.Tx, room string, changed []AffiliationRecord) error
 func (s SQLStore) DeleteRoom(ctx context.Context, room string) error {
 	return s.DB.Write(ctx, func(tx *sql.Tx) error {
 		for _, q := range []string{
-			`DELETE FROM muc_history WHERE room = ?`, `DELETE FROM muc_affiliations WHERE room = ?`, `DELETE FROM muc_rooms WHERE room = ?`,
+			`DELETE FROM muc_affiliations WHERE room = ?`, `DELETE FROM muc_rooms WHERE room = ?`,
 		} {
 			if _, err := tx.Exec(q, room); err != nil {
 				return err
@@ -114,59 +114,4 @@ func (s SQLStore) DeleteRoom(ctx context.Context, room string) error {
 		}
 		return nil
 	})
-}
-
-// AppendHistory implements Store.
-func (s SQLStore) AppendHistory(ctx context.Context, entries []HistoryRecord, keep int) error {
-	return s.DB.Write(ctx, func(tx *sql.Tx) error {
-		rooms := map[string]bool{}
-		for _, e := range entries {
-			// A room that has been deleted meanwhile keeps no history.
-			if _, err := tx.Exec(`INSERT INTO muc_history (room, id, stamp, xml) SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM muc_rooms WHERE room = ?)`,
-				e.Room, e.ID, e.Stamp.UnixMilli(), e.XML, e.Room); err != nil {
-				return err
-			}
-			rooms[e.Room] = true
-		}
-		for room := range rooms {
-			if _, err := tx.Exec(`DELETE FROM muc_history WHERE room = ? AND seq <=
-				(SELECT seq FROM muc_history WHERE room = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)`, room, room, keep); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// DropHistory implements Store.
-func (s SQLStore) DropHistory(ctx context.Context, room string, ids []string) error {
-	return s.DB.Write(ctx, func(tx *sql.Tx) error {
-		for _, id := range ids {
-			if _, err := tx.Exec(`DELETE FROM muc_history WHERE room = ? AND id = ?`, room, id); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// History implements Store.
-func (s SQLStore) History(ctx context.Context, room string, max int) ([]HistoryRecord, error) {
-	rows, err := s.DB.Read().QueryContext(ctx, `SELECT id, stamp, xml FROM
-		(SELECT seq, id, stamp, xml FROM muc_history WHERE room = ? ORDER BY seq DESC LIMIT ?) ORDER BY seq`, room, max)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	var out []HistoryRecord
-	for rows.Next() {
-		e := HistoryRecord{Room: room}
-		var stamp int64
-		if err := rows.Scan(&e.ID, &stamp, &e.XML); err != nil {
-			return nil, err
-		}
-		e.Stamp = time.UnixMilli(stamp)
-		out = append(out, e)
-	}
-	return out, rows.Err()
 }

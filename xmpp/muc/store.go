@@ -11,19 +11,12 @@ import (
 type Store interface {
 	// Rooms gives all rooms of the service domain.
 	Rooms(ctx context.Context, domain string) ([]RoomRecord, error)
-	// SaveRoom writes a room in place of what was there. Nil Affiliations leave the stored ones, others replace them all. History is not
-	// touched.
+	// SaveRoom writes a room in place of what was there. Nil Affiliations leave the stored ones, others replace them all.
 	SaveRoom(ctx context.Context, r RoomRecord) error
 	// SetAffiliations changes single entries of a stored room; affiliation none removes one.
 	SetAffiliations(ctx context.Context, room string, changed []AffiliationRecord) error
 	// DeleteRoom removes a room with all that belongs to it; one that is not there is no error.
 	DeleteRoom(ctx context.Context, room string) error
-	// AppendHistory adds messages, oldest first, and keeps the newest keep of each room. Entries of rooms that are not stored are passed over.
-	AppendHistory(ctx context.Context, entries []HistoryRecord, keep int) error
-	// DropHistory removes the messages of a room with these stanza ids (XEP-0424).
-	DropHistory(ctx context.Context, room string, ids []string) error
-	// History gives the newest max messages of a room, oldest first.
-	History(ctx context.Context, room string, max int) ([]HistoryRecord, error)
 }
 
 // RoomRecord is a room as it is stored.
@@ -44,14 +37,6 @@ type AffiliationRecord struct {
 	Affiliation string
 	Nick        string
 	Reason      string
-}
-
-// HistoryRecord is a message as occupants got it.
-type HistoryRecord struct {
-	Room  string
-	ID    string // its stanza id (XEP-0359)
-	Stamp time.Time
-	XML   []byte // with its namespace declared
 }
 
 // Observer is told what happens in rooms, in order and one call at a time for each room. Calls come from senders' goroutines with no lock

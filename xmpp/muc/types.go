@@ -31,6 +31,8 @@ const (
 	nsHints     = "urn:xmpp:hints"
 	nsCarbons   = "urn:xmpp:carbons:2"
 	nsRetract   = "urn:xmpp:message-retract:1"
+	nsModerate  = "urn:xmpp:message-moderate:1"
+	nsFasten    = "urn:xmpp:fasten:0"
 	nsNick      = "http://jabber.org/protocol/nick"
 	nsJitMeet   = "http://jitsi.org/jitmeet"
 )
@@ -120,6 +122,7 @@ type settings struct {
 	Title         string `json:"title,omitempty"`
 	Description   string `json:"description,omitempty"`
 	Persistent    bool   `json:"persistent,omitempty"`
+	NoArchive     bool   `json:"no_archive,omitempty"` // persistent rooms keep what is said unless an owner says no
 	Public        bool   `json:"public,omitempty"`
 	Moderated     bool   `json:"moderated,omitempty"`
 	MembersOnly   bool   `json:"members_only,omitempty"`

@@ -100,7 +100,7 @@ func (s *Service) Destroy(room stanza.JID, reason string) bool {
 		return false
 	}
 	st := stanza.NewIQ("result", "", r.jid, r.jid) // an answer: nobody is told if storing fails but the log
-	r.stored(st, deleteRoom(r.jid), func() {})
+	r.stored(st, r.wipe, func() {})
 	el := stanza.NewElement(nsUser, "destroy")
 	if reason != "" {
 		el.Add(stanza.TextElement(nsUser, "reason", reason))
