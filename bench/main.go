@@ -22,7 +22,7 @@ import (
 
 // scenarios are the loads that there are, in the order of the usage.
 func scenarios() []measure.Scenario {
-	return []measure.Scenario{sfu.Scenario(), xmppScenario(), callScenario()}
+	return []measure.Scenario{sfu.Scenario(), turnScenario(), xmppScenario(), callScenario()}
 }
 
 // Main runs a scenario and returns the exit code: 0 fine, 1 the run failed or its gates were not kept, 2 bad arguments.

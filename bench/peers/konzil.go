@@ -34,7 +34,7 @@ func startKonzil(ctx context.Context, o Options) (*measure.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(5)
+	ports, err := freePorts(6)
 	if err != nil {
 		return nil, err
 	}
@@ -57,9 +57,9 @@ http: {port: %d}
 xmpp: {port: %d, tls_port: %d, guests: true, rate_bytes_per_second: 1000000000, sessions_per_user: %d}
 rooms: {max_rooms: 100000, max_occupants: 100000, create_by_all: true, messages_per_second: %d}
 media: {port: %d, shards: %s}
-turn: {port: %d, tls_port: 0, secret: %s, allow: ["127.0.0.0/8"], allocations_per_user: %d, allocations_per_address: %d}
+turn: {port: %d, tls_port: %d, secret: %s, users: ["bench:%s"], allow: ["127.0.0.0/8"], allocations_per_user: %d, allocations_per_address: %d}
 `, domain, o.path("data"), o.setting("log", "warn"), o.path("cert.pem"), o.path("key.pem"), ports[0], ports[1], ports[2], konzilLimits,
-		konzilLimits, ports[3], o.setting("shards", "0"), ports[4], secret, konzilLimits, konzilLimits)
+		konzilLimits, ports[3], o.setting("shards", "0"), ports[4], ports[5], secret, measure.AccountPassword, konzilLimits, konzilLimits)
 	if more := o.setting("append", ""); more != "" {
 		b, err := os.ReadFile(more)
 		if err != nil {
@@ -79,14 +79,14 @@ turn: {port: %d, tls_port: 0, secret: %s, allow: ["127.0.0.0/8"], allocations_pe
 		return nil, err
 	}
 	host := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
-	for _, i := range []int{0, 2} {
+	for _, i := range []int{0, 2, 5} {
 		if err := p.ready(ctx, listeningTLS(host(i))); err != nil {
 			return nil, err
 		}
 	}
 	version, _ := output(ctx, bin, "version")
 	return &measure.Target{Version: firstLine(version), Config: map[string]string{"konzil.yaml": conf}, Command: strings.Join(cmd.Args, " "),
-		Addr:   map[string]string{"ws": "wss://" + host(0) + "/xmpp-websocket", "xmpp": host(1), "xmpps": host(2), "turn": host(4), "turn-tcp": host(4)},
+		Addr:   map[string]string{"ws": "wss://" + host(0) + "/xmpp-websocket", "xmpp": host(1), "xmpps": host(2), "turn": host(4), "turn-tcp": host(4), "turns": host(5)},
 		Domain: domain, Guest: "guest." + domain, Rooms: "conference." + domain, Focus: "focus." + domain, Secret: secret,
 		PIDs: []int{cmd.Process.Pid}, Stop: p.stop}, nil
 }

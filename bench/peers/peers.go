@@ -37,7 +37,7 @@ type Peer struct {
 
 // All is every peer, in the order of the reports.
 func All() []Peer {
-	return []Peer{konzil(), livekit(), janus(), galene(), jvb(), prosody(), ejabberd()}
+	return []Peer{konzil(), livekit(), janus(), galene(), jvb(), coturn(), prosody(), ejabberd()}
 }
 
 // ErrMissing is in errors of peers whose program is not on this machine; the text says how to get it.

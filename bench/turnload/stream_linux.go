@@ -1,0 +1,357 @@
+package turnload
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/pion/stun/v4"
+)
+
+const (
+	streamBuffer = 64 << 10              // bytes that a connection is read with
+	streamAnswer = 5 * time.Second       // for a request
+	streamWrite  = 5 * time.Second       // for a burst
+	peerWait     = 50 * time.Millisecond // after which the peer's reader looks whether it is to end
+)
+
+// streams is the engine for TCP and TLS: a goroutine reads each connection, one the peer's socket, and run's sends.
+type streams struct {
+	cfg   *Config
+	rec   *recorder
+	set   *hdrhistogram.Histogram
+	epoch time.Time
+
+	peer  *sock
+	poll  *poller
+	out   sender
+	conns []*streamConn
+
+	seq   [2][]uint32
+	turn  [2]int
+	dir   int
+	fresh time.Time
+
+	under   atomic.Int64  // packets under way
+	arrived chan struct{} // something has arrived since it was last looked
+	over    atomic.Bool
+	readers sync.WaitGroup
+}
+
+// streamConn is a client's connection.
+type streamConn struct {
+	id      uint32
+	net     net.Conn
+	ses     *session
+	answers chan *stun.Message
+	up      []byte // a burst, ready but for its stamps
+	down    []byte
+	size    int // of a packet in up
+	at      int // of the payload in it
+}
+
+func (e *streams) prepare(ctx context.Context, progress func(string)) (err error) {
+	e.arrived = make(chan struct{}, 1)
+	ip := e.cfg.Peer
+	if !ip.IsValid() {
+		if ip, err = outgoing(e.cfg.Server); err != nil {
+			return err
+		}
+	}
+	if e.poll, err = newPoller(); err != nil {
+		return err
+	}
+	if e.peer, err = openSock(ip, netip.AddrPort{}, rcvBuffer); err != nil {
+		return err
+	}
+	if err := e.poll.add(e.peer); err != nil {
+		return err
+	}
+	e.out.plain = !e.cfg.Runs
+	for d := range e.seq {
+		e.seq[d] = make([]uint32, e.cfg.Allocations)
+	}
+	for i := range e.cfg.Allocations {
+		start := time.Now()
+		if err := e.connect(ctx, i); err != nil {
+			return fmt.Errorf("allocation %d of %d: %w", i+1, e.cfg.Allocations, err)
+		}
+		_ = e.set.RecordValue(int64(time.Since(start)))
+		if i%50 == 49 {
+			progress(fmt.Sprintf("%d of %d allocations", i+1, e.cfg.Allocations))
+		}
+	}
+	e.readers.Go(e.readPeer)
+	e.fresh = time.Now()
+	return nil
+}
+
+// connect makes connection i and its allocation.
+func (e *streams) connect(ctx context.Context, i int) error {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", e.cfg.Server.String())
+	if err != nil {
+		return err
+	}
+	if e.cfg.Network == "tls" {
+		t := tls.Client(c, e.cfg.TLS)
+		if err := t.HandshakeContext(ctx); err != nil {
+			_ = c.Close()
+			return err
+		}
+		c = t
+	}
+	s := &streamConn{id: uint32(i), net: c, answers: make(chan *stun.Message, 1)}
+	e.conns = append(e.conns, s)
+	s.ses = &session{id: s.id, exchange: s.exchange}
+	s.ses.username, s.ses.password = e.cfg.credentials(i)
+	e.readers.Go(func() { e.read(s) })
+	if err := s.ses.setUp(e.peer.local, !e.cfg.Indications); err != nil {
+		return err
+	}
+	one, at := e.cfg.wire(e.peer.local, true)
+	s.size, s.at = len(one), at
+	for k := range e.cfg.Burst {
+		fill(one[at:at+e.cfg.Payload], s.id, k)
+		s.up = append(s.up, one...)
+		s.down = append(s.down, one[at:at+e.cfg.Payload]...)
+	}
+	return nil
+}
+
+// exchange sends a request and waits for what read found to be its answer.
+func (s *streamConn) exchange(m *stun.Message) (*stun.Message, error) {
+	if err := s.write(m.Raw); err != nil {
+		return nil, err
+	}
+	t := time.NewTimer(streamAnswer)
+	defer t.Stop()
+	for {
+		select {
+		case a, ok := <-s.answers:
+			if !ok {
+				return nil, errors.New("the server has closed the connection")
+			}
+			if a.TransactionID == m.TransactionID {
+				return a, nil
+			}
+		case <-t.C:
+			return nil, errors.New("no answer from the server")
+		}
+	}
+}
+
+func (s *streamConn) write(p []byte) error {
+	_ = s.net.SetWriteDeadline(time.Now().Add(streamWrite))
+	_, err := s.net.Write(p)
+	return err
+}
+
+// read takes frames of a connection until it ends.
+func (e *streams) read(s *streamConn) {
+	defer close(s.answers)
+	buf := make([]byte, streamBuffer)
+	end := 0
+	for {
+		n, err := s.net.Read(buf[end:])
+		if err != nil {
+			return
+		}
+		end += n
+		used, ok := e.frames(s, buf[:end])
+		if !ok {
+			return
+		}
+		end = copy(buf, buf[used:end])
+	}
+}
+
+// frames handles the whole frames of p and tells how many bytes they took; not ok is something that is no TURN.
+func (e *streams) frames(s *streamConn, p []byte) (used int, ok bool) {
+	e.rec.mu.Lock()
+	defer e.rec.mu.Unlock()
+	e.rec.now = int64(time.Since(e.epoch))
+	before := e.rec.delivered.Load()
+	defer func() { e.done(e.rec.delivered.Load() - before) }()
+	for {
+		rest := p[used:]
+		if len(rest) < 4 {
+			return used, true
+		}
+		n := int(binary.BigEndian.Uint16(rest[2:]))
+		if rest[0]>>6 == 1 {
+			n = 4 + (n+3)&^3
+		} else {
+			n += 20
+		}
+		if n > len(rest) {
+			return used, n <= streamBuffer
+		}
+		if b := unwrap(rest[:n]); b != nil {
+			e.rec.arrived(toClient, s.id, b)
+		} else {
+			m := &stun.Message{Raw: append([]byte(nil), rest[:n]...)}
+			if m.Decode() != nil {
+				return used, false
+			}
+			select {
+			case s.answers <- m:
+			default: // nobody waits
+			}
+		}
+		used += n
+	}
+}
+
+// readPeer takes what comes to the peer.
+func (e *streams) readPeer() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for !e.over.Load() {
+		locked := false
+		var before uint64
+		e.poll.wait(peerWait, func(_ int, b []byte) {
+			if !locked {
+				locked = true
+				e.rec.mu.Lock()
+				e.rec.now = int64(time.Since(e.epoch))
+				before = e.rec.delivered.Load()
+			}
+			e.rec.arrived(toPeer, 0, b)
+		})
+		if locked {
+			e.done(e.rec.delivered.Load() - before)
+			e.rec.mu.Unlock()
+		}
+	}
+}
+
+// done takes arrived packets off those under way.
+func (e *streams) done(n uint64) {
+	if n == 0 {
+		return
+	}
+	e.under.Add(-int64(n))
+	select {
+	case e.arrived <- struct{}{}:
+	default:
+	}
+}
+
+func (e *streams) run(ctx context.Context, d time.Duration) error {
+	if time.Since(e.fresh) > refreshAfter {
+		for _, c := range e.conns {
+			c.ses.renew(e.peer.local, !e.cfg.Indications)
+		}
+		e.fresh = time.Now()
+	}
+	start := time.Now()
+	end := start.Add(d)
+	p := pacer{rate: int64(e.cfg.Rate), burst: int64(e.cfg.Burst)}
+	e.under.Store(0)
+	for now := start; now.Before(end) && ctx.Err() == nil; now = time.Now() {
+		wait := stall
+		for n := 0; n < sendMax; n++ {
+			if e.cfg.Rate > 0 {
+				if wait = p.wait(now.Sub(start)); wait > 0 {
+					break
+				}
+				p.sent()
+			} else if e.under.Load()+int64(e.cfg.Burst) > int64(e.cfg.Window) {
+				break
+			}
+			if err := e.burst(); err != nil {
+				return err
+			}
+		}
+		e.out.flush()
+		e.pause(ctx, wait)
+	}
+	skipped := p.skipped + e.out.lost
+	e.out.lost = 0
+	for limit := time.Now().Add(settle); e.under.Load() > 0 && time.Now().Before(limit); {
+		e.pause(ctx, time.Millisecond)
+	}
+	e.rec.mu.Lock()
+	e.rec.skipped += skipped
+	e.rec.mu.Unlock()
+	return nil
+}
+
+// pause waits until the next burst is due, or in a closed loop until there is room for it; after a stall what is under way is lost.
+func (e *streams) pause(ctx context.Context, d time.Duration) {
+	if d <= 0 || e.cfg.Rate == 0 && e.under.Load()+int64(e.cfg.Burst) <= int64(e.cfg.Window) && d == stall {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	arrived := e.arrived
+	if e.cfg.Rate > 0 {
+		arrived = nil
+	}
+	select {
+	case <-arrived:
+	case <-ctx.Done():
+	case <-t.C:
+		if d == stall && e.cfg.Rate == 0 {
+			e.under.Store(0)
+		}
+	}
+}
+
+// burst sends the packets of the allocation whose turn it is.
+func (e *streams) burst() error {
+	d := toPeer
+	switch e.cfg.Direction {
+	case "down":
+		d = toClient
+	case "both":
+		d = e.dir
+		e.dir = 1 - e.dir
+	}
+	i := e.turn[d]
+	e.turn[d] = (i + 1) % e.cfg.Allocations
+	c := e.conns[i]
+	run, size, at := c.up, c.size, c.at
+	if d == toClient {
+		run, size, at = c.down, e.cfg.Payload, 0
+	}
+	now := int64(time.Since(e.epoch))
+	for k := range e.cfg.Burst {
+		stamp(run[k*size+at:][:e.cfg.Payload], c.id, e.seq[d][i], now)
+		e.seq[d][i]++
+	}
+	e.under.Add(int64(e.cfg.Burst))
+	e.rec.sent.Add(uint64(e.cfg.Burst))
+	if d == toPeer {
+		return c.write(run)
+	}
+	e.out.add(e.peer, c.ses.relayed, run, size)
+	if e.cfg.Allocations < sendMax { // the same memory may come up again before the flush
+		e.out.flush()
+	}
+	return nil
+}
+
+func (e *streams) close() error {
+	e.over.Store(true)
+	for _, c := range e.conns {
+		_ = c.net.Close() // which ends the allocation
+	}
+	e.readers.Wait()
+	if e.peer != nil {
+		e.peer.close()
+	}
+	if e.poll != nil {
+		e.poll.close()
+	}
+	return nil
+}

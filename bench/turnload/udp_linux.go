@@ -1,0 +1,242 @@
+package turnload
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/pion/stun/v4"
+)
+
+// udp is the engine for UDP: one thread sends, polls and receives for all clients and the peer.
+type udp struct {
+	cfg  *Config
+	rec  *recorder
+	set  *hdrhistogram.Histogram
+	peer *sock
+	cli  []*sock
+	ses  []*session
+	poll *poller
+	out  sender
+
+	runs  [2][][]byte // by direction and client: a burst, ready but for its stamps
+	size  [2]int      // of a packet in it
+	at    [2]int      // of the payload in a packet
+	seq   [2][]uint32
+	turn  [2]int // whose turn it is
+	dir   int
+	fresh time.Time // when permissions were last granted
+	epoch time.Time
+
+	under int64 // packets under way
+}
+
+// newEngine makes the engine of the network that c names.
+func newEngine(c *Config, r *recorder, set *hdrhistogram.Histogram) (engine, error) {
+	if c.Network == "udp" {
+		return &udp{cfg: c, rec: r, set: set, epoch: time.Now()}, nil
+	}
+	return &streams{cfg: c, rec: r, set: set, epoch: time.Now()}, nil
+}
+
+func (u *udp) prepare(ctx context.Context, progress func(string)) (err error) {
+	ip := u.cfg.Peer
+	if !ip.IsValid() {
+		if ip, err = outgoing(u.cfg.Server); err != nil {
+			return err
+		}
+	}
+	if u.poll, err = newPoller(); err != nil {
+		return err
+	}
+	if u.peer, err = openSock(ip, netip.AddrPort{}, rcvBuffer); err != nil {
+		return err
+	}
+	local := unspecified(u.cfg.Server.Addr())
+	for i := range u.cfg.Allocations {
+		s, err := openSock(local, u.cfg.Server, cliBuffer)
+		if err != nil {
+			return err
+		}
+		u.cli = append(u.cli, s)
+		if err := u.poll.add(s); err != nil {
+			return err
+		}
+		x := &session{id: uint32(i), exchange: func(m *stun.Message) (*stun.Message, error) { return exchangeUDP(s, m) }}
+		x.username, x.password = u.cfg.credentials(i)
+		start := time.Now()
+		if err := x.setUp(u.peer.local, !u.cfg.Indications); err != nil {
+			return fmt.Errorf("allocation %d of %d: %w", i+1, u.cfg.Allocations, err)
+		}
+		_ = u.set.RecordValue(int64(time.Since(start)))
+		u.ses = append(u.ses, x)
+		if i%50 == 49 {
+			progress(fmt.Sprintf("%d of %d allocations", i+1, u.cfg.Allocations))
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if err := u.poll.add(u.peer); err != nil { // the last number
+		return err
+	}
+	u.fresh = time.Now()
+	u.fillRuns()
+	return nil
+}
+
+// fillRuns makes the bursts.
+func (u *udp) fillRuns() {
+	one, at := u.cfg.wire(u.peer.local, false)
+	for d, head := range [2][]byte{one[:at], nil} {
+		tail := one[at+u.cfg.Payload:]
+		if d == toClient {
+			tail = nil
+		}
+		u.at[d], u.size[d] = len(head), len(head)+u.cfg.Payload+len(tail)
+		u.seq[d] = make([]uint32, u.cfg.Allocations)
+		for i := range u.cfg.Allocations {
+			run := make([]byte, 0, u.cfg.Burst*u.size[d])
+			for k := range u.cfg.Burst {
+				p := make([]byte, u.cfg.Payload)
+				fill(p, uint32(i), k)
+				run = append(append(append(run, head...), p...), tail...)
+			}
+			u.runs[d] = append(u.runs[d], run)
+		}
+	}
+	u.out.plain = !u.cfg.Runs
+}
+
+// exchangeUDP repeats a request until it is answered.
+func exchangeUDP(s *sock, m *stun.Message) (*stun.Message, error) {
+	buf := make([]byte, 2048)
+	for range tries {
+		n, err := s.exchange(m.Raw, buf, answerTime)
+		for ; err == nil; n, err = s.receive(buf, answerTime) {
+			a := &stun.Message{Raw: append([]byte(nil), buf[:n]...)}
+			if a.Decode() == nil && a.TransactionID == m.TransactionID {
+				return a, nil
+			}
+		}
+		if err != os.ErrDeadlineExceeded {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("no answer from the server")
+}
+
+func (u *udp) run(ctx context.Context, d time.Duration) error {
+	u.rec.mu.Lock() // there is no other goroutine that counts
+	defer u.rec.mu.Unlock()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	sharpTimers()
+	if time.Since(u.fresh) > refreshAfter {
+		for _, s := range u.ses {
+			s.renew(u.peer.local, !u.cfg.Indications)
+		}
+		u.fresh = time.Now()
+	}
+	start := time.Now()
+	end := start.Add(d)
+	last, seen := start, u.rec.delivered.Load()
+	p := pacer{rate: int64(u.cfg.Rate), burst: int64(u.cfg.Burst)}
+	u.under = 0
+	for now := start; now.Before(end) && ctx.Err() == nil; now = time.Now() {
+		u.rec.now = int64(now.Sub(u.epoch))
+		wait := time.Duration(0)
+		for n := 0; n < sendMax; n++ {
+			if u.cfg.Rate > 0 {
+				if wait = p.wait(now.Sub(start)); wait > 0 {
+					break
+				}
+				p.sent()
+			} else if u.under+int64(u.cfg.Burst) > int64(u.cfg.Window) {
+				break
+			}
+			u.burst()
+		}
+		u.out.flush()
+		u.receive(wait)
+		if n := u.rec.delivered.Load(); n != seen {
+			last, seen = now, n
+		} else if now.Sub(last) > stall {
+			u.under, last = 0, now // lost
+		}
+	}
+	u.out.flush()
+	for limit := time.Now().Add(settle); u.under > 0 && time.Now().Before(limit); {
+		u.rec.now = int64(time.Since(u.epoch))
+		u.receive(time.Millisecond)
+	}
+	u.rec.skipped += p.skipped + u.out.lost
+	u.out.lost = 0
+	return nil
+}
+
+// burst sends the packets of the allocation whose turn it is.
+func (u *udp) burst() {
+	d := toPeer
+	switch u.cfg.Direction {
+	case "down":
+		d = toClient
+	case "both":
+		d = u.dir
+		u.dir = 1 - u.dir
+	}
+	i := u.turn[d]
+	u.turn[d] = (i + 1) % u.cfg.Allocations
+	run := u.runs[d][i]
+	for k := range u.cfg.Burst {
+		p := run[k*u.size[d]+u.at[d]:]
+		stamp(p[:u.cfg.Payload], uint32(i), u.seq[d][i], u.rec.now)
+		u.seq[d][i]++
+	}
+	if d == toPeer {
+		u.out.add(u.cli[i], netip.AddrPort{}, run, u.size[d])
+	} else {
+		u.out.add(u.peer, u.ses[i].relayed, run, u.size[d])
+	}
+	u.under += int64(u.cfg.Burst)
+	u.rec.sent.Add(uint64(u.cfg.Burst))
+	if u.cfg.Allocations < sendMax { // the same memory may come up again before the flush
+		u.out.flush()
+	}
+}
+
+func (u *udp) receive(wait time.Duration) {
+	before := u.rec.delivered.Load()
+	u.poll.wait(wait, func(id int, b []byte) {
+		if id == len(u.cli) {
+			u.rec.arrived(toPeer, 0, b)
+			return
+		}
+		if p := unwrap(b); p != nil {
+			u.rec.arrived(toClient, uint32(id), p)
+		}
+	})
+	u.under -= int64(u.rec.delivered.Load() - before)
+}
+
+func (u *udp) close() error {
+	for _, s := range u.ses {
+		if _, err := s.ask(stun.MethodRefresh, number(stun.AttrLifetime, 0, 0, 0, 0)); err != nil {
+			break // a server that is gone, perhaps; the other allocations run out by themselves
+		}
+	}
+	for _, s := range u.cli {
+		s.close()
+	}
+	if u.peer != nil {
+		u.peer.close()
+	}
+	if u.poll != nil {
+		u.poll.close()
+	}
+	return nil
+}
