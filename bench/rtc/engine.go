@@ -31,7 +31,9 @@ type Config struct {
 	Shards  int        // threads; default 1, which carries some hundred thousand packets a second
 	Profile string     // the one SRTP profile to offer, a key of Profiles; default AEAD_AES_128_GCM
 	Tick    time.Duration
-	Logger  *slog.Logger
+	// OwnSockets gives each transport a socket of its own even on the loopback, where those of a shard share one and have an address each.
+	OwnSockets bool
+	Logger     *slog.Logger
 
 	// Faults, to show that they are found. Lose says whether to throw a received packet away; Corrupt may change the payload of one that is
 	// about to be verified and says whether it did. Both are called from the shards.
@@ -51,7 +53,8 @@ type Engine struct {
 	shards  []*shard
 	wg      sync.WaitGroup
 	next    atomic.Uint32
-	base    uint32 // of participants' numbers: other runs on the same server have other numbers
+	number  atomic.Int32 // of transports
+	base    uint32       // of participants' numbers: other runs on the same server have other numbers
 	closed  atomic.Bool
 
 	mu    sync.Mutex // guards all below
@@ -86,7 +89,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	if n := cfg.Shards + 1; runtime.GOMAXPROCS(0) < n {
-		runtime.GOMAXPROCS(n) // a shard keeps its processor while it sleeps
+		runtime.GOMAXPROCS(n) // a shard that sleeps keeps its processor for others
 	}
 	for range cfg.Shards {
 		sh, err := newShard(e)

@@ -87,9 +87,7 @@ func (t *Transport) ask(to netip.AddrPort) {
 	if stun.NewShortTermIntegrity(t.remote.Pwd).AddTo(m) != nil || stun.Fingerprint.AddTo(m) != nil {
 		return
 	}
-	if err := t.sock.sendTo(m.Raw, to); err != nil {
-		t.sh.count.SendErrors++
-	}
+	t.sendTo(m.Raw, to)
 }
 
 // transaction is the id of requests to an address: which pair a response belongs to is then known without a table. It cannot be guessed
@@ -102,18 +100,9 @@ func (t *Transport) transaction(to netip.AddrPort) (id [stun.TransactionIDSize]b
 	return id
 }
 
-// stranger takes a packet of a socket that is not connected yet.
-func (t *Transport) stranger(b []byte, at int64, from netip.AddrPort) {
-	if len(b) > 0 && b[0] < 4 {
-		t.stun(b, from)
-		return
-	}
-	t.packet(b, at)
-}
-
 var errConsent = errors.New("rtc: no answer to consent checks")
 
-// stun handles a STUN message. from is the zero address on a connected socket.
+// stun handles a STUN message. from is the zero address when it can only be the other side.
 func (t *Transport) stun(b []byte, from netip.AddrPort) {
 	if !from.IsValid() {
 		from = t.to
@@ -161,9 +150,7 @@ func (t *Transport) answer(req *stun.Message, to netip.AddrPort) {
 	if addr.AddTo(m) != nil || stun.NewShortTermIntegrity(t.local.Pwd).AddTo(m) != nil || stun.Fingerprint.AddTo(m) != nil {
 		return
 	}
-	if err := t.sock.sendTo(m.Raw, to); err != nil {
-		t.sh.count.SendErrors++
-	}
+	t.sendTo(m.Raw, to)
 }
 
 // asked notes a check of the other side, which may make a new pair (RFC 8445 §7.3.1.3) and nominate it.

@@ -1,6 +1,9 @@
 package rtc
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 const (
 	// sampleLow and sampleSpan: every 64th packet on average is decrypted, with jitter so that no place in a frame is preferred.
@@ -63,8 +66,8 @@ type arrival struct {
 	at  int64 // ns
 }
 
-// packet takes one datagram. at is the kernel's receive time.
-func (t *Transport) packet(b []byte, at int64) {
+// packet takes one datagram. at is the kernel's receive time; from is the zero address when it can only be the other side.
+func (t *Transport) packet(b []byte, at int64, from netip.AddrPort) {
 	if len(b) == 0 {
 		return
 	}
@@ -80,7 +83,7 @@ func (t *Transport) packet(b []byte, at int64) {
 		}
 		t.rtp(b, at)
 	case c < 4:
-		t.stun(b, t.to)
+		t.stun(b, from)
 	case c >= 20 && c < 64:
 		if t.pipe != nil {
 			t.pipe.push(b)

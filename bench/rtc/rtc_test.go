@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -109,9 +110,9 @@ func total(s *Snapshot) (sent, got uint64) {
 
 // Two participants: every packet that one sends reaches the other, the counters agree to the packet, and what is checked is right.
 func TestCall(t *testing.T) {
-	for _, profile := range []string{"AEAD_AES_128_GCM", "AES128_CM_SHA1_80"} {
-		t.Run(profile, func(t *testing.T) {
-			e := engine(t, Config{Profile: profile, Shards: 2})
+	for name, cfg := range map[string]Config{"GCM": {Shards: 2}, "CM": {Profile: "AES128_CM_SHA1_80"}, "own sockets": {OwnSockets: true, Shards: 2}, "IPv6": {Local: netip.IPv6Loopback()}} {
+		t.Run(name, func(t *testing.T) {
+			e := engine(t, cfg)
 			a, b := call(t, e, "room", "room")
 			until(t, e, "media", func(s *Snapshot) bool { _, got := total(s); return got > 500 })
 			if err := e.Hold(t.Context()); err != nil {

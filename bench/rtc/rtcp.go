@@ -131,13 +131,13 @@ func (t *Transport) own() uint32 {
 func (t *Transport) sendRTCP(p []byte) {
 	sh := t.sh
 	binary.BigEndian.PutUint16(p[2:], uint16(len(p)/4-1))
-	out, err := t.out.EncryptRTCP(sh.sealed[:0], p, nil)
+	out, err := t.out.EncryptRTCP(sh.room(), p, &sh.rtcpHdr)
 	if err != nil {
 		sh.count.SendErrors++
 		return
 	}
 	sh.count.SentRTCP++
-	t.send(out)
+	t.put(out, len(out), t.to)
 }
 
 // ntpEpoch is 1970 in seconds since 1900.

@@ -214,7 +214,7 @@ func (l *outLayer) send() {
 	parts := l.picture(sh.parts[:0])
 	now := time.Now().UnixNano()
 	l.sentAt = now
-	run := sh.sealed[:0]
+	run := sh.room()
 	seg := 0
 	for _, p := range parts {
 		b := l.packet(sh.plain, p, now)
@@ -224,11 +224,9 @@ func (l *outLayer) send() {
 			sh.count.SendErrors++
 			continue
 		}
-		if seg != 0 && len(out) != seg {
-			t.flush(run, seg)
-			copy(run[:len(out)], out)
-			run, before = run[:0], 0
-			out = run[:len(out)]
+		if seg != 0 && (len(out) != seg || before+len(out) > maxRun) { // another message begins, right behind
+			t.put(run, seg, t.to)
+			run, before = run[before:before], 0
 		}
 		seg = len(out)
 		run = run[:before+len(out)]
@@ -238,16 +236,10 @@ func (l *outLayer) send() {
 		l.bytes += uint64(len(b) - len(l.head))
 	}
 	if len(run) > 0 {
-		t.flush(run, seg)
+		t.put(run, seg, t.to)
 	}
 	sh.count.SentPackets += uint64(len(parts))
 	l.advance()
-}
-
-func (t *Transport) flush(run []byte, seg int) {
-	if err := t.sock.sendRun(run, seg); err != nil {
-		t.sh.count.SendErrors += uint64(len(run) / seg)
-	}
 }
 
 // packet writes one packet in the clear.
@@ -327,12 +319,12 @@ func (l *outLayer) again(seq uint16) {
 	binary.BigEndian.PutUint32(b[8:], l.RTX)
 	binary.BigEndian.PutUint16(b[n:], seq)
 	t.extensions(l, b, time.Now().UnixNano())
-	out, err := t.out.EncryptRTP(sh.sealed[:0], b, &sh.hdr)
+	out, err := t.out.EncryptRTP(sh.room(), b, &sh.hdr)
 	if err != nil {
 		sh.count.SendErrors++
 		return
 	}
 	l.rtxSeq++
 	sh.count.SentRTX++
-	t.send(out)
+	t.put(out, len(out), t.to)
 }

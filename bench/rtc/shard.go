@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/stun/v4"
 
@@ -17,9 +18,11 @@ import (
 
 const (
 	// wheelSlots and wheelStep: every transport is looked after once in a turn of 100 ms, evenly spread.
-	wheelSlots = 20
-	wheelStep  = int64(5 * time.Millisecond)
-	turn       = wheelSlots * wheelStep
+	wheelSlots = 10
+	wheelStep  = int64(10 * time.Millisecond)
+	// early is how much before its time a slot is looked after, or sockets are read, when the shard is awake anyway.
+	early = int64(2 * time.Millisecond)
+	turn  = wheelSlots * wheelStep
 	// handshakeTick is the pace of the loop while a transport is not up yet.
 	handshakeTick = int64(time.Millisecond)
 	// shortest sleep: less is not worth a system call.
@@ -31,15 +34,17 @@ const (
 
 // shard owns transports and everything about them. Its goroutine alone touches what is not marked otherwise.
 type shard struct {
-	eng *Engine
-	p   *poller
+	eng    *Engine
+	p      *inbox
+	out    *outbox
+	shared *sock // of all transports, nil: each has its own
 
 	mu      sync.Mutex // guards queue
 	queue   []func()
 	waiting atomic.Bool
 
-	transports map[int32]*Transport
-	nextID     int32
+	transports map[int32]*Transport // by number
+	byNumber   []*Transport         // the same, nil where there is none
 	wheel      [wheelSlots][]*Transport
 	slot       int
 	fast       []*Transport // not up yet
@@ -51,8 +56,8 @@ type shard struct {
 	lookAt, readAt int64
 
 	hdr     rtp.Header
+	rtcpHdr rtcp.Header
 	plain   []byte // one packet before encryption
-	sealed  []byte // encrypted packets behind each other
 	scratch []byte // decrypted packet
 	parts   []part
 	lost    []uint16
@@ -69,12 +74,17 @@ type shard struct {
 }
 
 func newShard(e *Engine) (*shard, error) {
-	p, err := newPoller()
+	p, err := newInbox()
 	if err != nil {
 		return nil, err
 	}
-	sh := &shard{eng: e, p: p, transports: make(map[int32]*Transport), plain: make([]byte, 2048), sealed: make([]byte, 0, 1<<17), scratch: make([]byte, 0, 1<<16),
+	sh := &shard{eng: e, p: p, out: newOutbox(), transports: make(map[int32]*Transport), plain: make([]byte, 2048), scratch: make([]byte, 0, 1<<16),
 		parts: make([]part, 0, 64), rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+	if e.cfg.Local == loopback && !e.cfg.OwnSockets {
+		if sh.shared, err = openShared(); err != nil {
+			e.cfg.Logger.Info("each transport has a socket of its own, which costs more", "because", err)
+		}
+	}
 	sh.fresh()
 	return sh, nil
 }
@@ -110,7 +120,7 @@ func (sh *shard) commands() {
 func (sh *shard) run() {
 	runtime.LockOSThread()
 	sharpTimers()
-	defer sh.p.close()
+	defer sh.close()
 	beat := int64(0)
 	for !sh.ended {
 		sh.commands()
@@ -118,24 +128,28 @@ func (sh *shard) run() {
 		if !sh.held {
 			sh.sendDue(now)
 		}
-		if now >= sh.readAt {
+		if now >= sh.readAt-early {
 			sh.readAll()
-			sh.readAt = now + int64(sh.eng.cfg.Tick)
+			sh.readAt = max(sh.readAt, now-early) + int64(sh.eng.cfg.Tick)
 			if len(sh.fast) > 0 {
-				sh.readAt = now + handshakeTick
+				sh.readAt = now + early + handshakeTick
 			}
 		}
 		if len(sh.fast) > 0 {
 			sh.handshakes(now)
 		}
-		if now >= sh.lookAt {
+		if now >= sh.lookAt-early {
 			sh.look(now)
 		}
+		sh.flush()
 		if now-beat > int64(100*time.Millisecond) {
 			beat = now
 			sh.cpu.Store(threadTime())
 		}
 		next := min(sh.readAt, sh.lookAt)
+		if len(sh.fast) > 0 {
+			next = min(next, now+handshakeTick)
+		}
 		if len(sh.due) > 0 && !sh.held {
 			next = min(next, sh.due[0].due)
 		}
@@ -146,58 +160,89 @@ func (sh *shard) run() {
 	sh.commands()
 }
 
+func (sh *shard) close() {
+	sh.p.close()
+	if sh.shared != nil {
+		sh.shared.close()
+	}
+}
+
+// flush gives what waits to the kernel.
+func (sh *shard) flush() { sh.count.SendErrors += uint64(sh.out.flush()) }
+
+// room is where to write what is to be sent next.
+func (sh *shard) room() []byte {
+	b, failed := sh.out.room()
+	sh.count.SendErrors += uint64(failed)
+	return b
+}
+
 // end closes all transports and ends the loop.
 func (sh *shard) end() {
 	for _, t := range sh.transports {
 		t.end(errClosed)
 	}
+	sh.flush()
 	sh.ended = true
 }
 
-// readAll reads every socket that has something.
+// readAll reads all sockets.
 func (sh *shard) readAll() {
-	for {
-		n := sh.p.wait()
+	before := sh.count.Packets
+	if sh.shared != nil {
+		sh.read(sh.shared, nil, len(sh.fast) > 0)
+	} else {
+		for _, t := range sh.transports {
+			sh.read(t.sock, t, !t.sock.connected)
+		}
+	}
+	if n := sh.count.Packets - before; n > 0 {
+		sh.liveIn.Add(n)
+	}
+}
+
+// read takes what a socket has: of a transport, or of all of them with t nil. names asks for the senders, which only connectivity checks need.
+func (sh *shard) read(s *sock, t *Transport, names bool) {
+	own := t
+	for more := true; more; {
+		var n int
+		n, more = sh.p.read(s, names)
 		for i := range n {
-			if t := sh.transports[sh.p.ready(i)]; t != nil {
-				sh.readOne(t)
+			m := sh.p.message(i)
+			from := sh.p.from(i)
+			sh.count.Messages++
+			if m.dropped != 0 && m.dropped != s.dropped {
+				sh.count.SocketDrops += uint64(m.dropped - s.dropped)
+				s.dropped = m.dropped
+			}
+			if own == nil {
+				if t = sh.at(m.to); t == nil {
+					continue // it has left
+				}
+			}
+			for b := m.b; len(b) > 0 && t.state != stateEnded; {
+				k := min(m.seg, len(b))
+				t.packet(b[:k], m.at, from)
+				b = b[k:]
 			}
 		}
-		if n < readyMax {
-			return
+		if own != nil && own.state == stateEnded {
+			return // its socket is closed
 		}
 	}
 }
 
-func (sh *shard) readOne(t *Transport) {
-	before := sh.count.Packets
-	for more := true; more && t.state != stateEnded; {
-		var n int
-		connected := t.sock.connected
-		n, more = sh.p.read(t.sock)
-		for i := range n {
-			b, seg, at, dropped := sh.p.message(i)
-			if dropped != 0 && dropped != t.dropped {
-				sh.count.SocketDrops += uint64(dropped - t.dropped)
-				t.dropped = dropped
-			}
-			sh.count.Messages++
-			for len(b) > 0 && t.state != stateEnded {
-				k := min(seg, len(b))
-				if connected {
-					t.packet(b[:k], at)
-				} else {
-					t.stranger(b[:k], at, sh.p.from(i))
-				}
-				b = b[k:]
-			}
-		}
+// at is the transport with that address on the shared socket.
+func (sh *shard) at(a [4]byte) *Transport {
+	if n := numberOf(a); n >= 0 && n < len(sh.byNumber) {
+		return sh.byNumber[n]
 	}
-	sh.liveIn.Add(sh.count.Packets - before)
+	return nil
 }
 
 // look serves one slot of the wheel.
 func (sh *shard) look(now int64) {
+	now += early
 	if now-sh.lookAt > turn {
 		sh.lookAt = now // a stall: do not run after lost time
 	}
@@ -237,6 +282,7 @@ func (sh *shard) sendDue(now int64) {
 			o.due += n * o.every
 		} else {
 			o.send()
+			sh.flush() // the time that it is stamped with is now
 			sh.count.LateMax = max(sh.count.LateMax, late)
 			o.due += o.every
 		}

@@ -8,29 +8,42 @@ import (
 	"time"
 )
 
-var errLinux = errors.New("rtc: the load engine needs Linux (recvmmsg, UDP_SEGMENT, epoll)")
+var errLinux = errors.New("rtc: the load engine needs Linux (recvmmsg, sendmmsg, UDP_SEGMENT)")
 
-// readyMax is as on Linux.
-const readyMax = 512
+type sock struct {
+	connected, shared bool
+	port              uint16
+	dropped           uint32
+}
 
-type sock struct{ connected bool }
+func openSock(netip.Addr) (*sock, error)     { return nil, errLinux }
+func openShared() (*sock, error)             { return nil, errLinux }
+func (s *sock) connect(netip.AddrPort) error { return errLinux }
+func (s *sock) close()                       {}
 
-func openSock(netip.Addr) (*sock, netip.AddrPort, error) { return nil, netip.AddrPort{}, errLinux }
-func (s *sock) connect(netip.AddrPort) error             { return errLinux }
-func (s *sock) sendTo([]byte, netip.AddrPort) error      { return errLinux }
-func (s *sock) sendRun([]byte, int) error                { return errLinux }
-func (s *sock) close()                                   {}
+type message struct {
+	b       []byte
+	seg     int
+	at      int64
+	dropped uint32
+	to      [4]byte
+}
 
-type poller struct{}
+type inbox struct{}
 
-func newPoller() (*poller, error)                          { return nil, errLinux }
-func (p *poller) close()                                   {}
-func (p *poller) add(*sock, int32) error                   { return errLinux }
-func (p *poller) wait() int                                { return 0 }
-func (p *poller) ready(int) int32                          { return 0 }
-func (p *poller) read(*sock) (int, bool)                   { return 0, false }
-func (p *poller) message(int) ([]byte, int, int64, uint32) { return nil, 0, 0, 0 }
-func (p *poller) from(int) netip.AddrPort                  { return netip.AddrPort{} }
-func sleep(ns int64)                                       { time.Sleep(time.Duration(ns)) }
-func threadTime() int64                                    { return 0 }
-func sharpTimers()                                         {}
+func newInbox() (*inbox, error)               { return nil, errLinux }
+func (p *inbox) close()                       {}
+func (p *inbox) read(*sock, bool) (int, bool) { return 0, false }
+func (p *inbox) message(int) message          { return message{} }
+func (p *inbox) from(int) netip.AddrPort      { return netip.AddrPort{} }
+
+type outbox struct{}
+
+func newOutbox() *outbox                                             { return &outbox{} }
+func (o *outbox) room() ([]byte, int)                                { return nil, 0 }
+func (o *outbox) put(*sock, netip.Addr, netip.AddrPort, []byte, int) {}
+func (o *outbox) flush() int                                         { return 0 }
+
+func sleep(ns int64)    { time.Sleep(time.Duration(ns)) }
+func threadTime() int64 { return 0 }
+func sharpTimers()      {}

@@ -10,11 +10,13 @@ import (
 // What is sent. Sizes are of RTP payloads.
 const (
 	audioEvery   = 20 * time.Millisecond
-	audioPayload = 100  // with header and tag about the 112 to 140 bytes of Opus at 32 kbit/s
-	maxPayload   = 1160 // of a video packet: 1200 with the RTP header, extensions and the tag
-	keyFactor    = 4    // how much larger a camera's keyframe is than its other frames
-	screenFactor = 12   // the same of a shared screen
-	maxFrame     = 60   // packets of a frame, so that one can leave in one run (UDP_SEGMENT takes 64)
+	audioPayload = 100              // with header and tag about the 112 to 140 bytes of Opus at 32 kbit/s
+	maxPayload   = 1160             // of a video packet: 1200 with the RTP header, extensions and the tag
+	keyFactor    = 4                // how much larger a camera's keyframe is than its other frames
+	screenFactor = 12               // the same of a shared screen
+	maxFrame     = 60               // packets of a frame
+	maxRun       = 65_000           // bytes of packets that leave in one run (UDP_SEGMENT takes what fits into one datagram, and 64 packets)
+	pictureMost  = maxFrame * 1_500 // bytes that a picture can have on the wire
 )
 
 // codec is what the payloads look like.

@@ -33,6 +33,7 @@ const handshakeMost = int64(20 * time.Second)
 
 // Transport is one ICE and DTLS transport. It implements sfuload.Transport.
 type Transport struct {
+	id    int32 // number in the engine, place on the wheel and in the shard's lists
 	peer  *Peer
 	sh    *shard
 	label string
@@ -46,7 +47,6 @@ type Transport struct {
 	err error
 
 	// All below belongs to the shard.
-	id         int32
 	state      state
 	began      int64
 	ice        iceState
@@ -75,29 +75,43 @@ type Transport struct {
 }
 
 func newTransport(p *Peer, sh *shard, label string) (*Transport, error) {
-	s, addr, err := openSock(p.eng.cfg.Local)
-	if err != nil {
-		return nil, err
+	number := p.eng.number.Add(1)
+	s, ip := sh.shared, p.eng.cfg.Local
+	if s != nil {
+		ip = addressOf(number)
+	} else {
+		var err error
+		if s, err = openSock(ip); err != nil {
+			return nil, err
+		}
 	}
-	t := &Transport{peer: p, sh: sh, label: label, sock: s, log: p.eng.cfg.Logger.With("peer", p.Name, "transport", label), connected: make(chan struct{}),
+	t := &Transport{id: number, peer: p, sh: sh, label: label, sock: s, log: p.eng.cfg.Logger.With("peer", p.Name, "transport", label), connected: make(chan struct{}),
 		done: make(chan struct{}), streams: make(map[uint32]*inStream), expect: -1}
-	t.local = sfuload.Local{Ufrag: token(8), Pwd: token(24), Candidate: addr, Hash: "sha-256", Print: p.eng.id.print}
+	t.local = sfuload.Local{Ufrag: token(8), Pwd: token(24), Candidate: netip.AddrPortFrom(ip, s.port), Hash: "sha-256", Print: p.eng.id.print}
 	p.eng.mu.Lock()
 	t.ssrc = p.eng.ssrc()
 	p.eng.mu.Unlock()
 	sh.post(func() {
-		sh.nextID++
-		t.id = sh.nextID
-		if err := sh.p.add(s, t.id); err != nil {
-			t.end(err)
-			return
-		}
 		sh.transports[t.id] = t
+		for len(sh.byNumber) <= int(t.id) {
+			sh.byNumber = append(sh.byNumber, nil)
+		}
+		sh.byNumber[t.id] = t
 		slot := int(t.id) % wheelSlots
 		sh.wheel[slot] = append(sh.wheel[slot], t)
 	})
 	return t, nil
 }
+
+// loopback is where transports can have an address each.
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1}) //nolint:gochecknoglobals // constant
+
+// addressOf is the address of a transport on a shared socket: 127.1.0.0 and on. numberOf is the reverse, negative for any other address.
+func addressOf(number int32) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, 1 + byte(number>>16), byte(number >> 8), byte(number)})
+}
+
+func numberOf(a [4]byte) int { return (int(a[1])-1)<<16 | int(a[2])<<8 | int(a[3]) }
 
 // token makes n random characters that ICE credentials may have (RFC 8445 §5.3).
 func token(n int) string {
@@ -213,7 +227,10 @@ func (t *Transport) end(err error) {
 	for _, o := range t.tracks {
 		o.stop()
 	}
-	t.sock.close()
+	t.sh.flush() // before the socket is gone
+	if !t.sock.shared {
+		t.sock.close()
+	}
 	t.unlist()
 	close(t.done)
 }
@@ -222,17 +239,28 @@ func (t *Transport) end(err error) {
 func (t *Transport) unlist() {
 	sh := t.sh
 	delete(sh.transports, t.id)
+	sh.byNumber[t.id] = nil
 	is := func(x *Transport) bool { return x == t }
 	slot := int(t.id) % wheelSlots
 	sh.wheel[slot] = slices.DeleteFunc(slices.Clone(sh.wheel[slot]), is) // look may be walking over the old one
 	sh.fast = slices.DeleteFunc(sh.fast, is)
 }
 
-// send gives a datagram to the socket.
-func (t *Transport) send(b []byte) {
-	if err := t.sock.sendTo(b, t.to); err != nil {
+// send sends a datagram to the other side.
+func (t *Transport) send(b []byte) { t.sendTo(b, t.to) }
+
+// sendTo sends a datagram to an address.
+func (t *Transport) sendTo(b []byte, to netip.AddrPort) {
+	if len(b) == 0 || to.Addr().Is4() != t.local.Candidate.Addr().Is4() {
 		t.sh.count.SendErrors++
+		return
 	}
+	t.put(append(t.sh.room(), b...), len(b), to)
+}
+
+// put sends what was written to the shard's room: datagrams of size seg behind each other.
+func (t *Transport) put(b []byte, seg int, to netip.AddrPort) {
+	t.sh.out.put(t.sock, t.local.Candidate.Addr(), to, b, seg)
 }
 
 // handshakes drives the transports that are not up.
