@@ -152,6 +152,7 @@ func (s *server) openXMPP(context.Context) (err error) {
 	if s.cfg.XMPP.Guests {
 		c.GuestDomain, c.AnonymousOnMain = "guest."+s.cfg.Domain, true
 	}
+	c.Tokens = auth.NewTokens(s.db)
 	c.Limits.PostAuth.Bytes = s.cfg.XMPP.MaxStanzaBytes
 	c.Limits.RateBytes, c.Limits.RateBurst = s.cfg.XMPP.RateBytesPerSec, max(c.Limits.RateBurst, s.cfg.XMPP.MaxStanzaBytes)
 	c.Limits.SessionsPerAccount = s.cfg.XMPP.SessionsPerUser

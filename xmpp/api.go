@@ -2,6 +2,7 @@ package xmpp
 
 import (
 	"context"
+	"time"
 
 	"konzil/xmpp/stanza"
 )
@@ -37,4 +38,13 @@ type Accounts interface {
 	Exists(ctx context.Context, localpart string) (bool, error)
 	// Mechanisms lists what all accounts can do, of SCRAM-SHA-256, SCRAM-SHA-1, PLAIN (a directory can do PLAIN alone).
 	Mechanisms() []string
+}
+
+// Tokens keeps the tokens of FAST (XEP-0484), two for each client of an account; internal/auth implements it.
+type Tokens interface {
+	// IssueToken makes a token of a client (the id of its user agent) for one mechanism. It takes the place of one that was issued and never used.
+	IssueToken(ctx context.Context, localpart, client, mechanism string) (token string, expiry time.Time, err error)
+	// CheckToken looks through the client's tokens for that mechanism that have not expired. The one that matches becomes the current one,
+	// older ones go. count, when it is not 0, must be greater than any before. invalidate removes the token. rotate: it is time for a new one.
+	CheckToken(ctx context.Context, localpart, client, mechanism string, count uint64, invalidate bool, matches func(token string) bool) (ok, rotate bool, err error)
 }

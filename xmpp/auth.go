@@ -22,9 +22,10 @@ const (
 type authState struct {
 	bindings map[string][]byte
 	offered  []string
-	guesses  int  // wrong passwords
-	failures int  // of any kind
-	noBind   bool // the client named a channel-binding type we have not
+	guesses  int    // wrong passwords
+	failures int    // of any kind
+	noBind   bool   // the client named a channel-binding type we have not
+	space    string // namespace of the exchange under way: nsSASL or nsSASL2
 }
 
 var errBackoff = errors.New("xmpp: too many wrong passwords from there")
@@ -75,12 +76,12 @@ func (st *stream) plusOffered() bool {
 	return slices.ContainsFunc(st.auth.offered, func(m string) bool { return strings.HasSuffix(m, "-PLUS") })
 }
 
-// authenticate runs SASL until success (RFC 6120 §6.4).
+// authenticate runs SASL until success (RFC 6120 §6.4), or SASL2 until the session is there as far as the client asked for it inline.
 func (st *stream) authenticate() error {
 	if err := st.open(); err != nil {
 		return err
 	}
-	if err := st.answerOpen(st.saslFeatures()); err != nil {
+	if err := st.answerOpen(append(st.saslFeatures(), st.sasl2Feature())); err != nil {
 		return err
 	}
 	for {
@@ -89,24 +90,44 @@ func (st *stream) authenticate() error {
 		if err != nil && !errors.As(err, &je) {
 			return err
 		}
-		if it.Elem == nil || it.Elem.Space != nsSASL || it.Elem.Local != "auth" {
+		var done bool
+		switch {
+		case it.Elem != nil && it.Elem.Name == stanza.Name{Space: nsSASL, Local: "auth"}:
+			done, err = st.authenticate1(it.Elem)
+		case it.Elem != nil && it.Elem.Name == stanza.Name{Space: nsSASL2, Local: "authenticate"}:
+			done, err = st.authenticate2(it.Elem)
+		default:
 			return &streamError{condition: "not-authorized", text: "log in first"}
 		}
-		done, err := st.exchange(it.Elem)
 		if err != nil || done {
 			return err
 		}
 	}
 }
 
-// exchange runs one mechanism; done: the stream is authenticated. A failure leaves the stream open for another try.
-func (st *stream) exchange(auth *stanza.Element) (done bool, err error) {
-	name := auth.Attr("mechanism")
-	mech := st.mechanism(name)
-	if mech == nil {
-		return false, st.failed(&sasl.Failure{Condition: "invalid-mechanism"}, "")
+// authenticate1 is one try of RFC 6120 §6. A failure leaves the stream open for another.
+func (st *stream) authenticate1(auth *stanza.Element) (done bool, err error) {
+	st.auth.space = nsSASL
+	mech, data, err := st.exchange(st.mechanism(auth.Attr("mechanism")), auth.Text())
+	if mech == nil || err != nil {
+		return false, err
 	}
-	response, failure := decodeSASL(auth.Text())
+	if done, err = st.identify(mech); !done || err != nil {
+		return done, err
+	}
+	e := stanza.NewElement(nsSASL, "success")
+	if data != nil {
+		e.AddText(base64.StdEncoding.EncodeToString(data))
+	}
+	return true, st.sendElement(e)
+}
+
+// exchange runs mech to its end, and gives it back with the data of success; nil: it failed, and the client was told.
+func (st *stream) exchange(mech sasl.Mechanism, initial string) (sasl.Mechanism, []byte, error) {
+	if mech == nil {
+		return nil, nil, st.failed(&sasl.Failure{Condition: "invalid-mechanism"}, "")
+	}
+	response, failure := decodeSASL(initial)
 	for range maxSASLSteps {
 		var challenge []byte
 		var ended bool
@@ -114,29 +135,29 @@ func (st *stream) exchange(auth *stanza.Element) (done bool, err error) {
 			challenge, ended, failure = step(st.srv.ctx, mech, response)
 		}
 		if failure != nil {
-			return false, st.failed(failure, mech.Name())
+			return nil, nil, st.failed(failure, mech.Name())
 		}
 		if ended {
-			return st.succeed(mech, challenge)
+			return mech, challenge, nil
 		}
-		if err := st.sendElement(stanza.TextElement(nsSASL, "challenge", base64.StdEncoding.EncodeToString(challenge))); err != nil {
-			return false, err
+		if err := st.sendElement(stanza.TextElement(st.auth.space, "challenge", base64.StdEncoding.EncodeToString(challenge))); err != nil {
+			return nil, nil, err
 		}
 		it, err := st.wire.next()
 		if err != nil {
-			return false, err
+			return nil, nil, err
 		}
 		switch {
-		case it.Elem == nil || it.Elem.Space != nsSASL:
-			return false, &streamError{condition: "not-authorized", text: "log in first"}
+		case it.Elem == nil || it.Elem.Space != st.auth.space:
+			return nil, nil, &streamError{condition: "not-authorized", text: "log in first"}
 		case it.Elem.Local == "abort":
-			return false, st.failed(&sasl.Failure{Condition: "aborted"}, "")
+			return nil, nil, st.failed(&sasl.Failure{Condition: "aborted"}, "")
 		case it.Elem.Local != "response":
-			return false, st.failed(&sasl.Failure{Condition: "malformed-request"}, "")
+			return nil, nil, st.failed(&sasl.Failure{Condition: "malformed-request"}, "")
 		}
 		response, failure = decodeSASL(it.Elem.Text())
 	}
-	return false, st.failed(&sasl.Failure{Condition: "malformed-request", Text: "exchange too long"}, mech.Name())
+	return nil, nil, st.failed(&sasl.Failure{Condition: "malformed-request", Text: "exchange too long"}, mech.Name())
 }
 
 func step(ctx context.Context, m sasl.Mechanism, response []byte) ([]byte, bool, *sasl.Failure) {
@@ -229,9 +250,13 @@ func (st *stream) failed(f *sasl.Failure, user string) error {
 }
 
 func (st *stream) sendFailure(condition, text string) error {
-	f := stanza.NewElement(nsSASL, "failure").Add(stanza.NewElement(nsSASL, condition))
+	space := st.auth.space
+	if space == "" {
+		space = nsSASL
+	}
+	f := stanza.NewElement(space, "failure").Add(stanza.NewElement(nsSASL, condition))
 	if text != "" {
-		f.Add(stanza.TextElement(nsSASL, "text", text))
+		f.Add(stanza.TextElement(space, "text", text))
 	}
 	return st.sendElement(f)
 }
@@ -243,8 +268,8 @@ func (st *stream) failThen(condition string, then error) error {
 	return then
 }
 
-// succeed settles who it is and says so.
-func (st *stream) succeed(mech sasl.Mechanism, data []byte) (bool, error) {
+// identify settles who it is; false: nobody, and the client was told.
+func (st *stream) identify(mech sasl.Mechanism) (bool, error) {
 	id := mech.Identity()
 	bare, f := st.identity(id)
 	if f != nil {
@@ -255,11 +280,7 @@ func (st *stream) succeed(mech sasl.Mechanism, data []byte) (bool, error) {
 	if id.User != "" {
 		st.srv.backoff.succeeded(bare.Local(), st.wire.network())
 	}
-	e := stanza.NewElement(nsSASL, "success")
-	if data != nil {
-		e.AddText(base64.StdEncoding.EncodeToString(data))
-	}
-	return true, st.sendElement(e)
+	return true, nil
 }
 
 // identity is the bare JID of who logged in. An authzid may only name the same (RFC 6120 §6.3.8).

@@ -24,6 +24,9 @@ type Config struct {
 	// does not have, and could not get in with SCRAM. The price: somebody between who can speak TLS as us can do the same.
 	StrictChannelBinding bool
 
+	// Tokens keeps what clients log in with instead of a password (XEP-0484); nil: none.
+	Tokens Tokens
+
 	Limits Limits
 }
 

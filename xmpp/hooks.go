@@ -34,6 +34,8 @@ type Hooks struct {
 
 	streamFeatures []*stanza.Element
 	keeper         Keeper // nil: nothing is kept
+	bindFeatures   []bindFeature
+	boundInfo      []func(*Session) *stanza.Element
 }
 
 type iqKey struct {
@@ -108,3 +110,18 @@ func (h *Hooks) Offline(f func(*stanza.Stanza) bool) { h.offline = append(h.offl
 
 // StreamFeature announces el in the stream features after login (RFC 6120 §4.3.2), as roster versioning does. It is not changed after.
 func (h *Hooks) StreamFeature(el *stanza.Element) { h.streamFeatures = append(h.streamFeatures, el) }
+
+// bindFeature is what can be asked for together with binding.
+type bindFeature struct {
+	space string
+	f     func(x *Session, asked *stanza.Element) *stanza.Element
+}
+
+// BindFeature lets clients ask for a feature together with binding (XEP-0386 §3.2): f gets each child of that namespace in <bind/> when the session has
+// its address and nothing was sent to it yet, and may return an answer for <bound/>.
+func (h *Hooks) BindFeature(space string, f func(x *Session, asked *stanza.Element) *stanza.Element) {
+	h.bindFeatures = append(h.bindFeatures, bindFeature{space, f})
+}
+
+// BoundInfo adds something to each <bound/> (XEP-0386 §3.2); nil: nothing for that session.
+func (h *Hooks) BoundInfo(f func(x *Session) *stanza.Element) { h.boundInfo = append(h.boundInfo, f) }

@@ -19,6 +19,15 @@ type outItem struct {
 	kept    *receipt  // it is on disk elsewhere: not routed again
 }
 
+// rawItems are bytes of ours, each an element.
+func rawItems(raw [][]byte) []outItem {
+	out := make([]outItem, 0, len(raw))
+	for _, b := range raw {
+		out = append(out, outItem{raw: b})
+	}
+	return out
+}
+
 // receipt is what a feature wants to know of a stanza that it keeps on disk until the client has it.
 type receipt struct{ done func() }
 

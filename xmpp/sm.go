@@ -54,12 +54,14 @@ func (st *stream) nonza(e *stanza.Element) error {
 	return &streamError{condition: "unsupported-stanza-type"}
 }
 
-func smFailed(condition string, h *uint32) []byte {
+func smFailed(condition string, h *uint32) []byte { return smRefusal(condition, h).AppendXML(nil, "") }
+
+func smRefusal(condition string, h *uint32) *stanza.Element {
 	f := stanza.NewElement(nsSM, "failed")
 	if h != nil {
 		f.SetAttr("h", strconv.FormatUint(uint64(*h), 10))
 	}
-	return f.Add(stanza.NewElement(stanza.NSStanzas, condition)).AppendXML(nil, "")
+	return f.Add(stanza.NewElement(stanza.NSStanzas, condition))
 }
 
 // enable turns acknowledgement on, and resumption if wanted (XEP-0198 §3).
@@ -72,6 +74,16 @@ func (x *Session) enable(e *stanza.Element) error {
 		x.push(outItem{raw: smFailed("unexpected-request", nil)})
 		return nil
 	}
+	answer, window := x.enabled(e, want)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.pushLocked(outItem{raw: answer.AppendXML(nil, "")})
+	x.sm.on, x.sm.resume, x.sm.handled = true, window, 0
+	return nil
+}
+
+// enabled is the answer to <enable/>, with an id to resume by where that is wanted and allowed.
+func (x *Session) enabled(e *stanza.Element, want bool) (*stanza.Element, time.Duration) {
 	answer := stanza.NewElement(nsSM, "enabled")
 	window := time.Duration(0)
 	if want {
@@ -84,14 +96,9 @@ func (x *Session) enable(e *stanza.Element) error {
 		}
 	}
 	if window > 0 {
-		id := x.srv.nameSM(x)
-		answer.SetAttr("id", id).SetAttr("resume", "true").SetAttr("max", strconv.Itoa(int(window/time.Second)))
+		answer.SetAttr("id", x.srv.nameSM(x)).SetAttr("resume", "true").SetAttr("max", strconv.Itoa(int(window/time.Second)))
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.pushLocked(outItem{raw: answer.AppendXML(nil, "")})
-	x.sm.on, x.sm.resume, x.sm.handled = true, window, 0
-	return nil
+	return answer, window
 }
 
 // maxWindowSeconds keeps a client's preference from overflowing: a day.
@@ -227,16 +234,25 @@ const takeOverTimeout = 10 * time.Second
 
 // resume continues a session on st (XEP-0198 §5); false: it was refused, and said so.
 func (st *stream) resume(e *stanza.Element) (bool, error) {
+	refused, err := st.resumeBy(e, func(resumed *stanza.Element) [][]byte { return [][]byte{resumed.AppendXML(nil, "")} })
+	if refused != nil {
+		err = st.sendElement(refused)
+	}
+	return refused == nil && err == nil, err
+}
+
+// resumeBy continues the session that e names; answer makes what goes out first of <resumed/>. The element is the refusal, nil when it was done.
+func (st *stream) resumeBy(e *stanza.Element, answer func(resumed *stanza.Element) [][]byte) (*stanza.Element, error) {
 	srv := st.srv
 	prev := e.Attr("previd")
 	h, err := strconv.ParseUint(e.Attr("h"), 10, 32)
 	x := srv.bySMID(prev)
 	if err != nil {
-		return false, st.send(smFailed("bad-request", nil))
+		return smRefusal("bad-request", nil), nil
 	}
 	if x == nil || x.jid.Bare() != st.bare || !x.release() {
 		srv.count.resumeFailed.Add(1)
-		return false, st.send(smFailed("item-not-found", srv.recall(prev, st.bare)))
+		return smRefusal("item-not-found", srv.recall(prev, st.bare)), nil
 	}
 	srv.mu.Lock()
 	st.hasSession = true
@@ -245,15 +261,15 @@ func (st *stream) resume(e *stanza.Element) (bool, error) {
 	x.resuming = false
 	if x.dead || x.doomed {
 		x.mu.Unlock()
-		return false, st.send(smFailed("item-not-found", srv.recall(prev, st.bare)))
+		return smRefusal("item-not-found", srv.recall(prev, st.bare)), nil
 	}
 	if err := x.ackLocked(uint32(h)); err != nil {
 		x.hibernateLocked()
 		x.mu.Unlock()
-		return false, err
+		return nil, err
 	}
-	answer := stanza.NewElement(nsSM, "resumed", "h", strconv.FormatUint(uint64(x.sm.handled), 10), "previd", prev)
-	first := append([]outItem{{raw: answer.AppendXML(nil, "")}}, x.sm.unacked.all()...)
+	resumed := stanza.NewElement(nsSM, "resumed", "h", strconv.FormatUint(uint64(x.sm.handled), 10), "previd", prev)
+	first := append(rawItems(answer(resumed)), x.sm.unacked.all()...)
 	// what was raw is of the old stream
 	x.pending.items = slices.DeleteFunc(x.pending.items[x.pending.head:], func(o outItem) bool { return o.st == nil })
 	x.pending.head = 0
@@ -266,7 +282,7 @@ func (st *stream) resume(e *stanza.Element) (bool, error) {
 	for _, f := range srv.hooks.resumed {
 		f(x)
 	}
-	return true, nil
+	return nil, nil
 }
 
 // release takes the session away from its old stream or from hibernation and waits until the old stream's goroutine has ended, so that

@@ -252,15 +252,22 @@ func (st *stream) open() error {
 // answerOpen sends our header and features (RFC 6120 §4.3.2).
 func (st *stream) answerOpen(features []*stanza.Element) error {
 	ours := st.wire.appendHeader(nil, header{from: st.domain, to: st.clientFrom, id: newID(), lang: st.replyLang()})
+	st.headerSent = true
+	return st.send(ours, st.features(features))
+}
+
+// features is <stream:features/>; nil elements are left out.
+func (st *stream) features(list []*stanza.Element) []byte {
 	f := []byte("<stream:features>")
 	if st.wire.declares() {
 		f = []byte("<stream:features xmlns:stream='http://etherx.jabber.org/streams' xmlns='jabber:client'>")
 	}
-	for _, e := range features {
-		f = e.AppendXML(f, stanza.NSClient)
+	for _, e := range list {
+		if e != nil {
+			f = e.AppendXML(f, stanza.NSClient)
+		}
 	}
-	st.headerSent = true
-	return st.send(ours, append(f, "</stream:features>"...))
+	return append(f, "</stream:features>"...)
 }
 
 func (st *stream) replyLang() string {
@@ -310,8 +317,14 @@ func (st *stream) negotiate() error {
 	if err := st.authenticate(); err != nil {
 		return err
 	}
-	st.wire.restart()
 	st.wire.setLimits(st.srv.cfg.Limits.PostAuth)
+	switch {
+	case st.sess != nil: // bound or resumed inline
+		return nil
+	case st.auth.space == nsSASL2: // no new stream; the features are said
+		return st.bindOrResume()
+	}
+	st.wire.restart()
 	if err := st.open(); err != nil {
 		return err
 	}

@@ -63,8 +63,17 @@ func (l *Local) SetPassword(ctx context.Context, localpart, password string) err
 		if n == 0 {
 			return fmt.Errorf("%w: %s", ErrNoAccount, local)
 		}
+		if err := dropTokens(tx, local); err != nil {
+			return err
+		}
 		return putKeys(tx, local, all)
 	})
+}
+
+// dropTokens ends logins without a password: it is another one now, or none.
+func dropTokens(tx *sql.Tx, localpart string) error {
+	_, err := tx.Exec("DELETE FROM fast_tokens WHERE localpart = ?", localpart)
+	return err
 }
 
 // Delete removes an account with its keys and addresses. What other features keep of it is theirs to remove.
@@ -90,7 +99,10 @@ func (l *Local) change(ctx context.Context, localpart, statement string) error {
 		if err == nil && n == 0 {
 			err = fmt.Errorf("%w: %s", ErrNoAccount, local)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return dropTokens(tx, local)
 	})
 }
 

@@ -37,6 +37,12 @@ func AttachCarbons(s *xmpp.Server) {
 			return iq.Result()
 		})
 	}
+	h.BindFeature(nsCarbons, func(x *xmpp.Session, asked *stanza.Element) *stanza.Element {
+		if asked.Local == "enable" {
+			x.Set(carbonsKey{}, true)
+		}
+		return nil
+	})
 	h.Outbound(c.sent)
 	h.Inbound(c.received)
 }

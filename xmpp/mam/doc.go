@@ -77,6 +77,7 @@ func Attach(s *xmpp.Server, a *archive.Archive, store PrefsStore, opt Options, l
 	h.IQ(xmpp.ToAccount, nsMAM, "query", m.query)
 	h.IQ(xmpp.ToAccount, nsMAM, "metadata", m.metadata)
 	h.IQ(xmpp.ToAccount, nsMAM, "prefs", m.preferences)
+	h.BoundInfo(m.bound)
 	h.Keeper(m)
 	h.Inbound(m.inbound)
 	return m

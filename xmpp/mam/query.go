@@ -107,24 +107,47 @@ func (m *Service) ends(owner stanza.JID, iq *stanza.Stanza) *stanza.Stanza {
 	if iq.Type != "get" {
 		return iq.ErrorReply(stanza.ErrBadRequest)
 	}
-	ctx, cancel := ioContext()
-	defer cancel()
-	err := m.archive.Barrier(ctx)
-	var oldest, newest *archive.Message
-	if err == nil {
-		oldest, newest, err = m.archive.Bounds(ctx, owner.String())
-	}
+	el, err := m.describe(owner)
 	if err != nil {
 		return m.failed(iq, "archive not read", err)
 	}
-	el := stanza.NewElement(nsMAM, "metadata")
-	if oldest != nil && newest != nil {
-		for _, e := range []struct {
-			name string
-			id   archive.ID
-		}{{"start", oldest.ID}, {"end", newest.ID}} {
-			el.Add(stanza.NewElement(nsMAM, e.name, "id", e.id.String(), "timestamp", e.id.Time().UTC().Format(stampFormat)))
-		}
-	}
 	return iq.Result(el)
+}
+
+// bound tells a client that binds where its archive ends (XEP-0386 §3.2).
+func (m *Service) bound(x *xmpp.Session) *stanza.Element {
+	if x.Guest() {
+		return nil
+	}
+	el, err := m.describe(x.JID().Bare())
+	if err != nil {
+		m.failures.Add(1)
+		m.log.Error("archive not read", "owner", x.JID().Bare().String(), "err", err)
+		return nil
+	}
+	return el
+}
+
+// describe is <metadata/> of an archive.
+func (m *Service) describe(owner stanza.JID) (*stanza.Element, error) {
+	ctx, cancel := ioContext()
+	defer cancel()
+	if err := m.archive.Barrier(ctx); err != nil {
+		return nil, err
+	}
+	oldest, newest, err := m.archive.Bounds(ctx, owner.String())
+	if err != nil {
+		return nil, err
+	}
+	el := stanza.NewElement(nsMAM, "metadata")
+	if oldest == nil || newest == nil {
+		return el, nil
+	}
+	for _, e := range []struct {
+		name string
+		id   archive.ID
+	}{{"start", oldest.ID}, {"end", newest.ID}} {
+		el.Add(stanza.NewElement(nsMAM, e.name, "id", e.id.String(), "timestamp", e.id.Time().UTC().Format(stampFormat)))
+	}
+	return el, nil
 }
