@@ -63,7 +63,7 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 // gauges are the names of the numbers that tell what there is now; the others only grow.
 var gauges = []string{
 	"conferences", "endpoints", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
-	"history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
+	"opaque_relays", "opaque_channels", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
 }
 
 // counters are the numbers of each part for the metrics page; docs/metrics.md says what each means.

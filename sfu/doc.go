@@ -35,6 +35,8 @@
 // keyframe cache (replay.go) or upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
 // receiver's SSRC and timestamp. shard.timers (timers.go; shard.work each 10 ms) sends NACKs, feedback and reports upstream.
 //
+// What must not be opened, ZRTP and SRTP keyed end to end, takes another way, on ports of its own: SFU.OpenRelay (passing.go), opaque.
+//
 // # Who owns what
 //
 // A shard's mu guards the packet state (media, track, send) of the endpoints that belong to it, and is taken per batch. A

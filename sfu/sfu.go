@@ -14,6 +14,7 @@ import (
 
 	"konzil/internal/udpio"
 	"konzil/sfu/icemux"
+	"konzil/sfu/opaque"
 )
 
 // maxShards bounds the media workers: no machine we know gains from more.
@@ -51,6 +52,7 @@ type SFU struct {
 	mu     sync.Mutex // guards all below
 	made   int
 	confs  map[string]*Conference
+	opaque *opaque.Server // nil until the first relay
 	closed bool
 }
 
@@ -264,7 +266,11 @@ func (s *SFU) Close() error {
 	for _, c := range s.confs {
 		confs = append(confs, c)
 	}
+	relays := s.opaque
 	s.mu.Unlock()
+	if relays != nil {
+		_ = relays.Close()
+	}
 	for _, c := range confs {
 		c.Close()
 	}

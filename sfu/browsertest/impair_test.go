@@ -7,9 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,30 +94,65 @@ async function watched() {
   return JSON.stringify(out);
 }`
 
+// servers are those that KONZIL_IMPAIR names, a list with commas; 1 is all that are here.
+func servers(t *testing.T, dev string) (out []func() server) {
+	t.Helper()
+	want := os.Getenv("KONZIL_IMPAIR")
+	wants := func(name string) bool {
+		return want == "1" || slices.Contains(strings.Split(want, ","), name)
+	}
+	if wants("konzil") {
+		out = append(out, func() server { return &ours{} })
+	}
+	if wants("livekit") {
+		l, err := newLiveKit(t, dev)
+		if err != nil {
+			t.Logf("livekit is left out: %v", err)
+		} else {
+			out = append(out, func() server { return l })
+		}
+	}
+	if len(out) == 0 {
+		t.Skip("no server to measure")
+	}
+	return out
+}
+
+// KONZIL_IMPAIR names the servers (1: all), KONZIL_IMPAIR_ROUNDS how often each row is measured of each.
 func TestImpairment(t *testing.T) {
 	if os.Getenv("KONZIL_IMPAIR") == "" {
 		t.Skip("takes minutes: make impair")
 	}
 	n := newFarNet(t)
+	rounds, _ := strconv.Atoi(os.Getenv("KONZIL_IMPAIR_ROUNDS"))
 	var table strings.Builder
 	fmt.Fprintf(&table, "\n%-8s %-16s %8s %8s %6s %7s %9s %5s %6s %5s %8s %9s\n", "server", "path", "frozen s", "freezes", "fps", "at top", "top again", "lost", "rtx", "pli", "dropped", "buffer ms")
+	made := servers(t, n.dev)
 	for _, im := range impairments() {
-		t.Run(im.name, func(t *testing.T) {
-			var s server = &ours{}
-			first, last, top, again := impair(t, n, s, im)
-			d := float64(im.secs)
-			back := "-"
-			if im.back > 0 {
-				back = "never"
-				if again >= 0 {
-					back = fmt.Sprintf("%.1f s", again.Seconds())
-				}
+		for range max(rounds, 1) {
+			for _, s := range made {
+				t.Run(im.name, func(t *testing.T) { table.WriteString(row(t, n, s(), im)) })
 			}
-			fmt.Fprintf(&table, "%-8s %-16s %8.2f %8d %6.1f %5.0f %% %9s %5d %6d %5d %8d %9.0f\n", s.name(), im.name, last.Frozen-first.Frozen, last.Freezes-first.Freezes,
-				float64(last.Frames-first.Frames)/d, 100*top, back, last.Lost-first.Lost, last.RTX-first.RTX, last.PLI-first.PLI, last.Dropped-first.Dropped, last.Jitter*1000)
-		})
+		}
 	}
 	t.Log(table.String())
+}
+
+// row measures and writes one line of the table.
+func row(t *testing.T, n *farNet, s server, im impairment) string {
+	first, last, top, again := impair(t, n, s, im)
+	d := float64(im.secs)
+	back := "-"
+	if im.back > 0 {
+		back = "never"
+		if again >= 0 {
+			back = fmt.Sprintf("%.1f s", again.Seconds())
+		}
+	}
+	line := fmt.Sprintf("%-8s %-16s %8.2f %8d %6.1f %5.0f %% %9s %5d %6d %5d %8d %9.0f\n", s.name(), im.name, last.Frozen-first.Frozen, last.Freezes-first.Freezes,
+		float64(last.Frames-first.Frames)/d, 100*top, back, last.Lost-first.Lost, last.RTX-first.RTX, last.PLI-first.PLI, last.Dropped-first.Dropped, last.Jitter*1000)
+	t.Log(line)
+	return line
 }
 
 // impair runs one row: both browsers meet on a good path, which then becomes what the row says.
@@ -180,7 +218,8 @@ func open(t *testing.T, program, script string) func(expr string, args ...any) s
 	if err := os.WriteFile(file, []byte("<!doctype html><script>"+script+"</script>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return launch(t, path, "file://"+file).call
+	at := url.URL{Scheme: "file", Path: file} // the name of a repeated test has a # in it
+	return launch(t, path, at.String()).call
 }
 
 // ours is Konzil's SFU in this process.

@@ -22,7 +22,7 @@ import (
 // farNet is a network namespace whose only way out is a path that we make worse: a TUN device on either side, and two linksim.Links
 // between them in real time. It needs no netem in the kernel, and each packet's fate is that of the simulations.
 type farNet struct {
-	name      string
+	name, dev string // of the namespace, and of the device that leads there
 	host, far netip.Addr
 	down, up  *pipe
 }
@@ -36,8 +36,8 @@ func newFarNet(t *testing.T) *farNet {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skip("no TUN devices here")
 	}
-	n := &farNet{name: fmt.Sprintf("konzil-%d", os.Getpid()), host: netip.MustParseAddr("198.18.77.1"), far: netip.MustParseAddr("198.18.77.2")}
 	dev := fmt.Sprintf("kz%d", os.Getpid()%100000)
+	n := &farNet{name: fmt.Sprintf("konzil-%d", os.Getpid()), dev: dev, host: netip.MustParseAddr("198.18.77.1"), far: netip.MustParseAddr("198.18.77.2")}
 	ip := func(args ...string) {
 		t.Helper()
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {

@@ -1,0 +1,53 @@
+package opaque
+
+import "sync/atomic"
+
+type counter int
+
+const (
+	cPacketsIn counter = iota
+	cBytesIn
+	cPacketsOut
+	cBytesOut
+	cZRTP
+	cRTP
+	cRTCP
+	cSTUN
+	cLatched
+	cMoved
+	cExpired
+	cDropUnknown
+	cDropSource
+	cDropNoEnd
+	cDropRate
+	cDropTooLong
+	cDropZRTPGroup
+	cDropDirection
+	cDropSTUN
+	cDropSocket
+	cRelays
+	cChannels
+	numCounters
+)
+
+// Names are those of Counters.
+var Names = [numCounters]string{ //nolint:gochecknoglobals // a constant table
+	"packets_in", "bytes_in", "packets_out", "bytes_out", "zrtp", "rtp", "rtcp", "stun", "latched", "moved", "expired",
+	"drop_unknown", "drop_source", "drop_no_end", "drop_rate", "drop_too_long", "drop_zrtp_group", "drop_direction", "drop_stun", "drop_socket",
+	"relays", "channels",
+}
+
+type counters struct{ v [numCounters]atomic.Uint64 }
+
+func (c *counters) add(k counter, n uint64) { c.v[k].Add(n) }
+func (c *counters) inc(k counter)           { c.v[k].Add(1) }
+func (c *counters) dec(k counter)           { c.v[k].Add(^uint64(0)) }
+
+// Counters are all by name: traffic, each reason to drop, and the gauges relays and channels.
+func (s *Server) Counters() map[string]uint64 {
+	out := make(map[string]uint64, numCounters)
+	for k, name := range Names {
+		out[name] = s.count.v[k].Load()
+	}
+	return out
+}

@@ -1,0 +1,39 @@
+// Package opaque passes media that the server must not open: ZRTP (RFC 6189), SRTP that two ends keyed with it or otherwise end to end, and
+// their RTCP, byte for byte. It serves channels that have no DTLS fingerprint, as Jitsi Desktop allocates them by COLIBRI v1 (XEP-0340):
+// two UDP ports each, for RTP and RTCP, either raw (XEP-0177) or by ICE with two components (RFC 8445).
+//
+// A Relay joins channels: what comes from the end of one goes to the ends of all others. Nothing is rewritten, since the header is
+// authenticated end to end; nothing is answered or repeated, since no key is known.
+//
+// The path of a packet:
+//
+//  1. worker.run (worker.go, the worker's goroutine): udpio.Loop.Read takes a batch from whichever of the worker's sockets have something;
+//     sockets of a relay all belong to one worker.
+//  2. worker.take, under the worker's lock: classify (packet.go) says by the first bytes what it is (RFC 7983). STUN goes to component.stun
+//     (ice.go), unless the channel is raw.
+//  3. component.accept (latch.go): is it from the end that the component has latched onto, or may it latch onto this one?
+//  4. Channel.allow: the end's rate, in bytes and packets per second.
+//  5. udpio.Fan.Add to the latched end of each other channel, from that channel's own port: the datagram itself, no copy.
+//  6. Fan.Flush after the batch: runs for one destination are cut by the kernel (UDP_SEGMENT).
+//
+// worker.tick (same file, a goroutine of the worker) repeats checks of ICE and ends channels that were silent for too long.
+//
+// # Latching, and what it is safe against
+//
+// A raw channel learns where its end is from the first packet that is plausible as what the port is for, as every raw-UDP bridge does: the
+// ends do not know their own public addresses. Whoever guesses the port in that time may take the end's place; the media are encrypted end
+// to end, so he could deny the call and not hear it. So: latching is allowed for a time after the channel was made or told a remote address
+// (Config.LatchWindow). If the end's candidates were signalled, the source's address must be one of theirs; private candidates are taken
+// for those behind a NAT and say nothing about a public source. RTCP must come from where RTP does. After that only another port
+// of the same address may take over, once the old one is silent (Config.Rebind). ICE channels take nothing but from addresses that proved to know the
+// password (RFC 8445 §7.3), and have none of these weaknesses.
+//
+// No open relay: ports exist only for channels that signalling made, and only latched ends are sent to. No amplification: a packet that
+// comes in goes out once to each other end of its relay, of the same size, below the end's rate; a STUN answer is only sent to whom knows the
+// password.
+//
+// # Why so
+//
+// ZRTP is between two: with more than two ends latched its packets are dropped (drop_zrtp_group), rather than confuse all with handshakes of others.
+// A relay belongs to one worker, so packets change no goroutine, and the order of a flow is kept.
+package opaque

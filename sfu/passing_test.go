@@ -1,0 +1,58 @@
+package sfu
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"konzil/sfu/opaque"
+)
+
+// A relay of the SFU has ports on its addresses, passes between its channels, is counted, and ends with it.
+func TestOpenRelay(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	s, err := New(cfg, nil)
+	must(t, err)
+	defer s.Close()
+	if n := s.Counters()["opaque_relays"]; n != 0 {
+		t.Errorf("%d relays", n)
+	}
+	r, err := s.OpenRelay("call", nil)
+	must(t, err)
+	var to [2]netip.AddrPort
+	var ends [2]*net.UDPConn
+	for i := range ends {
+		ch, err := r.Add(opaque.ChannelConfig{})
+		must(t, err)
+		to[i], _, _, _ = ch.Local()
+		ends[i], err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+		must(t, err)
+		defer ends[i].Close()
+	}
+	pkt := append([]byte{0x80, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7}, make([]byte, 160)...)
+	_, err = ends[0].WriteToUDPAddrPort(pkt, to[0])
+	must(t, err)
+	deadline := time.Now().Add(5 * time.Second)
+	for s.Counters()["opaque_latched"] == 0 && time.Now().Before(deadline) {
+		_ = ends[1].SetReadDeadline(time.Now().Add(time.Millisecond))
+		_, _ = ends[1].Read(make([]byte, 10))
+	}
+	_, err = ends[1].WriteToUDPAddrPort(pkt, to[1])
+	must(t, err)
+	must(t, ends[0].SetReadDeadline(deadline))
+	buf := make([]byte, 2000)
+	n, from, err := ends[0].ReadFromUDPAddrPort(buf)
+	if err != nil || string(buf[:n]) != string(pkt) || from.Port() != to[0].Port() {
+		t.Errorf("%d bytes from %s, %v", n, from, err)
+	}
+	if n := s.Counters()["opaque_packets_out"]; n != 1 {
+		t.Errorf("%d packets out", n)
+	}
+	must(t, s.Close())
+	if _, err := s.OpenRelay("late", nil); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+}
