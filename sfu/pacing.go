@@ -16,6 +16,8 @@ const (
 	maxHeld = 512
 	// maxHeldShard bounds them for one shard: 13 MB.
 	maxHeldShard = 8192
+	// maxHeldFree bounds what a shard keeps for the next ones, 400 KB: when many join at once, thousands are held for a moment.
+	maxHeldFree = 256
 )
 
 // pacer is what waits for one receiver; its shard guards it.
@@ -50,6 +52,7 @@ func (sh *shard) hold(m *media, o *send, p *packet, payload []byte, h rtp.OutHea
 		k = new(heldPacket)
 	} else {
 		sh.heldFree = k.next
+		sh.heldSpare--
 	}
 	k.next, k.o, k.h, k.index = nil, o, h, index
 	k.payload = copy(k.buf[:], payload)
@@ -100,8 +103,12 @@ func (sh *shard) drop(w *pacer) {
 	w.n--
 	w.bytes -= k.payload + k.orientation + k.dd
 	sh.held--
+	if sh.heldSpare == maxHeldFree {
+		return
+	}
 	k.o, k.next = nil, sh.heldFree
 	sh.heldFree = k
+	sh.heldSpare++
 }
 
 // forgetHeld empties the queue of a receiver that is gone.

@@ -56,22 +56,23 @@ type shard struct {
 	exts     [8]rtp.Ext
 	whole    rewrite.In // the packet at hand without layers
 
-	ddFresh  dd.Structure
-	ddb      []byte
-	abs      [3]byte
-	seq      [2]byte
-	lost     [256]uint16
-	rtcp     []byte
-	wire     []byte
-	rtxb     []byte
-	copied   []byte
-	relayed  [][]byte // what one receiver gets through a relay
-	redb     []byte   // redundant payloads of the batch
-	late     packet   // one that was held back
-	held     int      // packets held back for all receivers
-	heldFree *heldPacket
-	blocks   [31]rtp.ReportBlock
-	writ     []udpio.WriteStats // as last counted
+	ddFresh   dd.Structure
+	ddb       []byte
+	abs       [3]byte
+	seq       [2]byte
+	lost      [256]uint16
+	rtcp      []byte
+	wire      []byte
+	rtxb      []byte
+	copied    []byte
+	relayed   [][]byte // what one receiver gets through a relay
+	redb      []byte   // redundant payloads of the batch
+	late      packet   // one that was held back
+	held      int      // packets held back for all receivers
+	heldFree  *heldPacket
+	heldSpare int // in heldFree
+	blocks    [31]rtp.ReportBlock
+	writ      []udpio.WriteStats // as last counted
 }
 
 // room is what a shard knows of a conference.

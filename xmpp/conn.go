@@ -12,19 +12,31 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// meteredConn is the socket under every transport: it delays reads to the allowed rate (RFC 6120 §13.12), counts bytes, remembers which
-// certificate TLS showed, and can gather writes for WebSocket, whose library flushes after every frame.
+// meter delays reads to the allowed rate (RFC 6120 §13.12) and counts bytes.
+type meter struct {
+	lim    *rate.Limiter
+	count  *counters
+	closed chan struct{}
+	once   sync.Once // guards the closing of closed
+}
+
+func (s *Server) newMeter() meter {
+	l := s.cfg.Limits
+	return meter{lim: rate.NewLimiter(rate.Limit(l.RateBytes), l.RateBurst), count: &s.count, closed: make(chan struct{})}
+}
+
+// stop ends the waiting of meterRead.
+func (c *meter) stop() { c.once.Do(func() { close(c.closed) }) }
+
+// meteredConn is the socket under a TCP stream: it has a meter, and remembers which certificate TLS showed.
 //
 // A TCP socket is read and written by system calls of our own, so that a stream that waits holds no buffer, and a write that does not block needs
 // no deadline: that is nearly every one, and setting and clearing a timer costs as much as encrypting.
 type meteredConn struct {
 	net.Conn
-	lim    *rate.Limiter
-	count  *counters
+	meter
 	inputs *bufferPool
-	closed chan struct{}
-	once   sync.Once // guards the closing of closed
-	leaf   []byte    // DER of the certificate shown; written in the handshake
+	leaf   []byte // DER of the certificate shown; written in the handshake
 
 	// of the stream's goroutine
 	raw      syscall.RawConn // nil: not a socket of the system
@@ -41,10 +53,6 @@ type meteredConn struct {
 	late     bool // the write has to wait: it has got a deadline
 	timeout  time.Duration
 	writable func(fd uintptr) bool
-
-	mu     sync.Mutex // guards gather, buf
-	gather bool
-	buf    []byte
 }
 
 // errAgain is a read that would have to wait. It calls itself temporary, because crypto/tls stays usable after such an error.
@@ -57,9 +65,7 @@ func (againError) Timeout() bool   { return false }
 func (againError) Temporary() bool { return true }
 
 func (s *Server) meter(c net.Conn) *meteredConn {
-	l := s.cfg.Limits
-	return &meteredConn{Conn: c, lim: rate.NewLimiter(rate.Limit(l.RateBytes), l.RateBurst), count: &s.count, inputs: &s.inputs,
-		timeout: l.WriteTimeout, closed: make(chan struct{})}
+	return &meteredConn{Conn: c, meter: s.newMeter(), inputs: &s.inputs, timeout: s.cfg.Limits.WriteTimeout}
 }
 
 // direct goes around net.Conn for reading and writing, where there is a socket below.
@@ -132,7 +138,7 @@ func (c *meteredConn) readNow(fd uintptr) bool {
 }
 
 // meterRead waits after what came too fast, before more is taken from the socket: TCP then slows the sender down.
-func (c *meteredConn) meterRead(n int) error {
+func (c *meter) meterRead(n int) error {
 	c.count.bytesIn.Add(int64(n))
 	for left := n; left > 0; {
 		k := min(left, c.lim.Burst())
@@ -151,7 +157,7 @@ func (c *meteredConn) meterRead(n int) error {
 	return nil
 }
 
-func (c *meteredConn) sleep(d time.Duration) bool {
+func (c *meter) sleep(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -163,17 +169,6 @@ func (c *meteredConn) sleep(d time.Duration) bool {
 }
 
 func (c *meteredConn) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	if c.gather {
-		c.buf = append(c.buf, b...)
-		c.mu.Unlock()
-		return len(b), nil
-	}
-	c.mu.Unlock()
-	return c.write(b)
-}
-
-func (c *meteredConn) write(b []byte) (int, error) {
 	c.count.writes.Add(1)
 	if c.raw == nil {
 		n, err := c.Conn.Write(b)
@@ -218,25 +213,8 @@ func (c *meteredConn) writeNow(fd uintptr) bool {
 	return true
 }
 
-// begin gathers the writes until flush.
-func (c *meteredConn) begin(buf []byte) {
-	c.mu.Lock()
-	c.gather, c.buf = true, buf
-	c.mu.Unlock()
-}
-
-// flush writes what was gathered at once and gives the buffer back.
-func (c *meteredConn) flush() ([]byte, error) {
-	c.mu.Lock()
-	b := c.buf
-	c.gather, c.buf = false, nil
-	c.mu.Unlock()
-	_, err := c.write(b)
-	return b, err
-}
-
 func (c *meteredConn) Close() error {
-	c.once.Do(func() { close(c.closed) })
+	c.stop()
 	return c.Conn.Close()
 }
 

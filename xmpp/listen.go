@@ -1,7 +1,6 @@
 package xmpp
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,8 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coder/websocket"
-
+	"konzil/internal/ws"
 	"konzil/xmpp/sasl"
 )
 
@@ -164,55 +162,41 @@ func (s *Server) WebSocketHandler() http.Handler {
 				params.Set(k, v)
 			}
 		}
-		hj := &hijacker{ResponseWriter: w, srv: s}
-		ws, err := websocket.Accept(hj, r, &websocket.AcceptOptions{
-			Subprotocols: []string{"xmpp"}, InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled,
-		})
+		c, err := ws.Upgrade(w, r, "xmpp", s.cfg.Limits.WriteTimeout)
 		if err != nil {
 			s.log.Debug("websocket", "err", err)
 			return
 		}
-		if ws.Subprotocol() != "xmpp" {
-			_ = ws.Close(websocket.StatusPolicyViolation, "the subprotocol is xmpp")
-			return
-		}
-		ws.SetReadLimit(-1) // wsWire has its own, with an XMPP error to go with it
-		wire := &wsWire{ws: ws, raw: hj.conn, lim: s.cfg.Limits.PreAuth, safe: r.TLS != nil || loopback(r.RemoteAddr),
-			timeout: s.cfg.Limits.WriteTimeout, buffers: &s.buffers}
-		st := &stream{srv: s, wire: wire, params: params}
+		st := &stream{srv: s, wire: s.newWSWire(c, r.TLS != nil || loopback(r.RemoteAddr)), params: params}
 		if !loopback(r.RemoteAddr) { // else everybody comes by a proxy on this machine
-			st.peer = peerOf(hj.conn.RemoteAddr())
+			st.peer = peerOf(c.RemoteAddr())
 		}
-		if !s.admit(st) {
-			_ = ws.Close(websocket.StatusTryAgainLater, "")
-			return
-		}
-		defer s.untrack(st)
-		defer hj.conn.Close()
-		wire.readDeadline(st.deadline)
-		st.serve()
+		go s.serveWS(c, st) // net/http's goroutine has a large stack, and ends here
 	})
+}
+
+// serveWS runs one WebSocket stream to its end.
+func (s *Server) serveWS(c *ws.Conn, st *stream) {
+	code, text := 0, ""
+	switch {
+	case c.Subprotocol() != "xmpp":
+		code, text = ws.StatusPolicy, "the subprotocol is xmpp"
+	case !s.admit(st):
+		code = ws.StatusTryAgainLater
+	}
+	if code != 0 {
+		_ = c.SendClose(code, text)
+		c.Linger(closeWait)
+		_ = c.Close()
+		return
+	}
+	defer s.untrack(st)
+	defer st.wire.abandon()
+	st.wire.readDeadline(st.deadline)
+	st.serve()
 }
 
 func loopback(addr string) bool {
 	ap, err := netip.ParseAddrPort(addr)
 	return err == nil && ap.Addr().Unmap().IsLoopback()
-}
-
-// hijacker puts a meteredConn under the WebSocket.
-type hijacker struct {
-	http.ResponseWriter
-	srv  *Server
-	conn *meteredConn
-}
-
-// Hijack is called by websocket.Accept.
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	c, brw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	h.conn = h.srv.meter(c)
-	brw.Writer.Reset(h.conn)
-	return h.conn, brw, nil
 }

@@ -9,8 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coder/websocket"
-
+	"konzil/internal/ws"
 	"konzil/xmpp/stanza"
 )
 
@@ -209,45 +208,58 @@ func (w *tcpWire) bindings() map[string][]byte {
 
 // wsWire is RFC 7395: one element a message.
 type wsWire struct {
-	ws      *websocket.Conn
-	raw     *meteredConn
+	ws      *ws.Conn
+	meter   meter
 	lim     stanza.Limits
 	safe    bool // TLS, or from the machine itself
-	timeout time.Duration
+	waits   bool // next says errAgain
 	buffers *bufferPool
+}
+
+func (s *Server) newWSWire(c *ws.Conn, safe bool) *wsWire {
+	w := &wsWire{ws: c, meter: s.newMeter(), lim: s.cfg.Limits.PreAuth, safe: safe, buffers: &s.buffers}
+	c.OnRead = w.meter.meterRead
+	return w
 }
 
 const nsFraming = "urn:ietf:params:xml:ns:xmpp-framing"
 
-func (w *wsWire) readDeadline(t time.Time)    { _ = w.raw.SetReadDeadline(t) }
+func (w *wsWire) readDeadline(t time.Time)    { w.ws.SetReadDeadline(t) }
 func (w *wsWire) setLimits(l stanza.Limits)   { w.lim = l }
 func (w *wsWire) restart()                    {}
-func (w *wsWire) patient()                    {}
-func (w *wsWire) wait() error                 { return nil }
+func (w *wsWire) patient()                    { w.waits = true }
+func (w *wsWire) wait() error                 { return w.ws.Wait() }
 func (w *wsWire) declares() bool              { return true }
 func (w *wsWire) secure() bool                { return w.safe }
-func (w *wsWire) network() string             { return networkOf(w.raw.RemoteAddr()) }
+func (w *wsWire) network() string             { return networkOf(w.ws.RemoteAddr()) }
 func (w *wsWire) bindings() map[string][]byte { return nil } // a proxy may end the TLS, and browsers cannot bind
-func (w *wsWire) abandon()                    { _ = w.raw.Close() }
 
-// frame reads one message of at most the limit: one more byte is enough to know. White space alone is a keep-alive.
+func (w *wsWire) abandon() {
+	w.meter.stop()
+	_ = w.ws.Close()
+}
+
+// frame reads one message. Of one over the limit a byte more is known, which is enough for the error. White space alone is a keep-alive.
 func (w *wsWire) frame() (stanza.Item, error) {
 	for {
-		typ, r, err := w.ws.Reader(context.Background())
-		if err != nil {
-			if websocket.CloseStatus(err) != -1 {
-				return stanza.Item{}, io.EOF
+		kind, b, err := w.ws.Read(w.lim.Bytes)
+		var ce *ws.CloseError
+		switch {
+		case err == ws.ErrAgain: //nolint:errorlint // nobody wraps it
+			if w.waits {
+				return stanza.Item{}, errAgain
 			}
+			if err := w.ws.Wait(); err != nil {
+				return stanza.Item{}, err
+			}
+			continue
+		case errors.As(err, &ce) && ce.Sent:
+			return stanza.Item{}, io.EOF
+		case err != nil && !errors.Is(err, ws.ErrTooLong):
 			return stanza.Item{}, err
-		}
-		if typ != websocket.MessageText {
+		case kind != ws.Text:
 			return stanza.Item{}, errNotText
-		}
-		b, err := io.ReadAll(io.LimitReader(r, int64(w.lim.Bytes)+1))
-		if err != nil {
-			return stanza.Item{}, err
-		}
-		if len(bytes.TrimSpace(b)) == 0 && len(b) <= w.lim.Bytes {
+		case len(bytes.TrimSpace(b)) == 0 && err == nil:
 			continue
 		}
 		return stanza.ParseFrame(b, w.lim)
@@ -293,31 +305,26 @@ func (w *wsWire) appendTrailer(dst []byte) []byte {
 // write sends each item as its own message, all of them in one write to the socket.
 func (w *wsWire) write(items []outItem) error {
 	p, q := w.buffers.get(), w.buffers.get()
-	b := (*p)[:0]
-	_ = w.raw.SetWriteDeadline(time.Now().Add(w.timeout))
-	w.raw.begin((*q)[:0])
-	var err error
-	for i := 0; i < len(items) && err == nil; i++ {
+	b, out := (*p)[:0], (*q)[:0]
+	for i := range items {
 		b = items[i].appendTo(b[:0], true)
-		err = w.ws.Write(context.Background(), websocket.MessageText, b)
+		out = ws.AppendFrame(out, ws.Text, b)
 	}
-	out, ferr := w.raw.flush()
-	_ = w.raw.SetWriteDeadline(time.Time{}) // nor the pong to a ping
+	err := w.ws.Write(out)
+	w.meter.count.writes.Add(1)
+	w.meter.count.bytesOut.Add(int64(len(out)))
 	w.buffers.put(p, b)
 	w.buffers.put(q, out)
-	if err == nil {
-		err = ferr
-	}
 	return err
 }
 
 // closeWait is how long a WebSocket client may take to answer the closing handshake.
 const closeWait = time.Second
 
-// endWrite does the closing handshake of RFC 6455 §7.
+// endWrite begins the closing handshake of RFC 6455 §7 and wakes the reader, which lingers for the answer.
 func (w *wsWire) endWrite() {
-	_ = w.raw.SetReadDeadline(time.Now().Add(closeWait))
-	_ = w.ws.Close(websocket.StatusNormalClosure, "")
+	_ = w.ws.SendClose(ws.StatusNormal, "")
+	w.ws.SetReadDeadline(time.Now())
 }
 
-func (w *wsWire) linger() {}
+func (w *wsWire) linger() { w.ws.Linger(closeWait) }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"konzil/internal/ws"
 )
 
 // limits count connections over all listeners.
@@ -52,7 +54,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		}
 		a := remote(c.RemoteAddr().String())
 		if l.limits.take(a) {
-			return &limitConn{Conn: c, limits: l.limits, addr: a}, nil
+			return &limitConn{Socket: ws.NewSocket(c), limits: l.limits, addr: a}, nil
 		}
 		l.limits.refused.Add(1)
 		c.Close()
@@ -60,16 +62,16 @@ func (l *limitListener) Accept() (net.Conn, error) {
 }
 
 type limitConn struct {
-	net.Conn
-	limits *limits
-	addr   netip.Addr
-	once   sync.Once
+	*ws.Socket // so that WebSockets can wait without buffers
+	limits     *limits
+	addr       netip.Addr
+	once       sync.Once
 }
 
 // Close gives the place free, once.
 func (c *limitConn) Close() error {
 	c.once.Do(func() { c.limits.put(c.addr) })
-	return c.Conn.Close()
+	return c.Socket.Close()
 }
 
 // remote gives the IP address of host:port, invalid when there is none.

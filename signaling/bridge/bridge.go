@@ -41,12 +41,14 @@ type Bridge struct {
 	log   *slog.Logger
 	count counters
 
+	frames sync.Pool // *[]byte, what WebSockets write
+
 	mu       sync.Mutex // guards all below
 	byID     map[string]*conference
 	byPath   map[string]*conference // by the id in WebSocket paths
 	listener colibri.Listener
 	closed   bool
-	wg       sync.WaitGroup // conferences' goroutines
+	wg       sync.WaitGroup // goroutines of conferences and WebSockets
 }
 
 type counters struct {
@@ -73,7 +75,8 @@ func NewWith(eng Engine, cfg Config, log *slog.Logger) *Bridge {
 	if cfg.IdleTimeout == 0 {
 		cfg.IdleTimeout = 60 * time.Second
 	}
-	return &Bridge{cfg: cfg, eng: eng, log: log, byID: map[string]*conference{}, byPath: map[string]*conference{}}
+	frames := func() any { b := make([]byte, 0, wsWriteBytes); return &b }
+	return &Bridge{cfg: cfg, eng: eng, log: log, frames: sync.Pool{New: frames}, byID: map[string]*conference{}, byPath: map[string]*conference{}}
 }
 
 // ServerID is the part of WebSocket paths that names this bridge.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/ws"
 	"konzil/sfu"
 	"konzil/signaling/bridgechan"
 )
@@ -152,7 +153,7 @@ func (c *conference) closeEndpoint(ep *endpoint) {
 		ep.lost.Stop()
 	}
 	if ep.ws != nil {
-		ep.ws.close(wsGoingAway, "the endpoint is gone")
+		ep.ws.close(ws.StatusGoingAway, "the endpoint is gone")
 		ep.ws = nil
 	}
 }

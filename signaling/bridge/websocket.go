@@ -1,27 +1,20 @@
 package bridge
 
 import (
-	"context"
 	"crypto/subtle"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
-	"github.com/coder/websocket"
-
+	"konzil/internal/ws"
 	"konzil/signaling/bridgechan"
 )
 
 // WebSocketPath is where WebSocketHandler must be mounted.
 const WebSocketPath = "/colibri-ws/"
-
-// Close codes (RFC 6455 §7.4.1).
-const (
-	wsNormal    = websocket.StatusNormalClosure
-	wsGoingAway = websocket.StatusGoingAway
-)
 
 const (
 	// maxOut messages may wait for a slow client, some seconds of a busy conference. A full queue closes the connection: messages
@@ -29,40 +22,134 @@ const (
 	maxOut = 1024
 	// maxOutBytes bounds the same queue in bytes: a message may have a quarter of a megabyte.
 	maxOutBytes = 4 << 20
-	// wsWriteTimeout is for one message; longer means that the path is dead.
+	// wsWriteTimeout is for one write; longer means that the path is dead.
 	wsWriteTimeout = 10 * time.Second
+	// wsCloseWait is how long a client may take to answer the closing handshake.
+	wsCloseWait = time.Second
+	// wsWriteBytes is about how much goes into one write, and what its buffer has.
+	wsWriteBytes = 16 << 10
 )
 
-// wsConn is one WebSocket of a client. out is closed by nobody; stop ends the writer.
+// wsConn is one WebSocket of a client. A goroutine reads; another lives while there is something to write. Pings come by a timer.
 type wsConn struct {
-	conn   *websocket.Conn
-	out    chan []byte
-	bytes  atomic.Int64 // in out
-	stop   chan struct{}
-	once   sync.Once // guards the fields below and the closing of stop
-	code   websocket.StatusCode
-	reason string
+	conn   *ws.Conn
+	ended  chan struct{} // closed when the closing handshake has begun, or writing failed
+	cfg    *Config
+	frames *sync.Pool
+
+	mu      sync.Mutex // guards all below
+	beats   *time.Timer
+	out     [][]byte
+	bytes   int // in out
+	writing bool
+	closing bool // nothing more is queued
+	over    bool // ended is closed
+	code    int
+	reason  string
 }
 
 // send queues a message; false: the queue is full, and the connection closes.
 func (w *wsConn) send(msg []byte) bool {
-	if w.bytes.Add(int64(len(msg))) <= maxOutBytes {
-		select {
-		case w.out <- msg:
-			return true
-		default:
-		}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closing {
+		return true
 	}
-	w.close(websocket.StatusPolicyViolation, "too slow")
-	return false
+	if len(w.out) == maxOut || w.bytes+len(msg) > maxOutBytes {
+		w.out, w.bytes = nil, 0
+		w.closeLocked(ws.StatusPolicy, "too slow")
+		return false
+	}
+	w.out = append(w.out, msg)
+	w.bytes += len(msg)
+	w.wake()
+	return true
 }
 
-// close makes the writer close the connection; it does not wait.
-func (w *wsConn) close(code websocket.StatusCode, reason string) {
-	w.once.Do(func() {
-		w.code, w.reason = code, reason
-		close(w.stop)
-	})
+// close sends what is queued and begins the closing handshake; it does not wait.
+func (w *wsConn) close(code int, reason string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closeLocked(code, reason)
+}
+
+func (w *wsConn) closeLocked(code int, reason string) {
+	if !w.closing {
+		w.closing, w.code, w.reason = true, code, reason
+		w.wake()
+	}
+}
+
+// wake makes the writer run; the caller holds mu.
+func (w *wsConn) wake() {
+	if !w.writing {
+		w.writing = true
+		go w.write()
+	}
+}
+
+// write sends what is queued, many messages at once, and ends when there is no more.
+func (w *wsConn) write() {
+	p := w.frames.Get().(*[]byte)
+	defer w.frames.Put(p)
+	for {
+		b, more := w.take((*p)[:0])
+		if !more {
+			return
+		}
+		if err := w.conn.Write(b); err != nil {
+			w.close(ws.StatusNormal, "")
+			w.finish()
+			_ = w.conn.Close()
+			return
+		}
+	}
+}
+
+// take makes frames of what is queued; false: there is nothing, and the writer is done.
+func (w *wsConn) take(b []byte) ([]byte, bool) {
+	w.mu.Lock()
+	if len(w.out) == 0 && w.closing {
+		w.mu.Unlock()
+		_ = w.conn.SendClose(w.code, w.reason) // neither changes any more; a client that is gone needs none
+		w.conn.SetReadDeadline(time.Now())     // wakes the reader, which lingers for the answer
+		w.finish()
+		return nil, false
+	}
+	defer w.mu.Unlock()
+	n := 0
+	for n < len(w.out) && (n == 0 || len(b)+len(w.out[n]) <= wsWriteBytes) {
+		b = ws.AppendFrame(b, ws.Text, w.out[n])
+		w.bytes -= len(w.out[n])
+		n++
+	}
+	if w.out = w.out[n:]; len(w.out) == 0 {
+		w.out = nil
+	}
+	w.writing = n > 0
+	return b, w.writing
+}
+
+// finish tells the reader that nothing more will be written.
+func (w *wsConn) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.over {
+		w.over = true
+		close(w.ended)
+	}
+}
+
+// beat keeps proxies from closing an idle connection, and finds out dead ones: IdleTimeout without a sign of life closes it.
+func (w *wsConn) beat() {
+	silent := time.Since(w.conn.Heard())
+	if silent >= w.cfg.IdleTimeout || w.conn.Ping() != nil {
+		_ = w.conn.Close() // there is nobody to shake hands with
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.beats.Reset(max(min(w.cfg.PingInterval, w.cfg.IdleTimeout-silent), time.Millisecond))
 }
 
 // WebSocketHandler serves /colibri-ws/<server-id>/<conference-id>/<endpoint-id>?pwd=.
@@ -81,12 +168,24 @@ func (b *Bridge) WebSocketHandler() http.Handler {
 			return
 		}
 		// The origin is not looked at: the password in the URL came to the client over its own signalling.
-		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled})
+		conn, err := ws.Upgrade(w, r, "", wsWriteTimeout)
 		if err != nil {
-			return // Accept has answered
+			return // Upgrade has answered
 		}
-		b.serve(r.Context(), conn, c, ep)
+		if !b.run(func() { b.serve(conn, c, ep) }) { // net/http's goroutine has a large stack, and ends here
+			_ = conn.Close()
+		}
 	})
+}
+
+// run starts f as a goroutine that Close waits for; false: too late.
+func (b *Bridge) run(f func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.wg.Go(f)
+	}
+	return !b.closed
 }
 
 // authorize finds the endpoint that a path and password are of.
@@ -104,40 +203,48 @@ func (b *Bridge) authorize(path, id, password string) (*conference, *endpoint) {
 	return c, ep
 }
 
-// serve reads one connection until it ends; a second goroutine writes and pings.
-func (b *Bridge) serve(ctx context.Context, conn *websocket.Conn, c *conference, ep *endpoint) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	conn.SetReadLimit(bridgechan.MaxMessage)
-	w := &wsConn{conn: conn, out: make(chan []byte, maxOut), stop: make(chan struct{})}
-	if !c.attach(ep, w) {
-		conn.Close(wsGoingAway, "the endpoint is gone")
-		return
+// serve runs one connection until it ends.
+func (b *Bridge) serve(conn *ws.Conn, c *conference, ep *endpoint) {
+	defer conn.Close()
+	w := &wsConn{conn: conn, ended: make(chan struct{}), cfg: &b.cfg, frames: &b.frames}
+	if c.attach(ep, w) {
+		b.count.wsOpened.Add(1)
+		w.read(c, ep.id)
+		w.beats.Stop()
+		c.do(func() {
+			if ep.ws == w {
+				ep.ws = nil
+			}
+		})
+	} else {
+		w.close(ws.StatusGoingAway, "the endpoint is gone")
 	}
-	b.count.wsOpened.Add(1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer cancel() // a dead writer ends the reader
-		b.write(ctx, w)
-	}()
-	go b.ping(ctx, w)
+	w.close(ws.StatusNormal, "")
+	<-w.ended
+	conn.Linger(wsCloseWait)
+}
+
+// read hands on what the client says until the connection ends. It waits here, so that the stack of a connection that waits is small.
+func (w *wsConn) read(c *conference, id string) {
 	for {
-		typ, msg, err := conn.Read(ctx)
-		if err != nil {
-			break
-		}
-		if typ == websocket.MessageText {
-			c.received(ep.id, msg, w)
+		kind, msg, err := w.conn.Read(bridgechan.MaxMessage)
+		switch {
+		case err == ws.ErrAgain: //nolint:errorlint // nobody wraps it
+			if err = w.conn.Wait(); err != nil {
+				return
+			}
+		case errors.Is(err, ws.ErrTooLong):
+			w.close(ws.StatusTooBig, "")
+			return
+		case err != nil:
+			return
+		case kind == ws.Text && !utf8.Valid(msg):
+			w.close(ws.StatusBadPayload, "text that is not UTF-8") // RFC 6455 §8.1
+			return
+		case kind == ws.Text:
+			c.received(id, msg, w)
 		}
 	}
-	c.do(func() {
-		if ep.ws == w {
-			ep.ws = nil
-		}
-	})
-	w.close(wsNormal, "")
-	<-done
 }
 
 // attach makes w the client's WebSocket and greets it. An older one is closed.
@@ -149,54 +256,13 @@ func (c *conference) attach(ep *endpoint, w *wsConn) bool {
 	}
 	if ep.ws != nil {
 		c.b.count.wsReplaced.Add(1)
-		ep.ws.close(wsNormal, "replaced")
+		ep.ws.close(ws.StatusNormal, "replaced")
 	}
 	ep.ws, ep.viaWS = w, true
+	w.mu.Lock()
+	w.beats = time.AfterFunc(c.b.cfg.PingInterval, w.beat)
+	w.mu.Unlock()
 	c.tell(ep, bridgechan.ServerHello(c.b.cfg.Version))
 	c.hello(ep)
 	return true
-}
-
-// write sends what is queued until the connection is to close.
-func (b *Bridge) write(ctx context.Context, w *wsConn) {
-	for {
-		select {
-		case msg := <-w.out:
-			wctx, cancel := context.WithTimeout(ctx, wsWriteTimeout)
-			err := w.conn.Write(wctx, websocket.MessageText, msg)
-			cancel()
-			w.bytes.Add(-int64(len(msg)))
-			if err != nil {
-				w.close(wsNormal, "")
-				w.conn.CloseNow()
-				return
-			}
-		case <-w.stop:
-			w.conn.Close(w.code, w.reason)
-			return
-		case <-ctx.Done():
-			w.conn.CloseNow()
-			return
-		}
-	}
-}
-
-// ping keeps proxies from closing an idle connection, and finds out dead ones: no answer for the rest of IdleTimeout closes it.
-func (b *Bridge) ping(ctx context.Context, w *wsConn) {
-	t := time.NewTicker(b.cfg.PingInterval)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			pctx, cancel := context.WithTimeout(ctx, b.cfg.IdleTimeout-b.cfg.PingInterval)
-			err := w.conn.Ping(pctx)
-			cancel()
-			if err != nil {
-				w.conn.CloseNow() // there is nobody to shake hands with
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
 }
