@@ -18,6 +18,8 @@ type sampler struct {
 	readings []reading
 	err      error
 
+	tree []int // the server's processes when the interval began; by mu
+
 	stop chan struct{}
 	wg   sync.WaitGroup
 }
@@ -25,7 +27,7 @@ type sampler struct {
 // startSampler takes the first reading before it returns.
 func startSampler(t *Target, l Load, tell func(prev, now reading)) (*sampler, error) {
 	s := &sampler{target: t, load: l, tell: tell, stop: make(chan struct{})}
-	if err := s.read(); err != nil {
+	if err := s.read(true); err != nil {
 		return nil, err
 	}
 	s.wg.Go(func() {
@@ -36,7 +38,7 @@ func startSampler(t *Target, l Load, tell func(prev, now reading)) (*sampler, er
 			case <-s.stop:
 				return
 			case <-tick.C:
-				if s.read() != nil {
+				if s.read(false) != nil {
 					return // the end of the server is told by finish
 				}
 			}
@@ -45,14 +47,16 @@ func startSampler(t *Target, l Load, tell func(prev, now reading)) (*sampler, er
 	return s, nil
 }
 
-// read takes one reading. Times are taken right beside the server's counters, which are what must be exact.
-func (s *sampler) read() error {
+// read takes one reading. Times are taken right beside the server's counters, which are what must be exact. Ends are the first and the last
+// reading: they look for children of the server, which takes the generator milliseconds when the server has many threads.
+func (s *sampler) read(end bool) error {
 	var r reading
 	var err error
 	r.sent, r.delivered = s.load.Live()
 	r.machine = readMachineTimes()
 	if len(s.target.PIDs) > 0 || s.target.Cgroup != "" {
-		r.server, err = ReadUsage(s.target, false)
+		tree := s.processes(end)
+		r.server, err = readUsage(s.target, tree, false)
 	}
 	r.at = time.Now()
 	r.own = ownUsage()
@@ -69,9 +73,19 @@ func (s *sampler) read() error {
 	return nil
 }
 
+// processes are those of the server.
+func (s *sampler) processes(look bool) []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if look {
+		s.tree = processTree(s.target.PIDs)
+	}
+	return s.tree
+}
+
 // finish takes the last reading and gives them all.
 func (s *sampler) finish() ([]reading, error) {
-	err := s.read()
+	err := s.read(true)
 	close(s.stop)
 	s.wg.Wait()
 	s.mu.Lock()

@@ -27,11 +27,16 @@ type Usage struct {
 // ReadUsage reads what t has used. Pss reads smaps_rollup as well: that walks the page tables under the server's mmap lock, so it is done
 // between measured intervals, never within.
 func ReadUsage(t *Target, pss bool) (Usage, error) {
+	return readUsage(t, processTree(t.PIDs), pss)
+}
+
+// readUsage is ReadUsage of a process tree that is known.
+func readUsage(t *Target, tree []int, pss bool) (Usage, error) {
 	if t.Cgroup != "" {
 		return cgroupUsage(t.Cgroup)
 	}
 	var sum Usage
-	for i, pid := range processTree(t.PIDs) {
+	for i, pid := range tree {
 		u, err := processUsage(pid)
 		if err != nil {
 			if i < len(t.PIDs) { // the servers themselves must be there; children come and go

@@ -3,15 +3,18 @@
 //
 // The path through it:
 //
-//  1. New (engine.go) starts the shards: goroutines on their own threads that own all transports given to them (shard.go). A shard wakes
-//     up at a steady tick, sends what is due, reads what came, and sleeps. It does not wait for readability: on one machine the server
-//     would pay for waking it at each packet, which it does not on a network.
-//  2. Engine.Peer makes a participant (peer.go). Its method Transport opens a UDP socket of its own for each transport (transport.go).
+//  1. New (engine.go) starts the shards: goroutines that own all transports given to them (shard.go). A shard wakes up at a steady tick,
+//     sends what is due, reads what came, and sleeps. It does not wait for readability: on one machine the server would pay for waking it at
+//     each packet, which it does not on a network. Times of arrival are the kernel's: reading late costs no accuracy.
+//  2. Engine.Peer makes a participant (peer.go), its method Transport each of its transports (transport.go). On 127.0.0.1 those of a shard
+//     share one socket and have an address each (127.1.0.1 and on), so that one call reads for all; elsewhere, and where a large buffer is
+//     not granted (CAP_NET_ADMIN), each has a socket of its own.
 //  3. Transport.Start: connectivity checks (ice.go, RFC 8445), then the DTLS handshake in a goroutine over an in-memory connection
 //     (dtls.go); its keys are exported and all else of it is dropped. Exactly one SRTP profile is offered.
 //  4. Send: tracks wait in a heap for when they are due (send.go); trace.go makes their frames, stamp.go marks every payload with who sent
-//     it, when, and a checksum. The packets of a frame leave in one system call (UDP_SEGMENT).
-//  5. Receive: recvmmsg with UDP_GRO and SO_TIMESTAMPNS (sock_linux.go); recv.go counts by SSRC and sequence number. About every 64th
+//     it, when, and a checksum. The packets of a frame leave as one message (UDP_SEGMENT), all messages of a step in one sendmmsg
+//     (outbox_linux.go).
+//  5. Receive: recvmmsg with UDP_GRO and SO_TIMESTAMPNS (inbox_linux.go); recv.go counts by SSRC and sequence number. About every 64th
 //     packet of a stream is decrypted (verify.go): checksum, order, addressee, latency from the stamp to the kernel's receive time.
 //  6. Feedback as a browser gives it: transport-wide each 100 ms (twcc.go); receiver reports each second, NACK for gaps, PLI while there is
 //     no keyframe; and NACK, PLI, FIR are taken for what is sent (rtcp.go).

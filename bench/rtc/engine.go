@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +27,7 @@ var Profiles = map[string]dtls.SRTPProtectionProfile{ //nolint:gochecknoglobals 
 // Config is how an engine works. The zero value is good.
 type Config struct {
 	Local   netip.Addr // address of all sockets; default 127.0.0.1
-	Shards  int        // threads; default 1, which carries some hundred thousand packets a second
+	Shards  int        // goroutines that work; default 1, which carries some hundred thousand packets a second
 	Profile string     // the one SRTP profile to offer, a key of Profiles; default AEAD_AES_128_GCM
 	Tick    time.Duration
 	// OwnSockets gives each transport a socket of its own even on the loopback, where those of a shard share one and have an address each.
@@ -87,9 +86,6 @@ func New(cfg Config) (*Engine, error) {
 	var err error
 	if e.id, err = newIdentity(); err != nil {
 		return nil, err
-	}
-	if n := cfg.Shards + 1; runtime.GOMAXPROCS(0) < n {
-		runtime.GOMAXPROCS(n) // a shard that sleeps keeps its processor for others
 	}
 	for range cfg.Shards {
 		sh, err := newShard(e)

@@ -3,7 +3,6 @@ package rtc
 import (
 	"container/heap"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +69,6 @@ type shard struct {
 	switched        *hdrhistogram.Histogram
 	count           Counters
 	liveIn, liveOut atomic.Uint64
-	cpu             atomic.Int64 // CPU time of the thread, ns
 }
 
 func newShard(e *Engine) (*shard, error) {
@@ -118,10 +116,7 @@ func (sh *shard) commands() {
 
 // run is the shard's goroutine.
 func (sh *shard) run() {
-	runtime.LockOSThread()
-	sharpTimers()
 	defer sh.close()
-	beat := int64(0)
 	for !sh.ended {
 		sh.commands()
 		now := time.Now().UnixNano()
@@ -142,10 +137,6 @@ func (sh *shard) run() {
 			sh.look(now)
 		}
 		sh.flush()
-		if now-beat > int64(100*time.Millisecond) {
-			beat = now
-			sh.cpu.Store(threadTime())
-		}
 		next := min(sh.readAt, sh.lookAt)
 		if len(sh.fast) > 0 {
 			next = min(next, now+handshakeTick)
@@ -154,7 +145,7 @@ func (sh *shard) run() {
 			next = min(next, sh.due[0].due)
 		}
 		if d := next - time.Now().UnixNano(); d > 0 {
-			sleep(max(d, shortSleep))
+			time.Sleep(time.Duration(max(d, shortSleep))) // the runtime's timers are exact to a millisecond
 		}
 	}
 	sh.commands()

@@ -3,7 +3,6 @@ package rtc
 import (
 	"net/netip"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -126,23 +125,3 @@ func (s *sock) connect(to netip.AddrPort) error {
 }
 
 func (s *sock) close() { _ = unix.Close(s.fd) }
-
-// sleep blocks the calling thread for ns. It keeps the runtime's processor meanwhile (New has made one more for that): giving it up at each
-// tick keeps the runtime's monitor thread awake, which costs half as much as the engine. A garbage collection then waits for the sleeper, a
-// few milliseconds.
-func sleep(ns int64) {
-	ts := unix.NsecToTimespec(ns)
-	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
-}
-
-// threadTime is the CPU time of the calling thread, ns.
-func threadTime() int64 {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {
-		return 0
-	}
-	return ts.Nano()
-}
-
-// sharpTimers lets the calling thread's sleeps end on time: the kernel would round them up by 50 µs.
-func sharpTimers() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1000, 0, 0, 0) }

@@ -5,7 +5,6 @@ package rtc
 import (
 	"errors"
 	"net/netip"
-	"time"
 )
 
 var errLinux = errors.New("rtc: the load engine needs Linux (recvmmsg, sendmmsg, UDP_SEGMENT)")
@@ -43,7 +42,3 @@ func newOutbox() *outbox                                             { return &o
 func (o *outbox) room() ([]byte, int)                                { return nil, 0 }
 func (o *outbox) put(*sock, netip.Addr, netip.AddrPort, []byte, int) {}
 func (o *outbox) flush() int                                         { return 0 }
-
-func sleep(ns int64)    { time.Sleep(time.Duration(ns)) }
-func threadTime() int64 { return 0 }
-func sharpTimers()      {}

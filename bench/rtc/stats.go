@@ -97,7 +97,6 @@ type PeerStats struct {
 type Snapshot struct {
 	Peers    map[uint32]*PeerStats
 	Counters Counters
-	CPU      int64 // of the shards' threads, ns
 }
 
 // Snapshot takes the counters.
@@ -118,7 +117,6 @@ func (e *Engine) Snapshot(ctx context.Context) (*Snapshot, error) {
 		sh.post(func() {
 			defer close(done)
 			s.Counters.add(&sh.count)
-			s.CPU += threadTime()
 			for _, p := range peers {
 				p.snapshot(sh, s.Peers[p.Number])
 			}

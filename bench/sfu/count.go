@@ -144,7 +144,6 @@ func (l *Load) counters(a, b *rtc.Snapshot, s *measure.Sample) {
 	packets := y.Packets - x.Packets
 	f := s.Figures
 	if packets > 0 {
-		f["engine ns/received packet"] = float64(b.CPU-a.CPU) / float64(packets)
 		f["received packets/message"] = float64(packets) / float64(max(y.Messages-x.Messages, 1))
 	}
 	f["sent late, most, ms"] = float64(y.LateMax) / 1e6
