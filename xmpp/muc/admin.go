@@ -109,7 +109,7 @@ func (r *room) change(st *stanza.Stanza, items []*stanza.Element) {
 	if o := r.sessions[st.From]; o != nil {
 		actor = o.nick
 	}
-	changed := r.applyAffiliations(edits, actor)
+	changed, shifts := r.applyAffiliations(edits, actor)
 	for _, e := range edits {
 		if e.target == nil || r.nicks[e.target.nick] != e.target {
 			continue
@@ -127,6 +127,7 @@ func (r *room) change(st *stanza.Stanza, items []*stanza.Element) {
 		r.stored(st, func(ctx context.Context, s Store) error { return s.SetAffiliations(ctx, r.jid.String(), changed) },
 			func() { r.svc.reply(result) })
 	}
+	r.tellAbsent(shifts)
 	r.dieIfEmpty()
 }
 
@@ -210,7 +211,17 @@ func (r *room) checkAffiliation(from stanza.JID, it *stanza.Element, reason stri
 	case len(it.Attr("nick")) > r.svc.cfg.MaxNick:
 		return edit{}, stanza.ErrNotAcceptable.With("The nickname is too long")
 	}
-	return edit{bare: bare, entry: affEntry{aff: aff, nick: it.Attr("nick"), reason: reason}, reason: reason}, nil
+	nick := r.aff[bare].nick // registered ones stay
+	if it.Attr("jid") != "" && it.Attr("nick") != "" && aff > none {
+		addr, jerr := r.jid.WithResource(it.Attr("nick"))
+		if jerr != nil {
+			return edit{}, stanza.ErrNotAcceptable.With("That is no nickname")
+		}
+		if nick = addr.Resource(); !r.meeting && r.reservedBy(nick, bare) {
+			return edit{}, stanza.ErrConflict.With("The nickname is taken")
+		}
+	}
+	return edit{bare: bare, entry: affEntry{aff: aff, nick: nick, reason: reason}, reason: reason}, nil
 }
 
 // checkOwners keeps the last owner (§10.5). A meeting room always has the focus.
@@ -239,30 +250,74 @@ func (r *room) checkOwners(edits []edit) *stanza.Error {
 }
 
 // applyAffiliations changes the lists, then the occupants whom that concerns.
-func (r *room) applyAffiliations(edits []edit, actor string) []AffiliationRecord {
+func (r *room) applyAffiliations(edits []edit, actor string) ([]AffiliationRecord, []shift) {
 	before := make([]affiliation, len(r.order))
 	for i, o := range r.order {
 		before[i] = r.affiliation(o.bare())
 	}
 	var changed []AffiliationRecord
 	reasons := map[stanza.JID]string{}
+	var shifts []shift
 	for _, e := range edits {
 		if e.bare.IsZero() {
 			continue
 		}
+		shifts = append(shifts, shift{e.bare, r.affiliation(e.bare), e.entry.aff})
 		r.setAffiliation(e.bare, e.entry)
 		reasons[e.bare] = e.reason
 		changed = append(changed, AffiliationRecord{e.bare.String(), e.entry.aff.String(), e.entry.nick, e.entry.reason})
 	}
 	if len(changed) == 0 {
-		return nil
+		return nil, nil
 	}
 	for i, o := range slices.Clone(r.order) {
 		if now := r.affiliation(o.bare()); now != before[i] {
 			r.affected(o, before[i], now, actor, reasons[o.bare()])
 		}
 	}
-	return changed
+	return changed, shifts
+}
+
+// shift is a change of an affiliation.
+type shift struct {
+	bare     stanza.JID
+	from, to affiliation
+}
+
+// tellAbsent tells of changes for people who are not inside (§9.3, §10.3 and others): their admins all, and members of a room whose members
+// may see each other what concerns members.
+func (r *room) tellAbsent(shifts []shift) {
+	if r.meeting {
+		return
+	}
+	inside := map[stanza.JID]bool{}
+	var admins, members []stanza.JID
+	for _, o := range r.order {
+		inside[o.bare()] = true
+		switch aff := r.affiliation(o.bare()); {
+		case aff >= admin:
+			admins = append(admins, o.jids()...)
+		case aff == member && r.set.MembersOnly && !r.set.Anonymous:
+			members = append(members, o.jids()...)
+		}
+	}
+	all, some := stanza.NewElement(nsUser, "x"), stanza.NewElement(nsUser, "x")
+	for _, s := range shifts {
+		if inside[s.bare] || s.from == s.to {
+			continue
+		}
+		it := item(s.to, roleNone, s.bare)
+		all.Add(it)
+		if s.from != outcast && s.to != outcast {
+			some.Add(it)
+		}
+	}
+	if len(all.Nodes) > 0 {
+		r.send(stanza.NewMessage("", r.jid, stanza.JID{}, all), admins...)
+	}
+	if len(some.Nodes) > 0 {
+		r.send(stanza.NewMessage("", r.jid, stanza.JID{}, some), members...)
+	}
 }
 
 // affected lets an occupant feel its new affiliation.
@@ -294,7 +349,7 @@ func (r *room) setRole(o *occupant, ro role, actor, reason string) {
 func (r *room) kick(o *occupant, actor, reason string) []AffiliationRecord {
 	var changed []AffiliationRecord
 	if _, listed := r.aff[o.bare()]; r.meeting && listed {
-		delete(r.aff, o.bare())
+		r.setAffiliation(o.bare(), affEntry{})
 		changed = []AffiliationRecord{{JID: o.bare().String(), Affiliation: none.String()}}
 	}
 	r.remove(o, 307, actor, reason)

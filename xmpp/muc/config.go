@@ -33,6 +33,10 @@ type Config struct {
 	// Archive keeps the messages of persistent rooms whose owners do not say otherwise; nil: none are kept.
 	Archive Archive
 
+	// Hats gives the hats of a person in a room (XEP-0317), by its groups in a directory for one; nil: nobody has any. It must not wait.
+	Hats func(room, bare stanza.JID) []Hat
+
+	MaxVCard        int           // 64 KiB, the vcard of a room with its avatar
 	MaxRooms        int           // 20000; about 4 kB each when empty
 	MaxOccupants    int           // 5000 per room, also the ceiling of muc#roomconfig_maxusers
 	MaxAffiliations int           // 20000 per room
@@ -78,7 +82,7 @@ func (c Config) withDefaults() Config {
 		n int
 	}{
 		{&c.MaxRooms, 20000}, {&c.MaxOccupants, 5000}, {&c.MaxAffiliations, 20000}, {&c.MaxNick, 128}, {&c.MaxName, 256},
-		{&c.MaxSubject, 4096}, {&c.MaxPresence, 32 << 10}, {&c.History, 50}, {&c.HistoryBytes, 256 << 10}, {&c.Burst, 100},
+		{&c.MaxSubject, 4096}, {&c.MaxPresence, 32 << 10}, {&c.History, 50}, {&c.HistoryBytes, 256 << 10}, {&c.MaxVCard, 64 << 10}, {&c.Burst, 100},
 		{&c.JoinBurst, 50},
 	} {
 		if *d.v == 0 {

@@ -25,6 +25,10 @@ func (s *Service) handleService(st *stanza.Stanza) {
 		s.reply(s.items(st))
 	case stanza.Name{Space: nsPing, Local: "ping"}:
 		s.reply(st.Result())
+	case stanza.Name{Space: nsSearch, Local: "search"}:
+		s.reply(s.search(st))
+	case stanza.Name{Space: nsUnique, Local: "unique"}: // XEP-0307
+		s.reply(st.Result(stanza.TextElement(nsUnique, "unique", newID())))
 	default:
 		s.reply(st.ErrorReply(stanza.ErrServiceUnavailable))
 	}
@@ -37,7 +41,7 @@ func (s *Service) info(st *stanza.Stanza) *stanza.Stanza {
 	}
 	q := stanza.NewElement(nsDiscoInfo, "query").Add(stanza.NewElement(nsDiscoInfo, "identity",
 		"category", "conference", "type", "text", "name", s.cfg.Name))
-	for _, f := range []string{nsDiscoInfo, nsDiscoItem, nsMUC, nsPing, nsSelfPing, nsOccupant} {
+	for _, f := range []string{nsDiscoInfo, nsDiscoItem, nsMUC, nsPing, nsSelfPing, nsOccupant, nsSearch, nsUnique, nsVCard, nsModerate, nsHats} {
 		q.Add(feature(f))
 	}
 	return st.Result(q)
@@ -83,8 +87,12 @@ func (r *room) discoInfo(st *stanza.Stanza) {
 	case r.meeting && r.svc.cfg.HideRooms && !inside:
 		r.fail(st, stanza.ErrForbidden.With("Only who is in the meeting may ask"))
 		return
-	case node == "x-roomuser-item": // §7.12: no nick is reserved
-		r.answer(st.Result(stanza.NewElement(nsDiscoInfo, "query", "node", node)))
+	case node == "x-roomuser-item": // §7.12
+		q := stanza.NewElement(nsDiscoInfo, "query", "node", node)
+		if nick := r.aff[st.From.Bare()].nick; nick != "" {
+			q.Add(stanza.NewElement(nsDiscoInfo, "identity", "category", "conference", "type", "text", "name", nick))
+		}
+		r.answer(st.Result(q))
 		return
 	case node != "":
 		r.fail(st, stanza.ErrItemNotFound)
@@ -92,8 +100,14 @@ func (r *room) discoInfo(st *stanza.Stanza) {
 	}
 	q := stanza.NewElement(nsDiscoInfo, "query").Add(stanza.NewElement(nsDiscoInfo, "identity",
 		"category", "conference", "type", "text", "name", r.title()))
-	for _, f := range []string{nsDiscoInfo, nsDiscoItem, nsMUC, nsStableID, nsSelfPing, nsOccupant, nsSID, nsPing, nsModerate, nsModerate0, nsRetract} {
+	for _, f := range []string{nsDiscoInfo, nsDiscoItem, nsMUC, nsStableID, nsSelfPing, nsOccupant, nsSID, nsPing, nsModerate, nsModerate0, nsRetract, nsHats} {
 		q.Add(feature(f))
+	}
+	if !r.meeting {
+		q.Add(feature(nsRegister))
+		if r.set.Persistent {
+			q.Add(feature(nsVCard))
+		}
 	}
 	if r.archived() {
 		for _, f := range r.svc.archive.Features() {
@@ -134,6 +148,12 @@ func (r *room) roomInfo() *stanza.Element {
 		field("muc#roominfo_changesubject", "boolean", "Everybody may change the subject", boolean(r.set.ChangeSubject)),
 		field("muc#maxhistoryfetch", "text-single", "Most history that is sent", strconv.Itoa(max(0, r.svc.cfg.History))),
 	)
+	if r.set.Lang != "" {
+		x.Add(field("muc#roominfo_lang", "text-single", "Language", r.set.Lang))
+	}
+	if r.set.Avatar != "" { // XEP-0486 §4.3
+		x.Add(field("muc#roominfo_avatarhash", "text-multi", "Avatar", r.set.Avatar))
+	}
 	if !r.meeting {
 		return x
 	}

@@ -71,7 +71,7 @@ func (r *room) makeMembers(st *stanza.Stanza, targets []stanza.JID) {
 	}
 }
 
-// invitation is what the invited one gets: from the room, with the password, and once more in the older form that every client reads.
+// invitation is what the invited one gets: from the room, with the password, and once more as a direct one (XEP-0249), which every client reads.
 func (r *room) invitation(o *occupant, inv *stanza.Element) *stanza.Stanza {
 	reason := inv.Child(nsUser, "reason").Text()
 	out := stanza.NewElement(nsUser, "invite", "from", o.addr.String())

@@ -27,6 +27,10 @@ func (r *room) roomIQ(st *stanza.Stanza) {
 		r.adminIQ(st)
 	case n == stanza.Name{Space: nsOwner, Local: "query"}:
 		r.ownerIQ(st)
+	case n == stanza.Name{Space: nsRegister, Local: "query"}:
+		r.registerIQ(st)
+	case n == stanza.Name{Space: nsVCard, Local: "vCard"}:
+		r.vcardIQ(st)
 	case isMAM(n):
 		r.archiveIQ(st)
 	case st.Type == "set" && (n == stanza.Name{Space: nsModerate, Local: "moderate"} || n == stanza.Name{Space: nsFasten, Local: "apply-to"}):

@@ -48,7 +48,7 @@ func (r *room) welcome(o *occupant, s *session, st *stanza.Stanza, quiet bool, c
 	others := make([]*stanza.Stanza, 0, len(r.order))
 	for _, first := range []bool{true, false} {
 		for _, x := range r.order {
-			if x != o && r.svc.admins[x.bare()] == first {
+			if x != o && r.shows(x.role) && r.svc.admins[x.bare()] == first {
 				others = append(others, r.shownTo(x, o.role))
 			}
 		}
@@ -61,6 +61,9 @@ func (r *room) welcome(o *occupant, s *session, st *stanza.Stanza, quiet bool, c
 		r.send(p.build(true, true), jid)
 	} else {
 		r.announce(o, []stanza.JID{jid}, p)
+	}
+	if r.set.Avatar != "" {
+		r.send(r.avatarPresence(), jid)
 	}
 	r.replay(st, jid)
 	r.send(r.subjectStanza(), jid)
@@ -104,7 +107,7 @@ func (r *room) refusal(st *stanza.Stanza) *stanza.Error {
 		r.svc.count.overflows.Add(1)
 		return stanza.ErrResourceConstraint.With("The room is too busy")
 	}
-	if o := r.nicks[nick]; o != nil && !r.mayShare(o, bare) { // §7.2.8
+	if o := r.nicks[nick]; o != nil && !r.mayShare(o, bare) || r.reservedBy(nick, bare) { // §7.2.8
 		return stanza.ErrConflict.With("The nickname is taken")
 	}
 	return nil

@@ -135,12 +135,28 @@ func (r *room) private(o *occupant, st *stanza.Stanza) {
 	case to == nil:
 		r.fail(st, stanza.ErrItemNotFound.With("There is nobody of that name in the room"))
 		return
+	case !r.mayWrite(o):
+		r.fail(st, stanza.ErrForbidden.With("Private messages are not allowed here"))
+		return
 	case r.full(st):
 		return
 	}
 	r.svc.count.private.Add(1)
 	payload := append(r.cleanMessage(st), stanza.NewElement(nsUser, "x"), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id))
 	r.send(st.WithPayload(payload...).WithFrom(o.addr), to.jids()...)
+}
+
+// mayWrite tells whether o may write to single occupants (muc#roomconfig_allowpm).
+func (r *room) mayWrite(o *occupant) bool {
+	switch r.set.AllowPM {
+	case "participants":
+		return o.role >= participant
+	case "moderators":
+		return o.role == moderator
+	case "none":
+		return false
+	}
+	return true
 }
 
 // messageError is a message that did not arrive: its recipient is gone, or the error goes to who wrote it.

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 
@@ -54,12 +55,130 @@ func (r *room) configForm(trusted bool) *stanza.Element {
 		choice("muc#roomconfig_whois", "Who sees real addresses", whois, "Moderators", "moderators", "Anyone", "anyone"),
 		field("muc#roomconfig_changesubject", "boolean", "Everybody may change the subject", boolean(r.set.ChangeSubject)),
 		field("muc#roomconfig_allowinvites", "boolean", "Everybody may invite", boolean(r.set.AllowInvites)),
-		field("muc#roomconfig_maxusers", "text-single", "Most occupants", strconv.Itoa(r.maxOccupants())),
+		choice("muc#roomconfig_allowpm", "Who may write to single occupants", cmp.Or(r.set.AllowPM, "anyone"),
+			"Anyone", "anyone", "Participants", "participants", "Moderators", "moderators", "Nobody", "none"),
+		r.shownRoles(),
+		field("muc#roomconfig_lang", "text-single", "Language", r.set.Lang),
+		r.maxUsersField(),
 	)
+	if !r.meeting {
+		x.Add(field("muc#roomconfig_roomadmins", "jid-multi", "Admins", names(r.listed(admin))...),
+			field("muc#roomconfig_roomowners", "jid-multi", "Owners", names(r.listed(owner))...))
+	}
 	if trusted {
 		x.Add(field("muc#roominfo_meetingId", "text-single", "Meeting", r.meetingID))
 	}
 	return x
+}
+
+func (r *room) maxUsersField() *stanza.Element {
+	value := "none"
+	if r.set.MaxUsers > 0 {
+		value = strconv.Itoa(r.set.MaxUsers)
+	}
+	options := []string{"No limit but the server's", "none"}
+	for _, n := range []int{10, 20, 50, 100, 200, 500, 1000} {
+		if n < r.svc.cfg.MaxOccupants && n != r.set.MaxUsers {
+			options = append(options, strconv.Itoa(n), strconv.Itoa(n))
+		}
+	}
+	if r.set.MaxUsers > 0 {
+		options = append(options, value, value)
+	}
+	return choice("muc#roomconfig_maxusers", "Most occupants", value, options...)
+}
+
+func (r *room) shownRoles() *stanza.Element {
+	el := field("muc#roomconfig_presencebroadcast", "list-multi", "Roles that are seen by others")
+	for ro := moderator; ro >= visitor; ro-- {
+		if r.shows(ro) {
+			el.Add(stanza.TextElement(nsData, "value", ro.String()))
+		}
+	}
+	for ro := moderator; ro >= visitor; ro-- {
+		el.Add(stanza.NewElement(nsData, "option", "label", ro.String()).Add(stanza.TextElement(nsData, "value", ro.String())))
+	}
+	return el
+}
+
+func names(jids []stanza.JID) []string {
+	out := make([]string, len(jids))
+	for i, j := range jids {
+		out[i] = j.String()
+	}
+	return out
+}
+
+// parseChoices reads fields that have a few values.
+func parseChoices(f form, s *settings) *stanza.Error {
+	if f.has("muc#roomconfig_allowpm") {
+		switch v := f.value("muc#roomconfig_allowpm"); v {
+		case "anyone":
+			s.AllowPM = ""
+		case "participants", "moderators", "none":
+			s.AllowPM = v
+		default:
+			return stanza.ErrNotAcceptable.With("muc#roomconfig_allowpm is anyone, participants, moderators or none")
+		}
+	}
+	if f.has("muc#roomconfig_presencebroadcast") {
+		s.Hidden = 1<<visitor | 1<<participant | 1<<moderator
+		for _, v := range f["muc#roomconfig_presencebroadcast"] {
+			ro, ok := parseRole(v)
+			if !ok || ro == roleNone {
+				return stanza.ErrNotAcceptable.With("muc#roomconfig_presencebroadcast has moderator, participant and visitor")
+			}
+			s.Hidden &^= 1 << ro
+		}
+	}
+	if f.has("muc#roomconfig_whois") {
+		switch f.value("muc#roomconfig_whois") {
+		case "anyone":
+			s.Anonymous = false
+		case "moderators":
+			s.Anonymous = true
+		default:
+			return stanza.ErrNotAcceptable.With("muc#roomconfig_whois is moderators or anyone")
+		}
+	}
+	return nil
+}
+
+// parseLists gives the changes by which the lists of admins and owners become those of f. The room is locked.
+func (r *room) parseLists(f form) ([]edit, *stanza.Error) {
+	var edits []edit
+	wanted := map[stanza.JID]affiliation{}
+	asked := map[affiliation]bool{}
+	for _, l := range []struct {
+		name string
+		aff  affiliation
+	}{{"muc#roomconfig_roomadmins", admin}, {"muc#roomconfig_roomowners", owner}} { // who is in both is owner
+		if r.meeting || !f.has(l.name) {
+			continue
+		}
+		asked[l.aff] = true
+		for _, v := range f[l.name] {
+			j, err := stanza.ParseJID(v)
+			if err != nil || j.Local() == "" {
+				return nil, stanza.ErrJIDMalformed
+			}
+			wanted[j.Bare()] = l.aff
+		}
+	}
+	for j, e := range r.aff {
+		if asked[e.aff] && wanted[j] == none {
+			edits = append(edits, edit{bare: j, entry: affEntry{aff: none}})
+		}
+	}
+	for j, aff := range wanted {
+		if e := r.aff[j]; e.aff != aff && (aff == owner || e.aff != owner || asked[owner]) {
+			edits = append(edits, edit{bare: j, entry: affEntry{aff: aff, nick: e.nick}})
+		}
+	}
+	if len(edits) > maxAdminItems || len(r.aff)+len(wanted) > r.svc.cfg.MaxAffiliations {
+		return nil, stanza.ErrResourceConstraint.With("The lists are too long")
+	}
+	return edits, r.checkOwners(edits)
 }
 
 // parseSettings gives old with what f sets. Fields that f does not mention keep their value, unknown ones are passed over.
@@ -81,6 +200,7 @@ func parseSettings(f form, old settings, limits Config) (settings, *stanza.Error
 	}
 	for name, to := range map[string]*string{
 		"muc#roomconfig_roomname": &s.Title, "muc#roomconfig_roomdesc": &s.Description, "muc#roomconfig_roomsecret": &s.Secret,
+		"muc#roomconfig_lang": &s.Lang,
 	} {
 		if f.has(name) {
 			*to = f.value(name)
@@ -97,17 +217,12 @@ func parseSettings(f form, old settings, limits Config) (settings, *stanza.Error
 			return old, stanza.ErrNotAcceptable.With("A password is missing")
 		}
 	}
-	if f.has("muc#roomconfig_whois") {
-		switch f.value("muc#roomconfig_whois") {
-		case "anyone":
-			s.Anonymous = false
-		case "moderators":
-			s.Anonymous = true
-		default:
-			return old, stanza.ErrNotAcceptable.With("muc#roomconfig_whois is moderators or anyone")
-		}
+	if err := parseChoices(f, &s); err != nil {
+		return old, err
 	}
-	if v := f.value("muc#roomconfig_maxusers"); v != "" && v != "none" {
+	if v := f.value("muc#roomconfig_maxusers"); v == "none" {
+		s.MaxUsers = 0
+	} else if v != "" {
 		n, ok := number(v)
 		if !ok || n == 0 || n > limits.MaxOccupants {
 			return old, stanza.ErrNotAcceptable.With("muc#roomconfig_maxusers is 1 to " + strconv.Itoa(limits.MaxOccupants))
@@ -128,6 +243,11 @@ func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
 		r.fail(st, err)
 		return
 	}
+	edits, err := r.parseLists(f)
+	if err != nil {
+		r.fail(st, err)
+		return
+	}
 	if r.svc.store == nil || r.meeting {
 		set.Persistent = false
 	}
@@ -137,9 +257,10 @@ func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
 	}
 	r.set, r.locked = set, false
 	result := st.Result()
+	_, shifts := r.applyAffiliations(edits, "")
 	switch {
 	case r.set.Persistent:
-		rec := r.record(!old.Persistent)
+		rec := r.record(!old.Persistent || len(edits) > 0)
 		r.stored(st, func(ctx context.Context, s Store) error { return s.SaveRoom(ctx, rec) }, func() { r.svc.reply(result) })
 	case old.Persistent:
 		r.write(st, r.wipe, func() { r.svc.reply(result) })
@@ -149,6 +270,7 @@ func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
 	if old != set {
 		r.tellConfig(old, wasArchived)
 	}
+	r.tellAbsent(shifts)
 	r.enforce(old)
 	r.dieIfEmpty()
 }
@@ -187,6 +309,8 @@ func (r *room) enforce(old settings) {
 			r.remove(o, 322, "", "") // §10.2.1
 		case !r.set.Moderated && old.Moderated && o.role == visitor:
 			r.setRole(o, participant, "", "")
+		case old.Hidden != r.set.Hidden && r.shows(o.role) != o.told:
+			r.announce(o, o.jids(), r.presenceOf(o))
 		case old.Anonymous && !r.set.Anonymous:
 			r.announce(o, o.jids(), r.presenceOf(o)) // now with addresses
 		}

@@ -40,7 +40,7 @@ func (r *room) clean(st *stanza.Stanza) []*stanza.Element {
 	var out []*stanza.Element
 	for _, e := range st.Payload() {
 		switch {
-		case e.Space == nsMUC, e.Space == nsUser, e.Space == nsOccupant, e.Space == nsSID:
+		case e.Space == nsMUC, e.Space == nsUser, e.Space == nsOccupant, e.Space == nsSID, e.Space == nsHats:
 		case !trusted && (e.Name == stanza.Name{Space: stanza.NSClient, Local: "identity"}):
 		case !trusted && (e.Name == stanza.Name{Space: nsJitMeet, Local: "permissions"}):
 		default:
@@ -58,6 +58,7 @@ type pres struct {
 	real     stanza.JID
 	children []*stanza.Element
 	occID    string
+	hats     *stanza.Element
 
 	aff       affiliation
 	role      role
@@ -71,7 +72,7 @@ type pres struct {
 
 func (r *room) presenceOf(o *occupant) pres {
 	s := o.primary()
-	return pres{addr: o.addr, real: s.jid, children: s.presence, lang: s.lang, occID: o.id, aff: r.affiliation(s.jid.Bare()), role: o.role}
+	return pres{addr: o.addr, real: s.jid, children: s.presence, lang: s.lang, occID: o.id, hats: o.hats, aff: r.affiliation(s.jid.Bare()), role: o.role}
 }
 
 // build makes the stanza as it goes out. The muc#user x comes before all children: clients take the first x for it.
@@ -95,8 +96,11 @@ func (p pres) build(withJID, self bool) *stanza.Stanza {
 		codes = append(append(append([]int(nil), p.selfCodes...), 110), p.codes...)
 	}
 	x := userX(it, codes...).Add(p.extra)
-	payload := make([]*stanza.Element, 0, len(p.children)+2)
+	payload := make([]*stanza.Element, 0, len(p.children)+3)
 	payload = append(append(payload, x), p.children...)
+	if p.hats != nil {
+		payload = append(payload, p.hats)
+	}
 	if p.occID != "" {
 		payload = append(payload, stanza.NewElement(nsOccupant, "occupant-id", "id", p.occID))
 	}
@@ -110,6 +114,27 @@ func (p pres) build(withJID, self bool) *stanza.Stanza {
 
 // announce queues p for self and for everybody else inside. In a semi-anonymous room only moderators see real JIDs.
 func (r *room) announce(o *occupant, self []stanza.JID, p pres) {
+	o.shown = [2]*stanza.Stanza{}
+	if others, tell := r.toOthers(o, p); tell {
+		r.announceTo(o, others)
+	}
+	r.send(p.build(true, true), self...)
+}
+
+// toOthers is what others are told of p: as it is, that somebody has gone whose role is not shown any more, or nothing.
+func (r *room) toOthers(o *occupant, p pres) (pres, bool) {
+	was := o.told
+	o.told = p.typ == "" && r.shows(p.role)
+	if p.typ == "" && !o.told && was {
+		p.typ, p.children, p.codes = "unavailable", nil, nil
+	}
+	return p, o.told || was
+}
+
+// shows tells whether presence of that role is broadcast (§15.5.3, muc#roomconfig_presencebroadcast).
+func (r *room) shows(ro role) bool { return r.set.Hidden&(1<<ro) == 0 }
+
+func (r *room) announceTo(o *occupant, p pres) {
 	var full, veiled []stanza.JID
 	for _, x := range r.order {
 		switch {
@@ -120,14 +145,12 @@ func (r *room) announce(o *occupant, self []stanza.JID, p pres) {
 			veiled = append(veiled, x.jids()...)
 		}
 	}
-	o.shown = [2]*stanza.Stanza{}
 	if len(full) > 0 {
 		r.send(p.build(true, false), full...)
 	}
 	if len(veiled) > 0 {
 		r.send(p.build(false, false), veiled...)
 	}
-	r.send(p.build(true, true), self...)
 }
 
 // shownTo is the presence of o as viewer gets it when it enters.
@@ -192,7 +215,7 @@ func (r *room) rename(o *occupant, st *stanza.Stanza) {
 		r.fail(st, err)
 		return
 	}
-	if r.nicks[nick] != nil {
+	if r.nicks[nick] != nil || r.reservedBy(nick, st.From.Bare()) {
 		r.fail(st, stanza.ErrConflict.With("The nickname is taken"))
 		return
 	}
@@ -262,7 +285,9 @@ func (r *room) ghost(o *occupant, st *stanza.Stanza) {
 	p := r.presenceOf(o)
 	p.typ, p.role, p.real = "unavailable", roleNone, st.From
 	p.children = []*stanza.Element{stanza.TextElement(stanza.NSClient, "status", "Disconnected: "+condition(st))}
-	p.codes = []int{307}
+	if p.codes = []int{307, 333}; r.meeting { // clients of meetings show 307 as an act of a moderator
+		p.codes = []int{333}
+	}
 	r.depart(o, st.From, p)
 }
 

@@ -38,6 +38,7 @@ type room struct {
 	founder    stanza.JID // full JID of who made the room, until it has entered
 	set        settings
 	aff        map[stanza.JID]affEntry
+	reserved   map[string]stanza.JID // registered nicks of aff
 	nicks      map[string]*occupant
 	order      []*occupant // as they joined
 	sessions   map[stanza.JID]*occupant
@@ -62,7 +63,7 @@ type subject struct {
 func newRoom(s *Service, jid stanza.JID, meeting bool) *room {
 	r := &room{
 		svc: s, jid: jid, meeting: meeting, key: make([]byte, 32), created: s.now(), meetingID: uuid.NewString(),
-		aff: map[stanza.JID]affEntry{}, nicks: map[string]*occupant{}, sessions: map[stanza.JID]*occupant{},
+		aff: map[stanza.JID]affEntry{}, reserved: map[string]stanza.JID{}, nicks: map[string]*occupant{}, sessions: map[stanza.JID]*occupant{},
 		pending: map[pendingKey]string{}, pastLoaded: true,
 		set: settings{Public: true, AllowInvites: true},
 	}
@@ -100,7 +101,7 @@ func (s *Service) restore(rec RoomRecord) (*room, error) {
 		if !ok {
 			return nil, fmt.Errorf("affiliation %q is unknown", a.Affiliation)
 		}
-		r.aff[j] = affEntry{aff: level, nick: a.Nick, reason: a.Reason}
+		r.setAffiliation(j, affEntry{aff: level, nick: a.Nick, reason: a.Reason})
 	}
 	return r, nil
 }
@@ -167,11 +168,17 @@ func domainOf(j stanza.JID) stanza.JID {
 
 // setAffiliation changes the list, not the occupants. The room is locked.
 func (r *room) setAffiliation(bare stanza.JID, e affEntry) {
+	if old := r.aff[bare].nick; old != "" && r.reserved[old] == bare {
+		delete(r.reserved, old)
+	}
 	if e.aff == none {
 		delete(r.aff, bare)
 		return
 	}
 	r.aff[bare] = e
+	if e.nick != "" && e.aff > none && !r.meeting {
+		r.reserved[e.nick] = bare
+	}
 }
 
 // defaultRole of a newcomer or of one whose affiliation changed (XEP-0045 §5.1.2). The room is locked.
@@ -194,7 +201,7 @@ func (r *room) defaultRole(a affiliation) role {
 func (r *room) admit(jid stanza.JID, addr stanza.JID, nick string, ro role) (*occupant, *session) {
 	o := r.nicks[nick]
 	if o == nil {
-		o = &occupant{nick: nick, addr: addr, role: ro, joined: r.svc.now(), id: r.occupantID(jid.Bare())}
+		o = &occupant{nick: nick, addr: addr, role: ro, joined: r.svc.now(), id: r.occupantID(jid.Bare()), hats: r.hats(jid.Bare())}
 		r.nicks[nick] = o
 		r.order = append(r.order, o)
 	}

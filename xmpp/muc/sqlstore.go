@@ -3,6 +3,7 @@ package muc
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"konzil/internal/store"
@@ -74,7 +75,7 @@ func (s SQLStore) SaveRoom(ctx context.Context, r RoomRecord) error {
 		if r.Affiliations == nil {
 			return nil
 		}
-		if _, err := tx.Exec(`DELETE FROM muc_affiliations WHERE room = ?`, r.Room); err != nil {
+		if _, err := tx.Exec(`DELETE FROM muc_vcards WHERE room = ?`, `DELETE FROM muc_affiliations WHERE room = ?`, r.Room); err != nil {
 			return err
 		}
 		return setAffiliations(tx, r.Room, r.Affiliations)
@@ -102,11 +103,32 @@ func setAffiliations(tx *sql.Tx, room string, changed []AffiliationRecord) error
 	return nil
 }
 
+// VCard implements Store.
+func (s SQLStore) VCard(ctx context.Context, room string) (xml []byte, err error) {
+	err = s.DB.Read().QueryRowContext(ctx, `SELECT xml FROM muc_vcards WHERE room = ?`, room).Scan(&xml)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return xml, err
+}
+
+// SetVCard implements Store.
+func (s SQLStore) SetVCard(ctx context.Context, room string, xml []byte) error {
+	return s.DB.Write(ctx, func(tx *sql.Tx) (err error) {
+		if xml == nil {
+			_, err = tx.Exec(`DELETE FROM muc_vcards WHERE room = ?`, room)
+		} else {
+			_, err = tx.Exec(`INSERT OR REPLACE INTO muc_vcards (room, xml) VALUES (?, ?)`, room, xml)
+		}
+		return err
+	})
+}
+
 // DeleteRoom implements Store.
 func (s SQLStore) DeleteRoom(ctx context.Context, room string) error {
 	return s.DB.Write(ctx, func(tx *sql.Tx) error {
 		for _, q := range []string{
-			`DELETE FROM muc_affiliations WHERE room = ?`, `DELETE FROM muc_rooms WHERE room = ?`,
+			`DELETE FROM muc_vcards WHERE room = ?`, `DELETE FROM muc_affiliations WHERE room = ?`, `DELETE FROM muc_rooms WHERE room = ?`,
 		} {
 			if _, err := tx.Exec(q, room); err != nil {
 				return err

@@ -15,6 +15,9 @@ type Store interface {
 	SaveRoom(ctx context.Context, r RoomRecord) error
 	// SetAffiliations changes single entries of a stored room; affiliation none removes one.
 	SetAffiliations(ctx context.Context, room string, changed []AffiliationRecord) error
+	// VCard gives the vcard of a room as XML, nil if it has none; SetVCard changes it, nil removes it.
+	VCard(ctx context.Context, room string) ([]byte, error)
+	SetVCard(ctx context.Context, room string, xml []byte) error
 	// DeleteRoom removes a room with all that belongs to it; one that is not there is no error.
 	DeleteRoom(ctx context.Context, room string) error
 }

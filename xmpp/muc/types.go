@@ -10,31 +10,34 @@ import (
 
 // Namespaces.
 const (
-	nsMUC       = "http://jabber.org/protocol/muc"
-	nsUser      = "http://jabber.org/protocol/muc#user"
-	nsAdmin     = "http://jabber.org/protocol/muc#admin"
-	nsOwner     = "http://jabber.org/protocol/muc#owner"
-	nsRequest   = "http://jabber.org/protocol/muc#request"
-	nsConfig    = "http://jabber.org/protocol/muc#roomconfig"
-	nsRoomInfo  = "http://jabber.org/protocol/muc#roominfo"
-	nsSelfPing  = "http://jabber.org/protocol/muc#self-ping-optimization"
-	nsStableID  = "http://jabber.org/protocol/muc#stable_id"
-	nsDiscoInfo = "http://jabber.org/protocol/disco#info"
-	nsDiscoItem = "http://jabber.org/protocol/disco#items"
-	nsData      = "jabber:x:data"
-	nsInviteX   = "jabber:x:conference"
-	nsDelay     = "urn:xmpp:delay"
-	nsSID       = "urn:xmpp:sid:0"
-	nsOccupant  = "urn:xmpp:occupant-id:0"
-	nsPing      = "urn:xmpp:ping"
-	nsVCard     = "vcard-temp"
-	nsHints     = "urn:xmpp:hints"
-	nsCarbons   = "urn:xmpp:carbons:2"
-	nsRetract   = "urn:xmpp:message-retract:1"
-	nsModerate  = "urn:xmpp:message-moderate:1"
-	nsFasten    = "urn:xmpp:fasten:0"
-	nsNick      = "http://jabber.org/protocol/nick"
-	nsJitMeet   = "http://jitsi.org/jitmeet"
+	nsMUC          = "http://jabber.org/protocol/muc"
+	nsUser         = "http://jabber.org/protocol/muc#user"
+	nsAdmin        = "http://jabber.org/protocol/muc#admin"
+	nsOwner        = "http://jabber.org/protocol/muc#owner"
+	nsRegisterForm = "http://jabber.org/protocol/muc#register"
+	nsRequest      = "http://jabber.org/protocol/muc#request"
+	nsConfig       = "http://jabber.org/protocol/muc#roomconfig"
+	nsRoomInfo     = "http://jabber.org/protocol/muc#roominfo"
+	nsSelfPing     = "http://jabber.org/protocol/muc#self-ping-optimization"
+	nsStableID     = "http://jabber.org/protocol/muc#stable_id"
+	nsDiscoInfo    = "http://jabber.org/protocol/disco#info"
+	nsDiscoItem    = "http://jabber.org/protocol/disco#items"
+	nsData         = "jabber:x:data"
+	nsInviteX      = "jabber:x:conference"
+	nsDelay        = "urn:xmpp:delay"
+	nsSID          = "urn:xmpp:sid:0"
+	nsOccupant     = "urn:xmpp:occupant-id:0"
+	nsPing         = "urn:xmpp:ping"
+	nsVCard        = "vcard-temp"
+	nsHints        = "urn:xmpp:hints"
+	nsCarbons      = "urn:xmpp:carbons:2"
+	nsRegister     = "jabber:iq:register"
+	nsUnique       = "http://jabber.org/protocol/muc#unique"
+	nsRetract      = "urn:xmpp:message-retract:1"
+	nsModerate     = "urn:xmpp:message-moderate:1"
+	nsFasten       = "urn:xmpp:fasten:0"
+	nsNick         = "http://jabber.org/protocol/nick"
+	nsJitMeet      = "http://jitsi.org/jitmeet"
 )
 
 // affiliation is the lasting relation of a bare JID to a room (XEP-0045 §5.2), ordered by power.
@@ -99,7 +102,9 @@ type occupant struct {
 	role     role
 	sessions []*session
 	joined   time.Time
-	id       string // XEP-0421
+	id       string          // XEP-0421
+	hats     *stanza.Element // XEP-0317, nil for none
+	told     bool            // the others know that it is here (muc#roomconfig_presencebroadcast)
 	// shown caches the presence as newcomers get it, without and with the real JID; nil after a change.
 	shown [2]*stanza.Stanza
 }
@@ -131,6 +136,10 @@ type settings struct {
 	ChangeSubject bool   `json:"change_subject,omitempty"`
 	AllowInvites  bool   `json:"allow_invites,omitempty"`
 	MaxUsers      int    `json:"max_users,omitempty"` // 0: the service's limit
+	AllowPM       string `json:"allow_pm,omitempty"`  // who may write to single occupants: "" all, participants, moderators, none
+	Hidden        uint8  `json:"hidden,omitempty"`    // 1<<role for each whose presence is not told to others
+	Lang          string `json:"lang,omitempty"`
+	Avatar        string `json:"avatar,omitempty"` // SHA-1 of the picture in the room's vcard, hex
 }
 
 // affEntry is one line of an affiliation list.

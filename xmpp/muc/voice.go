@@ -6,6 +6,8 @@ import "konzil/xmpp/stanza"
 func (r *room) voice(o *occupant, st *stanza.Stanza) {
 	f, err := parseForm(st.Child(nsData, "x"))
 	switch {
+	case err == nil && f.formType() == nsRegisterForm:
+		r.approve(st, f)
 	case o == nil:
 		r.fail(st, stanza.ErrNotAcceptable.With("Only occupants may ask for voice"))
 	case err != nil || f.formType() != nsRequest:
