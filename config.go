@@ -92,19 +92,20 @@ type MediaConfig struct {
 
 // TURNConfig is the TURN server.
 type TURNConfig struct {
-	Port      int      `yaml:"port" doc:"UDP and TCP port; 0 turns the TURN server off."`
-	TLSPort   int      `yaml:"tls_port" doc:"TCP port for TURN over TLS; 0 is off."`
-	HTTPS     bool     `yaml:"https" doc:"Take TURN over TLS on the HTTPS port too, for networks that let nothing else out."`
-	Host      string   `yaml:"host" doc:"Name or address that clients are told. Empty: the domain."`
-	RelayMin  int      `yaml:"relay_port_min" doc:"First UDP port of relayed addresses."`
-	RelayMax  int      `yaml:"relay_port_max" doc:"Last UDP port of relayed addresses."`
-	Secret    string   `yaml:"secret" doc:"Shared secret of time-limited credentials. Empty: made once and kept in the data folder."`
-	Allow     []string `yaml:"allow" doc:"Networks that may be relayed to although they are private. Our own SFU always may."`
-	Deny      []string `yaml:"deny" doc:"More networks that may not be relayed to."`
-	PerUser   int      `yaml:"allocations_per_user" doc:"Allocations of one user at a time."`
-	PerSource int      `yaml:"allocations_per_address" doc:"Allocations of one client address at a time."`
-	Bandwidth int      `yaml:"bytes_per_second" doc:"Most that one allocation relays in each direction, bytes a second; 0 is no limit."`
-	Users     []string `yaml:"users" doc:"Static users, as name:password, for clients that get no credentials from us."`
+	Port      int           `yaml:"port" doc:"UDP and TCP port; 0 turns the TURN server off."`
+	TLSPort   int           `yaml:"tls_port" doc:"TCP port for TURN over TLS; 0 is off."`
+	HTTPS     bool          `yaml:"https" doc:"Take TURN over TLS on the HTTPS port too, for networks that let nothing else out."`
+	Host      string        `yaml:"host" doc:"Name or address that clients are told. Empty: the domain."`
+	RelayMin  int           `yaml:"relay_port_min" doc:"First UDP port of relayed addresses."`
+	RelayMax  int           `yaml:"relay_port_max" doc:"Last UDP port of relayed addresses."`
+	Secret    string        `yaml:"secret" doc:"Shared secret of time-limited credentials. Empty: made once and kept in the data folder."`
+	Allow     []string      `yaml:"allow" doc:"Networks that may be relayed to although they are private. Our own SFU always may."`
+	Deny      []string      `yaml:"deny" doc:"More networks that may not be relayed to."`
+	PerUser   int           `yaml:"allocations_per_user" doc:"Allocations of one user at a time."`
+	PerSource int           `yaml:"allocations_per_address" doc:"Allocations of one client address at a time."`
+	Lifetime  time.Duration `yaml:"max_lifetime" doc:"Longest time that an allocation lives without being refreshed; 1h is the most."`
+	Bandwidth int           `yaml:"bytes_per_second" doc:"Most that one allocation relays in each direction, bytes a second; 0 is no limit."`
+	Users     []string      `yaml:"users" doc:"Static users, as name:password, for clients that get no credentials from us."`
 }
 
 // DefaultConfig is what runs without a file.
@@ -120,7 +121,7 @@ func DefaultConfig() Config {
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000},
-		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100},
+		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
 		Auth:     auth.DefaultConfig(),
 	}
 }
@@ -220,6 +221,9 @@ func (c *Config) check() error {
 	}
 	if c.TURN.RelayMin < 1024 || c.TURN.RelayMax > 65535 || c.TURN.RelayMin > c.TURN.RelayMax {
 		return fmt.Errorf("turn.relay_port_min, relay_port_max: %d to %d is no range of ports above 1023", c.TURN.RelayMin, c.TURN.RelayMax)
+	}
+	if c.TURN.Lifetime < time.Second || c.TURN.Lifetime > time.Hour {
+		return fmt.Errorf("turn.max_lifetime: %v is not within 1s and 1h", c.TURN.Lifetime)
 	}
 	if err := c.Auth.Validate(); err != nil {
 		return err

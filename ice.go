@@ -37,6 +37,7 @@ func (s *server) openTURN(context.Context) error {
 	c.TCP, c.Realm = c.UDP, s.cfg.Domain
 	c.PortMin, c.PortMax = uint16(t.RelayMin), uint16(t.RelayMax)
 	c.PerUser, c.PerAddress, c.Bandwidth = t.PerUser, t.PerSource, t.Bandwidth
+	c.MaxLifetime = t.Lifetime
 	c.Users = map[string]string{}
 	for _, u := range t.Users {
 		name, password, _ := strings.Cut(u, ":")

@@ -62,12 +62,49 @@ func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 		}
 		return true
 	}
-	if code, reason := g.judge(m); code != 0 {
+	code, reason := g.judge(m)
+	if longest := g.s.cfg.MaxLifetime; code == 0 && longest > 0 && (m.Type.Method == stun.MethodAllocate || m.Type.Method == stun.MethodRefresh) {
+		var ok bool
+		if g.cur.instead, ok = capped(m, longest, g.cur.key); !ok {
+			code, reason = stun.CodeBadRequest, &g.s.count.refused
+		}
+	}
+	if code != 0 {
 		reason.Add(1)
 		_ = g.link.write(g.errorResponse(code, stun.MessageIntegrity(g.cur.key)), from) // a client that is gone needs no answer
 		return false
 	}
 	return true
+}
+
+// defaultLifetime is what a request without LIFETIME asks for (RFC 8656 §3.2).
+const defaultLifetime = 10 * time.Minute
+
+// capped is the request with the longest lifetime at most, signed anew; nil when it asks for no more. The server may choose a shorter
+// one than is asked for (RFC 8656 §7.2), which pion/turn has no setting for. Not ok is a request that has no room for the attribute.
+func capped(m *stun.Message, longest time.Duration, key []byte) (p []byte, ok bool) {
+	wanted := defaultLifetime
+	next := &stun.Message{Type: m.Type, TransactionID: m.TransactionID}
+	next.WriteHeader()
+	for _, a := range m.Attributes {
+		if a.Type == stun.AttrMessageIntegrity { // what is behind it is not signed (RFC 8489 §14.5)
+			break
+		}
+		switch {
+		case a.Type != stun.AttrLifetime:
+			next.Add(a.Type, a.Value)
+		case len(a.Value) == 4:
+			wanted = time.Duration(binary.BigEndian.Uint32(a.Value)) * time.Second
+		}
+	}
+	if wanted <= longest {
+		return nil, true
+	}
+	next.Add(stun.AttrLifetime, binary.BigEndian.AppendUint32(nil, uint32(longest/time.Second)))
+	if stun.MessageIntegrity(key).AddTo(next) != nil || len(next.Raw) >= packetSize {
+		return nil, false
+	}
+	return next.Raw, true
 }
 
 // authenticate fills cur from the message. It checks all but the nonce, which only pion/turn can.

@@ -22,7 +22,9 @@ type Config struct {
 	Allow []netip.Prefix // peers that may be reached although the default list says no
 	Deny  []netip.Prefix // more peers that may not be reached; weighs more than Allow
 
-	Shards    int // sockets for each UDP address, each with its goroutine; 0: one per core
+	Shards      int           // sockets for each UDP address, each with its goroutine; 0: one per core
+	MaxLifetime time.Duration // longest time between two refreshes of an allocation; 0: an hour, which is also the most
+
 	Bandwidth int // bytes a second of one allocation, in each direction; 0: no cap
 
 	MaxAllocations int // at a time, in all
@@ -70,6 +72,9 @@ func (c *Config) check() error {
 		if n < 1 {
 			return errors.New("turn: a limit is below 1")
 		}
+	}
+	if c.MaxLifetime != 0 && (c.MaxLifetime < time.Second || c.MaxLifetime > time.Hour) {
+		return errors.New("turn: the longest lifetime is from a second to an hour")
 	}
 	if c.Shards < 0 || c.Bandwidth < 0 {
 		return errors.New("turn: a number is below 0")

@@ -2,16 +2,20 @@ package turn
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"net/netip"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
-// TestCoturnClient runs Debian's turnutils_uclient (package coturn) against the server: by UDP and TCP, with channels and with
-// indications, to a peer on a socket. It is skipped where the program is not installed.
+// TestCoturnClient runs Debian's turnutils_uclient (package coturn) against the server: by UDP, TCP and TLS, with channels and with
+// indications, to its own turnutils_peer. It is skipped where the program is not installed.
 func TestCoturnClient(t *testing.T) {
 	uclient, err := exec.LookPath("turnutils_uclient")
 	if err != nil {
@@ -20,21 +24,32 @@ func TestCoturnClient(t *testing.T) {
 	c := testConfig()
 	c.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	s := start(t, c, nil)
-	peer := addrPort(udpEcho(t).LocalAddr())
+	peer := coturnPeer(t)
+	server, _ := selfSigned(t)
+	secure, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(secure); err != nil {
+		t.Fatal(err)
+	}
 	received := regexp.MustCompile(`tot_send_msgs=(\d+), tot_recv_msgs=(\d+)`)
 	for name, args := range map[string][]string{
 		"udp channels": nil, "udp indications": {"-s"}, "tcp channels": {"-t"}, "tcp indications": {"-t", "-s"},
+		"tls channels": {"-t", "-S"}, "tls indications": {"-t", "-S", "-s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // each waits several seconds by itself
-			network := "udp"
-			if len(args) > 0 && args[0] == "-t" {
-				network = "tcp"
+			port := s.UDPAddrs()[0].Port()
+			if slices.Contains(args, "-S") {
+				port = addrPort(secure.Addr()).Port()
+			} else if slices.Contains(args, "-t") {
+				port = s.TCPAddrs()[0].Port()
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 			defer cancel()
 			all := append([]string{"-n", "20", "-m", "2", "-l", "170", "-u", "user", "-w", "secret", "-c", "-X",
-				"-e", peer.Addr().String(), "-r", strconv.Itoa(int(peer.Port())), "-p", strconv.Itoa(int(serverAddr(s, network).Port()))}, args...)
+				"-e", peer.Addr().String(), "-r", strconv.Itoa(int(peer.Port())), "-p", strconv.Itoa(int(port))}, args...)
 			out, err := exec.CommandContext(ctx, uclient, append(all, "127.0.0.1")...).CombinedOutput()
 			found := received.FindAllSubmatch(out, -1)
 			if err != nil || len(found) == 0 {
@@ -45,5 +60,52 @@ func TestCoturnClient(t *testing.T) {
 				t.Errorf("sent %s, received %s, want 40 each\n%s", last[1], last[2], out)
 			}
 		})
+	}
+}
+
+// coturnPeer runs turnutils_peer, which sends back what it gets, on a free port.
+func coturnPeer(t *testing.T) netip.AddrPort {
+	t.Helper()
+	peer, err := exec.LookPath("turnutils_peer")
+	if err != nil {
+		t.Skip("turnutils_peer is not installed (Debian package coturn)")
+	}
+	probe, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := addrPort(probe.LocalAddr())
+	probe.Close()
+	cmd := exec.Command(peer, "-L", at.Addr().String(), "-p", strconv.Itoa(int(at.Port())))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	eventually(t, "turnutils_peer", func() bool {
+		c.SetDeadline(time.Now().Add(50 * time.Millisecond))
+		_, werr := c.Write([]byte("x"))
+		_, rerr := c.Read(make([]byte, 1))
+		return werr == nil && rerr == nil
+	})
+	return at
+}
+
+// TestCoturnStunClient asks for our address as Debian's turnutils_stunclient does.
+func TestCoturnStunClient(t *testing.T) {
+	program, err := exec.LookPath("turnutils_stunclient")
+	if err != nil {
+		t.Skip("turnutils_stunclient is not installed (Debian package coturn)")
+	}
+	s := start(t, testConfig(), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program, "-p", strconv.Itoa(int(s.UDPAddrs()[0].Port())), "127.0.0.1").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "UDP reflexive addr: 127.0.0.1:") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

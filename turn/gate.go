@@ -70,8 +70,9 @@ type request struct {
 	peers      []netip.AddrPort
 	channel    uint16 // of a ChannelBind
 	key        []byte
-	integrity  bool // it has MESSAGE-INTEGRITY, USERNAME, REALM and NONCE
-	ok         bool // and the integrity is right
+	integrity  bool   // it has MESSAGE-INTEGRITY, USERNAME, REALM and NONCE
+	ok         bool   // and the integrity is right
+	instead    []byte // what pion/turn gets in place of the request; nil: the request
 }
 
 // families are those of the relayed addresses wanted, the first of which the allocation depends on.
@@ -163,6 +164,9 @@ func (g *gate) ReadFrom(p []byte) (int, net.Addr, error) {
 				continue
 			}
 			g.flush() // what came before a request goes before what the request changes
+			if g.cur.instead != nil {
+				return copy(p, g.cur.instead), g.link.netAddr(d.From), nil
+			}
 			return copy(p, d.Data), g.link.netAddr(d.From), nil
 		}
 		g.flush()

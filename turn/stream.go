@@ -293,7 +293,7 @@ func (l *streamLink) writeLoop() {
 			l.Close()
 			return
 		}
-		if _, err := l.conn.Write(out); err != nil {
+		if err := l.writeFrames(out); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				l.s.count.streamsSlow.Add(1)
 			}
@@ -304,6 +304,23 @@ func (l *streamLink) writeLoop() {
 			spare = nil
 		}
 	}
+}
+
+// writeFrames writes whole frames: over TLS each in a record of its own, because some clients take what one SSL_read gives them for one
+// message (coturn's turnutils_uclient), over TCP all at once.
+func (l *streamLink) writeFrames(p []byte) error {
+	_, plain := l.conn.(*net.TCPConn)
+	for len(p) > 0 {
+		n := len(p)
+		if size, err := frameSize(p); !plain && err == nil && size > 0 {
+			n = min(size, n)
+		}
+		if _, err := l.conn.Write(p[:n]); err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
 }
 
 func (l *streamLink) loop() *udpio.Loop { return l.pump }

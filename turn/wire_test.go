@@ -2,6 +2,7 @@ package turn
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -405,16 +406,37 @@ func isTimeout(err error) bool {
 
 // TestSlowReader: a client that does not read is cut off, and its relay ends; the SFU that sends to it never waits.
 func TestSlowReader(t *testing.T) {
+	for _, network := range []string{"tcp", "tls"} {
+		t.Run(network, func(t *testing.T) { slowReader(t, network == "tls") })
+	}
+}
+
+func slowReader(t *testing.T, secure bool) {
 	c := testConfig()
 	c.WriteTimeout = 50 * time.Millisecond
 	sfu := newEcho("127.0.0.1:10000")
 	s := start(t, c, sfu)
-	conn, err := net.Dial("tcp", s.TCPAddrs()[0].String())
+	to := s.TCPAddrs()[0].String()
+	server, trust := selfSigned(t)
+	if secure {
+		l, err := tls.Listen("tcp", "127.0.0.1:0", server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Serve(l); err != nil {
+			t.Fatal(err)
+		}
+		to = l.Addr().String()
+	}
+	conn, err := net.Dial("tcp", to)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	conn.(*net.TCPConn).SetReadBuffer(4096)
+	if secure {
+		conn = tls.Client(conn, trust)
+	}
 	r := &raw{t: t, user: "user", password: "secret"}
 	ask := func(m *stun.Message) *stun.Message {
 		if _, err := conn.Write(m.Raw); err != nil {

@@ -110,7 +110,8 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 			unix.Close(fd)
 		}
 	}()
-	if opt.ReusePort {
+	// A port that the kernel chooses is to be a free one: with the option it may choose another program's that has the option too.
+	if opt.ReusePort && addr.Port() != 0 {
 		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 			return nil, os.NewSyscallError("setsockopt", err)
 		}
@@ -130,6 +131,11 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 	}
 	if err = unix.Bind(fd, sa); err != nil {
 		return nil, os.NewSyscallError("bind", err)
+	}
+	if opt.ReusePort && addr.Port() == 0 {
+		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return nil, os.NewSyscallError("setsockopt", err)
+		}
 	}
 	got, err := unix.Getsockname(fd)
 	if err != nil {
