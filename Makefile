@@ -30,9 +30,15 @@ FUZZTIME ?= 20s
 fuzz:
 	@.ci/fuzz $(FUZZTIME)
 
-# what a real browser sees behind lossy, slow and changing paths: a table (root on Linux, Chromium; three minutes)
+# endpoints join and leave for SOAK: memory, goroutines and descriptors end where they began (make test: a few seconds of it)
+SOAK ?= 10m
+soak:
+	KONZIL_SOAK=$(SOAK) go test -count=1 -v -timeout 30m -run 'TestSoak$$' ./sfu | grep -v -e '=== ' -e '--- PASS: .*/'
+
+# what a real browser sees behind lossy, slow and changing paths, with konzil and, where it is installed, LiveKit: a table (root on Linux, Chromium,
+# npm for LiveKit's client; eight minutes)
 impair:
-	KONZIL_IMPAIR=1 go test -count=1 -v -timeout 10m -run TestImpairment ./sfu/browsertest
+	KONZIL_IMPAIR=1 go test -count=1 -v -timeout 30m -run TestImpairment ./sfu/browsertest
 
 # packages with micro-benchmarks of hot stages: demux, open, parse, rewrite, seal, forward, UDP; tokenizer, router, rooms; TURN relay; store
 HOT = ./sfu/... ./internal/udpio ./xmpp/... ./turn ./internal/store ./internal/archive
@@ -51,4 +57,4 @@ PACKAGES ?= $(HOT)
 bench-compare:
 	@.ci/bench-compare $(BASE) $(COUNT) $(PACKAGES)
 
-.PHONY: run test deps check fuzz impair bench bench-compare
+.PHONY: run test deps check fuzz soak impair bench bench-compare

@@ -263,6 +263,9 @@ func (c *Conference) remove(e *Endpoint) {
 	c.dirty, c.fansDirty = true, true
 	c.rebuildFans()
 	e.sh.leave(e)
+	for _, sh := range c.s.shards {
+		sh.unstage(e)
+	}
 }
 
 // dropSource forgets a source at every receiver.

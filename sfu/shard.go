@@ -283,6 +283,22 @@ func (sh *shard) join(e *Endpoint) {
 	sh.load.Add(1)
 }
 
+// unstage lets go of e's tracks, and so of their histories, which the last batch still refers to.
+func (sh *shard) unstage(e *Endpoint) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for i := range sh.staging {
+		if p := &sh.staging[i]; p.tr != nil && p.tr.ep == e {
+			p.tr = nil
+		}
+	}
+	for _, p := range []*packet{&sh.pkt, &sh.late} {
+		if p.tr != nil && p.tr.ep == e {
+			p.tr = nil
+		}
+	}
+}
+
 func (sh *shard) leave(e *Endpoint) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
