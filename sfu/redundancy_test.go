@@ -70,11 +70,11 @@ func TestRedundancy(t *testing.T) {
 			lossy.sh.mu.Unlock()
 			var scratch batch
 			list := make([]udpio.Packet, 0, 1)
-			seq := uint16(65500)
+			seq := uint32(65500) // numbers wrap, timestamps do not
 			say := func() {
 				seq++
 				now := fmt.Sprintf("packet %d", seq)
-				p := &rtp.Packet{Header: rtp.Header{Version: 2, SequenceNumber: seq, Timestamp: uint32(seq) * 960}, Payload: []byte(now)}
+				p := &rtp.Packet{Header: rtp.Header{Version: 2, SequenceNumber: uint16(seq), Timestamp: seq * 960}, Payload: []byte(now)}
 				must(t, p.SetExtension(extLevel, []byte{30}))
 				pt := uint8(ptOpus)
 				if c.sendRED {
