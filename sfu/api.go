@@ -76,7 +76,19 @@ type EndpointConfig struct {
 	MIDDemux      bool        // stamp a MID per slot
 	DataChannel   bool        // take an SCTP association and its one bridge channel
 	Controlling   bool        // ICE role
+	Acks          Acks        // whether AckSources will be called; without SSRCRewriting
 }
+
+// Acks is what the acknowledgement of a source by a client means (Endpoint.AckSources).
+type Acks uint8
+
+// NoAcks: none will come. AckReceived: the client knows of the source and renegotiates in a moment, as Jitsi's clients do. AckApplied: it has
+// renegotiated, and takes the source's RTP.
+const (
+	NoAcks Acks = iota
+	AckReceived
+	AckApplied
+)
 
 // Source is one audio or video source that an endpoint sends.
 type Source struct {

@@ -331,7 +331,11 @@ func (c *Conference) finishVideo(e *Endpoint, got map[*source]bool, forwarded []
 		c.ev.VideoMappings(e.id, changed)
 	}
 	for _, sb := range e.subs {
-		if sb.pending && sb.src.kind == Video {
+		switch {
+		case !sb.pending || sb.src.kind != Video:
+		case sb.layer != 0 && !e.knows(sb, c.s.now()):
+			c.dirty = true // look again at the next tick
+		default:
 			e.apply(sb)
 		}
 	}
@@ -374,17 +378,13 @@ func (c *Conference) allocateAudio(e *Endpoint, now int64) {
 	for _, sb := range e.subs {
 		switch {
 		case !sb.pending || sb.src.kind != Audio:
-		case now < sb.notBefore:
+		case sb.layer != 0 && !e.knows(sb, now):
 			c.dirty = true // look again at the next tick
 		default:
 			e.apply(sb)
 		}
 	}
 }
-
-// announceTime is how long a new audio source waits after its receiver was told of it. Chromium from 148 on ties RTP of an SSRC that it does not
-// know to some m-line, and that SSRC stays silent on its own for good; a client takes a few hundred milliseconds to renegotiate.
-const announceTime = 500 * 1e6
 
 // wants says whether an audio source is subscribed to.
 func (a *AudioSubscription) wants(name string) bool {
@@ -433,9 +433,6 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 			rtx = 0
 		}
 		sb = &sub{src: src, out: e.sendFor(src.tracks[0].ssrc, rtx, src.kind)}
-		if src.created > e.created { // else it was in the offer
-			sb.notBefore = max(src.created, e.connectedAt) + announceTime
-		}
 		e.subs[src] = sb
 	}
 	if sb.layer != ssrc || sb.sid != sid || sb.tid != tid {
@@ -511,6 +508,7 @@ func (e *Endpoint) apply(sb *sub) {
 
 // unsubscribe forgets a source that is gone.
 func (e *Endpoint) unsubscribe(src *source) {
+	delete(e.acked, src)
 	sb := e.subs[src]
 	if sb == nil {
 		return

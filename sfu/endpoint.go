@@ -43,7 +43,8 @@ type Endpoint struct {
 	subs        map[*source]*sub
 	audioSlots  *slots.Table
 	videoSlots  *slots.Table
-	sends       map[uint32]*send // media SSRCs, the same as in m
+	sends       map[uint32]*send  // media SSRCs, the same as in m
+	acked       map[*source]int64 // when the client acknowledged it
 	forwarded   []string
 	constraint  map[string]int   // last told of own sources
 	unwanted    map[string]int64 // own sources that nobody wants and of which nothing was told: since when
@@ -67,13 +68,13 @@ type sub struct {
 	linked  bool // in the source's fanout
 	held    heldLayer
 
-	notBefore int64 // audio: when the receiver may be taken to know the source
+	notBefore int64 // audio, SSRC rewriting: when the receiver may be taken to know the slot
 }
 
 func newEndpoint(c *Conference, cfg EndpointConfig, sh *shard) (*Endpoint, error) {
 	e := &Endpoint{
 		conf: c, cfg: cfg, id: cfg.ID, sh: sh, log: c.log.With("endpoint", cfg.ID), active: true, created: c.s.now(),
-		sources: map[string]*source{}, subs: map[*source]*sub{}, sends: map[uint32]*send{}, ready: !cfg.SSRCRewriting, constraint: map[string]int{}, unwanted: map[string]int64{},
+		sources: map[string]*source{}, subs: map[*source]*sub{}, sends: map[uint32]*send{}, acked: map[*source]int64{}, ready: !cfg.SSRCRewriting, constraint: map[string]int{}, unwanted: map[string]int64{},
 	}
 	e.m.configure(&cfg)
 	e.ext = e.m.ext

@@ -22,6 +22,7 @@ const (
 	featREMB      = "http://jitsi.org/remb"
 	featRTX       = "urn:ietf:rfc:4588"
 	featRED       = "http://jitsi.org/opus-red"
+	featApplied   = "urn:x-konzil:source-add-applied" // a source-add is answered when its sources can be received
 )
 
 // fallbackFeatures are assumed of clients that do not answer.

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -179,7 +180,16 @@ func TestSourcesReachOthers(t *testing.T) {
 		if r := a.jingle("source-add", sourceContents(a.nick, sim)...); r.Type != "result" {
 			t.Fatalf("source-add: %s", r)
 		}
-		add := b.take("source-add", isJingle("source-add")).Child(jingle.NS, "jingle")
+		acked := func(e colibri.Endpoint) bool { return slices.Contains(e.Acked, 301) }
+		iq := b.take("source-add", isJingle("source-add"))
+		if w.bridge.last(b.nick, acked) != nil {
+			t.Error("the bridge was told of an answer that has not come")
+		}
+		b.send(iq.Result())
+		if e := w.bridge.last(b.nick, acked); e == nil || len(e.Acked) != 1 {
+			t.Errorf("the bridge was not told that b knows the source: %+v", e)
+		}
+		add := iq.Child(jingle.NS, "jingle")
 		m, err := jingle.Parse(add)
 		if err != nil || len(m.Sources.Sources) != 1 || m.Sources.Sources[0].SSRC != 301 || len(m.Sources.Groups) != 0 {
 			t.Errorf("b was told %+v, %v", m.Sources, err)

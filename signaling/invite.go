@@ -34,6 +34,13 @@ func (m *meeting) invite(mem *member) {
 			ep.Capabilities = append(ep.Capabilities, colibri.CapMIDDemux)
 		}
 	}
+	switch {
+	case s.rewriting:
+	case mem.has(featApplied):
+		ep.Capabilities = append(ep.Capabilities, colibri.CapAcksApplied)
+	default:
+		ep.Capabilities = append(ep.Capabilities, colibri.CapAcks)
+	}
 	ep.Transport = &colibri.Transport{ICEControlling: true, SCTP: offer.Data}
 	m.startMuted(mem, offer, &ep)
 	m.ask(ep, func(r *colibri.ConferenceModified, err error) { m.allocated(mem, s, offer, r, err) })

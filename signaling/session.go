@@ -71,9 +71,10 @@ func (m *meeting) accept(mem *member, s *session, iq *stanza.Stanza, msg *jingle
 	if !added.Empty() {
 		m.propagateSoon()
 	}
-	m.tellSources(mem, s) // what came since the offer
+	acked := ssrcsOf(s.told) // who accepts an offer knows what it says
+	m.tellSources(mem, s)    // what came since
 	remote, sources := s.remote, m.ledger.Of(mem.nick).Clone()
-	m.ask(colibri.Endpoint{ID: mem.nick, Transport: &colibri.Transport{Remote: &remote}, Sources: &sources, LastN: msg.LastN},
+	m.ask(colibri.Endpoint{ID: mem.nick, Transport: &colibri.Transport{Remote: &remote}, Sources: &sources, Acked: acked, LastN: msg.LastN},
 		func(_ *colibri.ConferenceModified, err error) {
 			if err != nil && mem.session == s && !m.ended {
 				m.reinvite(mem, "the bridge did not take the answer")

@@ -138,9 +138,24 @@ func (m *meeting) tellSources(mem *member, s *session) {
 		what   map[string]jingle.SourceSet
 	}{{"source-remove", remove}, {"source-add", add}} {
 		if len(c.what) > 0 {
-			m.request(mem, jingle.SourceChange(c.action, s.sid, m.f.self.String(), ownedList(c.what), s.json), nil)
+			m.request(mem, jingle.SourceChange(c.action, s.sid, m.f.self.String(), ownedList(c.what), s.json), func(r *stanza.Stanza) {
+				if c.action == "source-add" && r != nil && r.Type == "result" && mem.session == s {
+					m.ask(colibri.Endpoint{ID: mem.nick, Acked: ssrcsOf(c.what)}, nil)
+				}
+			})
 		}
 	}
+}
+
+// ssrcsOf lists the SSRCs of all owners, for acknowledgements.
+func ssrcsOf(sets map[string]jingle.SourceSet) []uint32 {
+	var out []uint32
+	for _, set := range sets {
+		for _, s := range set.Sources {
+			out = append(out, s.SSRC)
+		}
+	}
+	return out
 }
 
 func ownedList(sets map[string]jingle.SourceSet) []jingle.Owned {

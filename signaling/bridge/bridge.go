@@ -250,6 +250,9 @@ func (c *conference) modifyEndpoint(ctx context.Context, r *colibri.Endpoint) (c
 			return out, asRefusal(err, r.ID)
 		}
 	}
+	if len(r.Acked) > 0 {
+		ep.eng.AckSources(r.Acked)
+	}
 	if r.Sources != nil {
 		if err := c.setSources(ep, sources(*r.Sources)); err != nil {
 			return out, asRefusal(err, r.ID)

@@ -60,6 +60,7 @@ type fakeEndpoint struct {
 	audio   sfu.AudioSubscription
 	muted   [2]bool
 	ready   bool
+	acked   []uint32
 	sent    []string
 	full    bool
 	closed  bool
@@ -91,6 +92,7 @@ func (e *fakeEndpoint) SetVideoType(s string, t sfu.VideoType) error {
 func (e *fakeEndpoint) SetConstraints(c sfu.VideoConstraints)        { e.set(func() { e.want = c }) }
 func (e *fakeEndpoint) SetAudioSubscription(s sfu.AudioSubscription) { e.set(func() { e.audio = s }) }
 func (e *fakeEndpoint) SetReady()                                    { e.set(func() { e.ready = true }) }
+func (e *fakeEndpoint) AckSources(s []uint32)                        { e.set(func() { e.acked = append(e.acked, s...) }) }
 func (e *fakeEndpoint) SetForceMute(a, v bool)                       { e.set(func() { e.muted = [2]bool{a, v} }) }
 func (e *fakeEndpoint) SendMessage(m []byte) error {
 	err := error(nil)

@@ -19,6 +19,12 @@ func endpointConfig(ep *colibri.Endpoint) sfu.EndpointConfig {
 	if ep.Transport != nil {
 		cfg.Controlling, cfg.DataChannel = ep.Transport.ICEControlling, ep.Transport.SCTP
 	}
+	switch {
+	case slices.Contains(ep.Capabilities, colibri.CapAcksApplied):
+		cfg.Acks = sfu.AckApplied
+	case slices.Contains(ep.Capabilities, colibri.CapAcks):
+		cfg.Acks = sfu.AckReceived
+	}
 	seen := map[uint8]bool{}
 	for _, d := range ep.Media {
 		kind := sfu.Audio

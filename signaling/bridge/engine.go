@@ -28,6 +28,7 @@ type Endpoint interface {
 	SetConstraints(c sfu.VideoConstraints)
 	SetAudioSubscription(s sfu.AudioSubscription)
 	SetReady()
+	AckSources(ssrcs []uint32)
 	SetForceMute(audio, video bool)
 	SendMessage(msg []byte) error
 	Close()

@@ -31,6 +31,8 @@ const (
 	CapSourceNames   = "source-names" // mandatory
 	CapSSRCRewriting = "ssrc-rewriting"
 	CapMIDDemux      = "rtp-mid-demux"
+	CapAcks          = "source-acks"         // ours: Acked will tell which sources the client has read of
+	CapAcksApplied   = "source-acks-applied" // ours: and has renegotiated for
 )
 
 // ConferenceModify creates, changes or ends a conference and its endpoints.
@@ -53,6 +55,7 @@ type Endpoint struct {
 	Media        []jingle.Description // with Create: what is offered
 	Transport    *Transport
 	Sources      *jingle.SourceSet // replaces the whole set
+	Acked        []uint32          // SSRCs of others that the client has acknowledged, besides those before
 	ForceMute    *ForceMute
 	LastN        *int // initial-last-n
 }

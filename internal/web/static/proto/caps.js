@@ -4,6 +4,7 @@
 //   source-name, receive-multiple-... sources have names, and a person may send several video sources
 //   dtls-sctp:1                       the offer has a data content; the bridge channel runs over SCTP
 //   rfc:4588, tcc, remb               RTX, transport-wide feedback
+//   x-konzil:source-add-applied       a source-add is answered when its sources can be received, not when it was read
 //
 // Not announced on purpose: ssrc-rewriting-1 and rtp-mid-demux (each source keeps its own m-line here, which is easier to
 // read), e2ee, and anything about peer-to-peer sessions.
@@ -32,6 +33,7 @@ export const FEATURES = [
   'urn:xmpp:jingle:apps:rtp:video',
   'urn:xmpp:jingle:transports:dtls-sctp:1',
   'urn:xmpp:jingle:transports:ice-udp:1',
+  'urn:x-konzil:source-add-applied',
   'urn:xmpp:ping',
 ];
 

@@ -212,7 +212,7 @@ export class Conference extends Emitter {
 
   // ---- Jingle ----
 
-  // #jingle answers each request at once and works on it afterwards, in order.
+  // #jingle answers each request at once and works on it afterwards, in order; source-add is answered when it is done.
   #jingle(iq, j) {
     const from = iq.attr('from');
     const action = j.attr('action');
@@ -230,8 +230,8 @@ export class Conference extends Emitter {
     if (j.attr('sid') !== this.jingleSession?.sid) throw { condition: 'item-not-found', extra: el('unknown-session', { xmlns: NS.jingleErrors }) };
     switch (action) {
       case 'source-add':
-        this.#try(this.session, (s) => s.addSources(jingle.parseSources(j)));
-        return;
+        // Answered when they can be received: the focus was told so (caps.js), and lets media flow then.
+        return this.#try(this.session, (s) => s.addSources(jingle.parseSources(j)));
       case 'source-remove':
         this.#try(this.session, (s) => s.removeSources(jingle.parseSources(j)));
         return;

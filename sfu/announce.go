@@ -1,0 +1,66 @@
+package sfu
+
+// New sources. A receiver is told of a source by the signalling while its RTP may already be on the way. Chromium from 148 on and Firefox tie
+// RTP of an SSRC that they do not know to some m-line, and that SSRC stays silent on its own for good. So a source that was not in
+// the offer flows only once the receiver knows it:
+//
+//  1. the focus sends the source-add, and puts its answer to the bridge (colibri.Endpoint.Acked, Endpoint.AckSources here);
+//  2. allocation targets the source meanwhile, and looks at knows before it applies that (control.go).
+//
+// What Jitsi's clients acknowledge they have only read; they renegotiate then. Their pictures do not wait: Chromium finds those that come
+// too early. With SSRC rewriting there is no answer at all, and a fixed time has to do.
+const (
+	// announceTime is how long new audio waits for a receiver that acknowledges nothing, ns: clients take some hundred milliseconds.
+	announceTime = 500 * 1e6
+	// renegotiateTime is how long it waits after an acknowledgement of receipt.
+	renegotiateTime = 400 * 1e6
+	// ackLimit is how long an acknowledgement is waited for.
+	ackLimit = 3000 * 1e6
+)
+
+// AckSources says that the endpoint's client knows the sources with these SSRCs, which others send. SSRCs of nobody are ignored.
+func (e *Endpoint) AckSources(ssrcs []uint32) {
+	ssrcs = append([]uint32(nil), ssrcs...)
+	e.conf.do(func() {
+		if e.removed {
+			return
+		}
+		now := e.conf.s.now()
+		for _, ssrc := range ssrcs {
+			tr := e.conf.trackOf(ssrc)
+			if tr == nil || tr.ep == e {
+				continue
+			}
+			if _, ok := e.acked[tr.src]; !ok {
+				e.acked[tr.src] = now
+				e.conf.dirty = true
+			}
+		}
+	})
+}
+
+// knows says whether the receiver may be taken to know what sb carries. Control goroutine.
+func (e *Endpoint) knows(sb *sub, now int64) bool {
+	src := sb.src
+	switch {
+	case e.cfg.SSRCRewriting:
+		return src.kind == Video || now >= sb.notBefore
+	case src.created <= e.created: // it was in the offer
+		return true
+	case src.kind == Video && e.cfg.Acks != AckApplied:
+		return true
+	}
+	wait := int64(announceTime)
+	if e.cfg.Acks != NoAcks {
+		wait = ackLimit
+	}
+	if at, ok := e.acked[src]; ok {
+		if e.cfg.Acks == AckApplied {
+			return true
+		}
+		if now >= max(at, e.connectedAt)+renegotiateTime {
+			return true
+		}
+	}
+	return now >= max(src.created, e.connectedAt)+wait
+}
