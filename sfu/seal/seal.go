@@ -1,8 +1,8 @@
 // Package seal protects and opens SRTP and SRTCP (RFC 3711, RFC 7714) for one DTLS session.
 //
 // Sealer writes for one peer. With AES-GCM it seals straight from a shared payload into the caller's arena: header and
-// nonce are per receiver, the payload is read where it lies, so the copy is part of the encryption. Other profiles and
-// SRTCP go through pion/srtp. Opener reads from one peer, with replay protection, through pion/srtp.
+// nonce are per receiver, the payload is read where it lies, so the copy is part of the encryption. AES-CM does the same in cm.go;
+// SRTCP goes through pion/srtp. Opener reads from one peer, with replay protection, through pion/srtp.
 //
 // Under GCM a nonce used twice gives the authentication key away (NIST SP 800-38D §8), and the nonce is made of SSRC and
 // packet index: Index hands out each index of an SSRC once and refuses the second time.
@@ -38,9 +38,8 @@ type Sealer struct {
 	gcm  cipher.AEAD
 	salt [12]byte
 	iv   [12]byte
-	cm   *srtp.Context // RTP of profiles without GCM, nil with it
+	cm   *counterMode // RTP of profiles without GCM, nil with it
 	rtcp *srtp.Context
-	hdr  rtp.Header
 }
 
 // NewSealer derives the session keys of a profile.
@@ -69,7 +68,13 @@ func NewSealer(profile srtp.ProtectionProfile, k Keys) (*Sealer, error) {
 			return nil, fmt.Errorf("seal: %w", err)
 		}
 	default:
-		s.cm = s.rtcp
+		tag, err := profile.AuthTagRTPLen()
+		if err != nil {
+			return nil, fmt.Errorf("seal: %w", err)
+		}
+		if s.cm, err = newCounterMode(k, tag); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -83,8 +88,7 @@ func (s *Sealer) RTP(dst []byte, hdrLen int, payload []byte, ssrc uint32, index 
 	}
 	dst = dst[:hdrLen]
 	if s.gcm == nil {
-		dst = append(dst, payload...)
-		return s.cm.EncryptRTP(dst, dst, &s.hdr)
+		return s.cm.seal(dst, payload, ssrc, index), nil
 	}
 	s.iv = s.salt
 	xor32(s.iv[2:], ssrc)
