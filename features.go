@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"konzil/xmpp/avmoderation"
 	"konzil/xmpp/ext"
 	"konzil/xmpp/mam"
 	"konzil/xmpp/metadata"
@@ -40,6 +41,7 @@ func (s *server) attachFeatures() error {
 	}
 	disco.Item("conference."+domain, "Rooms")
 	disco.Identity("component", "room_metadata", "metadata."+domain)
+	disco.Identity("component", "av_moderation", "avmoderation."+domain)
 	disco.Seal() // last: all features are announced
 	return nil
 }
@@ -73,6 +75,12 @@ func (s *server) openRooms() (err error) {
 	}
 	s.rooms.Observe(s.metadata)
 	s.xmpp.Mount("metadata."+domain, s.metadata)
+	s.moderation, err = avmoderation.New("avmoderation."+domain, s.xmpp, s.rooms)
+	if err != nil {
+		return err
+	}
+	s.rooms.Observe(s.moderation)
+	s.xmpp.Mount("avmoderation."+domain, s.moderation)
 	return nil
 }
 

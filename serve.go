@@ -24,6 +24,7 @@ import (
 	"konzil/signaling/bridge"
 	"konzil/turn"
 	"konzil/xmpp"
+	"konzil/xmpp/avmoderation"
 	"konzil/xmpp/ext"
 	"konzil/xmpp/mam"
 	"konzil/xmpp/metadata"
@@ -56,6 +57,7 @@ type server struct {
 	federation *s2s.Service
 	rooms      *muc.Service
 	metadata   *metadata.Component
+	moderation *avmoderation.Component
 	bridge     *bridge.Bridge
 	focus      *signaling.Focus
 	http       *httpd.Server
