@@ -376,7 +376,7 @@ func usesSynctest(d ast.Decl) (yes bool) {
 
 // parsers are the packages that read bytes of strangers, so each of them is fuzzed.
 var parsers = []string{
-	"sfu", "sfu/rtp", "sfu/codec", "sfu/dd", "sfu/twcc", "sfu/bwe", "sfu/rewrite", "sfu/icemux", "sfu/seal",
+	"sfu", "sfu/rtp", "sfu/codec", "sfu/dd", "sfu/twcc", "sfu/bwe", "sfu/rewrite", "sfu/ice", "sfu/seal",
 	"turn",
 	"signaling", "signaling/jingle", "signaling/bridgechan",
 	"xmpp", "xmpp/stanza", "xmpp/sasl", "xmpp/muc", "xmpp/metadata",

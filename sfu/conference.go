@@ -304,6 +304,7 @@ func (c *Conference) look(now int64) {
 	}
 	c.speakers(now)
 	for _, e := range c.ordered {
+		e.watchPath()
 		e.activity(now)
 		if e.estimateAt == 0 {
 			e.estimateAt = now

@@ -42,7 +42,7 @@ const (
 	cDropSTUNMalformed
 	cDropSTUNUser
 	cDropSTUNTransaction
-	cDropSTUNOverflow
+	cDropSTUNAuth
 	cDropDTLSQueue
 	cDropNoKeys
 	cDropUnknownSSRC
@@ -79,7 +79,7 @@ var counterNames = [numCounters]string{
 	"packets_in", "bytes_in", "packets_out", "bytes_out", "rtp_in", "rtcp_in", "stun_in", "dtls_in", "relay_in", "rtx_in",
 	"rtx_out", "recovered", "nack_out", "nack_in", "nack_miss", "nack_limit", "silence_withheld", "quiet_withheld", "red_out", "replays", "replay_refused", "replay_packets", "pli_out", "pli_in", "twcc_out", "twcc_in", "remb_in", "probes", "probe_packets", "paced", "handed_over",
 	"drop_unknown_byte", "drop_unknown_address", "drop_stun_malformed", "drop_stun_user", "drop_stun_transaction",
-	"drop_stun_overflow", "drop_dtls_queue", "drop_no_keys", "drop_unknown_ssrc", "drop_decrypt", "drop_replay",
+	"drop_stun_auth", "drop_dtls_queue", "drop_no_keys", "drop_unknown_ssrc", "drop_decrypt", "drop_replay",
 	"drop_malformed", "drop_duplicate", "drop_padding", "drop_unknown_pt", "drop_pt_unwanted", "drop_muted", "drop_nonce",
 	"drop_no_path", "drop_too_long", "drop_paced", "drop_inbox", "drop_socket", "drop_relay_gone", "channel_in", "channel_out",
 	"channel_refused", "dtls_failed", "fingerprint_mismatch", "ice_failed", "endpoints", "conferences", "segmented_runs",

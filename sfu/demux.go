@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	"konzil/internal/udpio"
-	"konzil/sfu/icemux"
 )
 
 // class is what a datagram is by its first byte (RFC 7983 §7).
@@ -37,6 +36,8 @@ const minMedia = 12
 
 // batch is the scratch of one socket goroutine.
 type batch struct {
+	stun  stunIO
+	w     *udpio.Writer // of the socket, for answers to STUN
 	owner [udpio.ReadBatch * udpio.MaxSegments]*transport
 }
 
@@ -65,10 +66,16 @@ func (sh *shard) demux(b *batch, local int, pkts []udpio.Packet) {
 			continue
 		}
 		b.owner[i] = nil
-		if t, ok := sh.s.route(&sh.count, t, local, p.From, p.Data); ok {
+		if t, ok := sh.s.route(&sh.count, &b.stun, t, local, p.From, p.Data); ok {
 			sh.count.inc(cHandedOver)
 			t.sh.inbox.raw(t.sh, t, p.Data)
 		}
+		if len(b.stun.out.List) >= stunSends {
+			sh.sendSTUN(b, local)
+		}
+	}
+	if len(b.stun.out.List) > 0 {
+		sh.sendSTUN(b, local)
 	}
 	if !mine {
 		return
@@ -87,23 +94,12 @@ func (sh *shard) demux(b *batch, local int, pkts []udpio.Packet) {
 	sh.mu.Unlock()
 }
 
-// route handles everything but media: STUN goes to its agent, DTLS to the transport that ICE validated the address for
+// route handles everything but media: STUN goes to its agent, which leaves what has to be sent in io, DTLS to the transport that ICE validated the address for
 // (a ClientHello from anywhere else is dropped: it could race the real one). For media it returns the owner.
-func (s *SFU) route(c *counters, t *transport, local int, from netip.AddrPort, pkt []byte) (*transport, bool) {
+func (s *SFU) route(c *counters, io *stunIO, t *transport, local int, from netip.AddrPort, pkt []byte) (*transport, bool) {
 	switch classOf(pkt) {
 	case classSTUN:
-		c.inc(cSTUNIn)
-		switch s.mux.Deliver(local, from, pkt) {
-		case icemux.Malformed:
-			c.inc(cDropSTUNMalformed)
-		case icemux.UnknownUser:
-			c.inc(cDropSTUNUser)
-		case icemux.UnknownTransaction:
-			c.inc(cDropSTUNTransaction)
-		case icemux.Overflow:
-			c.inc(cDropSTUNOverflow)
-		case icemux.Delivered:
-		}
+		s.stun(c, io, local, from, pkt)
 	case classDTLS:
 		c.inc(cDTLSIn)
 		switch {

@@ -6,9 +6,9 @@
 //
 //  1. udpio.Reader.Read (internal/udpio/reader_linux.go; the goroutine of one socket, shard.receive in shard.go): one recvmmsg, runs
 //     that the kernel coalesced (UDP_GRO) are cut into datagrams. Each shard has a socket on each address (SO_REUSEPORT).
-//  2. shard.demux (demux.go, same goroutine): first byte (RFC 7983). STUN goes to icemux and so to the ICE agent, DTLS to
-//     the transport's pipe, if ICE validated the address, media to the transport by source address. A packet of another
-//     shard's endpoint is put into that shard's inbox (inbox.go; bounded, a full one drops and counts).
+//  2. shard.demux (demux.go, same goroutine): first byte (RFC 7983). STUN goes to the endpoint's ICE agent (icein.go,
+//     package ice) and is answered with the batch, DTLS to the transport's pipe, if the address has proved to know the ICE
+//     password, media to the transport by source address. A packet of another shard's endpoint is put into that shard's inbox (inbox.go; bounded, a full one drops and counts).
 //  3. shard.media (forward.go; same goroutine, or the owner's shard.work): the shard's lock is held for the whole batch. An
 //     SSRC that was not signalled is dropped unopened. The packet is opened in place, its header parsed, its
 //     transport-wide number noted; a repair packet is unwrapped into the original.
@@ -42,7 +42,8 @@
 // A shard's mu guards the packet state (media, track, send) of the endpoints that belong to it, and is taken per batch. A
 // conference's control goroutine (conference.go, endpoint.go, control.go) owns everything else: sources, constraints,
 // slots, speakers, allocation. It looks at the packet path each 100 ms, takes one shard's mu at a time, and is the only
-// caller of Events. transport.go runs ICE in pion's agent, DTLS and SCTP in goroutines of the transport, which end with it.
+// caller of Events. ICE (icein.go) has a lock of its own for each endpoint: sockets and the shard's
+// timers take it. DTLS and SCTP run in goroutines of the transport, which begin when ICE has a valid pair and end with it.
 //
 // # Why so
 //

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"konzil/sfu/alloc"
+	"konzil/sfu/ice"
 	"konzil/sfu/slots"
 )
 
@@ -33,6 +34,7 @@ type Endpoint struct {
 	// The control goroutine's own.
 	index       int32
 	state       TransportState
+	path        ice.State // as seen last
 	connected   bool
 	channelOpen bool
 	connectedAt int64 // for the first time; 0: not yet
@@ -91,11 +93,7 @@ func newEndpoint(c *Conference, cfg EndpointConfig, sh *shard) (*Endpoint, error
 		e.audioSlots = slots.New(slots.MaxAudio, e.freshSSRC)
 		e.videoSlots = slots.New(slots.MaxVideo, e.freshSSRC)
 	}
-	t, err := newTransport(e)
-	if err != nil {
-		return nil, err
-	}
-	e.t = t
+	e.t = newTransport(e)
 	sh.join(e)
 	c.s.count.inc(cEndpoints)
 	return e, nil
@@ -115,14 +113,14 @@ func (e *Endpoint) freshSSRC() uint32 {
 func (e *Endpoint) ID() string { return e.id }
 
 // LocalTransport is our side: credentials, fingerprint, and all candidates at once.
-func (e *Endpoint) LocalTransport(ctx context.Context) (Transport, error) { return e.t.local(ctx) }
+func (e *Endpoint) LocalTransport(context.Context) (Transport, error) { return e.t.local() }
 
 // SetRemote takes the peer's side. Credentials start ICE, a fingerprint starts DTLS; later calls may add candidates or,
 // after RestartICE, bring new credentials. Without candidates the peer's own checks are answered.
 func (e *Endpoint) SetRemote(t Transport) error { return e.t.setRemote(t) }
 
 // RestartICE makes new ICE credentials with the next generation. DTLS and media go on; SetRemote brings the peer's new ones.
-func (e *Endpoint) RestartICE(ctx context.Context) (Transport, error) { return e.t.restart(ctx) }
+func (e *Endpoint) RestartICE(context.Context) (Transport, error) { return e.t.restart() }
 
 // SetSources replaces all sources that the endpoint sends. Errors: ErrSources, ErrClosed.
 func (e *Endpoint) SetSources(list []Source) error {
@@ -338,29 +336,37 @@ func (e *Endpoint) Close() {
 
 // report tells a change of the transport in the control goroutine.
 func (e *Endpoint) report(st TransportState) {
-	e.conf.post(e.t.ctx, func() {
-		if e.removed || e.state == st {
-			return
-		}
-		e.state = st
-		e.connected = st == TransportConnected
-		if e.connected && e.connectedAt == 0 {
-			e.connectedAt = e.conf.s.now()
-		}
-		e.conf.dirty = true
-		e.conf.ev.Transport(e.id, st)
-	})
+	e.conf.post(e.t.ctx, func() { e.become(st) })
 }
 
-// iceConnected is told when ICE has a path, the first time or again.
-func (e *Endpoint) iceConnected() {
-	e.conf.post(e.t.ctx, func() {
-		// After a failure an ICE restart may bring the transport back, DTLS being as before.
-		if !e.removed && e.state == TransportFailed && e.keyed() {
-			e.state, e.connected = TransportConnected, true
-			e.conf.ev.Transport(e.id, TransportConnected)
-		}
-	})
+// become notes and tells a change of the transport. Control goroutine.
+func (e *Endpoint) become(st TransportState) {
+	if e.removed || e.state == st {
+		return
+	}
+	e.state = st
+	e.connected = st == TransportConnected
+	if e.connected && e.connectedAt == 0 {
+		e.connectedAt = e.conf.s.now()
+	}
+	e.conf.dirty = true
+	e.conf.ev.Transport(e.id, st)
+}
+
+// watchPath looks for what has become of ICE since the last look.
+func (e *Endpoint) watchPath() {
+	st := ice.State(e.t.iceState.Load())
+	if st == e.path {
+		return
+	}
+	e.path = st
+	switch {
+	case st == ice.Failed:
+		e.conf.s.count.inc(cICEFailed)
+		e.become(TransportFailed)
+	case st == ice.Connected && e.state == TransportFailed && e.keyed():
+		e.become(TransportConnected) // by an ICE restart, or the peer came back; DTLS is as before
+	}
 }
 
 func (e *Endpoint) keyed() bool {

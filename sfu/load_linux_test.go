@@ -3,6 +3,7 @@ package sfu
 import (
 	"cmp"
 	"context"
+	cryptorand "crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
@@ -15,13 +16,12 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
-	"github.com/pion/ice/v4"
 	pionrtp "github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 	"golang.org/x/sys/unix"
 
 	"konzil/internal/udpio"
-	"konzil/sfu/icemux"
+	"konzil/sfu/ice"
 	"konzil/sfu/rtp"
 )
 
@@ -55,8 +55,9 @@ type loadPeer struct {
 	sock  *udpio.Conn // of publishers and probes
 	fd    int         // of all others: a socket that nobody waits on
 	w     *udpio.Writer
-	mux   *icemux.Mux
+	ice   sync.Mutex // guards agent and io
 	agent *ice.Agent
+	io    stunIO
 	pipe  *dtlsPipe
 	to    netip.AddrPort
 	conn  *dtls.Conn
@@ -124,7 +125,6 @@ func (l *load) close() {
 	}
 	for _, p := range l.peers {
 		_ = p.conn.Close()
-		_ = p.agent.Close()
 		_ = p.pipe.Close()
 		if p.sock == nil {
 			_ = unix.Close(p.fd)
@@ -160,9 +160,20 @@ func (p *loadPeer) write(b []byte) {
 	_ = unix.Sendto(p.fd, b, unix.MSG_DONTWAIT, &unix.SockaddrInet4{Addr: p.to.Addr().As4(), Port: int(p.to.Port())})
 }
 
-// Owner of the client's ICE: nothing to note.
-func (p *loadPeer) Validated(int, netip.AddrPort) {}
-func (p *loadPeer) Heard(netip.AddrPort)          {}
+// stun gives one message of the server to the client's agent, nil: what is due.
+func (l *load) stun(p *loadPeer, b []byte) {
+	p.ice.Lock()
+	defer p.ice.Unlock()
+	if now := l.now(); b == nil {
+		p.agent.Tick(now, &p.io.out)
+	} else if p.io.msg.Parse(b) {
+		p.agent.Handle(&p.io.msg, 0, p.to, false, now, &p.io.out)
+	}
+	for _, d := range p.io.out.List {
+		p.write(d.B)
+	}
+	p.io.out.Reset()
+}
 
 func (p *loadPeer) audioSSRC() uint32 { return uint32(1000 + 10*p.index) }
 func (p *loadPeer) videoSSRC() uint32 { return uint32(1001 + 10*p.index) }
@@ -172,16 +183,13 @@ func (l *load) join(id string, sends, probe bool) *loadPeer {
 	p := &loadPeer{id: id, index: len(l.peers), probe: probe}
 	var err error
 	addr := l.open(p, sends)
-	p.mux = icemux.New([]netip.AddrPort{addr}, func(_ int, b []byte, _ netip.AddrPort) { p.write(b) })
 	for i := range p.buf {
 		p.buf[i] = make([]byte, 1500)
 	}
-	p.agent, err = ice.NewAgentWithOptions(
-		ice.WithUDPMux(p.mux.Bind(p)), ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4}),
-		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}), ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
-		ice.WithIncludeLoopback(),
-	)
-	must(l.t, err)
+	p.agent = ice.NewAgent(ice.Config{Locals: []netip.AddrPort{addr}, Timeout: int64(30 * time.Second), Rand: randomWord, NewID: func() (id ice.TxID) {
+		_, _ = cryptorand.Read(id[:])
+		return id
+	}})
 	l.peers = append(l.peers, p)
 	asked := time.Now()
 	local := l.child.call(loadReq{Op: "add", ID: id}).T
@@ -194,18 +202,9 @@ func (l *load) join(id string, sends, probe bool) *loadPeer {
 		l.list = append(l.list, p)
 		l.mu.Unlock()
 	}
-	gathered := make(chan struct{})
-	must(l.t, p.agent.OnCandidate(func(c ice.Candidate) {
-		if c == nil {
-			close(gathered)
-		}
-	}))
-	must(l.t, p.agent.GatherCandidates())
-	<-gathered
-	ufrag, pwd, err := p.agent.GetLocalUserCredentials()
-	must(l.t, err)
+	own := p.agent.Local()
 	req := loadReq{Op: "remote", ID: id, Receives: true, T: Transport{
-		Ufrag: ufrag, Pwd: pwd, Setup: "active", Fingerprints: []Fingerprint{{"sha-256", l.print}},
+		Ufrag: own.Ufrag, Pwd: own.Pwd, Setup: "active", Fingerprints: []Fingerprint{{"sha-256", l.print}},
 	}}
 	if sends {
 		req.Sources = append(req.Sources, Source{Name: id + "-a0", Kind: Audio, SSRCs: []uint32{p.audioSSRC()}})
@@ -214,16 +213,14 @@ func (l *load) join(id string, sends, probe bool) *loadPeer {
 		}
 		req.Receives = l.scene.mesh
 	}
-	for _, c := range local.Candidates {
-		rc, err := ice.NewCandidateHost(&ice.CandidateHostConfig{Network: "udp", Address: c.Addr.Addr().String(), Port: int(c.Addr.Port()), Component: 1})
-		must(l.t, err)
-		must(l.t, p.agent.AddRemoteCandidate(rc))
-	}
 	l.child.call(req)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_, err = p.agent.Accept(ctx, local.Ufrag, local.Pwd)
-	must(l.t, err)
+	p.ice.Lock()
+	p.agent.SetRemote(ice.Credentials{Ufrag: local.Ufrag, Pwd: local.Pwd}, l.now())
+	p.agent.AddRemote(p.to, local.Candidates[0].Priority, false, l.now())
+	p.ice.Unlock()
+	l.stun(p, nil)
 	p.conn, err = dtls.ClientWithOptions(p.pipe, pipeAddr{},
 		dtls.WithCertificates(l.cert), dtls.WithSRTPProtectionProfiles(l.scene.cipher), dtls.WithInsecureSkipVerify(true),
 		dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret), dtls.WithFlightInterval(50*time.Millisecond))
@@ -247,7 +244,7 @@ func (l *load) join(id string, sends, probe bool) *loadPeer {
 func (l *load) take(p *loadPeer, b []byte) {
 	switch classOf(b) {
 	case classSTUN:
-		p.mux.Deliver(0, p.to, b)
+		l.stun(p, b)
 	case classDTLS:
 		if p.pipe != nil {
 			p.pipe.push(b)
@@ -284,6 +281,7 @@ func (l *load) sweep() {
 				}
 				l.take(p, buf[:n])
 			}
+			l.stun(p, nil)
 		}
 		if d := loadSweep - time.Since(start); d > 0 {
 			pause(d)

@@ -72,8 +72,8 @@ func TestThreeAndLeave(t *testing.T) {
 	if s.Counters()["endpoints"] != 2 {
 		t.Fatalf("endpoints %d", s.Counters()["endpoints"])
 	}
-	if s.mux.Users() != 2 {
-		t.Fatalf("%d ICE users are left", s.mux.Users())
+	if s.users.count() != 2 {
+		t.Fatalf("%d ICE users are left", s.users.count())
 	}
 }
 

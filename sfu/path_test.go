@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/pion/webrtc/v4"
 )
 
 // nat passes packets between one client and the SFU; rebind gives the client another address as a NAT does.
@@ -132,4 +134,30 @@ func TestVanished(t *testing.T) {
 		return up == 2
 	})
 	ev.wait(t, "active again", func(v event) bool { return v.kind == "active" && v.ep == "aaaa" && v.n == 1 })
+}
+
+// TestBothControlled lets both sides begin as the controlled one: the conflict is settled (RFC 8445 §7.3.1.1).
+func TestBothControlled(t *testing.T) {
+	t.Parallel()
+	s := startSFU(t, nil)
+	ev := newEvents()
+	c, err := s.NewConference("room", ev)
+	must(t, err)
+	a := newClient(t, c, "aaaa", clientOptions{endpoint: func(c *EndpointConfig) { c.Controlling = false }})
+	a.join(nil)
+	ev.connected(t, "aaaa")
+}
+
+// TestSixes connects over IPv6.
+func TestSixes(t *testing.T) {
+	t.Parallel()
+	s := startSFU(t, func(c *Config) { c.Listen = []netip.AddrPort{netip.MustParseAddrPort("[::1]:0")} })
+	ev := newEvents()
+	c, err := s.NewConference("room", ev)
+	must(t, err)
+	a := newClient(t, c, "aaaa", clientOptions{setting: func(se *webrtc.SettingEngine) {
+		se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP6})
+	}})
+	a.join(nil)
+	ev.connected(t, "aaaa")
 }

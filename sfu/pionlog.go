@@ -6,10 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/pion/logging"
-	"github.com/pion/stun/v4"
 )
-
-type stunMessage = stun.Message
 
 // pionLogs lets pion's modules log to slog at debug level: their warnings are about the peer's doings.
 type pionLogs struct{ log *slog.Logger }

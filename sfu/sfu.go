@@ -10,10 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pion/transport/v5/stdnet"
-
 	"konzil/internal/udpio"
-	"konzil/sfu/icemux"
 	"konzil/sfu/opaque"
 )
 
@@ -42,8 +39,7 @@ type SFU struct {
 
 	addrs  []netip.AddrPort
 	shards []*shard
-	mux    *icemux.Mux
-	net    *stdnet.Net   // what ICE agents know of interfaces; their sockets are the mux's
+	users  iceUsers
 	done   chan struct{} // ends clock
 	routes routes
 	count  counters
@@ -73,10 +69,8 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 		return nil, err
 	}
 	s := &SFU{cfg: cfg, log: log, cert: cert, print: print, epoch: time.Now(), confs: map[string]*Conference{}, done: make(chan struct{})}
-	if s.net, err = stdnet.NewNet(); err != nil {
-		return nil, fmt.Errorf("sfu: interfaces: %w", err)
-	}
 	s.routes.init()
+	s.users.init()
 	for i := range cfg.Shards {
 		s.shards = append(s.shards, newShard(s, i))
 	}
@@ -86,7 +80,6 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 		}
 		return nil, err
 	}
-	s.mux = icemux.New(s.addrs, s.sendControl)
 	for _, sh := range s.shards {
 		sh.start()
 	}

@@ -10,6 +10,7 @@ import (
 	"konzil/internal/udpio"
 	"konzil/sfu/codec"
 	"konzil/sfu/dd"
+	"konzil/sfu/ice"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/rtp"
 )
@@ -42,6 +43,7 @@ type shard struct {
 	ticked    int64      // s.now of the last timers
 	pressing  bool       // something is pending that cannot wait for restTick
 	writers   []*udpio.Writer
+	ice       ice.Out // checks that are due
 	arena     []byte
 	used      int
 	dirty     []*Endpoint
@@ -145,13 +147,13 @@ func (sh *shard) stop() {
 // receive is the goroutine of one socket.
 func (sh *shard) receive(local int, c *udpio.Conn) {
 	r := c.NewReader()
-	var b batch
+	b := newBatch(c)
 	for {
 		pkts, err := r.Read()
 		if err != nil {
 			return
 		}
-		sh.demux(&b, local, pkts)
+		sh.demux(b, local, pkts)
 	}
 }
 
@@ -159,6 +161,7 @@ func (sh *shard) receive(local int, c *udpio.Conn) {
 func (sh *shard) work() {
 	t := time.NewTimer(tick)
 	defer t.Stop()
+	due := sh.s.now() + int64(tick)
 	for {
 		select {
 		case <-sh.done:
@@ -166,7 +169,10 @@ func (sh *shard) work() {
 		case <-sh.inbox.wake:
 			sh.drain()
 		case <-sh.kick:
-			t.Reset(tick)
+			if at := sh.s.now() + int64(tick); at < due { // never later than it would be: they come often when many join
+				due = at
+				t.Reset(tick)
+			}
 		case <-t.C:
 			now := sh.s.now()
 			sh.mu.Lock()
@@ -178,6 +184,7 @@ func (sh *shard) work() {
 				rest = tick
 			}
 			sh.mu.Unlock()
+			due = now + int64(rest)
 			t.Reset(rest)
 		}
 	}
@@ -201,6 +208,11 @@ func (sh *shard) tick(now int64) {
 // press asks for timers at the short interval, for what must go on even if nothing comes in. Caller holds sh.mu; timers forget it.
 func (sh *shard) press() {
 	sh.pressing = true
+	sh.hurry()
+}
+
+// hurry asks for the next timers after the short interval.
+func (sh *shard) hurry() {
 	select {
 	case sh.kick <- struct{}{}:
 	default:
@@ -227,10 +239,11 @@ func (sh *shard) queue(e *Endpoint, n int) {
 
 // flush sends what this batch made: the datagrams of one receiver next to each other, so that they form runs.
 func (sh *shard) flush() {
-	if len(sh.dirty) == 0 {
+	if len(sh.dirty) == 0 && len(sh.ice.List) == 0 {
 		sh.used = 0
 		return
 	}
+	sh.addSTUN()
 	for _, e := range sh.dirty {
 		m := &e.m
 		p := e.t.out.Load()
@@ -267,6 +280,7 @@ func (sh *shard) flush() {
 		sh.writ[i] = st
 	}
 	sh.used = 0
+	sh.ice.Reset()
 }
 
 // join and leave keep the lists of the shard; the caller holds no lock.
@@ -332,14 +346,17 @@ func (s *SFU) inject(local int, from netip.AddrPort, pkts [][]byte) {
 	s.routes.mu.RUnlock()
 	var bytes uint64
 	media := false
+	io := stunIOs.Get().(*stunIO)
 	for _, p := range pkts {
 		bytes += uint64(len(p))
 		if t != nil && classOf(p) == classMedia && len(p) >= minMedia {
 			media = true
 		} else {
-			s.route(&s.count, t, local, from, p)
+			s.route(&s.count, io, t, local, from, p)
 		}
 	}
+	s.sendSTUN(io)
+	stunIOs.Put(io)
 	s.count.add(cRelayIn, uint64(len(pkts)))
 	s.count.add(cPacketsIn, uint64(len(pkts)))
 	s.count.add(cBytesIn, bytes)

@@ -13,12 +13,20 @@ const (
 	defaultRTT = 100e6
 )
 
-// timers does what is due: NACKs and keyframe requests upstream, transport feedback, receiver reports. Caller holds sh.mu.
+// timers does what is due: ICE, NACKs and keyframe requests upstream, transport feedback, receiver reports. Caller holds sh.mu.
 func (sh *shard) timers(now int64) {
 	sh.runReplays(now)
 	sh.pressing = len(sh.replays) > 0
 	for _, e := range sh.endpoints {
 		m := &e.m
+		next := e.t.iceNext.Load()
+		if next <= now {
+			sh.tickICE(e.t, now)
+			next = e.t.iceNext.Load()
+		}
+		if next-now < int64(restTick) {
+			sh.pressing = true
+		}
 		if m.sealer == nil {
 			continue
 		}

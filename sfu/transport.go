@@ -12,28 +12,13 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
-	"github.com/pion/ice/v4"
 	"github.com/pion/srtp/v3"
 
+	"konzil/sfu/ice"
 	"konzil/sfu/seal"
 )
 
 const (
-	// iceDisconnected is when pion/ice calls a silent path disconnected; it still checks it until ConsentTimeout.
-	iceDisconnected = 5 * time.Second
-	// iceKeepalive is the interval of our own consent checks (RFC 7675 §5.1: 5 s). Each costs a wake-up.
-	iceKeepalive = 5 * time.Second
-	// icePrflxWait holds back the nomination of peer reflexive pairs, so that a direct path may beat a relayed one. It is short because
-	// clients signal no candidates: all pairs are peer reflexive. A relayed path takes three round trips more to come up than a direct one.
-	icePrflxWait = 10 * time.Millisecond
-	// iceNudge is how long the agent is given to take a response in before it is told to go on.
-	iceNudge = time.Millisecond
-	// iceCheck is the pace of connectivity checks (RFC 8445 §14.2); pion's own 200 ms made most of the time of a join.
-	iceCheck = 50 * time.Millisecond
-	// iceMaxChecks per pair: 20 s of them; with fewer a pair whose first packets were lost is dead.
-	iceMaxChecks = 400
-	// pathSilence is how long the selected path must be silent before an authenticated check from elsewhere moves us.
-	pathSilence = 5 * time.Second
 	// dtlsFlight is the first retransmission interval of DTLS: RFC 6347's second is long for a call.
 	dtlsFlight = 150 * time.Millisecond
 	// dtlsMTU keeps handshake records below the smallest path MTU of IPv6.
@@ -52,91 +37,54 @@ type path struct {
 	relay *relayPath // nil: the socket
 }
 
-// transport is ICE and DTLS of one endpoint. ICE runs in pion's agent, DTLS and SCTP in the transport's own goroutines.
+// transport is ICE and DTLS of one endpoint. ICE is an agent that is driven by sockets and timers (icein.go), DTLS and SCTP run in the
+// transport's own goroutines.
 type transport struct {
 	s   *SFU
 	ep  *Endpoint
 	sh  *shard
 	log *slog.Logger
 
-	out           atomic.Pointer[path] // where to send; nil before ICE validated anything
-	heard         atomic.Int64         // s.now of the last sign of life
-	heardSelected atomic.Int64         // s.now of the last check on the selected path
-	checking      atomic.Int64         // s.now when the agent began to look for a pair; 0: it has one, or was not started
-	nudging       atomic.Bool
-	addrs         []netip.AddrPort // guarded by routes.mu
+	out      atomic.Pointer[path] // where to send; nil without a valid pair
+	heard    atomic.Int64         // s.now of the last sign of life
+	iceNext  atomic.Int64         // s.now when the agent has something to do
+	iceState atomic.Uint32        // an ice.State, for the control loop
+	number   uint32               // in iceUsers
+	addrs    []netip.AddrPort     // guarded by routes.mu
+	ice      iceSide
 
 	pipe   *dtlsPipe
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	valid  chan struct{} // closed when out is first set
-	once   sync.Once
 
 	mu      sync.Mutex // guards all below
-	agent   *ice.Agent
-	started bool // ICE checks run
-	secured bool // DTLS was started
+	secured bool       // the roles of DTLS are settled
 	gen     int
 	remote  Transport // as signalled last, fingerprints kept
 	seen    map[netip.AddrPort]bool
 	closed  bool
 }
 
-func newTransport(ep *Endpoint) (*transport, error) {
-	t := &transport{s: ep.conf.s, ep: ep, sh: ep.sh, valid: make(chan struct{}), seen: map[netip.AddrPort]bool{}}
-	t.log = ep.log
+func newTransport(ep *Endpoint) *transport {
+	t := &transport{s: ep.conf.s, ep: ep, sh: ep.sh, log: ep.log, seen: map[netip.AddrPort]bool{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.pipe = newDTLSPipe(t.writeDTLS)
 	t.heard.Store(t.s.now())
-	failed := max(t.s.cfg.ConsentTimeout-iceDisconnected, time.Second)
-	agent, err := ice.NewAgentWithOptions(
-		ice.WithUDPMux(t.s.mux.Bind(t)),
-		ice.WithNet(t.s.net), // else each agent would read the machine's interfaces
-		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}),
-		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}),
-		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
-		ice.WithDisconnectedTimeout(min(iceDisconnected, t.s.cfg.ConsentTimeout)),
-		ice.WithFailedTimeout(failed),
-		ice.WithKeepaliveInterval(iceKeepalive),
-		ice.WithPrflxAcceptanceMinWait(icePrflxWait),
-		ice.WithMaxBindingRequests(iceMaxChecks),
-		ice.WithCheckInterval(iceCheck),
-		ice.WithBindingRequestHandler(t.followPath),
-		ice.WithLoggerFactory(pionLogs{t.log}),
-	)
-	if err != nil {
-		t.cancel()
-		return nil, fmt.Errorf("sfu: ice agent: %w", err)
-	}
-	t.agent = agent
-	if err := errors.Join(agent.OnConnectionStateChange(t.iceState), agent.OnSelectedCandidatePairChange(t.selected)); err != nil {
-		t.cancel()
-		_ = agent.Close()
-		return nil, fmt.Errorf("sfu: ice agent: %w", err)
-	}
-	return t, nil
+	t.s.newAgent(t)
+	return t
 }
 
-// local gathers and returns our side. All host candidates are in it.
-func (t *transport) local(ctx context.Context) (Transport, error) {
+// local returns our side. All host candidates are in it.
+func (t *transport) local() (Transport, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return Transport{}, ErrClosed
 	}
-	if st, err := t.agent.GetGatheringState(); err != nil || st == ice.GatheringStateNew {
-		if err != nil {
-			return Transport{}, fmt.Errorf("sfu: ice: %w", err)
-		}
-		if err := t.gather(ctx); err != nil {
-			return Transport{}, err
-		}
-	}
-	ufrag, pwd, err := t.agent.GetLocalUserCredentials()
-	if err != nil {
-		return Transport{}, fmt.Errorf("sfu: ice: %w", err)
-	}
+	t.ice.mu.Lock()
+	own := t.ice.agent.Local()
+	t.ice.mu.Unlock()
 	setup := "actpass"
 	if t.remote.Setup == "passive" {
 		setup = "active"
@@ -144,33 +92,9 @@ func (t *transport) local(ctx context.Context) (Transport, error) {
 		setup = "passive"
 	}
 	return Transport{
-		Ufrag: ufrag, Pwd: pwd, Setup: setup, Generation: t.gen, Candidates: t.s.candidates(t.gen),
+		Ufrag: own.Ufrag, Pwd: own.Pwd, Setup: setup, Generation: t.gen, Candidates: t.s.candidates(t.gen),
 		Fingerprints: []Fingerprint{{Hash: "sha-256", Value: t.s.print}},
 	}, nil
-}
-
-// gather makes the agent take its candidates from the mux; they are host candidates, so it is over at once.
-func (t *transport) gather(ctx context.Context) error {
-	done := make(chan struct{})
-	var once sync.Once
-	if err := t.agent.OnCandidate(func(c ice.Candidate) {
-		if c == nil {
-			once.Do(func() { close(done) })
-		}
-	}); err != nil {
-		return fmt.Errorf("sfu: ice: %w", err)
-	}
-	if err := t.agent.GatherCandidates(); err != nil {
-		return fmt.Errorf("sfu: ice: %w", err)
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.ctx.Done():
-		return ErrClosed
-	}
 }
 
 // candidates lists the listening addresses as host candidates and the advertised ones as server reflexive (RFC 8445 §5.1).
@@ -211,10 +135,8 @@ func (t *transport) setRemote(r Transport) error {
 	if t.closed {
 		return ErrClosed
 	}
-	if st, err := t.agent.GetGatheringState(); err == nil && st == ice.GatheringStateNew {
-		if err := t.gather(t.ctx); err != nil {
-			return err
-		}
+	if r.Ufrag != "" && (r.Pwd == "" || len(r.Ufrag) > maxUfrag || len(r.Pwd) > maxPwd) {
+		return fmt.Errorf("%w: ICE password missing or credentials too long", ErrDescription)
 	}
 	if len(r.Fingerprints) > 0 {
 		t.remote.Fingerprints = append([]Fingerprint(nil), r.Fingerprints...)
@@ -222,170 +144,63 @@ func (t *transport) setRemote(r Transport) error {
 	if r.Setup != "" {
 		t.remote.Setup = r.Setup
 	}
-	if r.Ufrag != "" && (r.Ufrag != t.remote.Ufrag || r.Pwd != t.remote.Pwd) {
-		if r.Pwd == "" {
-			return fmt.Errorf("%w: ICE password missing", ErrDescription)
+	if r.Ufrag != "" {
+		if r.Ufrag != t.remote.Ufrag {
+			clear(t.seen) // the peer has restarted: it names its candidates again
 		}
 		t.remote.Ufrag, t.remote.Pwd = r.Ufrag, r.Pwd
-		if err := t.connect(); err != nil {
-			return err
-		}
 	}
-	t.addCandidates(r.Candidates)
-	if !t.secured && len(t.remote.Fingerprints) > 0 && t.remote.Ufrag != "" {
+	if t.remote.Ufrag != "" && len(t.remote.Fingerprints) > 0 {
 		t.secured = true
-		client := t.remote.Setup == "passive"
-		prints := t.remote.Fingerprints
-		t.wg.Go(func() { t.runDTLS(client, prints) })
 	}
-	return nil
-}
-
-// connect starts the checks, or gives a restarted agent its new peer credentials.
-func (t *transport) connect() error {
-	if t.started {
-		if err := t.agent.SetRemoteCredentials(t.remote.Ufrag, t.remote.Pwd); err != nil {
-			return fmt.Errorf("sfu: ice: %w", err)
+	t.withICE(func(i *iceSide, now int64) {
+		if r.Ufrag != "" {
+			i.agent.SetRemote(ice.Credentials{Ufrag: r.Ufrag, Pwd: r.Pwd}, now)
 		}
-		return nil
-	}
-	var err error
-	t.checking.Store(t.s.now())
-	if t.ep.cfg.Controlling {
-		_, err = t.agent.StartDial(t.remote.Ufrag, t.remote.Pwd)
-	} else {
-		_, err = t.agent.StartAccept(t.remote.Ufrag, t.remote.Pwd)
-	}
-	if err != nil {
-		return fmt.Errorf("sfu: ice: %w", err)
-	}
-	t.started = true
+		t.addCandidates(i.agent, r.Candidates, now)
+		if t.secured && !i.dtls {
+			i.prints, i.client = t.remote.Fingerprints, t.remote.Setup == "passive"
+		}
+	})
 	return nil
 }
 
-// addCandidates gives the agent the peer's candidates; what we cannot use (TCP, other components) is left out.
-func (t *transport) addCandidates(cs []Candidate) {
+// addCandidates gives the agent the peer's candidates; what we cannot use (TCP, other components, mDNS names) is left out: its checks to us
+// make it a candidate all the same.
+func (t *transport) addCandidates(a *ice.Agent, cs []Candidate, now int64) {
 	for _, c := range cs {
-		if c.Component > 1 || (c.Protocol != "" && c.Protocol != "udp" && c.Protocol != "UDP") || !c.Addr.IsValid() ||
-			t.seen[c.Addr] || len(t.seen) >= maxAddrs {
+		addr := netip.AddrPortFrom(c.Addr.Addr().Unmap().WithZone(""), c.Addr.Port())
+		if c.Component > 1 || (c.Protocol != "" && c.Protocol != "udp" && c.Protocol != "UDP") || !c.Addr.IsValid() || addr.Port() == 0 ||
+			addr.Addr().IsUnspecified() || addr.Addr().IsMulticast() || t.seen[addr] || len(t.seen) >= maxAddrs {
 			continue
 		}
-		t.seen[c.Addr] = true
-		cand, err := ice.NewCandidateHost(&ice.CandidateHostConfig{
-			Network: "udp", Address: c.Addr.Addr().String(), Port: int(c.Addr.Port()), Component: 1,
-			Priority: c.Priority, Foundation: c.Foundation,
-		})
-		if err != nil {
-			t.log.Debug("candidate left out", "candidate", c.Addr, "error", err)
-			continue
-		}
-		if err := t.agent.AddRemoteCandidate(cand); err != nil {
-			t.log.Debug("candidate left out", "candidate", c.Addr, "error", err)
-		}
+		t.seen[addr] = true
+		a.AddRemote(addr, c.Priority, c.Type == "relay" || t.s.routes.relay(addr) != nil, now)
 	}
 }
 
-// restart swaps the ICE credentials. Media keeps to the old path until a pair of the new generation is selected.
-func (t *transport) restart(ctx context.Context) (Transport, error) {
+// restart swaps the ICE credentials. Media keeps to the old path until a pair of the new generation is valid.
+func (t *transport) restart() (Transport, error) {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
 		return Transport{}, ErrClosed
 	}
-	if err := t.agent.Restart("", ""); err != nil {
-		t.mu.Unlock()
-		return Transport{}, fmt.Errorf("sfu: ice restart: %w", err)
-	}
+	t.withICE(func(i *iceSide, now int64) {
+		i.agent.Restart(now)
+		if i.old == "" && i.agent.OldUfrag() == i.name {
+			i.old = i.name
+		} else {
+			t.s.users.dropName(i.name)
+		}
+		i.name = i.agent.Local().Ufrag
+		t.s.users.setName(i.name, t)
+	})
 	t.gen++
 	t.remote.Ufrag, t.remote.Pwd = "", ""
 	clear(t.seen)
-	err := t.gather(ctx)
 	t.mu.Unlock()
-	if err != nil {
-		return Transport{}, err
-	}
-	return t.local(ctx)
-}
-
-// Validated implements icemux.Owner: remote knows the ICE password.
-func (t *transport) Validated(local int, remote netip.AddrPort) {
-	if !t.s.routes.has(remote, t) {
-		t.s.routes.set(remote, t)
-	}
-	if t.out.Load() == nil && t.out.CompareAndSwap(nil, t.pathTo(local, remote)) {
-		t.once.Do(func() { close(t.valid) })
-	}
-}
-
-// Heard implements icemux.Owner.
-func (t *transport) Heard(remote netip.AddrPort) {
-	now := t.s.now()
-	t.heard.Store(now)
-	if p := t.out.Load(); p != nil && p.addr == remote {
-		t.heardSelected.Store(now)
-	}
-	if since := t.checking.Load(); since != 0 && t.nudging.CompareAndSwap(false, true) {
-		time.AfterFunc(max(iceNudge, icePrflxWait+iceNudge-time.Duration(now-since)), t.nudge)
-	}
-}
-
-// nudge makes the agent nominate now what has proved valid: by itself it does so at its next round of checks (iceCheck).
-func (t *transport) nudge() {
-	t.nudging.Store(false)
-	if t.checking.Load() != 0 {
-		_ = t.agent.SetRemoteICELite(false) // changes nothing, and starts a round
-	}
-}
-
-func (t *transport) pathTo(local int, remote netip.AddrPort) *path {
-	return &path{addr: remote, local: local, relay: t.s.routes.relay(remote)}
-}
-
-// selected is told by the agent: its choice is where we send.
-func (t *transport) selected(local, remote ice.Candidate) {
-	l, err1 := netip.ParseAddr(local.Address())
-	r, err2 := netip.ParseAddr(remote.Address())
-	if err1 != nil || err2 != nil {
-		return
-	}
-	to := netip.AddrPortFrom(r.Unmap(), uint16(remote.Port()))
-	for i, a := range t.s.addrs {
-		if a.Addr() == l.Unmap() && int(a.Port()) == local.Port() {
-			t.s.routes.set(to, t)
-			t.out.Store(t.pathTo(i, to))
-			t.checking.Store(0)
-			t.once.Do(func() { close(t.valid) })
-			t.log.Debug("path selected", "local", a, "remote", to)
-			return
-		}
-	}
-}
-
-// followPath lets an authenticated check from another address move the selected pair once the old path is silent: a
-// client that changed its network. The agent's goroutine calls it.
-func (t *transport) followPath(_ *stunMessage, _, remote ice.Candidate, _ *ice.CandidatePair) bool {
-	cur := t.out.Load()
-	if cur == nil {
-		return false
-	}
-	if cur.addr.Port() == uint16(remote.Port()) && cur.addr.Addr().String() == remote.Address() {
-		return false
-	}
-	return t.s.now()-t.heardSelected.Load() > int64(pathSilence)
-}
-
-// iceState is told by the agent in a goroutine of its own.
-func (t *transport) iceState(st ice.ConnectionState) {
-	switch st {
-	case ice.ConnectionStateFailed:
-		t.s.count.inc(cICEFailed)
-		t.ep.report(TransportFailed)
-	case ice.ConnectionStateConnected:
-		t.heard.Store(t.s.now())
-		t.heardSelected.Store(t.s.now())
-		t.ep.iceConnected()
-	default:
-	}
+	return t.local()
 }
 
 // writeDTLS sends one DTLS datagram on the current path; before there is one it is dropped and DTLS repeats it.
@@ -404,13 +219,8 @@ func (t *transport) writeDTLS(b []byte) {
 	}
 }
 
-// runDTLS does the handshake, installs the SRTP keys and serves SCTP until the connection ends.
+// runDTLS, started when ICE has found a valid pair, does the handshake, installs the SRTP keys and serves SCTP until the connection ends.
 func (t *transport) runDTLS(client bool, prints []Fingerprint) {
-	select {
-	case <-t.valid:
-	case <-t.ctx.Done():
-		return
-	}
 	conn, err := t.handshake(client, prints)
 	if err != nil {
 		if t.ctx.Err() == nil {
@@ -523,7 +333,7 @@ func (t *transport) keys(conn *dtls.Conn, client bool) error {
 	return nil
 }
 
-// close ends ICE, DTLS and SCTP and waits for their goroutines.
+// close ends ICE, DTLS and SCTP and waits for the goroutines.
 func (t *transport) close() {
 	t.mu.Lock()
 	if t.closed {
@@ -533,7 +343,10 @@ func (t *transport) close() {
 	t.closed = true
 	t.mu.Unlock()
 	t.cancel()
-	_ = t.agent.GracefulClose()
+	t.ice.mu.Lock()
+	t.ice.closed = true
+	t.s.users.drop(t, t.ice.name, t.ice.old)
+	t.ice.mu.Unlock()
 	// The pipe is closed last, so that DTLS may still say close_notify.
 	t.wg.Wait()
 	_ = t.pipe.Close()
