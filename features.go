@@ -8,6 +8,7 @@ import (
 	"konzil/xmpp/mam"
 	"konzil/xmpp/metadata"
 	"konzil/xmpp/muc"
+	"konzil/xmpp/pubsub"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/stanza"
 )
@@ -31,18 +32,40 @@ func (s *server) attachFeatures() error {
 	ext.AttachVersion(x, "Konzil", version())
 	ext.AttachTime(x)
 	ext.AttachLast(x, visible)
-	ext.AttachVCard(x, stored, log)
-	ext.AttachPrivate(x, stored, log)
+	vcards := ext.AttachVCard(x, stored, log)
+	private := ext.AttachPrivate(x, stored, log)
 	ext.AttachServices(x, s.iceServices, nil)
-	disco := ext.AttachDisco(x, ext.DiscoOptions{Name: "Konzil", Visible: visible})
+	if err := s.attachPubSub(vcards, private); err != nil {
+		return err
+	}
+	disco := ext.AttachDisco(x, ext.DiscoOptions{Name: "Konzil", Visible: visible, NodeInfo: s.pubsub.Info, Nodes: s.pubsub.List})
 
 	if err := s.openRooms(); err != nil {
 		return err
 	}
 	disco.Item("conference."+domain, "Rooms")
+	disco.Item("pubsub."+domain, "Publish and subscribe")
 	disco.Identity("component", "room_metadata", "metadata."+domain)
 	disco.Identity("component", "av_moderation", "avmoderation."+domain)
 	disco.Seal() // last: all features are announced
+	return nil
+}
+
+// attachPubSub gives accounts nodes, which vcards and private XML are kept in step with.
+func (s *server) attachPubSub(vcards *ext.VCards, private *ext.Private) (err error) {
+	s.pubsub, err = pubsub.Attach(s.xmpp, pubsub.SQLStore{DB: s.db}, pubsub.Options{
+		Service:    "pubsub." + s.cfg.Domain,
+		Subscribed: s.roster.Subscribed, Groups: s.roster.Groups,
+		Watchers: func(owner stanza.JID) []stanza.JID { return s.roster.Peers(owner, roster.From) },
+		Watched:  func(owner stanza.JID) []stanza.JID { return s.roster.Peers(owner, roster.To) },
+	}, s.log.With("part", "pubsub"))
+	if err != nil {
+		return err
+	}
+	s.roster.Granted(s.pubsub.Granted)
+	private.View(stanza.Name{Space: "storage:bookmarks", Local: "storage"}, s.pubsub.AttachBookmarks(private))
+	avatars := s.pubsub.AttachAvatars(vcards)
+	vcards.Changed, vcards.View = avatars.CardSet, avatars.Card
 	return nil
 }
 

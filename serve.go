@@ -29,6 +29,7 @@ import (
 	"konzil/xmpp/mam"
 	"konzil/xmpp/metadata"
 	"konzil/xmpp/muc"
+	"konzil/xmpp/pubsub"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/s2s"
 )
@@ -54,6 +55,7 @@ type server struct {
 	offline    *ext.Offline
 	archive    *archive.Archive
 	mam        *mam.Service
+	pubsub     *pubsub.Engine
 	federation *s2s.Service
 	rooms      *muc.Service
 	metadata   *metadata.Component

@@ -25,6 +25,7 @@ type Hooks struct {
 	bound    []func(*Session)
 	resumed  []func(*Session)
 	closed   []func(*Session)
+	presence []func(*Session, *stanza.Stanza) *stanza.Stanza
 	outbound []func(*Session, *stanza.Stanza) bool
 	inbound  []func(*stanza.Stanza) bool
 	offline  []func(*stanza.Stanza) bool
@@ -87,6 +88,11 @@ func (h *Hooks) Resumed(f func(*Session)) { h.resumed = append(h.resumed, f) }
 // Closed is called once when a session has ended for good: closed, or its time to resume ran out. Its last presence (Session.Presence) and
 // JID can still be read. Unavailable presence for directed presences is the server's work, for the roster a hook's.
 func (h *Hooks) Closed(f func(*Session)) { h.closed = append(h.closed, f) }
+
+// Presence may change each presence of no type that a local session sends, broadcast or directed, before anything else sees it.
+func (h *Hooks) Presence(f func(*Session, *stanza.Stanza) *stanza.Stanza) {
+	h.presence = append(h.presence, f)
+}
 
 // Outbound sees every message and presence that a local session sends, `from` stamped, before it is routed; true: handled, go no
 // further. For a presence without `to` Session.Presence already is the new one and SetPresence's previous one is gone.

@@ -16,7 +16,7 @@ import (
 
 // Server owns the sessions and routes between them, mounted domains and hooks.
 //
-// Invariants: no lock of Server or Session is held while a hook, a Handler or a write runs; Server.mu may be taken before Session.mu, never
+// Invariants: no lock of Server or Session is held while a hook, a Handler or a write runs, but Session.showing; Server.mu may be taken before Session.mu, never
 // after it.
 type Server struct {
 	cfg      Config

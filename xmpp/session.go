@@ -21,6 +21,8 @@ type Session struct {
 	lang   string
 	smid   string // guarded by Server.mu
 
+	showing sync.Mutex // held while a presence is broadcast, so that all see them in one order; taken before every other lock
+
 	mu       sync.Mutex // guards all below
 	stream   *stream    // nil: hibernating
 	dead     bool       // end has begun
@@ -201,6 +203,8 @@ func (x *Session) end() {
 	x.directed = nil
 	handled := x.sm.handled
 	x.mu.Unlock()
+	x.showing.Lock() // a Renew that is under way ends first
+	x.showing.Unlock()
 
 	x.srv.remember(x, handled)
 	x.srv.forget(x)
@@ -265,6 +269,15 @@ func (x *Session) dispatch(s *stanza.Stanza, bad *stanza.JIDError) {
 		return
 	}
 	if s.Kind == stanza.Presence {
+		if s.To.IsZero() {
+			x.showing.Lock()
+			defer x.showing.Unlock()
+		}
+		if s.Type == "" {
+			for _, f := range x.srv.hooks.presence {
+				s = f(x, s)
+			}
+		}
 		if err := x.notePresence(s); err != nil {
 			x.refuse(s, err)
 			return
@@ -277,6 +290,26 @@ func (x *Session) dispatch(s *stanza.Stanza, bad *stanza.JIDError) {
 	}
 	if !s.To.IsZero() { // the broadcast of presence is the roster's
 		x.srv.routeFrom(x, s)
+	}
+}
+
+// Renew broadcasts the presence again, as f changes it; nothing is done for a session that is not available. Hooks that run for a presence
+// of the same session must not call it.
+func (x *Session) Renew(f func(*stanza.Stanza) *stanza.Stanza) {
+	x.showing.Lock()
+	defer x.showing.Unlock()
+	x.mu.Lock()
+	if x.dead || x.pres == nil {
+		x.mu.Unlock()
+		return
+	}
+	st := f(x.pres)
+	x.pres = st
+	x.mu.Unlock()
+	for _, f := range x.srv.hooks.outbound {
+		if f(x, st) {
+			return
+		}
 	}
 }
 

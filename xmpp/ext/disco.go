@@ -29,6 +29,9 @@ type DiscoOptions struct {
 	Node     string              // URI of the software, for entity capabilities
 	Contacts map[string][]string // XEP-0157: abuse, admin, support, ... to URIs
 	Visible  Visible             // who may ask about an account
+
+	// NodeInfo and Nodes, if set, answer for what accounts publish (XEP-0060 §5): disco#info of a node, disco#items with or without one.
+	NodeInfo, Nodes func(iq *stanza.Stanza) *stanza.Stanza
 }
 
 // Disco answers disco#info and disco#items of the server, the guests' domain and accounts.
@@ -155,23 +158,38 @@ func (d *Disco) serverItems(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 // accountInfo is about an account; a stranger learns nothing, not even that it exists (XEP-0030 §8).
 func (d *Disco) accountInfo(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	switch {
+	case iq.Type == "get" && d.opt.NodeInfo != nil && !d.guest(s, iq) && iq.Child(nsDiscoInfo, "query").Attr("node") != "": // it knows who may
+		return d.opt.NodeInfo(iq)
 	case iq.Type != "get" || !d.opt.Visible.may(s, iq):
 		return iq.ErrorReply(stanza.ErrServiceUnavailable)
 	case iq.Child(nsDiscoInfo, "query").Attr("node") != "":
 		return iq.ErrorReply(stanza.ErrItemNotFound)
 	}
 	typ := "registered"
-	if domain := iq.To.Domain(); domain != "" && domain == d.srv.GuestDomain() || s != nil && iq.To.IsZero() && s.Guest() {
+	if d.guest(s, iq) {
 		typ = "anonymous"
 	}
 	q := stanza.NewElement(nsDiscoInfo, "query").Add(stanza.NewElement(nsDiscoInfo, "identity", "category", "account", "type", typ))
+	if d.opt.NodeInfo != nil && typ != "anonymous" { // XEP-0163 §6.1
+		q.Add(stanza.NewElement(nsDiscoInfo, "identity", "category", "pubsub", "type", "pep"))
+	}
 	for _, f := range unique(d.srv.Hooks().Features(xmpp.ToAccount)) {
 		q.Add(stanza.NewElement(nsDiscoInfo, "feature", "var", f))
 	}
 	return iq.Result(q)
 }
 
+// guest tells whether an iq is for a guest.
+func (d *Disco) guest(s *xmpp.Session, iq *stanza.Stanza) bool {
+	domain := iq.To.Domain()
+	return domain != "" && domain == d.srv.GuestDomain() || s != nil && iq.To.IsZero() && s.Guest()
+}
+
 func (d *Disco) accountItems(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	node := iq.Child(nsDiscoItem, "query").Attr("node")
+	if iq.Type == "get" && d.opt.Nodes != nil && !d.guest(s, iq) && (node != "" || d.opt.Visible.may(s, iq)) {
+		return d.opt.Nodes(iq)
+	}
 	if iq.Type != "get" || !d.opt.Visible.may(s, iq) {
 		return iq.ErrorReply(stanza.ErrServiceUnavailable)
 	}

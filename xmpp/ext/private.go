@@ -24,41 +24,80 @@ type PrivateStore interface {
 	SetPrivate(ctx context.Context, owner stanza.JID, name stanza.Name, xml []byte, max int) error
 }
 
-// AttachPrivate lets clients keep XML of their own (XEP-0049).
-func AttachPrivate(s *xmpp.Server, store PrivateStore, log *slog.Logger) {
-	s.Hooks().Feature(xmpp.ToServer, nsPrivate)
-	s.Hooks().Feature(xmpp.ToAccount, nsPrivate)
-	s.Hooks().IQ(xmpp.ToAccount, nsPrivate, "query", func(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
-		switch {
-		case !own(sess, iq):
-			return iq.ErrorReply(stanza.ErrForbidden)
-		case sess.Guest():
-			return iq.ErrorReply(stanza.ErrNotAllowed.With("Guests have no storage"))
-		}
-		entries := iq.Child(nsPrivate, "query").Children()
-		ctx, cancel := ioContext()
-		defer cancel()
-		if iq.Type == "set" {
-			return setPrivate(ctx, store, log, iq, entries)
-		}
-		if len(entries) != 1 {
-			return iq.ErrorReply(stanza.ErrBadRequest)
-		}
-		out := stanza.NewElement(entries[0].Space, entries[0].Local)
-		b, err := store.Private(ctx, iq.From.Bare(), entries[0].Name)
-		if err != nil {
-			return failed(log, iq, "private XML not read", err)
-		}
-		if b != nil {
-			if out, err = stanza.ParseElement(b); err != nil {
-				return failed(log, iq, "private XML as stored", err)
-			}
-		}
-		return iq.Result(stanza.NewElement(nsPrivate, "query").Add(out))
-	})
+// Private keeps it. Use AttachPrivate.
+type Private struct {
+	store PrivateStore
+	log   *slog.Logger
+	views map[stanza.Name]PrivateView // written before serving only
 }
 
-func setPrivate(ctx context.Context, store PrivateStore, log *slog.Logger, iq *stanza.Stanza, entries []*stanza.Element) *stanza.Stanza {
+// PrivateView is XML that is made from something else, as bookmarks are (XEP-0402).
+type PrivateView interface {
+	Get(owner stanza.JID) (*stanza.Element, error)
+	Set(owner stanza.JID, el *stanza.Element) error
+}
+
+// AttachPrivate lets clients keep XML of their own (XEP-0049).
+func AttachPrivate(s *xmpp.Server, store PrivateStore, log *slog.Logger) *Private {
+	p := &Private{store: store, log: log, views: map[stanza.Name]PrivateView{}}
+	s.Hooks().Feature(xmpp.ToServer, nsPrivate)
+	s.Hooks().Feature(xmpp.ToAccount, nsPrivate)
+	s.Hooks().IQ(xmpp.ToAccount, nsPrivate, "query", p.iq)
+	return p
+}
+
+// View has v answer for elements of that name, before serving.
+func (p *Private) View(name stanza.Name, v PrivateView) { p.views[name] = v }
+
+// Stored is what is stored under a name, nil if nothing is.
+func (p *Private) Stored(owner stanza.JID, name stanza.Name) (*stanza.Element, error) {
+	ctx, cancel := ioContext()
+	defer cancel()
+	b, err := p.store.Private(ctx, owner, name)
+	if err != nil || b == nil {
+		return nil, err
+	}
+	return stanza.ParseElement(b)
+}
+
+// Store stores an element under its name.
+func (p *Private) Store(owner stanza.JID, el *stanza.Element) error {
+	ctx, cancel := ioContext()
+	defer cancel()
+	return p.store.SetPrivate(ctx, owner, el.Name, el.AppendXML(nil, ""), maxPrivateEntries)
+}
+
+func (p *Private) iq(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	switch {
+	case !own(sess, iq):
+		return iq.ErrorReply(stanza.ErrForbidden)
+	case sess.Guest():
+		return iq.ErrorReply(stanza.ErrNotAllowed.With("Guests have no storage"))
+	}
+	entries := iq.Child(nsPrivate, "query").Children()
+	if iq.Type == "set" {
+		return p.set(iq, entries)
+	}
+	if len(entries) != 1 {
+		return iq.ErrorReply(stanza.ErrBadRequest)
+	}
+	var out *stanza.Element
+	var err error
+	if v := p.views[entries[0].Name]; v != nil {
+		out, err = v.Get(iq.From.Bare())
+	} else {
+		out, err = p.Stored(iq.From.Bare(), entries[0].Name)
+	}
+	if err != nil {
+		return failed(p.log, iq, "private XML not read", err)
+	}
+	if out == nil {
+		out = stanza.NewElement(entries[0].Space, entries[0].Local)
+	}
+	return iq.Result(stanza.NewElement(nsPrivate, "query").Add(out))
+}
+
+func (p *Private) set(iq *stanza.Stanza, entries []*stanza.Element) *stanza.Stanza {
 	if len(entries) == 0 || len(entries) > maxPrivateEntries {
 		return iq.ErrorReply(stanza.ErrBadRequest)
 	}
@@ -70,12 +109,17 @@ func setPrivate(ctx context.Context, store PrivateStore, log *slog.Logger, iq *s
 		case len(b) > maxPrivate:
 			return iq.ErrorReply(stanza.ErrPolicyViolation.With("That is too big"))
 		}
-		err := store.SetPrivate(ctx, iq.From.Bare(), e.Name, b, maxPrivateEntries)
+		var err error
+		if v := p.views[e.Name]; v != nil {
+			err = v.Set(iq.From.Bare(), e)
+		} else {
+			err = p.Store(iq.From.Bare(), e)
+		}
 		if errors.Is(err, ErrFull) {
 			return iq.ErrorReply(stanza.ErrResourceConstraint.With("There are too many entries"))
 		}
 		if err != nil {
-			return failed(log, iq, "private XML not stored", err)
+			return failed(p.log, iq, "private XML not stored", err)
 		}
 	}
 	return iq.Result()

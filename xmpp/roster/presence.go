@@ -268,6 +268,9 @@ func (r *Roster) appear(owner, contact stanza.JID) {
 			r.srv.Route(p.WithFromTo(s.JID(), contact))
 		}
 	}
+	for _, f := range r.granted {
+		f(owner, contact)
+	}
 }
 
 // vanish sends unavailable of all clients of owner to a contact that may not see it any more (§3.2.1).

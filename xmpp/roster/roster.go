@@ -34,6 +34,8 @@ type Roster struct {
 	log   *slog.Logger
 	cache *cache
 
+	granted []func(owner, contact stanza.JID) // written before serving only
+
 	count struct{ gets, sets, pushes, subscriptions, dropped, probes, broadcasts, errors, forged atomic.Uint64 }
 }
 
@@ -85,6 +87,31 @@ func (r *Roster) Contact(owner, contact stanza.JID) bool {
 	})
 	return ok && err == nil
 }
+
+// Groups are those that contact is in, in the list of owner.
+func (r *Roster) Groups(owner, contact stanza.JID) (groups []string) {
+	_ = r.with(owner.Bare(), func(_ context.Context, l *list) error {
+		groups = l.items[contact.Bare()].Groups
+		return nil
+	}) // logged: in none
+	return groups
+}
+
+// Peers are the contacts of owner with a subscription: From for who sees its presence, To for whose presence it sees.
+func (r *Roster) Peers(owner stanza.JID, way Subscription) (out []stanza.JID) {
+	_ = r.with(owner.Bare(), func(_ context.Context, l *list) error {
+		for j, i := range l.items {
+			if i.Subscription&way != 0 {
+				out = append(out, j)
+			}
+		}
+		return nil
+	}) // logged: none
+	return out
+}
+
+// Granted calls f when a contact sees the presence of owner from now on, after it was sent; before serving.
+func (r *Roster) Granted(f func(owner, contact stanza.JID)) { r.granted = append(r.granted, f) }
 
 // Counters are numbers for metrics.
 func (r *Roster) Counters() map[string]uint64 {
