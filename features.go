@@ -9,12 +9,13 @@ import (
 	"konzil/xmpp/metadata"
 	"konzil/xmpp/muc"
 	"konzil/xmpp/pubsub"
+	"konzil/xmpp/push"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/stanza"
 )
 
 // attachFeatures hooks what clients need on top of routing. The order matters where a comment says so.
-func (s *server) attachFeatures() error {
+func (s *server) attachFeatures() (err error) {
 	x, domain := s.xmpp, s.cfg.Domain
 	stored := ext.SQLStore{DB: s.db}
 	log := s.log.With("part", "xmpp")
@@ -35,7 +36,10 @@ func (s *server) attachFeatures() error {
 	vcards := ext.AttachVCard(x, stored, log)
 	private := ext.AttachPrivate(x, stored, log)
 	ext.AttachServices(x, s.iceServices, nil)
-	if err := s.attachPubSub(vcards, private); err != nil {
+	if err = s.attachPubSub(vcards, private); err != nil {
+		return err
+	}
+	if s.push, err = push.Attach(x, s.db, log); err != nil {
 		return err
 	}
 	disco := ext.AttachDisco(x, ext.DiscoOptions{Name: "Konzil", Visible: visible, NodeInfo: s.pubsub.Info, Nodes: s.pubsub.List})

@@ -70,7 +70,7 @@ var gauges = []string{
 func (s *server) counters() map[string]func() map[string]uint64 {
 	c := map[string]func() map[string]uint64{
 		"sfu": s.sfu.Counters, "bridge": s.bridge.Counters, "focus": s.focus.Counters,
-		"xmpp": s.xmpp.Counters, "muc": s.rooms.Counters, "metadata": s.metadata.Counters, "avmoderation": s.moderation.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters,
+		"xmpp": s.xmpp.Counters, "muc": s.rooms.Counters, "metadata": s.metadata.Counters, "avmoderation": s.moderation.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters, "push": s.push.Counters,
 		"federation": s.federation.Counters,
 		"store":      s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
 	}

@@ -30,6 +30,7 @@ import (
 	"konzil/xmpp/metadata"
 	"konzil/xmpp/muc"
 	"konzil/xmpp/pubsub"
+	"konzil/xmpp/push"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/s2s"
 )
@@ -56,6 +57,7 @@ type server struct {
 	archive    *archive.Archive
 	mam        *mam.Service
 	pubsub     *pubsub.Engine
+	push       *push.Service
 	federation *s2s.Service
 	rooms      *muc.Service
 	metadata   *metadata.Component

@@ -13,6 +13,7 @@
 //	receive     session.go received   stream     check and stamp `from`, note presence, honest.go, Hooks.Outbound, count (h)
 //	route       route.go              stream     mounted Handler, Hooks.AccountIQ, iq hook, Hooks.Inbound, sessions, Hooks.Offline, or an error back
 //	queue       outbox.go push        any        into the pending queue of the receiving session; a full one ends that session
+//	hold        csi.go holdLocked     any        for a client that nobody looks at: what can wait (XEP-0352)
 //	write       outbox.go flush       flusher    many stanzas in one write; counted ones move to the unacknowledged
 //	acknowledge sm.go                 stream     the client's h drops them
 //

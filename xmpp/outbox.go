@@ -144,6 +144,9 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 	if o.st != nil {
 		o.counted = x.sm.on
 		o.at = time.Now()
+		if x.csi != nil && x.holdLocked(&o) {
+			return true, false
+		}
 		x.srv.count.stanzasOut.Add(1)
 	}
 	x.pending.push(o)

@@ -30,6 +30,7 @@ type Session struct {
 	resuming bool
 	pending  fifo
 	sm       smState
+	csi      *csiState   // nil: somebody looks at the client
 	timer    *time.Timer // while hibernating: end of the time to resume
 	sleeps   int         // hibernations begun: tells a stale timer
 	pres     *stanza.Stanza

@@ -30,6 +30,10 @@ func (m *smState) stopTimer() {
 
 // nonza handles first-level elements that are no stanzas.
 func (st *stream) nonza(e *stanza.Element) error {
+	if e.Space == nsCSI && (e.Local == "active" || e.Local == "inactive") {
+		st.sess.indicate(e.Local == "active")
+		return nil
+	}
 	if e.Space != nsSM {
 		return &streamError{condition: "unsupported-stanza-type"}
 	}
@@ -276,6 +280,7 @@ func (st *stream) resumeBy(e *stanza.Element, answer func(resumed *stanza.Elemen
 	x.pending.prepend(first)
 	x.sm.asked, x.sm.sinceAsk = false, 0
 	st.sess, x.stream = x, st
+	x.wakeLocked() // XEP-0352 §5: until it says otherwise
 	x.kickLocked()
 	x.mu.Unlock()
 	srv.count.resumed.Add(1)

@@ -340,6 +340,7 @@ func (s *Server) sessionFeatures() []*stanza.Element {
 		stanza.NewElement(nsBind, "bind"),
 		stanza.NewElement(nsSession, "session").Add(stanza.NewElement(nsSession, "optional")),
 		stanza.NewElement(nsSM, "sm"),
+		stanza.NewElement(nsCSI, "csi"),
 	}
 	return append(out, s.hooks.streamFeatures...)
 }

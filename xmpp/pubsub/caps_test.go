@@ -28,7 +28,7 @@ func TestVerified(t *testing.T) {
 		exodus + `<feature var='http://jabber.org/protocol/muc'/>`:         false, // twice
 		`<identity category='client' type='pc' name='Exodus 0.9.1&lt;http://jabber.org/protocol/caps'/><feature var='http://jabber.org/protocol/disco#info'/>
 			<feature var='http://jabber.org/protocol/disco#items'/><feature var='http://jabber.org/protocol/muc'/>`: false, // the same string
-		exodus + `<x xmlns='jabber:x:data' type='result'><field var='a'><value>b</value></field></x>`: true, // a form without type does not count
+		exodus + `<x xmlns='jabber:x:data' type='result'><field var='a'><value>b</value></field></x>`:                         true, // a form without type does not count
 		exodus + `<x xmlns='jabber:x:data'><field var='FORM_TYPE' type='hidden'><value>a</value><value>b</value></field></x>`: false,
 	} {
 		if verified(id, query(t, xml)) != want {

@@ -29,7 +29,7 @@ const nsSync = "urn:konzil:play:sync"
 //
 // Commands: "NAME comes JID" logs in again under a name, "NAME leaves" ends the stream, "NAME breaks" closes the connection without a word and waits
 // until the server has given the session up. "NAME enables" turns on stream management with the shortest time to resume (a second), "NAME
-// acknowledges" all it got since (XEP-0198).
+// acknowledges" all it got since (XEP-0198). "NAME rests" and "NAME wakes" say whether somebody looks (XEP-0352).
 type Live struct {
 	t       *testing.T
 	Server  *xmpp.Server
@@ -252,12 +252,30 @@ func (l *Live) Command(words []string) error {
 		return l.Enter(words[0], words[2])
 	case len(words) == 2 && (words[1] == "leaves" || words[1] == "breaks"):
 		return l.leave(words[0], words[1] == "leaves")
+	case len(words) == 2 && (words[1] == "rests" || words[1] == "wakes"):
+		return l.indicate(words[0], words[1] == "wakes")
 	case len(words) == 2 && (words[1] == "enables" || words[1] == "acknowledges"):
 		return l.manage(words[0], words[1] == "enables")
 	case l.more != nil:
 		return l.more(words)
 	}
 	return errors.New("no such command")
+}
+
+// indicate says whether somebody looks at the client.
+func (l *Live) indicate(name string, active bool) error {
+	c, err := l.client(name)
+	if err != nil {
+		return err
+	}
+	say := "<inactive xmlns='urn:xmpp:csi:0'/>"
+	if active {
+		say = "<active xmlns='urn:xmpp:csi:0'/>"
+	}
+	if err := c.ws.Write(context.Background(), websocket.MessageText, []byte(say)); err != nil {
+		return err
+	}
+	return c.sync()
 }
 
 // manage sends what stream management needs of a client; it returns when the server has read it.
