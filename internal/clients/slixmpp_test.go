@@ -76,6 +76,7 @@ type chatOptions struct {
 	TLS      string `json:"tls"` // "starttls" or "direct"
 	Mech     string `json:"mech,omitempty"`
 	TLS12    bool   `json:"tls12,omitempty"` // no newer version
+	PEP      bool   `json:"pep,omitempty"`   // wants to hear of avatars
 }
 
 // options are those of user over STARTTLS.

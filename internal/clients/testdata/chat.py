@@ -33,6 +33,10 @@ class Chat(slixmpp.ClientXMPP):
         self.ca_certs = opt["ca"]  # verify_mode CERT_REQUIRED and check_hostname stay on
         for plugin in ("xep_0030", "xep_0045", "xep_0115", "xep_0198", "xep_0199", "xep_0203", "xep_0280"):
             self.register_plugin(plugin)
+        if opt.get("pep"):
+            for plugin in ("xep_0060", "xep_0163", "xep_0084", "xep_0223"):
+                self.register_plugin(plugin)
+            self.add_event_handler("avatar_metadata_publish", self.on_avatar)
         self.keep_unacked()
         on = self.add_event_handler
         on("session_start", self.on_start)
@@ -84,6 +88,9 @@ class Chat(slixmpp.ClientXMPP):
 
     def on_message(self, m):
         emit("message", type=m["type"], sender=m["from"].full, body=m["body"], id=m["id"], delayed=bool(m["delay"]["stamp"]))
+
+    def on_avatar(self, m):
+        emit("avatar", sender=m["from"].full, id=m["pubsub_event"]["items"]["item"]["id"])
 
     def on_roster(self, iq):
         emit("roster", items={str(jid): item["subscription"] + ("+ask" if item["ask"] else "") for jid, item in iq["roster"]["items"].items()})
@@ -141,6 +148,26 @@ class Chat(slixmpp.ClientXMPP):
 
     async def cmd_raw(self, c):
         self.send_raw(c["xml"])
+
+    async def cmd_avatar(self, c):
+        data = c["data"].encode()
+        await self["xep_0084"].publish_avatar(data, timeout=10)
+        ident = self["xep_0084"].generate_id(data)
+        await self["xep_0084"].publish_avatar_metadata([{"id": ident, "type": "image/png", "bytes": len(data)}], timeout=10)
+        return ident
+
+    async def cmd_publish(self, c):
+        form = None
+        if c.get("options"):
+            form = self["xep_0004"].make_form(ftype="submit")
+            form.add_field(var="FORM_TYPE", ftype="hidden", value="http://jabber.org/protocol/pubsub#publish-options")
+            for var, value in c["options"].items():
+                form.add_field(var="pubsub#" + var, value=value)
+        await self["xep_0060"].publish(None, c["node"], id=c["item"], payload=ET.fromstring(c["xml"]), options=form, timeout=10)
+
+    async def cmd_fetch(self, c):
+        iq = await self["xep_0060"].get_items(c.get("to") or None, c["node"], timeout=10)
+        return {i["id"]: ET.tostring(i["payload"], encoding="unicode") for i in iq["pubsub"]["items"]}
 
     async def cmd_reconnect(self, c):
         self.dial()
