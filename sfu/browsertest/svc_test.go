@@ -143,8 +143,10 @@ func svcHeights(t *testing.T, codec, mode string) {
 	for _, id := range ids {
 		st := b.stats(id)[v]
 		t.Logf("%s: %s", id, b.call("stats(%s)", id))
-		if st.Freeze > 0 || st.Pli > 1 || st.Errors > 0 {
-			t.Errorf("%s: %d freezes, %d requests for keyframes, %d frames that could not be decoded", id, st.Freeze, st.Pli, st.Errors)
+		// A busy machine's encoder makes freezes, too: they are logged. What a wrong layer switch makes is a frame without its reference, or a
+		// request for a keyframe.
+		if st.Pli > 1 || st.Errors > 0 {
+			t.Errorf("%s: %d requests for keyframes, %d frames that could not be decoded (%d freezes)", id, st.Pli, st.Errors, st.Freeze)
 		}
 	}
 	t.Logf("sender: %s", b.call("stats('send')"))
