@@ -23,6 +23,7 @@ func TestCoturnClient(t *testing.T) {
 	}
 	c := testConfig()
 	c.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	c.PerUser, c.PerAddress = 100, 100 // all the programs below are one user, with two allocations and more each, at the same time
 	s := start(t, c, nil)
 	peer := coturnPeer(t)
 	server, _ := selfSigned(t)
