@@ -117,7 +117,7 @@ func (s *server) openData(ctx context.Context) (err error) {
 		return fmt.Errorf("archive: %w", err)
 	}
 	s.onStop(func(ctx context.Context) { _ = s.archive.Close(ctx) }) // what it could not move is in its journal
-	if s.local, err = auth.NewLocal(ctx, s.db, s.cfg.Auth.Iterations); err != nil {
+	if s.local, err = auth.NewLocal(ctx, s.db, s.cfg.Domain, s.cfg.Auth.Iterations); err != nil {
 		return err
 	}
 	s.accounts, s.logins = s.local, s.local.Stats
@@ -158,7 +158,7 @@ func (s *server) openXMPP(context.Context) (err error) {
 	if s.cfg.XMPP.Guests {
 		c.GuestDomain, c.AnonymousOnMain = "guest."+s.cfg.Domain, true
 	}
-	c.Tokens = auth.NewTokens(s.db)
+	c.Tokens, c.Upgrades = auth.NewTokens(s.db), s.local
 	c.Limits.PostAuth.Bytes = s.cfg.XMPP.MaxStanzaBytes
 	c.Limits.RateBytes, c.Limits.RateBurst = s.cfg.XMPP.RateBytesPerSec, max(c.Limits.RateBurst, s.cfg.XMPP.MaxStanzaBytes)
 	c.Limits.SessionsPerAccount = s.cfg.XMPP.SessionsPerUser

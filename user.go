@@ -34,7 +34,7 @@ func userCommand(ctx context.Context, c Config, args []string, in io.Reader, out
 		return err
 	}
 	defer db.Close()
-	accounts, err := auth.NewLocal(ctx, db, c.Auth.Iterations)
+	accounts, err := auth.NewLocal(ctx, db, c.Domain, c.Auth.Iterations)
 	if err != nil {
 		return err
 	}

@@ -22,25 +22,30 @@ const (
 type authState struct {
 	bindings map[string][]byte
 	offered  []string
-	guesses  int    // wrong passwords
-	failures int    // of any kind
-	noBind   bool   // the client named a channel-binding type we have not
-	space    string // namespace of the exchange under way: nsSASL or nsSASL2
+	types    []string // of channel binding, as offered (XEP-0440)
+	tried    string   // the name as typed, of the exchange that succeeded
+	guesses  int      // wrong passwords
+	failures int      // of any kind
+	noBind   bool     // the client named a channel-binding type we have not
+	space    string   // namespace of the exchange under way: nsSASL or nsSASL2
 }
 
 var errBackoff = errors.New("xmpp: too many wrong passwords from there")
+
+// scramMechanisms are those of SCRAM, the best first.
+var scramMechanisms = [...]string{"SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1"}
 
 // mechanisms are what the stream offers now, the best first.
 func (st *stream) mechanisms() []string {
 	var out []string
 	if st.domain == st.srv.cfg.Domain && st.wire.secure() {
 		can := st.srv.accounts.Mechanisms()
-		for _, m := range []string{"SCRAM-SHA-256", "SCRAM-SHA-1"} {
+		for _, m := range scramMechanisms {
 			if slices.Contains(can, m) && len(st.auth.bindings) > 0 {
 				out = append(out, m+"-PLUS")
 			}
 		}
-		for _, m := range []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"} {
+		for _, m := range append(scramMechanisms[:], "PLAIN") {
 			if slices.Contains(can, m) {
 				out = append(out, m)
 			}
@@ -60,12 +65,14 @@ func (st *stream) saslFeatures() []*stanza.Element {
 	for _, name := range st.auth.offered {
 		m.Add(stanza.TextElement(nsSASL, "mechanism", name))
 	}
+	st.auth.types = nil
 	if !st.plusOffered() {
 		return []*stanza.Element{m}
 	}
 	cb := stanza.NewElement(nsSASLCB, "sasl-channel-binding")
 	for _, typ := range []string{"tls-exporter", "tls-unique", "tls-server-end-point"} {
 		if st.auth.bindings[typ] != nil {
+			st.auth.types = append(st.auth.types, typ)
 			cb.Add(stanza.NewElement(nsSASLCB, "channel-binding", "type", typ))
 		}
 	}
@@ -194,39 +201,39 @@ func (st *stream) mechanism(name string) sasl.Mechanism {
 	}
 	hash, plus := strings.CutSuffix(strings.TrimPrefix(name, "SCRAM-"), "-PLUS")
 	return &sasl.SCRAM{Hash: hash, Plus: plus, Keys: st.scramKeys, Bindings: st.auth.bindings,
-		RefuseY: st.plusOffered() && (st.srv.cfg.StrictChannelBinding || !st.auth.noBind)}
+		Offer: sasl.Offer(st.auth.offered, st.auth.types), RefuseY: st.plusOffered() && (st.srv.cfg.StrictChannelBinding || !st.auth.noBind)}
 }
 
-// localpart is the canonical form of a typed user name, without our own domain if that was typed too.
-func (st *stream) localpart(user string) (string, bool) {
+// canonical is a typed user name in one form, for the back-off: without our own domain if that was typed too, prepared if it can be.
+func (st *stream) canonical(user string) string {
 	user = strings.TrimSuffix(user, "@"+st.srv.cfg.Domain)
-	j, err := stanza.NewJID(user, st.srv.cfg.Domain, "")
-	return j.Local(), err == nil && j.Local() != ""
+	if j, err := stanza.NewJID(user, st.srv.cfg.Domain, ""); err == nil {
+		return j.Local()
+	}
+	return strings.ToLower(user)
+}
+
+// allowed tells whether that name may be tried from there now.
+func (st *stream) allowed(user string) bool {
+	if st.srv.backoff.blocked(st.canonical(user), st.wire.network()) {
+		st.srv.count.authDelayed.Add(1)
+		return false
+	}
+	return true
 }
 
 func (st *stream) scramKeys(ctx context.Context, user, hash string) ([]byte, int, []byte, []byte, bool, error) {
-	local, valid := st.localpart(user)
-	if !valid {
-		local = user // unknown to the accounts: a fake salt
-	}
-	if st.srv.backoff.blocked(local, st.wire.network()) {
-		st.srv.count.authDelayed.Add(1)
+	if !st.allowed(user) {
 		return nil, 0, nil, nil, false, errBackoff
 	}
-	salt, n, stored, server, ok, err := st.srv.accounts.SCRAM(ctx, local, hash)
-	return salt, n, stored, server, ok && valid, err
+	return st.srv.accounts.SCRAM(ctx, user, hash)
 }
 
 func (st *stream) checkPassword(ctx context.Context, user, password string) (string, bool, error) {
-	name := user
-	if local, ok := st.localpart(user); ok {
-		name = local
-	}
-	if st.srv.backoff.blocked(name, st.wire.network()) {
-		st.srv.count.authDelayed.Add(1)
+	if !st.allowed(user) {
 		return "", false, errBackoff
 	}
-	return st.srv.accounts.CheckPassword(ctx, name, password)
+	return st.srv.accounts.CheckPassword(ctx, user, password)
 }
 
 // failed answers a failure; an error ends the stream after too many.
@@ -236,7 +243,7 @@ func (st *stream) failed(f *sasl.Failure, user string) error {
 	st.auth.noBind = st.auth.noBind || f.Binding
 	if f.Guess && !f.Binding {
 		st.auth.guesses++
-		user, _ = st.localpart(user) // what is no name at all shares one entry
+		user = st.canonical(user)
 		st.srv.backoff.failed(user, st.wire.network())
 		st.srv.log.Info("login failed", "user", user, "network", st.wire.network())
 	}
@@ -271,6 +278,7 @@ func (st *stream) failThen(condition string, then error) error {
 // identify settles who it is; false: nobody, and the client was told.
 func (st *stream) identify(mech sasl.Mechanism) (bool, error) {
 	id := mech.Identity()
+	st.auth.tried = mech.Name()
 	bare, f := st.identity(id)
 	if f != nil {
 		return false, st.failed(f, id.User)
@@ -278,7 +286,7 @@ func (st *stream) identify(mech sasl.Mechanism) (bool, error) {
 	st.bare = bare
 	st.srv.count.authOK.Add(1)
 	if id.User != "" {
-		st.srv.backoff.succeeded(bare.Local(), st.wire.network())
+		st.srv.backoff.succeeded(st.canonical(st.auth.tried), st.wire.network())
 	}
 	return true, nil
 }
@@ -288,20 +296,32 @@ func (st *stream) identity(id sasl.Identity) (stanza.JID, *sasl.Failure) {
 	if id.User == "" {
 		return st.guestJID(), nil
 	}
-	local, ok := st.localpart(id.User)
-	if !ok {
-		return stanza.JID{}, &sasl.Failure{Condition: "not-authorized"}
-	}
-	bare, err := stanza.NewJID(local, st.srv.cfg.Domain, "")
+	local, err := st.srv.accounts.Localpart(st.srv.ctx, id.User)
 	if err != nil {
 		return stanza.JID{}, &sasl.Failure{Condition: "not-authorized"}
 	}
+	bare, err := stanza.NewJID(local, st.srv.cfg.Domain, "")
+	if err != nil || bare.Local() == "" {
+		return stanza.JID{}, &sasl.Failure{Condition: "not-authorized"}
+	}
 	if id.Authzid != "" {
-		if z, err := stanza.ParseJID(id.Authzid); err != nil || z != bare {
+		if z, err := stanza.ParseJID(id.Authzid); err != nil || !st.means(z, bare) {
 			return stanza.JID{}, &sasl.Failure{Condition: "invalid-authzid"}
 		}
 	}
 	return bare, nil
+}
+
+// means tells that claimed is who has logged in: its address, or the one that it has typed, which may be its mail address.
+func (st *stream) means(claimed, bare stanza.JID) bool {
+	if claimed == bare {
+		return true
+	}
+	typed, err := stanza.ParseJID(st.auth.tried)
+	if err != nil || typed.Local() == "" {
+		typed, err = stanza.NewJID(st.auth.tried, st.srv.cfg.Domain, "")
+	}
+	return err == nil && claimed == typed
 }
 
 // guestJID makes up a name: a lower-case UUID, of which Jitsi clients use the first eight digits as endpoint id. A guest who shows

@@ -26,6 +26,8 @@ type Config struct {
 
 	// Tokens keeps what clients log in with instead of a password (XEP-0484); nil: none.
 	Tokens Tokens
+	// Upgrades takes keys for more mechanisms from clients (XEP-0480); nil: none are wanted.
+	Upgrades Upgrades
 
 	Limits Limits
 }

@@ -45,6 +45,7 @@ func (a testAccounts) SCRAM(_ context.Context, user, h string) ([]byte, int, []b
 	if h == "SHA-1" {
 		newHash, size = sha1.New, 20
 	}
+	user, _ = a.Localpart(context.Background(), user)
 	salt := sha256.Sum256([]byte("salt" + user))
 	pw, ok := a[user]
 	if !ok {
@@ -60,6 +61,7 @@ func (a testAccounts) CheckPassword(_ context.Context, user, password string) (s
 	if user == "broken" {
 		return "", false, errors.New("directory away")
 	}
+	user, _ = a.Localpart(context.Background(), user)
 	pw, ok := a[user]
 	return user, ok && pw == password, nil
 }
@@ -67,6 +69,10 @@ func (a testAccounts) CheckPassword(_ context.Context, user, password string) (s
 func (a testAccounts) Exists(_ context.Context, local string) (bool, error) {
 	_, ok := a[local]
 	return ok, nil
+}
+
+func (a testAccounts) Localpart(_ context.Context, user string) (string, error) {
+	return strings.ToLower(strings.TrimSuffix(user, "@x.test")), nil
 }
 
 func (a testAccounts) Mechanisms() []string { return []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"} }

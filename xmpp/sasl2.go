@@ -50,7 +50,7 @@ func (st *stream) sasl2Feature() *stanza.Element {
 		}
 		inline.Add(fast)
 	}
-	return el.Add(inline)
+	return el.Add(inline).Add(st.upgradeFeatures()...)
 }
 
 // tokenMechanisms are the mechanisms of FAST that this connection can do.
@@ -96,11 +96,15 @@ func (st *stream) authenticate2(e *stanza.Element) (done bool, err error) {
 	if done, err = st.identify(mech); !done || err != nil {
 		return false, err
 	}
-	if claimed, cerr := stanza.ParseJID(st.clientFrom); cerr == nil && !claimed.IsZero() && mech.Identity().User != "" && claimed.Bare() != st.bare {
+	if claimed, cerr := stanza.ParseJID(st.clientFrom); cerr == nil && !claimed.IsZero() && mech.Identity().User != "" && !st.means(claimed.Bare(), st.bare) {
 		return false, st.failed(&sasl.Failure{Condition: "invalid-authzid", Text: "the stream is from somebody else"}, "") // XEP-0388 §2.3
 	}
+	upgraded, err := st.upgrade(e, data)
+	if err != nil {
+		return false, err
+	}
 	success := stanza.NewElement(nsSASL2, "success")
-	if data != nil {
+	if data != nil && !upgraded {
 		success.Add(stanza.TextElement(nsSASL2, "additional-data", base64.StdEncoding.EncodeToString(data)))
 	}
 	if err := st.giveToken(l, success); err != nil {
@@ -123,13 +127,15 @@ func (st *stream) tokenMechanism(l *login2) sasl.Mechanism {
 	count, _ := strconv.ParseUint(l.fast.Attr("count"), 10, 63) // only sent with early data, which we do not take: then 0
 	invalidate := l.fast.Attr("invalidate") == "true" || l.fast.Attr("invalidate") == "1"
 	return &sasl.HT{Binding: binding, Check: func(ctx context.Context, user string, matches func(string) bool) (bool, error) {
-		local, valid := st.localpart(user)
-		if st.srv.backoff.blocked(local, st.wire.network()) {
-			st.srv.count.authDelayed.Add(1)
+		if !st.allowed(user) {
 			return false, errBackoff
 		}
+		local, err := st.srv.accounts.Localpart(ctx, user)
+		if err != nil {
+			return false, nil // nobody's
+		}
 		ok, rotate, err := st.srv.cfg.Tokens.CheckToken(ctx, local, l.client, l.mechanism, count, invalidate, matches)
-		if err != nil || !ok || !valid {
+		if err != nil || !ok {
 			return false, err
 		}
 		l.rotate = rotate && !invalidate

@@ -36,7 +36,7 @@ func openStore(t testing.TB, dir string) *store.DB {
 
 func newLocal(t testing.TB) *Local {
 	t.Helper()
-	l, err := NewLocal(context.Background(), openStore(t, t.TempDir()), MinIterations)
+	l, err := NewLocal(context.Background(), openStore(t, t.TempDir()), "example.org", MinIterations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestUnknownIsStable(t *testing.T) {
 	var first [][]byte
 	for round := range 2 { // over a restart
 		db := openStore(t, dir)
-		l, err := NewLocal(context.Background(), db, MinIterations)
+		l, err := NewLocal(context.Background(), db, "example.org", MinIterations)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +233,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 func TestNoClearText(t *testing.T) {
 	dir := t.TempDir()
 	db := openStore(t, dir)
-	l, err := NewLocal(context.Background(), db, MinIterations)
+	l, err := NewLocal(context.Background(), db, "example.org", MinIterations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func TestNoClearText(t *testing.T) {
 
 func TestDemo(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
-	l, err := NewLocal(ctx, openStore(t, dir), MinIterations)
+	l, err := NewLocal(ctx, openStore(t, dir), "example.org", MinIterations)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,14 +14,16 @@ import (
 type Imported struct {
 	Localpart string
 	Password  string   // used when Keys is empty
-	Keys      []string // one for each of SHA-1 and SHA-256, in the form of RFC 5803 §2
+	Keys      []string // one for each hash that is known, in the form of RFC 5803 §2
+	Aliases   []string // mail addresses
 }
 
 // Import makes many accounts at once: all, or none. Errors wrap ErrExists, ErrName or ErrPassword.
 func (l *Local) Import(ctx context.Context, accounts []Imported) error {
 	type row struct {
-		local string
-		all   map[string]keys
+		local   string
+		aliases []string
+		all     map[string]keys
 	}
 	rows := make([]row, len(accounts))
 	for i, a := range accounts {
@@ -38,9 +40,13 @@ func (l *Local) Import(ctx context.Context, accounts []Imported) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.Localpart, err)
 		}
-		rows[i] = row{local, all}
+		aliases, err := prepareAliases(a.Aliases)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.Localpart, err)
+		}
+		rows[i] = row{local, aliases, all}
 	}
-	return l.db.Write(ctx, func(tx *sql.Tx) error {
+	return l.changeKeys(ctx, func(tx *sql.Tx) error {
 		for _, r := range rows {
 			n, err := affected(tx.Exec("INSERT INTO accounts (localpart, created) VALUES (?, ?) ON CONFLICT DO NOTHING", r.local, time.Now().Unix()))
 			if err != nil {
@@ -48,6 +54,9 @@ func (l *Local) Import(ctx context.Context, accounts []Imported) error {
 			}
 			if n == 0 {
 				return fmt.Errorf("%w: %s", ErrExists, r.local)
+			}
+			if err := putAliases(tx, r.local, r.aliases); err != nil {
+				return err
 			}
 			if err := putKeys(tx, r.local, r.all); err != nil {
 				return err
@@ -57,20 +66,15 @@ func (l *Local) Import(ctx context.Context, accounts []Imported) error {
 	})
 }
 
-// parseKeys reads keys for all hashes that we offer: an account that lacked one could not log in with a mechanism that it is offered.
+// parseKeys reads keys of some hash at least. What is missing is made at the first login with PLAIN, or by the client (upgrade.go).
 func parseKeys(texts []string) (map[string]keys, error) {
-	all := make(map[string]keys, 2)
+	all := make(map[string]keys, len(hashes))
 	for _, s := range texts {
 		hash, k, err := parseKey(s)
 		if err != nil {
 			return nil, err
 		}
 		all[hash] = k
-	}
-	for _, hash := range []string{SHA1, SHA256} {
-		if _, ok := all[hash]; !ok {
-			return nil, fmt.Errorf("auth: keys of SCRAM-%s are missing", hash)
-		}
 	}
 	return all, nil
 }

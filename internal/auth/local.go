@@ -37,19 +37,22 @@ func (c Config) Validate() error {
 // Local are the accounts of our own store.
 type Local struct {
 	db         *store.DB
+	domain     string // of the service: NAME@domain may be typed for NAME
 	iterations int
 	secret     []byte        // keys the fake salts; per store, so that they outlive a restart
 	slots      chan struct{} // bounds concurrent PBKDF2 to the number of cores: waiting is cheaper than thrashing
 
+	common atomic.Pointer[[]string] // the hashes that all accounts have keys of
+
 	ok, wrong atomic.Uint64
 }
 
-// NewLocal gives the accounts in db. iterations outside MinIterations..MaxIterations is an error.
-func NewLocal(ctx context.Context, db *store.DB, iterations int) (*Local, error) {
+// NewLocal gives the accounts of domain in db. iterations outside MinIterations..MaxIterations is an error.
+func NewLocal(ctx context.Context, db *store.DB, domain string, iterations int) (*Local, error) {
 	if iterations < MinIterations || iterations > MaxIterations {
 		return nil, fmt.Errorf("auth: %d iterations", iterations)
 	}
-	l := &Local{db: db, iterations: iterations, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	l := &Local{db: db, domain: strings.ToLower(domain), iterations: iterations, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	err := db.Write(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.Exec("INSERT OR IGNORE INTO auth_secrets (purpose, secret) VALUES ('scram-fake', ?)", randomBytes(32)); err != nil {
 			return err
@@ -59,19 +62,59 @@ func NewLocal(ctx context.Context, db *store.DB, iterations int) (*Local, error)
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	return l, nil
+	return l, l.findCommon(ctx)
 }
 
-// Mechanisms lists the SASL mechanisms that every local account can use, best first.
-func (l *Local) Mechanisms() []string { return []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"} }
-
-// Localpart resolves what somebody typed as login, a localpart or a mail address, to a localpart. ErrNoAccount when nobody
-// has that mail address; a localpart is only prepared, not looked up.
-func (l *Local) Localpart(ctx context.Context, login string) (string, error) {
-	if !strings.Contains(login, "@") {
-		return PrepareLocalpart(login)
+// Mechanisms lists the SASL mechanisms that every local account can use, best first: a client that is offered one and has no keys for it
+// would not try another.
+func (l *Local) Mechanisms() []string {
+	var out []string
+	for _, h := range *l.common.Load() {
+		out = append(out, "SCRAM-"+h)
 	}
-	alias, err := prepareAlias(login)
+	return append(out, "PLAIN")
+}
+
+// findCommon looks which hashes all accounts have keys of: all, unless some were imported with keys of one alone.
+func (l *Local) findCommon(ctx context.Context) error {
+	var common []string
+	for _, h := range hashes {
+		var lacking int
+		if err := l.db.Read().QueryRowContext(ctx, `SELECT count(*) FROM accounts a WHERE NOT EXISTS
+			(SELECT 1 FROM account_keys k WHERE k.localpart = a.localpart AND k.hash = ?)`, h).Scan(&lacking); err != nil {
+			return fmt.Errorf("auth: %w", err)
+		}
+		if lacking == 0 {
+			common = append(common, h)
+		}
+	}
+	l.common.Store(&common)
+	return nil
+}
+
+// Localpart resolves what somebody typed as login to a localpart: the localpart itself, with or without the domain of the service, or a
+// mail address, without its domain too if that is the service's. ErrNoAccount when nobody has that mail address; a localpart is only
+// prepared, not looked up.
+func (l *Local) Localpart(ctx context.Context, login string) (string, error) {
+	name, domain, mail := strings.Cut(login, "@")
+	if mail && !strings.EqualFold(domain, l.domain) {
+		return l.alias(ctx, login)
+	}
+	local, err := PrepareLocalpart(name)
+	if err == nil {
+		if there, err := l.Exists(ctx, local); there || err != nil {
+			return local, err
+		}
+	}
+	if owner, aerr := l.alias(ctx, name+"@"+l.domain); aerr == nil || !isUnknown(aerr) {
+		return owner, aerr
+	}
+	return local, err
+}
+
+// alias is whose mail address that is.
+func (l *Local) alias(ctx context.Context, mail string) (string, error) {
+	alias, err := prepareAlias(mail)
 	if err != nil {
 		return "", err
 	}
@@ -83,7 +126,7 @@ func (l *Local) Localpart(ctx context.Context, login string) (string, error) {
 	return local, err
 }
 
-// SCRAM gives the stored keys of user for hash SHA-1 or SHA-256 (RFC 5802 §3). ok is false for an account that does not
+// SCRAM gives the stored keys of user for one of the hashes (RFC 5802 §3). ok is false for an account that does not
 // exist or is disabled; the values are then made up, stable, and of the right length. user may be a mail address; Localpart
 // then tells whose session it will be.
 func (l *Local) SCRAM(ctx context.Context, user, hash string) (salt []byte, iterations int, storedKey, serverKey []byte, ok bool, err error) {
@@ -127,21 +170,22 @@ func (l *Local) CheckPassword(ctx context.Context, user, password string) (local
 func (l *Local) check(ctx context.Context, user, password string) (localpart string, ok, known bool, err error) {
 	localpart, err = l.Localpart(ctx, user)
 	var k keys
-	disabled := true
+	hash, disabled := SHA256, true
 	if err == nil {
-		k, disabled, err = l.keys(ctx, localpart, SHA256)
+		hash, k, disabled, err = l.anyKeys(ctx, localpart)
 		known = err == nil
 	}
 	if err != nil {
 		if !isUnknown(err) {
 			return "", false, false, err
 		}
-		if k, err = fakeKeys(l.secret, SHA256, user, l.iterations); err != nil {
+		hash = SHA256
+		if k, err = fakeKeys(l.secret, hash, user, l.iterations); err != nil {
 			return "", false, false, err
 		}
 	}
 	prepared, badPassword := preparePassword(password)
-	got, err := l.deriveBounded(ctx, SHA256, prepared, k)
+	got, err := l.deriveBounded(ctx, hash, prepared, k)
 	if err != nil {
 		return "", false, known, err
 	}
@@ -150,7 +194,17 @@ func (l *Local) check(ctx context.Context, user, password string) (localpart str
 		return "", false, known, nil
 	}
 	l.ok.Add(1)
-	return localpart, true, known, nil
+	return localpart, true, known, l.complete(ctx, localpart, prepared)
+}
+
+// anyKeys gives the keys by which a password is checked: of SHA-256, or of what there is.
+func (l *Local) anyKeys(ctx context.Context, localpart string) (hash string, k keys, disabled bool, err error) {
+	for _, hash = range []string{SHA256, SHA512, SHA1} {
+		if k, disabled, err = l.keys(ctx, localpart, hash); !errors.Is(err, ErrNoAccount) {
+			break
+		}
+	}
+	return hash, k, disabled, err
 }
 
 func (l *Local) deriveBounded(ctx context.Context, hash, password string, k keys) (keys, error) {

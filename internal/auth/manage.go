@@ -19,12 +19,10 @@ func (l *Local) Create(ctx context.Context, localpart, password string, aliases 
 	if err != nil {
 		return err
 	}
-	for i := range aliases {
-		if aliases[i], err = prepareAlias(aliases[i]); err != nil {
-			return err
-		}
+	if aliases, err = prepareAliases(aliases); err != nil {
+		return err
 	}
-	return l.db.Write(ctx, func(tx *sql.Tx) error {
+	return l.changeKeys(ctx, func(tx *sql.Tx) error {
 		n, err := affected(tx.Exec("INSERT INTO accounts (localpart, created) VALUES (?, ?) ON CONFLICT DO NOTHING", local, time.Now().Unix()))
 		if err != nil {
 			return err
@@ -32,17 +30,24 @@ func (l *Local) Create(ctx context.Context, localpart, password string, aliases 
 		if n == 0 {
 			return fmt.Errorf("%w: %s", ErrExists, local)
 		}
-		for _, a := range aliases {
-			n, err := affected(tx.Exec("INSERT INTO account_aliases (alias, localpart) VALUES (?, ?) ON CONFLICT DO NOTHING", a, local))
-			if err != nil {
-				return err
-			}
-			if n == 0 {
-				return fmt.Errorf("%w: with the address %s", ErrExists, a)
-			}
+		if err := putAliases(tx, local, aliases); err != nil {
+			return err
 		}
 		return putKeys(tx, local, all)
 	})
+}
+
+func putAliases(tx *sql.Tx, local string, aliases []string) error {
+	for _, a := range aliases {
+		n, err := affected(tx.Exec("INSERT INTO account_aliases (alias, localpart) VALUES (?, ?) ON CONFLICT DO NOTHING", a, local))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%w: with the address %s", ErrExists, a)
+		}
+	}
+	return nil
 }
 
 // SetPassword replaces an account's password. Errors wrap ErrNoAccount or ErrPassword.
@@ -55,7 +60,7 @@ func (l *Local) SetPassword(ctx context.Context, localpart, password string) err
 	if err != nil {
 		return err
 	}
-	return l.db.Write(ctx, func(tx *sql.Tx) error {
+	return l.changeKeys(ctx, func(tx *sql.Tx) error {
 		n, err := affected(tx.Exec("DELETE FROM account_keys WHERE localpart = ?", local))
 		if err != nil {
 			return err
@@ -94,7 +99,7 @@ func (l *Local) change(ctx context.Context, localpart, statement string) error {
 	if err != nil {
 		return err
 	}
-	return l.db.Write(ctx, func(tx *sql.Tx) error {
+	return l.changeKeys(ctx, func(tx *sql.Tx) error {
 		n, err := affected(tx.Exec(statement, local))
 		if err == nil && n == 0 {
 			err = fmt.Errorf("%w: %s", ErrNoAccount, local)
@@ -135,8 +140,8 @@ func (l *Local) deriveAll(ctx context.Context, password string) (map[string]keys
 	if err != nil {
 		return nil, err
 	}
-	all := make(map[string]keys, 2)
-	for _, hash := range []string{SHA1, SHA256} {
+	all := make(map[string]keys, len(hashes))
+	for _, hash := range hashes {
 		k, err := l.deriveBounded(ctx, hash, prepared, keys{salt: randomBytes(saltLen), iterations: l.iterations})
 		if err != nil {
 			return nil, err
@@ -154,6 +159,14 @@ func putKeys(tx *sql.Tx, localpart string, all map[string]keys) error {
 		}
 	}
 	return nil
+}
+
+// changeKeys is a write after which accounts may have other hashes in common.
+func (l *Local) changeKeys(ctx context.Context, f func(tx *sql.Tx) error) error {
+	if err := l.db.Write(ctx, f); err != nil {
+		return err
+	}
+	return l.findCommon(ctx)
 }
 
 func affected(r sql.Result, err error) (int64, error) {

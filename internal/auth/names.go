@@ -47,6 +47,17 @@ func prepareAlias(s string) (string, error) {
 	return strings.ToLower(s), nil
 }
 
+func prepareAliases(list []string) ([]string, error) {
+	out := make([]string, len(list))
+	for i, a := range list {
+		var err error
+		if out[i], err = prepareAlias(a); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // preparePassword enforces OpaqueString (RFC 8265 §4.2), the successor of the SASLprep that RFC 5802 names; for ASCII they
 // are the same.
 func preparePassword(s string) (string, error) {

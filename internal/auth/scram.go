@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
 	"hash"
 )
@@ -14,7 +15,11 @@ import (
 const (
 	SHA1   = "SHA-1"
 	SHA256 = "SHA-256"
+	SHA512 = "SHA-512"
 )
+
+// hashes are those that new passwords get keys of, the best first.
+var hashes = [...]string{SHA512, SHA256, SHA1}
 
 const (
 	// MinIterations is the least that is accepted: RFC 7677 §4 asks for at least 4096, XEP-0438 §3.4 for 10000.
@@ -39,6 +44,8 @@ func newHash(name string) (func() hash.Hash, error) {
 		return sha1.New, nil
 	case SHA256:
 		return sha256.New, nil
+	case SHA512:
+		return sha512.New, nil
 	}
 	return nil, fmt.Errorf("auth: no SCRAM with %q", name)
 }
@@ -58,10 +65,14 @@ func derive(hashName, password string, salt []byte, iterations int) (keys, error
 	if err != nil {
 		return keys{}, fmt.Errorf("auth: %w", err)
 	}
-	client := mac(h, salted, "Client Key")
+	return keysOf(h, salted, salt, iterations), nil
+}
+
+// keysOf computes them of a salted password.
+func keysOf(h func() hash.Hash, salted, salt []byte, iterations int) keys {
 	sum := h()
-	sum.Write(client)
-	return keys{salt: salt, iterations: iterations, stored: sum.Sum(nil), server: mac(h, salted, "Server Key")}, nil
+	sum.Write(mac(h, salted, "Client Key"))
+	return keys{salt: salt, iterations: iterations, stored: sum.Sum(nil), server: mac(h, salted, "Server Key")}
 }
 
 // fakeKeys are keys of nobody: always the same for a name, and unlike any other's.
@@ -73,8 +84,8 @@ func fakeKeys(secret []byte, hashName, user string, iterations int) (keys, error
 	return keys{
 		salt:       mac(sha256.New, secret, "salt\x00"+hashName+"\x00"+user)[:saltLen],
 		iterations: iterations,
-		stored:     mac(sha256.New, secret, "stored\x00"+hashName+"\x00"+user)[:h().Size()],
-		server:     mac(sha256.New, secret, "server\x00"+hashName+"\x00"+user)[:h().Size()],
+		stored:     mac(sha512.New, secret, "stored\x00"+hashName+"\x00"+user)[:h().Size()],
+		server:     mac(sha512.New, secret, "server\x00"+hashName+"\x00"+user)[:h().Size()],
 	}, nil
 }
 

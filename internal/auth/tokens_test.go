@@ -118,7 +118,7 @@ func TestTokenClients(t *testing.T) {
 func TestTokensEndWithPassword(t *testing.T) {
 	k, _ := newTokens(t)
 	ctx := context.Background()
-	l, err := NewLocal(ctx, k.db, MinIterations)
+	l, err := NewLocal(ctx, k.db, "example.org", MinIterations)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,8 +121,10 @@ func (noAccounts) SCRAM(context.Context, string, string) ([]byte, int, []byte, [
 func (noAccounts) CheckPassword(context.Context, string, string) (string, bool, error) {
 	return "", false, nil
 }
-func (noAccounts) Exists(context.Context, string) (bool, error) { return false, nil }
-func (noAccounts) Mechanisms() []string                         { return nil }
+func (noAccounts) Exists(context.Context, string) (bool, error)             { return false, nil }
+func (noAccounts) Localpart(_ context.Context, user string) (string, error) { return user, nil }
+
+func (noAccounts) Mechanisms() []string { return nil }
 
 // quick makes failures fast.
 func quick(c *Config) {

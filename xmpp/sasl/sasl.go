@@ -1,5 +1,5 @@
 // Package sasl is the server's side of SASL as XMPP uses it (RFC 6120 §6): SCRAM with and without channel binding (RFC 5802, RFC 7677,
-// RFC 9266), PLAIN (RFC 4616) and ANONYMOUS (RFC 4505).
+// RFC 9266) and with a hash of what was offered (XEP-0474), PLAIN (RFC 4616) and ANONYMOUS (RFC 4505).
 //
 // The path of a login: the stream picks a constructor by the mechanism's name → Step with each response of the client (base64 already
 // removed) → done, then Identity. All of it runs on the stream's goroutine; nothing here starts one or keeps a secret longer

@@ -7,9 +7,11 @@ import (
 	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // SCRAM-SHA-1 is what older clients have; HMAC-SHA-1 is not broken
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
 	"hash"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,13 +19,25 @@ import (
 // Keys gives what is stored for user (RFC 5802 §3); ok false: no such account, with a salt that stays the same for that name.
 type Keys func(ctx context.Context, user, hash string) (salt []byte, iterations int, storedKey, serverKey []byte, ok bool, err error)
 
-// SCRAM is SCRAM-SHA-1 or SCRAM-SHA-256, plain or -PLUS.
+// Offer is what the client was offered, in the form that is hashed into a challenge (XEP-0474 §5.1), so that nobody between can have
+// left something out: mechanisms, and the types of channel binding unless there are none.
+func Offer(mechanisms, bindings []string) string {
+	offer := strings.Join(slices.Sorted(slices.Values(mechanisms)), "\x1e")
+	if len(bindings) > 0 {
+		offer += "\x1f" + strings.Join(slices.Sorted(slices.Values(bindings)), "\x1e")
+	}
+	return offer
+}
+
+// SCRAM is SCRAM-SHA-1, SCRAM-SHA-256 or SCRAM-SHA-512, plain or -PLUS.
 type SCRAM struct {
-	Hash string // "SHA-1" or "SHA-256"
+	Hash string // "SHA-1", "SHA-256" or "SHA-512"
 	Plus bool
 	Keys Keys
 	// Bindings are the channel bindings of this connection by type. A -PLUS mechanism needs the one that the client names.
 	Bindings map[string][]byte
+	// Offer is what the client was offered, as Offer gives it; "": it is not told.
+	Offer string
 	// RefuseY: -PLUS was offered, so a client that believes it was not has been lied to by somebody in between (RFC 5802 §6).
 	RefuseY bool
 
@@ -63,8 +77,11 @@ func (s *SCRAM) Identity() Identity { return Identity{User: s.user, Authzid: s.a
 func (s *SCRAM) Name() string { return s.user }
 
 func (s *SCRAM) newHash() func() hash.Hash {
-	if s.Hash == "SHA-1" {
+	switch s.Hash {
+	case "SHA-1":
 		return sha1.New
+	case "SHA-512":
+		return sha512.New
 	}
 	return sha256.New
 }
@@ -92,6 +109,11 @@ func (s *SCRAM) first(ctx context.Context, msg string) ([]byte, bool, error) {
 	s.user, s.clientBare, s.stored, s.server, s.known = user, bare, stored, server, known
 	s.nonce = clientNonce + base64.RawStdEncoding.EncodeToString(own)
 	s.serverMsg = "r=" + s.nonce + ",s=" + base64.StdEncoding.EncodeToString(salt) + ",i=" + strconv.Itoa(iterations)
+	if s.Offer != "" { // clients that do not know the attribute pass over it (RFC 5802 §5.1)
+		h := s.newHash()()
+		h.Write([]byte(s.Offer))
+		s.serverMsg += ",h=" + base64.StdEncoding.EncodeToString(h.Sum(nil))
+	}
 	return []byte(s.serverMsg), false, nil
 }
 

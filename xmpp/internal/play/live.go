@@ -343,4 +343,6 @@ func (accounts) CheckPassword(_ context.Context, user, password string) (string,
 
 func (accounts) Exists(_ context.Context, local string) (bool, error) { return local != "nobody", nil }
 
+func (accounts) Localpart(_ context.Context, user string) (string, error) { return user, nil }
+
 func (accounts) Mechanisms() []string { return []string{"PLAIN"} }
