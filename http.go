@@ -35,6 +35,14 @@ func (s *server) openHTTP(context.Context) (err error) {
 	s.http.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
 	s.http.Handle("/colibri-ws/", s.bridge.WebSocketHandler())
 	s.http.Handle("/conference-request/v1", s.focus.HTTPHandler())
+	doc, err := doap()
+	if err != nil {
+		return err
+	}
+	s.http.Handle("GET /doap.xml", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/rdf+xml")
+		_, _ = w.Write(doc) // whoever asked is gone
+	}))
 	s.http.Handle("/", web.Handler(page))
 
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))

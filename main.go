@@ -16,6 +16,7 @@ import (
 
 	"konzil/bench"
 	"konzil/internal/conf"
+	"konzil/internal/specs"
 )
 
 const usage = `konzil: chat, rooms and video meetings in one program
@@ -25,6 +26,7 @@ const usage = `konzil: chat, rooms and video meetings in one program
   konzil config                     print the whole configuration with its documentation
   konzil user [-config FILE] ...    list, add, passwd, disable, enable and delete accounts
   konzil bench ...                  load for servers: konzil bench -h
+  konzil doap                       print which specifications are implemented, for machines (XEP-0453)
   konzil version
 `
 
@@ -71,6 +73,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		}
 	case "config":
 		fmt.Fprint(out, conf.Describe(DefaultConfig()))
+	case "doap":
+		var doc []byte
+		if doc, err = doap(); err == nil {
+			_, err = out.Write(doc)
+		}
 	case "version":
 		fmt.Fprintln(out, version())
 	case "help":
@@ -84,6 +91,15 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return 1
 	}
 	return 0
+}
+
+// doap describes the program to machines (XEP-0453).
+func doap() ([]byte, error) {
+	all, err := specs.All()
+	if err != nil {
+		return nil, err
+	}
+	return specs.DOAP(all)
 }
 
 // version is the version of the module, or its commit.
