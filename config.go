@@ -18,7 +18,7 @@ import (
 // Config is the whole configuration. Its tags are the documentation: `konzil config` prints them, docs/config.md is
 // made of them. Every value has a default that works, so that no file is needed.
 type Config struct {
-	Domain string   `yaml:"domain" doc:"The domain of the service: people are user@domain. conference., focus., auth., guest. and metadata. before it are ours as well."`
+	Domain string   `yaml:"domain" doc:"The domain of the service: people are user@domain. conference., focus., auth., guest., metadata., pubsub., upload. and proxy. before it are ours as well."`
 	Data   string   `yaml:"data" doc:"Folder of the database, certificate and accounts; made with mode 0700."`
 	Listen []string `yaml:"listen" doc:"IP addresses that all services listen on. [\"0.0.0.0\", \"::\"] is every interface."`
 
@@ -27,6 +27,7 @@ type Config struct {
 	HTTP     HTTPConfig     `yaml:"http" doc:"The meeting page, XMPP over WebSocket, health and metrics."`
 	XMPP     XMPPConfig     `yaml:"xmpp" doc:"Messaging."`
 	Rooms    RoomsConfig    `yaml:"rooms" doc:"Chat and meeting rooms (XEP-0045)."`
+	Upload   UploadConfig   `yaml:"upload" doc:"Files that people share by their URL (XEP-0363). They are in the data folder."`
 	Meetings MeetingsConfig `yaml:"meetings" doc:"The focus: who meets, and how."`
 	Media    MediaConfig    `yaml:"media" doc:"The SFU: forwarding of audio and video."`
 	TURN     TURNConfig     `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
@@ -74,6 +75,15 @@ type RoomsConfig struct {
 	CreateByAll  bool `yaml:"create_by_all" doc:"Let guests create rooms too, not only people with an account and the focus."`
 }
 
+// UploadConfig is the service for files.
+type UploadConfig struct {
+	MaxFile conf.Size     `yaml:"max_file" doc:"Largest file; 0 turns uploads off."`
+	Quota   conf.Size     `yaml:"quota" doc:"All files of one account together; 0 is no limit."`
+	Total   conf.Size     `yaml:"total" doc:"All files of all accounts together; 0 is no limit."`
+	Keep    time.Duration `yaml:"keep" doc:"How long a file is kept; 0 is for ever. Avatars and what else is uploaded for a profile stay as long as the account."`
+	Guests  bool          `yaml:"guests" doc:"Let guests upload files too, not only people with an account."`
+}
+
 // MeetingsConfig is the focus.
 type MeetingsConfig struct {
 	MinParticipants int  `yaml:"min_participants" doc:"How many must be in the room before media starts."`
@@ -119,6 +129,7 @@ func DefaultConfig() Config {
 		XMPP: XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20,
 			Federation: FederationConfig{Port: 5269, TLSPort: 5270}},
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
+		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},

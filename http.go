@@ -35,6 +35,9 @@ func (s *server) openHTTP(context.Context) (err error) {
 	s.http.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
 	s.http.Handle("/colibri-ws/", s.bridge.WebSocketHandler())
 	s.http.Handle("/conference-request/v1", s.focus.HTTPHandler())
+	if s.upload != nil {
+		s.http.Handle("/upload/{id}/{name}", s.upload.Handler())
+	}
 	doc, err := doap()
 	if err != nil {
 		return err
@@ -71,7 +74,7 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 // gauges are the names of the numbers that tell what there is now; the others only grow.
 var gauges = []string{
 	"conferences", "endpoints", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
-	"opaque_relays", "opaque_channels", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
+	"opaque_relays", "opaque_channels", "files", "bytes_stored", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
 }
 
 // counters are the numbers of each part for the metrics page; docs/metrics.md says what each means.
@@ -81,6 +84,9 @@ func (s *server) counters() map[string]func() map[string]uint64 {
 		"xmpp": s.xmpp.Counters, "muc": s.rooms.Counters, "metadata": s.metadata.Counters, "avmoderation": s.moderation.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters, "push": s.push.Counters,
 		"federation": s.federation.Counters,
 		"store":      s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
+	}
+	if s.upload != nil {
+		c["upload"] = s.upload.Counters
 	}
 	if s.turn != nil {
 		c["turn"] = s.turn.Counters

@@ -33,6 +33,7 @@ import (
 	"konzil/xmpp/push"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/s2s"
+	"konzil/xmpp/upload"
 )
 
 // drainTime is how long a stopping server may take to say goodbye: proxies and init systems wait about 10 s.
@@ -58,6 +59,7 @@ type server struct {
 	mam        *mam.Service
 	pubsub     *pubsub.Engine
 	push       *push.Service
+	upload     *upload.Service // nil when off
 	federation *s2s.Service
 	rooms      *muc.Service
 	metadata   *metadata.Component
