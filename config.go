@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -95,7 +96,9 @@ type MeetingsConfig struct {
 // MediaConfig is the SFU.
 type MediaConfig struct {
 	Port      int      `yaml:"port" doc:"UDP port of all media."`
+	TCP       bool     `yaml:"tcp" doc:"Take media over TCP too, on the port of the same number, from clients whose network lets no UDP out (ICE-TCP)."`
 	Advertise []string `yaml:"advertise" doc:"Public IP addresses that clients should try too, when the server is behind NAT."`
+	STUN      []string `yaml:"stun" doc:"STUN servers (host:port) that are asked for the public address, when the server is behind NAT and that address is not fixed."`
 	Shards    int      `yaml:"shards" doc:"Sockets per address, each with its thread; 0 is one per core."`
 	LoudestN  int      `yaml:"loudest_n" doc:"Forward only so many speakers of a meeting at a time, the loudest; 0 is all. At most 32."`
 }
@@ -131,7 +134,7 @@ func DefaultConfig() Config {
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, SSRCRewriting: true},
-		Media:    MediaConfig{Port: 10000},
+		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
 		Auth:     auth.DefaultConfig(),
 	}
@@ -171,6 +174,11 @@ func (c *Config) check() error {
 			if _, err := netip.ParseAddr(a); err != nil {
 				return fmt.Errorf("%s: %q is no IP address", name, a)
 			}
+		}
+	}
+	for _, a := range c.Media.STUN {
+		if _, port, err := net.SplitHostPort(a); err != nil || port == "" {
+			return fmt.Errorf("media.stun: %q has no port: write it like stun.example.org:3478", a)
 		}
 	}
 	for name, list := range map[string][]string{"turn.allow": c.TURN.Allow, "turn.deny": c.TURN.Deny} {

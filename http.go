@@ -73,7 +73,7 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 
 // gauges are the names of the numbers that tell what there is now; the others only grow.
 var gauges = []string{
-	"conferences", "endpoints", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
+	"conferences", "endpoints", "tcp_connections", "nat_mapped", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
 	"opaque_relays", "opaque_channels", "files", "bytes_stored", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
 }
 

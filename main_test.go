@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func settings(t *testing.T, more string) string {
 	t.Helper()
 	dir := t.TempDir()
-	text := fmt.Sprintf("data: %s/data\nlisten: [127.0.0.1]\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d}\nmedia: {port: %d}\nturn: {port: %d, tls_port: 0}\nlog: {level: warn}\n%s",
+	text := fmt.Sprintf("data: %s/data\nlisten: [127.0.0.1]\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d}\nmedia: {port: %d, tcp: false}\nturn: {port: %d, tls_port: 0}\nlog: {level: warn}\n%s",
 		dir, freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), more)
 	file := filepath.Join(dir, "konzil.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -87,6 +87,43 @@ func TestStartAndStop(t *testing.T) {
 	info, err := os.Stat(filepath.Join(filepath.Dir(file), "data"))
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("data folder: %v %v", info, err)
+	}
+}
+
+// TestSTUN: the media socket asks a STUN server, here our own, and its answer through no NAT makes no candidate.
+func TestSTUN(t *testing.T) {
+	file := settings(t, "")
+	c, err := loadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stun := fmt.Sprintf("media: {stun: ['127.0.0.1:%d'], ", c.TURN.Port)
+	if err := os.WriteFile(file, bytes.Replace(text, []byte("media: {"), []byte(stun), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = loadConfig(file); err != nil {
+		t.Fatal(err)
+	}
+	s := &server{cfg: c, log: slog.New(slog.DiscardHandler)}
+	defer s.stop()
+	for _, open := range []func(context.Context) error{s.openData, s.openMedia, s.openTURN} {
+		if err := open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for begin := time.Now(); s.sfu.Counters()["nat_answered"] == 0; <-tick.C {
+		if time.Since(begin) > 4*readyIn {
+			t.Fatalf("no answer: %v", s.sfu.Counters())
+		}
+	}
+	if n := s.sfu.Counters()["nat_mapped"]; n != 0 {
+		t.Errorf("%d mappings without NAT", n)
 	}
 }
 

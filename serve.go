@@ -143,11 +143,18 @@ func (s *server) openData(ctx context.Context) (err error) {
 func (s *server) openMedia(context.Context) (err error) {
 	c := sfu.DefaultConfig()
 	c.Listen, c.Shards = s.present(s.cfg.addrs(s.cfg.Media.Port)), s.cfg.Media.Shards
-	c.LoudestN = s.cfg.Media.LoudestN
+	c.LoudestN, c.STUN = s.cfg.Media.LoudestN, s.cfg.Media.STUN
+	if s.cfg.Media.TCP {
+		c.ListenTCP = c.Listen
+	}
 	for _, a := range s.cfg.Media.Advertise {
 		c.Advertise = append(c.Advertise, netip.MustParseAddr(a))
 	}
-	if s.sfu, err = sfu.New(c, s.log.With("part", "sfu")); err != nil {
+	s.sfu, err = sfu.New(c, s.log.With("part", "sfu"))
+	switch {
+	case errors.Is(err, sfu.ErrTCP):
+		return oops.Listen("sfu", fmt.Sprintf("TCP %s port %d", strings.Join(s.cfg.Listen, ", "), s.cfg.Media.Port), "media.tcp or media.port", err)
+	case err != nil:
 		return oops.Listen("sfu", fmt.Sprintf("UDP %s port %d", strings.Join(s.cfg.Listen, ", "), s.cfg.Media.Port), "media.port or listen", err)
 	}
 	s.onStop(func(context.Context) { s.sfu.Close() })

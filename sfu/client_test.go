@@ -367,7 +367,11 @@ func (c *client) transportLines(line func(string, ...any), t Transport) {
 	line("a=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:%s %s\r\na=setup:%s",
 		t.Ufrag, t.Pwd, t.Fingerprints[0].Hash, t.Fingerprints[0].Value, t.Setup)
 	for _, k := range t.Candidates {
-		line("a=candidate:%s %d %s %d %s %d typ %s", k.Foundation, k.Component, k.Protocol, k.Priority, k.Addr.Addr(), k.Addr.Port(), k.Type)
+		l := fmt.Sprintf("a=candidate:%s %d %s %d %s %d typ %s", k.Foundation, k.Component, k.Protocol, k.Priority, k.Addr.Addr(), k.Addr.Port(), k.Type)
+		if k.TCPType != "" {
+			l += " tcptype " + k.TCPType
+		}
+		line("%s", l)
 	}
 	line("a=end-of-candidates")
 }

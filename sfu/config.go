@@ -13,6 +13,10 @@ type Config struct {
 	// Listen are the UDP addresses of media. An unspecified address (0.0.0.0, ::) stands for each address of the
 	// machine's interfaces, each with a socket of its own, so that answers leave from the address that was asked.
 	Listen []netip.AddrPort
+	// ListenTCP are the TCP addresses of ICE (RFC 6544), expanded as Listen is; empty: none.
+	ListenTCP []netip.AddrPort
+	// STUN are the servers (host:port) that are asked for the public address of each UDP socket; see nat.go. Empty: none.
+	STUN []string
 	// Advertise are further public addresses under which the first listening port is reached, for NAT 1:1; they are
 	// told to clients as server reflexive candidates.
 	Advertise []netip.Addr

@@ -35,6 +35,9 @@
 // keyframe cache (replay.go) or upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
 // receiver's SSRC and timestamp. shard.timers (timers.go; shard.work each 10 ms) sends NACKs, feedback and reports upstream.
 //
+// Clients without UDP come over TCP (tcp.go: listeners and limits; tcpconn.go: a connection, its reading and its writing goroutine). What is read enters
+// by SFU.inject, as what our TURN server relays in memory does (routes.go); what is sent goes to the path's carrier (carrier.go) instead of a socket.
+//
 // What must not be opened, ZRTP and SRTP keyed end to end, takes another way, on ports of its own: SFU.OpenRelay (passing.go), opaque.
 //
 // # Who owns what
@@ -43,7 +46,7 @@
 // conference's control goroutine (conference.go, endpoint.go, control.go) owns everything else: sources, constraints,
 // slots, speakers, allocation. It looks at the packet path each 100 ms, takes one shard's mu at a time, and is the only
 // caller of Events. ICE (icein.go) has a lock of its own for each endpoint: sockets and the shard's
-// timers take it. DTLS and SCTP run in goroutines of the transport, which begin when ICE has a valid pair and end with it.
+// timers take it. nat.go has one goroutine, which asks STUN servers for our public address. DTLS and SCTP run in goroutines of the transport, which begin when ICE has a valid pair and end with it.
 //
 // # Why so
 //

@@ -55,7 +55,7 @@ func (u *iceUsers) enter(t *transport) {
 	defer u.mu.Unlock()
 	for {
 		u.last++
-		if u.byNumber[u.last] == nil {
+		if u.last != natNumber && u.byNumber[u.last] == nil {
 			break
 		}
 	}
@@ -102,6 +102,9 @@ func (u *iceUsers) newID(number uint32) (id ice.TxID) {
 
 func (u *iceUsers) mask(id *ice.TxID) uint32 { return uint32(maphash.Bytes(u.seed, id[:8])) }
 
+// number is what newID put into an id.
+func (u *iceUsers) number(id *ice.TxID) uint32 { return binary.BigEndian.Uint32(id[8:]) ^ u.mask(id) }
+
 func (u *iceUsers) find(m *ice.Message) *transport {
 	if m.Class == ice.Request {
 		name := m.User()
@@ -109,7 +112,7 @@ func (u *iceUsers) find(m *ice.Message) *transport {
 		defer u.mu.RUnlock()
 		return u.byName[string(name)]
 	}
-	n := binary.BigEndian.Uint32(m.ID[8:]) ^ u.mask(&m.ID)
+	n := u.number(&m.ID)
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	return u.byNumber[n]
@@ -141,6 +144,12 @@ func (s *SFU) stun(c *counters, io *stunIO, local int, from netip.AddrPort, pkt 
 	if m.Class == ice.Indication {
 		return
 	}
+	if m.Class != ice.Request && s.users.number(&m.ID) == natNumber {
+		if !s.nat.handle(m, local, from) {
+			c.inc(cDropSTUNTransaction)
+		}
+		return
+	}
 	t := s.users.find(m)
 	r := ice.UnknownUser
 	if t != nil {
@@ -159,6 +168,20 @@ func (s *SFU) stun(c *counters, io *stunIO, local int, from netip.AddrPort, pkt 
 	}
 }
 
+// lostTCP tells the agent that a connection has ended.
+func (t *transport) lostTCP(end tcpEnd) {
+	io := stunIOs.Get().(*stunIO)
+	t.ice.mu.Lock()
+	if !t.ice.closed {
+		now := t.s.now()
+		t.ice.agent.Lost(end.local, end.remote, now, &io.out)
+		t.settle(now)
+	}
+	t.ice.mu.Unlock()
+	t.s.sendSTUN(io)
+	stunIOs.Put(io)
+}
+
 // stun gives one message to the agent.
 func (t *transport) stun(m *ice.Message, local int, from netip.AddrPort, out *ice.Out) ice.Result {
 	i := &t.ice
@@ -172,9 +195,7 @@ func (t *transport) stun(m *ice.Message, local int, from netip.AddrPort, out *ic
 	if r == ice.Authentic {
 		t.heard.Store(now)
 		// The address has proved to know the password: DTLS and SRTP from it are this transport's from now on.
-		if !t.s.routes.has(from, t) {
-			t.s.routes.set(from, t)
-		}
+		t.s.claim(local, from, t)
 		t.settle(now)
 	}
 	return r
@@ -201,11 +222,11 @@ func (t *transport) settle(now int64) {
 			t.out.Store(nil)
 		}
 		return
-	case p != nil && p.addr == remote && p.local == local && p.relay == t.s.routes.relay(remote):
+	case p != nil && p.addr == remote && p.local == local && p.via == t.s.carrierOf(local, remote):
 	default:
-		t.s.routes.set(remote, t)
-		t.out.Store(&path{addr: remote, local: local, relay: t.s.routes.relay(remote)})
-		t.log.Debug("path selected", "local", t.s.addrs[local], "remote", remote)
+		t.s.claim(local, remote, t)
+		t.out.Store(&path{addr: remote, local: local, via: t.s.carrierOf(local, remote)})
+		t.log.Debug("path selected", "local", t.s.localAddr(local), "tcp", t.s.isTCP(local), "remote", remote)
 	}
 	if !i.dtls && len(i.prints) > 0 {
 		i.dtls = true
@@ -239,8 +260,8 @@ func (s *SFU) sendSTUN(io *stunIO) {
 // sendSTUN sends what the batch answers, in one call.
 func (sh *shard) sendSTUN(b *batch, local int) {
 	for _, d := range b.stun.out.List {
-		if r := sh.s.routes.relay(d.To); r != nil {
-			r.send(d.Local, d.B)
+		if c := sh.s.carrierOf(d.Local, d.To); c != nil {
+			c.send(d.Local, d.B)
 			continue
 		}
 		w := b.w
@@ -273,8 +294,8 @@ func (sh *shard) tickICE(t *transport, now int64) {
 // addSTUN gives the checks of the timers to the writers. Caller holds sh.mu.
 func (sh *shard) addSTUN() {
 	for _, d := range sh.ice.List {
-		if r := sh.s.routes.relay(d.To); r != nil {
-			r.send(d.Local, d.B)
+		if c := sh.s.carrierOf(d.Local, d.To); c != nil {
+			c.send(d.Local, d.B)
 		} else {
 			sh.writers[d.Local].Add(d.To, d.B)
 		}
@@ -288,7 +309,7 @@ func newBatch(c *udpio.Conn) *batch { return &batch{w: c.NewWriter()} }
 func (s *SFU) newAgent(t *transport) {
 	s.users.enter(t)
 	t.ice.agent = ice.NewAgent(ice.Config{
-		Locals: s.addrs, Controlling: t.ep.cfg.Controlling, Timeout: int64(max(s.cfg.ConsentTimeout, time.Second)), Rand: randomWord,
+		Locals: s.addrs, TCP: len(s.tcp.addrs), Controlling: t.ep.cfg.Controlling, Timeout: int64(max(s.cfg.ConsentTimeout, time.Second)), Rand: randomWord,
 		NewID: func() ice.TxID { return s.users.newID(t.number) },
 	})
 	t.iceNext.Store(ice.Never)

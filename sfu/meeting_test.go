@@ -299,7 +299,7 @@ func TestCandidates(t *testing.T) {
 	s := startSFU(t, func(c *Config) {
 		c.Advertise = []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2001:db8::1")}
 	})
-	got := s.candidates(0)
+	got := s.candidates()
 	if len(got) != 2 || got[0].Type != "host" || got[0].Addr != s.LocalAddrs()[0] {
 		t.Fatalf("%+v", got)
 	}

@@ -2,6 +2,7 @@ package sfu
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -23,7 +24,7 @@ type relayPath struct {
 	deliver func(from netip.AddrPort, pkts [][]byte)
 	gone    atomic.Bool
 	s       *SFU
-	// as is, for each listening address, the advertised one that the client knows it by, if that is the first it used: answers have to come
+	// as is, for each listening address, the public one that the client knows it by, if that is the first it used: answers have to come
 	// from where the client sent to.
 	as []atomic.Pointer[netip.AddrPort]
 }
@@ -89,21 +90,23 @@ func (r *routes) relay(addr netip.AddrPort) *relayPath {
 	return r.relays[addr]
 }
 
-// localOf finds the listening address that clients reach under an address: itself, or an advertised one of its family.
+// owner is the transport that addr belongs to.
+func (r *routes) owner(addr netip.AddrPort) *transport {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.byAddr[addr]
+}
+
+// localOf finds the listening address that clients reach under an address: itself, or a public one.
 func (s *SFU) localOf(to netip.AddrPort) (local int, advertised, ok bool) {
 	for i, a := range s.addrs {
 		if a == to {
 			return i, false, true
 		}
 	}
-	for _, a := range s.cfg.Advertise {
-		if a.Unmap() != to.Addr() {
-			continue
-		}
-		for i, l := range s.addrs { // as candidates does
-			if l.Addr().Is4() == to.Addr().Is4() {
-				return i, true, l.Port() == to.Port()
-			}
+	for _, m := range s.mapped() {
+		if m.addr == to {
+			return m.local, true, true
 		}
 	}
 	return 0, false, false
@@ -116,12 +119,8 @@ func (s *SFU) Owns(to netip.AddrPort) bool {
 		_, _, ok := s.localOf(to)
 		return ok
 	}
-	for _, a := range s.addrs {
-		if _, _, ok := s.localOf(netip.AddrPortFrom(to.Addr(), a.Port())); ok {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.addrs, func(a netip.AddrPort) bool { return a.Addr() == to.Addr() }) ||
+		slices.ContainsFunc(s.mapped(), func(m mapping) bool { return m.addr.Addr() == to.Addr() })
 }
 
 // AttachRelay makes an in-memory path for a TURN allocation. What the TURN server relays to an address that Owns says yes to is given to
@@ -157,7 +156,8 @@ func (s *SFU) AttachRelay(relay netip.AddrPort, deliver func(from netip.AddrPort
 			}
 			p.as[local].CompareAndSwap(nil, &a)
 		}
-		s.inject(local, relay, pkts)
+		s.count.add(cRelayIn, uint64(len(pkts)))
+		s.inject(s.routes.owner(relay), local, relay, pkts)
 	}
 	detach = func() {
 		p.gone.Store(true)

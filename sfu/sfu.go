@@ -40,6 +40,8 @@ type SFU struct {
 	addrs  []netip.AddrPort
 	shards []*shard
 	users  iceUsers
+	tcp    tcpServer
+	nat    natWatch
 	done   chan struct{} // ends clock
 	routes routes
 	count  counters
@@ -68,13 +70,23 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 	if err != nil {
 		return nil, err
 	}
+	var listenTCP []netip.AddrPort
+	if len(cfg.ListenTCP) > 0 {
+		if listenTCP, err = expand(cfg.ListenTCP); err != nil {
+			return nil, err
+		}
+	}
 	s := &SFU{cfg: cfg, log: log, cert: cert, print: print, epoch: time.Now(), confs: map[string]*Conference{}, done: make(chan struct{})}
 	s.routes.init()
 	s.users.init()
+	s.tcp.init(s)
 	for i := range cfg.Shards {
 		s.shards = append(s.shards, newShard(s, i))
 	}
-	if err := s.bind(listen); err != nil {
+	if err = s.bind(listen); err == nil {
+		err = s.tcp.listen(listenTCP)
+	}
+	if err != nil {
 		for _, sh := range s.shards {
 			sh.closeConns()
 		}
@@ -83,6 +95,8 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 	for _, sh := range s.shards {
 		sh.start()
 	}
+	s.tcp.serve()
+	s.nat.start(s)
 	s.wg.Go(s.clock)
 	return s, nil
 }
@@ -268,6 +282,7 @@ func (s *SFU) Close() error {
 		c.Close()
 	}
 	close(s.done)
+	s.tcp.close()
 	for _, sh := range s.shards {
 		sh.stop()
 	}
@@ -275,10 +290,10 @@ func (s *SFU) Close() error {
 	return nil
 }
 
-// sendControl sends one STUN or DTLS datagram from listening address local.
+// sendControl sends one STUN datagram from listening address local.
 func (s *SFU) sendControl(local int, b []byte, to netip.AddrPort) {
-	if r := s.routes.relay(to); r != nil {
-		r.send(local, b)
+	if c := s.carrierOf(local, to); c != nil {
+		c.send(local, b)
 		return
 	}
 	if err := s.shards[0].conns[local].WriteTo(b, to); err != nil {

@@ -67,7 +67,7 @@ type shard struct {
 	wire      []byte
 	rtxb      []byte
 	copied    []byte
-	relayed   [][]byte // what one receiver gets through a relay
+	relayed   [][]byte // what one receiver gets through a carrier
 	redb      []byte   // redundant payloads of the batch
 	late      packet   // one that was held back
 	held      int      // packets held back for all receivers
@@ -250,14 +250,14 @@ func (sh *shard) flush() {
 		switch {
 		case p == nil:
 			sh.count.add(cDropNoPath, uint64(len(m.pend)))
-		case p.relay != nil:
+		case p.via != nil:
 			sh.relayed = sh.relayed[:0]
 			for _, d := range m.pend {
 				sh.relayed = append(sh.relayed, sh.arena[d.off:d.off+d.n])
 				sh.count.add(cBytesOut, uint64(d.n))
 			}
 			sh.count.add(cPacketsOut, uint64(len(sh.relayed)))
-			p.relay.send(p.local, sh.relayed...)
+			p.via.send(p.local, sh.relayed...)
 		default:
 			w := sh.writers[p.local]
 			for _, d := range m.pend {
@@ -339,11 +339,9 @@ func (sh *shard) leave(e *Endpoint) {
 	sh.load.Add(-1)
 }
 
-// inject lets datagrams in that did not come through a socket, all from one source. Media is forwarded on the caller's goroutine.
-func (s *SFU) inject(local int, from netip.AddrPort, pkts [][]byte) {
-	s.routes.mu.RLock()
-	t := s.routes.byAddr[from]
-	s.routes.mu.RUnlock()
+// inject lets datagrams in that did not come through a UDP socket, all from one source, which belongs to t (nil: not known). Media is forwarded on
+// the caller's goroutine.
+func (s *SFU) inject(t *transport, local int, from netip.AddrPort, pkts [][]byte) {
 	var bytes uint64
 	media := false
 	io := stunIOs.Get().(*stunIO)
@@ -357,7 +355,6 @@ func (s *SFU) inject(local int, from netip.AddrPort, pkts [][]byte) {
 	}
 	s.sendSTUN(io)
 	stunIOs.Put(io)
-	s.count.add(cRelayIn, uint64(len(pkts)))
 	s.count.add(cPacketsIn, uint64(len(pkts)))
 	s.count.add(cBytesIn, bytes)
 	if !media {

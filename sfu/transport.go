@@ -33,8 +33,8 @@ var srtpProfiles = []dtls.SRTPProtectionProfile{ //nolint:gochecknoglobals // co
 // path is where packets of a transport go.
 type path struct {
 	addr  netip.AddrPort
-	local int        // listening address
-	relay *relayPath // nil: the socket
+	local int     // listening address
+	via   carrier // nil: the socket
 }
 
 // transport is ICE and DTLS of one endpoint. ICE is an agent that is driven by sockets and timers (icein.go), DTLS and SCTP run in the
@@ -51,6 +51,7 @@ type transport struct {
 	iceState atomic.Uint32        // an ice.State, for the control loop
 	number   uint32               // in iceUsers
 	addrs    []netip.AddrPort     // guarded by routes.mu
+	streams  int                  // TCP connections, guarded by SFU.tcp.mu
 	ice      iceSide
 
 	pipe   *dtlsPipe
@@ -92,40 +93,9 @@ func (t *transport) local() (Transport, error) {
 		setup = "passive"
 	}
 	return Transport{
-		Ufrag: own.Ufrag, Pwd: own.Pwd, Setup: setup, Generation: t.gen, Candidates: t.s.candidates(t.gen),
+		Ufrag: own.Ufrag, Pwd: own.Pwd, Setup: setup, Generation: t.gen, Candidates: t.s.candidates(),
 		Fingerprints: []Fingerprint{{Hash: "sha-256", Value: t.s.print}},
 	}, nil
-}
-
-// candidates lists the listening addresses as host candidates and the advertised ones as server reflexive (RFC 8445 §5.1).
-func (s *SFU) candidates(int) []Candidate {
-	out := make([]Candidate, 0, len(s.addrs)+len(s.cfg.Advertise))
-	for i, a := range s.addrs {
-		pref := uint32(65535 - i)
-		out = append(out, Candidate{
-			Foundation: fmt.Sprint(i + 1), Component: 1, Protocol: "udp", Type: "host", Addr: a, Priority: 126<<24 | pref<<8 | 255,
-		})
-	}
-	for i, a := range s.cfg.Advertise {
-		var base netip.AddrPort
-		for _, l := range s.addrs {
-			if l.Addr() == a {
-				base = netip.AddrPort{}
-				break
-			}
-			if l.Addr().Is4() == a.Is4() && !base.IsValid() {
-				base = l
-			}
-		}
-		if !base.IsValid() {
-			continue // listened on already, or no socket of its family
-		}
-		out = append(out, Candidate{
-			Foundation: fmt.Sprint(len(s.addrs) + i + 1), Component: 1, Protocol: "udp", Type: "srflx",
-			Addr: netip.AddrPortFrom(a, base.Port()), Related: base, Priority: 100<<24 | uint32(65535-i)<<8 | 255,
-		})
-	}
-	return out
 }
 
 // setRemote takes the peer's side, whole or in parts: credentials start ICE, a fingerprint starts DTLS, candidates add up.
@@ -165,8 +135,8 @@ func (t *transport) setRemote(r Transport) error {
 	return nil
 }
 
-// addCandidates gives the agent the peer's candidates; what we cannot use (TCP, other components, mDNS names) is left out: its checks to us
-// make it a candidate all the same.
+// addCandidates gives the agent the peer's candidates; what we cannot use (other components, mDNS names, TCP, where the peer comes to us) is
+// left out: its checks to us make it a candidate all the same.
 func (t *transport) addCandidates(a *ice.Agent, cs []Candidate, now int64) {
 	for _, c := range cs {
 		addr := netip.AddrPortFrom(c.Addr.Addr().Unmap().WithZone(""), c.Addr.Port())
@@ -210,8 +180,8 @@ func (t *transport) writeDTLS(b []byte) {
 		t.s.count.inc(cDropNoPath)
 		return
 	}
-	if p.relay != nil {
-		p.relay.send(p.local, b)
+	if p.via != nil {
+		p.via.send(p.local, b)
 		return
 	}
 	if err := t.sh.conns[p.local].WriteTo(b, p.addr); err != nil {
@@ -351,5 +321,6 @@ func (t *transport) close() {
 	t.wg.Wait()
 	_ = t.pipe.Close()
 	t.s.routes.drop(t)
+	t.s.tcp.drop(t)
 	t.out.Store(nil)
 }

@@ -105,7 +105,7 @@ listen: ["127.0.0.1"]
 tls: {cert: %s, key: %s}
 http: {port: %d}
 xmpp: {port: %d, tls_port: %d}
-media: {port: %d}
+media: {port: %d, tcp: false}
 turn: {port: 0}
 `, domain, filepath.Join(dir, "data"), cert, key, tcp[2], s.port, s.tlsPort, udp[0])
 	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {

@@ -36,7 +36,7 @@ func startServer(t *testing.T, turnSettings ...string) *server {
 	browser(t) // skips where there is none
 	dir := t.TempDir()
 	https, xmpp, xmpps := freePort(t, "tcp"), freePort(t, "tcp"), freePort(t, "tcp")
-	media, turn, turns := freePort(t, "udp"), freePort(t, "both"), freePort(t, "tcp")
+	media, turn, turns := freePort(t, "both"), freePort(t, "both"), freePort(t, "tcp")
 	file := filepath.Join(dir, "konzil.yaml")
 	config := fmt.Sprintf("domain: localhost\ndata: %q\nlisten: [127.0.0.1]\nhttp:\n  port: %d\nxmpp:\n  port: %d\n  tls_port: %d\nmedia:\n  port: %d\nturn:\n  port: %d\n  tls_port: %d\n  host: 127.0.0.1\n%s"+
 		"log:\n  level: debug\n", filepath.Join(dir, "data"), https, xmpp, xmpps, media, turn, turns, strings.Join(turnSettings, ""))

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,7 @@ async function stats(id) {
     if (r.type == 'inbound-rtp' && r.kind == 'audio') out['a' + r.ssrc] = {frames: r.packetsReceived, w: 0, h: 0, energy: r.totalAudioEnergy || 0};
     if (r.type == 'transport') out.transport = {srtp: r.srtpCipher || '', dtls: r.dtlsState, ice: r.iceState || ''};
     if (r.type == 'outbound-rtp' && r.kind == 'video') out['o' + r.ssrc] = {frames: r.framesEncoded, w: r.frameWidth || 0, h: r.frameHeight || 0, reason: r.qualityLimitationReason, pli: r.pliCount, nack: r.nackCount};
+    if (r.type == 'local-candidate') out.path = {protocol: r.protocol};
     if (r.type == 'candidate-pair' && r.nominated) out.bwe = {frames: 0, avail: r.availableOutgoingBitrate || 0, rtt: r.currentRoundTripTime};
   }
   return JSON.stringify(out);
@@ -83,7 +85,7 @@ type stat struct {
 	Frames, W, H, Lost, Rtx        int
 	Freeze, Pli, Nack, Errors, Fec int
 	Energy                         float64
-	Srtp, Dtls                     string
+	Srtp, Dtls, Protocol           string
 }
 
 type events struct {
@@ -170,7 +172,11 @@ func offer(t sfu.Transport, recv []sfu.Source) string {
 		line("c=IN IP4 0.0.0.0\r\na=mid:%d\r\na=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:sha-256 %s\r\na=setup:%s",
 			n, t.Ufrag, t.Pwd, t.Fingerprints[0].Value, t.Setup)
 		for _, k := range t.Candidates {
-			line("a=candidate:%s 1 udp %d %s %d typ %s generation 0", k.Foundation, k.Priority, k.Addr.Addr(), k.Addr.Port(), k.Type)
+			tcp := ""
+			if k.TCPType != "" {
+				tcp = " tcptype " + k.TCPType
+			}
+			line("a=candidate:%s 1 %s %d %s %d typ %s%s generation 0", k.Foundation, k.Protocol, k.Priority, k.Addr.Addr(), k.Addr.Port(), k.Type, tcp)
 		}
 		fmt.Fprintf(&mids, " %d", n)
 		n++
@@ -270,6 +276,7 @@ type browser struct {
 	ctx context.Context
 	sfu *sfu.SFU
 	ids []string
+	tcp bool // it is told of TCP candidates alone
 }
 
 func start(t *testing.T) *browser {
@@ -348,12 +355,21 @@ func (b *browser) until(what string, limit time.Duration, ok func() bool) {
 // meet starts an SFU and a browser, and lets it send camera and microphone as endpoint "send".
 func meet(t *testing.T) (*browser, *sfu.Conference, *events, []sfu.Source) {
 	t.Helper()
+	return meetOver(t, false)
+}
+
+// meetOver is meet over UDP, or with TCP alone.
+func meetOver(t *testing.T, tcp bool) (*browser, *sfu.Conference, *events, []sfu.Source) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("not in short mode")
 	}
 	b := start(t)
 	cfg := sfu.DefaultConfig()
 	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	if b.tcp = tcp; tcp {
+		cfg.ListenTCP = cfg.Listen
+	}
 	s, err := sfu.New(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -390,6 +406,9 @@ func (b *browser) local(c *sfu.Conference, cfg sfu.EndpointConfig) sfu.Transport
 	lt, err := e.LocalTransport(context.Background())
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if b.tcp {
+		lt.Candidates = slices.DeleteFunc(lt.Candidates, func(k sfu.Candidate) bool { return k.Protocol != "tcp" })
 	}
 	return lt
 }
@@ -429,6 +448,37 @@ func TestChromium(t *testing.T) {
 	if st := b.stats("recv")["transport"]; !strings.Contains(st.Srtp, "GCM") {
 		t.Errorf("SRTP cipher %q", st.Srtp)
 	}
+}
+
+// TestChromiumTCP: both ends have TCP alone (RFC 6544): audio and all layers of video with switches, and the bridge channel.
+func TestChromiumTCP(t *testing.T) {
+	b, c, ev, sources := meetOver(t, true)
+	rt, _ := parse("recv", b.call("make('recv', %s, false)", offer(b.local(c, config("recv")), sources)))
+	recv := c.Endpoint("recv")
+	if err := recv.SetRemote(rt); err != nil {
+		t.Fatal(err)
+	}
+	b.until("channels", 15*time.Second, func() bool { return ev.has("open recv") && ev.has("open send") })
+	v, a := fmt.Sprintf("v%d", sources[1].SSRCs[0]), fmt.Sprintf("a%d", sources[0].SSRCs[0])
+	b.until("audio", 15*time.Second, func() bool { st := b.stats("recv")[a]; return st.Frames > 50 && st.Energy > 0 })
+	for _, h := range []int{180, 720, 360} {
+		before := b.stats("recv")[v].Frames
+		recv.SetConstraints(sfu.VideoConstraints{LastN: -1, Default: sfu.Constraint{MaxHeight: h}})
+		b.until(fmt.Sprintf("%d lines", h), 40*time.Second, func() bool {
+			st := b.stats("recv")[v]
+			return st.H == h && st.Frames > before+20
+		})
+	}
+	for _, id := range b.ids {
+		if p := b.stats(id)["path"].Protocol; p != "tcp" {
+			t.Errorf("%s: path over %q", id, p)
+		}
+	}
+	n := b.sfu.Counters()
+	if n["tcp_connections"] < 2 || n["drop_tcp_queue"] != 0 || n["tcp_stalled"] != 0 || n["packets_in"] != n["tcp_in"] {
+		t.Errorf("counters %v", n)
+	}
+	t.Logf("%d datagrams in and %d out over TCP", n["tcp_in"], n["tcp_out"])
 }
 
 // TestChromiumSlots is a receiver with SSRC rewriting, as stock clients are: it learns of slots first, then adds them.

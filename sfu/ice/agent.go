@@ -34,8 +34,9 @@ const (
 const (
 	// maxPairs bounds the pairs of a generation (RFC 8445 §6.1.2.5 suggests 100).
 	maxPairs = 100
-	// Type preferences (RFC 8445 §5.1.2.2).
-	prefHost, prefPrflx = 126, 110
+	// Type preferences (RFC 8445 §5.1.2.2; over TCP lower than all of UDP, RFC 6544 §4.2).
+	prefHost, prefPrflx       = 126, 110
+	prefTCPHost, prefTCPPrflx = 90, 80
 
 	ufragLen, pwdLen = 10, 28 // 50 and 140 bits (RFC 8445 §5.3 wants 24 and 128)
 	alphabet         = "abcdefghijklmnopqrstuvwxyz234567"
@@ -57,7 +58,8 @@ const (
 
 // Config of an Agent. All fields are needed.
 type Config struct {
-	Locals      []netip.AddrPort // listening addresses; a pair names one by its index
+	Locals      []netip.AddrPort // listening addresses of UDP; a pair names one by its index
+	TCP         int              // listening addresses of TCP: passive candidates (RFC 6544), named by the indices from len(Locals) on
 	Controlling bool
 	Timeout     int64         // ns without an answer after which consent is lost, and the time to find a first pair
 	Rand        func() uint64 // from a cryptographic source
@@ -247,6 +249,30 @@ func (a *Agent) AddRemote(remote netip.AddrPort, priority uint32, relayed bool, 
 	a.schedule(now)
 }
 
+// Lost says that the TCP connection of a pair has ended. It is not used any more when there is another; else the peer may connect again until
+// consent ends.
+func (a *Agent) Lost(local int, remote netip.AddrPort, now int64, out *Out) {
+	for _, p := range a.cur.pairs {
+		if p.local == local && p.remote == remote {
+			a.lose(p, now, out)
+		}
+	}
+	if s := a.selected; s != nil && s.gen != a.cur && s.local == local && s.remote == remote {
+		a.lose(s, now, out)
+	}
+	a.schedule(now)
+}
+
+func (a *Agent) lose(p *pair, now int64, out *Out) {
+	p.state, p.tx.live = failed, false
+	if p != a.selected {
+		return
+	}
+	if alt := a.best(p, now); alt != nil {
+		a.use(alt, now, out)
+	}
+}
+
 func (g *generation) find(local int, remote netip.AddrPort) *pair {
 	for _, p := range g.pairs {
 		if p.local == local && p.remote == remote {
@@ -274,14 +300,34 @@ func (a *Agent) add(local int, remote netip.AddrPort, priority uint32, relayed b
 	return p
 }
 
-// localPriority is of the listening address as a host candidate (pref 126), or as what a check to it would make (110).
-func localPriority(local int, pref uint32) uint32 {
-	return pref<<24 | uint32(65535-local)<<8 | 255
+// HostPriority is that of listening address local as a host candidate.
+func (c *Config) HostPriority(local int) uint32 {
+	if c.isTCP(local) {
+		return tcpPriority(local, prefTCPHost)
+	}
+	return udpPriority(local, prefHost)
+}
+
+// checkPriority is that of what a check from listening address local makes.
+func (c *Config) checkPriority(local int) uint32 {
+	if c.isTCP(local) {
+		return tcpPriority(local, prefTCPPrflx)
+	}
+	return udpPriority(local, prefPrflx)
+}
+
+func (c *Config) isTCP(local int) bool { return local >= len(c.Locals) }
+
+func udpPriority(local int, pref uint32) uint32 { return pref<<24 | uint32(65535-local)<<8 | 255 }
+
+// tcpPriority has a direction preference in the upper three bits of the local preference: 4 is passive (RFC 6544 §4.2).
+func tcpPriority(local int, pref uint32) uint32 {
+	return pref<<24 | (4<<13|uint32(8191-local))<<8 | 255
 }
 
 // rank is the pair's priority (RFC 8445 §6.1.2.3).
 func (a *Agent) rank(p *pair) uint64 {
-	g, d := uint64(localPriority(p.local, prefHost)), uint64(p.priority)
+	g, d := uint64(a.cfg.HostPriority(p.local)), uint64(p.priority)
 	if !a.controlling {
 		g, d = d, g
 	}

@@ -62,7 +62,7 @@ func (a *Agent) send(p *pair, now int64, out *Out) {
 	b := out.room()
 	b = begin(b, Request, &t.id)
 	b = attrBytes(b, attrUsername, p.gen.user)
-	b = attr32(b, attrPriority, localPriority(p.local, prefPrflx))
+	b = attr32(b, attrPriority, a.cfg.checkPriority(p.local))
 	if t.controlling {
 		b = attr64(b, attrControlling, a.tie)
 		if t.use {

@@ -1,4 +1,4 @@
-// Package ice is a full ICE agent (RFC 8445) for a server with one UDP port: a state machine with the time passed in. It has no goroutine,
+// Package ice is a full ICE agent (RFC 8445) for a server with one port: a state machine with the time passed in. It has no goroutine,
 // no lock, no log and no socket, and allocates nothing once a pair is selected.
 //
 // The agent gathers nothing: its local candidates are the listening addresses. What it is told by the peer (candidates, credentials) and by
@@ -13,6 +13,9 @@
 //  3. select.go: a valid pair is used, and nominated when we control, at once; a better one replaces it when it has become valid.
 //  4. Agent.Tick (check.go; the shard's timers, when Agent.Next is due): ordinary checks in order of priority at the pace Ta, retransmissions,
 //     consent (RFC 7675), the end of a pair that is silent.
+//
+// TCP is passive (RFC 6544 §4.1): a connection that the peer has opened is a remote candidate of its own, known by the check that came over it,
+// and our checks go back over it. Agent.Lost tells of its end.
 //
 // A restart (Agent.Restart) keeps the pair in use, with the credentials it was made with, until one of the new generation is valid.
 //

@@ -1,6 +1,7 @@
 package ice
 
-// better says whether p should be used instead of q: what is not relayed first, then what costs the peer less, then the priority.
+// better says whether p should be used instead of q: what is not relayed first, UDP before TCP, then what costs the peer less, then the
+// priority.
 func (a *Agent) better(p, q *pair) bool {
 	switch {
 	case q == nil:
@@ -11,6 +12,8 @@ func (a *Agent) better(p, q *pair) bool {
 		return true
 	case p.relayed != q.relayed:
 		return q.relayed
+	case a.cfg.isTCP(p.local) != a.cfg.isTCP(q.local):
+		return a.cfg.isTCP(q.local)
 	case p.cost != q.cost:
 		return p.cost < q.cost
 	}

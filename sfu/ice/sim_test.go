@@ -137,7 +137,7 @@ func (n *network) run(d int64, ok func() bool) bool {
 func (n *network) meet(a, b *end) {
 	b.a.SetRemote(a.a.Local(), n.now)
 	for i, x := range a.addrs {
-		b.a.AddRemote(x, localPriority(i, prefHost), false, n.now)
+		b.a.AddRemote(x, udpPriority(i, prefHost), false, n.now)
 	}
 	a.a.SetRemote(b.a.Local(), n.now)
 }
@@ -470,5 +470,90 @@ func TestFullListKeepsTheSelectedPair(t *testing.T) {
 	}
 	if len(a.a.cur.pairs) != maxPairs || !slices.Contains(a.a.cur.pairs, a.a.selected) {
 		t.Fatalf("%d pairs", len(a.a.cur.pairs))
+	}
+}
+
+// tcpEnd adds a passive TCP address to an end, which its peer connects to from one of its own addresses: on the wire of the simulation the two
+// look like UDP.
+func (e *end) tcp(at string) int {
+	e.addrs = append(e.addrs, addr(at))
+	e.a.cfg.Locals, e.a.cfg.TCP = e.addrs[:len(e.addrs)-1], 1
+	return len(e.addrs) - 1
+}
+
+func TestTCP(t *testing.T) {
+	n := newNetwork(t)
+	server := n.end(true, "10.0.0.1:10000")
+	local := server.tcp("10.0.0.1:10001")
+	client := n.end(false, "10.0.0.9:5000")
+	blocked := true
+	n.lose = func(from, to netip.AddrPort) bool {
+		return blocked && (from == addr("10.0.0.1:10000") || to == addr("10.0.0.1:10000"))
+	}
+	n.meet(server, client)
+	server.a.AddRemote(addr("10.0.0.9:9"), 1, false, n.now) // an active candidate, as one might be signalled: nothing is sent to it by TCP
+	for _, p := range server.a.cur.pairs {
+		if server.a.cfg.isTCP(p.local) {
+			t.Fatalf("a pair that we would have to connect: %+v", p)
+		}
+	}
+	onTCP := func() bool { l, _, ok := server.a.Selected(); return ok && l == local }
+	if !n.run(5*second, onTCP) {
+		t.Fatal("TCP is not used while UDP is blocked")
+	}
+	if p := server.a.selected; server.a.rank(p) >= server.a.rank(&pair{local: 0, remote: p.remote, priority: p.priority}) {
+		t.Fatal("TCP ranks with UDP")
+	}
+	blocked = false
+	client.a.Restart(n.now) // it looks for ways again
+	server.a.Restart(n.now)
+	client.a.SetRemote(server.a.Local(), n.now)
+	for i, x := range server.addrs {
+		client.a.AddRemote(x, server.a.cfg.HostPriority(i), false, n.now)
+	}
+	server.a.SetRemote(client.a.Local(), n.now)
+	onUDP := func() bool { l, _, ok := server.a.Selected(); return ok && l == 0 }
+	if !n.run(5*second, onUDP) {
+		t.Fatal("UDP does not take over")
+	}
+	// The connection ends, then also UDP: only when UDP is gone is there nothing left.
+	var out Out
+	_, remote, _ := server.a.Selected()
+	server.a.Lost(local, remote, n.now, &out)
+	if !onUDP() || len(out.List) != 0 {
+		t.Fatal("the end of an idle connection matters")
+	}
+	for _, p := range server.a.cur.pairs {
+		if p.local == local && p.state != failed {
+			t.Fatalf("a lost pair: %+v", p)
+		}
+	}
+}
+
+// TestTCPLost: when the connection in use ends, another valid pair is used at once; without one, the next connection is.
+func TestTCPLost(t *testing.T) {
+	n := newNetwork(t)
+	server := n.end(true, "10.0.0.1:10000")
+	local := server.tcp("10.0.0.1:10001")
+	client := n.end(false, "10.0.0.9:5000", "10.0.0.9:5001")
+	n.lose = func(from, to netip.AddrPort) bool {
+		return from == addr("10.0.0.1:10000") || to == addr("10.0.0.1:10000")
+	}
+	n.meet(server, client)
+	if !n.run(5*second, func() bool { l, _, ok := server.a.Selected(); return ok && l == local }) {
+		t.Fatal("no connection")
+	}
+	var out Out
+	_, first, _ := server.a.Selected()
+	server.a.Lost(local, first, n.now, &out)
+	server.send(&out)
+	n.lose = func(from, to netip.AddrPort) bool {
+		return from.Port() == 10000 || to.Port() == 10000 || from == first || to == first
+	}
+	if !n.run(20*second, func() bool {
+		l, r, ok := server.a.Selected()
+		return ok && l == local && r != first && server.a.selected.state == valid
+	}) {
+		t.Fatal("the other connection is not used")
 	}
 }

@@ -174,6 +174,19 @@ func (m *Message) xorMapped(v []byte) bool {
 	return true
 }
 
+// Mapped is the address that a response says it saw.
+func (m *Message) Mapped() (netip.AddrPort, bool) {
+	return m.mapped, m.Class == Success && m.mapped.IsValid()
+}
+
+// BindingRequest adds a request without credentials to dst, as a STUN server outside takes it (RFC 8489 §2).
+func BindingRequest(dst []byte, id *TxID) []byte {
+	start := len(dst)
+	dst = begin(dst, Request, id)
+	binary.BigEndian.PutUint16(dst[start+2:], 8)
+	return attr32(dst, attrFingerprint, crc32.ChecksumIEEE(dst[start:])^fingerprintXOR)
+}
+
 // User is the user name fragment that a request is for: <ours>:<theirs> (RFC 8445 §7.2.2). nil: none.
 func (m *Message) User() []byte {
 	for i, c := range m.username {
