@@ -46,7 +46,7 @@
 // conference's control goroutine (conference.go, endpoint.go, control.go) owns everything else: sources, constraints,
 // slots, speakers, allocation. It looks at the packet path each 100 ms, takes one shard's mu at a time, and is the only
 // caller of Events. ICE (icein.go) has a lock of its own for each endpoint: sockets and the shard's
-// timers take it. nat.go has one goroutine, which asks STUN servers for our public address. DTLS and SCTP run in goroutines of the transport, which begin when ICE has a valid pair and end with it.
+// timers take it. One more goroutine asks STUN servers for our public address (nat.go). DTLS and SCTP run in goroutines of the transport, which begin when ICE has a valid pair and end with it.
 //
 // # Why so
 //

@@ -2,9 +2,11 @@ package sfu
 
 import (
 	"net"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
+
+// tcpNotSentLowat is TCP_NOTSENT_LOWAT of linux/tcp.h.
+const tcpNotSentLowat = 25
 
 // limitUnsent keeps media out of the kernel's buffer until they can go. A kernel that does not know the option has longer queues.
 func limitUnsent(c *net.TCPConn) {
@@ -12,5 +14,5 @@ func limitUnsent(c *net.TCPConn) {
 	if err != nil {
 		return // it is closed already
 	}
-	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, tcpUnsent) })
+	_ = raw.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, tcpUnsent) })
 }
