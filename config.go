@@ -87,10 +87,14 @@ type UploadConfig struct {
 
 // MeetingsConfig is the focus.
 type MeetingsConfig struct {
-	MinParticipants int  `yaml:"min_participants" doc:"How many must be in the room before media starts."`
-	AutoOwner       bool `yaml:"auto_owner" doc:"The first participant becomes moderator, and another when the last moderator leaves."`
-	RequireAccount  bool `yaml:"require_account" doc:"Only people with an account may start a meeting; guests may join it."`
-	SSRCRewriting   bool `yaml:"ssrc_rewriting" doc:"Map many sources to few SSRCs for clients that can (current Jitsi clients)."`
+	MinParticipants   int      `yaml:"min_participants" doc:"How many must be in the room before media starts."`
+	AutoOwner         bool     `yaml:"auto_owner" doc:"The first participant becomes moderator, and another when the last moderator leaves."`
+	RequireAccount    bool     `yaml:"require_account" doc:"Only people with an account may start a meeting; guests may join it."`
+	LobbyNameRequired bool     `yaml:"lobby_name_required" doc:"Nobody may knock at a lobby without a display name."`
+	LobbyPersistent   bool     `yaml:"lobby_persistent" doc:"A meeting with a lobby stays while somebody waits, also when all others have left."`
+	LobbyWhiteList    []string `yaml:"lobby_whitelist" doc:"Domains and addresses that need not knock: recorders, telephone gateways."`
+	StrictNicks       bool     `yaml:"strict_nicks" doc:"Guests may enter meetings only under the id that belongs to their address, as Jitsi clients do."`
+	SSRCRewriting     bool     `yaml:"ssrc_rewriting" doc:"Map many sources to few SSRCs for clients that can (current Jitsi clients)."`
 }
 
 // MediaConfig is the SFU.
@@ -133,7 +137,7 @@ func DefaultConfig() Config {
 			Federation: FederationConfig{Port: 5269, TLSPort: 5270}},
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
-		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, SSRCRewriting: true},
+		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
 		Auth:     auth.DefaultConfig(),

@@ -4,11 +4,8 @@ import (
 	"context"
 
 	"konzil/internal/oops"
-	"konzil/xmpp/avmoderation"
 	"konzil/xmpp/ext"
 	"konzil/xmpp/mam"
-	"konzil/xmpp/metadata"
-	"konzil/xmpp/muc"
 	"konzil/xmpp/pubsub"
 	"konzil/xmpp/push"
 	"konzil/xmpp/roster"
@@ -46,19 +43,16 @@ func (s *server) attachFeatures() (err error) {
 	}
 	disco := ext.AttachDisco(x, ext.DiscoOptions{Name: "Konzil", Visible: visible, NodeInfo: s.pubsub.Info, Nodes: s.pubsub.List})
 
-	if err := s.openRooms(); err != nil {
+	disco.Item("pubsub."+domain, "Publish and subscribe")
+	if err := s.openRooms(disco); err != nil {
 		return err
 	}
 	if err := s.openUpload(); err != nil {
 		return err
 	}
-	disco.Item("conference."+domain, "Rooms")
-	disco.Item("pubsub."+domain, "Publish and subscribe")
 	if s.upload != nil {
 		disco.Item("upload."+domain, "File sharing")
 	}
-	disco.Identity("component", "room_metadata", "metadata."+domain)
-	disco.Identity("component", "av_moderation", "avmoderation."+domain)
 	disco.Seal() // last: all features are announced
 	return nil
 }
@@ -104,44 +98,6 @@ func (s *server) openUpload() error {
 	s.upload.Start()
 	s.onStop(func(context.Context) { s.upload.Stop() })
 	s.xmpp.Mount(s.upload.JID.Domain(), s.upload)
-	return nil
-}
-
-// openRooms makes the MUC service and what watches it.
-func (s *server) openRooms() (err error) {
-	domain := s.cfg.Domain
-	history := s.cfg.Rooms.History
-	if history == 0 {
-		history = -1 // none: muc takes 0 for its default
-	}
-	create := muc.CreateLocal
-	if s.cfg.Rooms.CreateByAll {
-		create = muc.CreateAnyone
-	}
-	s.rooms, err = muc.New(muc.Config{
-		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
-		Create: create, LocalDomains: []string{domain}, HideRooms: true, Archive: s.mam.Rooms(),
-		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: history,
-		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate,
-	}, s.xmpp, muc.SQLStore{DB: s.db}, s.log.With("part", "muc"))
-	if err != nil {
-		return err
-	}
-	s.onStop(func(ctx context.Context) { s.rooms.Shutdown(ctx) })
-	s.xmpp.Mount(s.rooms.Domain(), s.rooms)
-
-	s.metadata, err = metadata.New("metadata."+domain, s.xmpp, s.rooms, s.metadataServices, s.log.With("part", "metadata"))
-	if err != nil {
-		return err
-	}
-	s.rooms.Observe(s.metadata)
-	s.xmpp.Mount("metadata."+domain, s.metadata)
-	s.moderation, err = avmoderation.New("avmoderation."+domain, s.xmpp, s.rooms)
-	if err != nil {
-		return err
-	}
-	s.rooms.Observe(s.moderation)
-	s.xmpp.Mount("avmoderation."+domain, s.moderation)
 	return nil
 }
 

@@ -29,7 +29,7 @@ func (s *server) openHTTP(context.Context) (err error) {
 	s.onStop(func(ctx context.Context) { s.http.Shutdown(ctx) })
 
 	page := web.Config{
-		Domain: s.cfg.Domain, MUC: s.rooms.Domain(), Focus: "focus." + s.cfg.Domain,
+		Domain: s.cfg.Domain, MUC: s.meetings.rooms.Domain(), Focus: "focus." + s.cfg.Domain,
 		GuestDomain: s.xmpp.GuestDomain(), SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true,
 	}
 	s.http.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
@@ -73,7 +73,7 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 
 // gauges are the names of the numbers that tell what there is now; the others only grow.
 var gauges = []string{
-	"conferences", "endpoints", "tcp_connections", "nat_mapped", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
+	"conferences", "endpoints", "lobbies", "waiting", "tcp_connections", "nat_mapped", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
 	"opaque_relays", "opaque_channels", "files", "bytes_stored", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
 }
 
@@ -81,9 +81,12 @@ var gauges = []string{
 func (s *server) counters() map[string]func() map[string]uint64 {
 	c := map[string]func() map[string]uint64{
 		"sfu": s.sfu.Counters, "bridge": s.bridge.Counters, "focus": s.focus.Counters,
-		"xmpp": s.xmpp.Counters, "muc": s.rooms.Counters, "metadata": s.metadata.Counters, "avmoderation": s.moderation.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters, "push": s.push.Counters,
+		"xmpp": s.xmpp.Counters, "muc": s.meetings.rooms.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters, "push": s.push.Counters,
 		"federation": s.federation.Counters,
 		"store":      s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
+	}
+	for name, p := range s.meetings.parts {
+		c[name] = p.Counters
 	}
 	if s.upload != nil {
 		c["upload"] = s.upload.Counters

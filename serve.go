@@ -24,11 +24,8 @@ import (
 	"konzil/signaling/bridge"
 	"konzil/turn"
 	"konzil/xmpp"
-	"konzil/xmpp/avmoderation"
 	"konzil/xmpp/ext"
 	"konzil/xmpp/mam"
-	"konzil/xmpp/metadata"
-	"konzil/xmpp/muc"
 	"konzil/xmpp/pubsub"
 	"konzil/xmpp/push"
 	"konzil/xmpp/roster"
@@ -61,9 +58,7 @@ type server struct {
 	push       *push.Service
 	upload     *upload.Service // nil when off
 	federation *s2s.Service
-	rooms      *muc.Service
-	metadata   *metadata.Component
-	moderation *avmoderation.Component
+	meetings   meetings
 	bridge     *bridge.Bridge
 	focus      *signaling.Focus
 	http       *httpd.Server
@@ -193,6 +188,7 @@ func (s *server) openFocus(context.Context) (err error) {
 	m := s.cfg.Meetings
 	s.focus, err = signaling.New(signaling.Config{
 		Domain: s.cfg.Domain, AuthRequired: m.RequireAccount, DisableAutoOwner: !m.AutoOwner,
+		Breakout:             s.meetings.breakoutRooms.Domain(),
 		DisableSSRCRewriting: !m.SSRCRewriting, MinParticipants: m.MinParticipants, Version: version(),
 	}, s.xmpp, s.bridge, s.log.With("part", "focus"))
 	if err != nil {

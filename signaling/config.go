@@ -15,6 +15,9 @@ type Config struct {
 	MUC         string // room service; default conference.D
 	// AcceptMUC tells whether rooms of another domain may be served too (breakout rooms, tenants); nil: MUC alone.
 	AcceptMUC func(domain string) bool
+	// Breakout is the domain of breakout rooms, "" for none. They are served too: nobody needs to be authenticated to begin one, and nobody is
+	// made owner in it, for the rooms themselves see to both.
+	Breakout string
 	// Components whose messages about a room are believed; default metadata.D and avmoderation.D.
 	Components []string
 
@@ -105,7 +108,7 @@ func (c *Config) authenticated(user stanza.JID) bool {
 }
 
 func (c *Config) acceptsMUC(domain string) bool {
-	return domain == c.MUC || c.AcceptMUC != nil && c.AcceptMUC(domain)
+	return domain == c.MUC || c.Breakout != "" && domain == c.Breakout || c.AcceptMUC != nil && c.AcceptMUC(domain)
 }
 
 // Namespaces of stanzas the focus reads and writes besides Jingle.

@@ -5,7 +5,7 @@ import "konzil/xmpp/stanza"
 // electOwner sees to it that the meeting has the owners it should have. Without authentication the first person is made owner, and
 // another when there is none left; with it, everybody who is authenticated, and nobody else.
 func (m *meeting) electOwner() {
-	if !m.joined || m.ended {
+	if !m.joined || m.ended || m.room.Domain() == m.f.cfg.Breakout {
 		return
 	}
 	if m.f.cfg.AuthRequired {

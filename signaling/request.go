@@ -66,7 +66,7 @@ func (f *Focus) request(req request, reply func(answer)) {
 		reply(answer{err: err})
 		return
 	}
-	if f.cfg.AuthRequired && !authenticated && f.meeting(req.room) == nil {
+	if f.cfg.AuthRequired && !authenticated && req.room.Domain() != f.cfg.Breakout && f.meeting(req.room) == nil {
 		f.count.refused.Add(1)
 		reply(answer{err: stanza.ErrNotAuthorized})
 		return

@@ -94,7 +94,7 @@ func TestWithRealRooms(t *testing.T) {
 			t.Error("not both inside")
 		}
 		// The room is destroyed under the meeting.
-		rooms.Destroy(room, "over")
+		rooms.Close(room, stanza.JID{}, "over")
 		w.settle()
 		if n := w.focus.Counters()["meetings"]; n != 0 {
 			t.Errorf("%d meetings after the end of the room", n)

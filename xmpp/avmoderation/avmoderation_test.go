@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"konzil/xmpp/jitsi"
 	"konzil/xmpp/stanza"
 )
 
@@ -31,7 +32,7 @@ func (h *house) said() string {
 		if st.Type == "error" {
 			out = append(out, st.To.Local()+" error")
 		} else {
-			out = append(out, st.To.Local()+" "+st.Child(nsJitMeet, "json-message").Text())
+			out = append(out, st.To.Local()+" "+st.Child(jitsi.NSJitMeet, "json-message").Text())
 		}
 	}
 	h.got = nil
@@ -49,7 +50,7 @@ func TestMeeting(t *testing.T) {
 	c.Joined(room, mod, "ab")
 	c.Joined(room, user, "cd")
 	say := func(from stanza.JID, attrs ...string) string {
-		c.HandleStanza(stanza.NewMessage("", from, c.domain, stanza.NewElement(nsJitMeet, "av_moderation", attrs...)))
+		c.HandleStanza(stanza.NewMessage("", from, c.Domain, stanza.NewElement(jitsi.NSJitMeet, "av_moderation", attrs...)))
 		return h.said()
 	}
 	const on = `{"type":"av_moderation","room":"standup@rooms.example.org","enabled":true,"actor":"standup@rooms.example.org/ab","mediaType":"audio"}`

@@ -76,7 +76,8 @@ func (d *Disco) Seal() {
 
 // PushTo sends what the server is to sessions that want accepts, before they have the answer to their bind, which saves Jitsi clients the
 // questions (jitsi-meet's mod_jiconop). Those who get a room_metadata identity by it look for TURN servers in the room's metadata.
-func (d *Disco) PushTo(want func(*xmpp.Session) bool) {
+// features are further ones that clients would ask the components for.
+func (d *Disco) PushTo(want func(*xmpp.Session) bool, features ...string) {
 	d.srv.Hooks().Bound(func(s *xmpp.Session) {
 		if !want(s) {
 			return
@@ -85,7 +86,11 @@ func (d *Disco) PushTo(want func(*xmpp.Session) bool) {
 		if err != nil {
 			return // the server would not have started with such a name
 		}
-		s.Send(stanza.NewMessage("", from, s.JID(), d.info("")))
+		q := d.info("")
+		for _, f := range features {
+			q.Add(stanza.NewElement(nsDiscoInfo, "feature", "var", f))
+		}
+		s.Send(stanza.NewMessage("", from, s.JID(), q))
 	})
 }
 

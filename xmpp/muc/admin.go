@@ -336,6 +336,7 @@ func (r *room) affected(o *occupant, before, now affiliation, actor, reason stri
 	p := r.presenceOf(o)
 	p.actor, p.reason = actor, reason
 	r.announce(o, o.jids(), p)
+	r.changed(o)
 }
 
 func (r *room) setRole(o *occupant, ro role, actor, reason string) {
@@ -343,6 +344,7 @@ func (r *room) setRole(o *occupant, ro role, actor, reason string) {
 	p := r.presenceOf(o)
 	p.actor, p.reason = actor, reason
 	r.announce(o, o.jids(), p)
+	r.changed(o)
 }
 
 // kick removes an occupant (§8.2). In a meeting its affiliation goes too, so that a lobby holds it when it comes back.
@@ -352,6 +354,8 @@ func (r *room) kick(o *occupant, actor, reason string) []AffiliationRecord {
 		r.setAffiliation(o.bare(), affEntry{})
 		changed = []AffiliationRecord{{JID: o.bare().String(), Affiliation: none.String()}}
 	}
+	real, name := o.real(), displayName(o.primary().presence)
 	r.remove(o, 307, actor, reason)
+	r.kicked(o, real, name, actor)
 	return changed
 }

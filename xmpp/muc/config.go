@@ -33,6 +33,19 @@ type Config struct {
 	// Archive keeps the messages of persistent rooms whose owners do not say otherwise; nil: none are kept.
 	Archive Archive
 
+	// Opening is asked before a room is made by a join: what the room begins with, or why it may not be. It is called without locks.
+	Opening func(room, by stanza.JID) (Opening, *stanza.Error)
+	// Decorate gives elements that the server adds to an occupant's presence: for all, and for the occupant alone. Clients' own of the same
+	// names are dropped. It is called with the room locked: it must not wait, nor ask the Service.
+	Decorate func(room, real stanza.JID) (all, own []*stanza.Element)
+	// Hidden tells of real addresses whose people are no participants: recorders and the like. Nil: none.
+	Hidden func(real stanza.JID) bool
+	// Waiting makes the rooms waiting rooms: only moderators see who is there, and people can write to moderators alone.
+	Waiting bool
+	// StrictNicks lets guests, people of other domains than LocalDomains, enter meetings only under the first eight characters of their
+	// localpart, which is the endpoint id of Jitsi clients.
+	StrictNicks bool
+
 	// Hats gives the hats of a person in a room (XEP-0317), by its groups in a directory for one; nil: nobody has any. It must not wait.
 	Hats func(room, bare stanza.JID) []Hat
 

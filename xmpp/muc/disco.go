@@ -1,6 +1,8 @@
 package muc
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 
 	"konzil/xmpp/stanza"
@@ -153,6 +155,9 @@ func (r *room) roomInfo() *stanza.Element {
 	}
 	if r.set.Avatar != "" { // XEP-0486 §4.3
 		x.Add(field("muc#roominfo_avatarhash", "text-multi", "Avatar", r.set.Avatar))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.info)) {
+		x.Add(field(name, "text-single", "", r.info[name]))
 	}
 	if !r.meeting {
 		return x

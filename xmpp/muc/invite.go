@@ -18,13 +18,13 @@ func (r *room) mediate(o *occupant, st *stanza.Stanza) {
 	case len(invites) == 0 || len(invites) > maxInvites:
 		r.fail(st, stanza.ErrBadRequest)
 		return
-	case o == nil:
+	case o == nil && !(r.meeting && r.affiliation(st.From.Bare()) == owner): // a moderator in a breakout room lets people into the meeting
 		r.fail(st, stanza.ErrNotAcceptable.With("Only occupants may invite"))
 		return
-	case !r.mayInvite(o):
+	case o != nil && !r.mayInvite(o):
 		r.fail(st, stanza.ErrForbidden.With("You may not invite to this room"))
 		return
-	case !r.mayBroadcast(o.sessionOf(st.From), st):
+	case o == nil && r.full(st), o != nil && !r.mayBroadcast(o.sessionOf(st.From), st):
 		return
 	}
 	var targets []stanza.JID
@@ -40,7 +40,8 @@ func (r *room) mediate(o *occupant, st *stanza.Stanza) {
 		r.makeMembers(st, targets)
 	}
 	for i, to := range targets {
-		r.send(r.invitation(o, invites[i]), to)
+		r.send(r.invitation(o, st.From, invites[i]), to)
+		r.invited(st.From, to)
 	}
 }
 
@@ -72,11 +73,11 @@ func (r *room) makeMembers(st *stanza.Stanza, targets []stanza.JID) {
 }
 
 // invitation is what the invited one gets: from the room, with the password, and once more as a direct one (XEP-0249), which every client reads.
-func (r *room) invitation(o *occupant, inv *stanza.Element) *stanza.Stanza {
+func (r *room) invitation(o *occupant, from stanza.JID, inv *stanza.Element) *stanza.Stanza {
 	reason := inv.Child(nsUser, "reason").Text()
-	out := stanza.NewElement(nsUser, "invite", "from", o.addr.String())
-	if !r.set.Anonymous {
-		out.SetAttr("from", o.real().String())
+	out := stanza.NewElement(nsUser, "invite", "from", from.String())
+	if r.set.Anonymous && o != nil {
+		out.SetAttr("from", o.addr.String())
 	}
 	if reason != "" {
 		out.Add(stanza.TextElement(nsUser, "reason", reason))

@@ -10,13 +10,20 @@ import (
 
 // enter lets a newcomer in or tells why not (XEP-0045 §7.2). The room is locked, as for all of this file.
 func (r *room) enter(st *stanza.Stanza) {
-	if err := r.refusal(st); err != nil {
+	err := r.guarded(st)
+	if err == nil {
+		err = r.refusal(st)
+	}
+	if err != nil {
 		r.svc.count.joinErrors.Add(1)
 		r.fail(st, err)
 		r.dieIfEmpty()
 		return
 	}
 	bare := st.From.Bare()
+	if r.meeting && r.set.MembersOnly && r.affiliation(bare) == none { // it knows the password
+		r.setAffiliation(bare, affEntry{aff: member})
+	}
 	known := r.nicks[st.To.Resource()] != nil
 	o, s := r.admit(st.From, st.To, st.To.Resource(), r.defaultRole(r.affiliation(bare)))
 	s.presence, s.lang = r.clean(st), st.Lang
@@ -48,7 +55,7 @@ func (r *room) welcome(o *occupant, s *session, st *stanza.Stanza, quiet bool, c
 	others := make([]*stanza.Stanza, 0, len(r.order))
 	for _, first := range []bool{true, false} {
 		for _, x := range r.order {
-			if x != o && r.shows(x.role) && r.svc.admins[x.bare()] == first {
+			if x != o && r.shows(x.role) && r.sees(o, x) && r.svc.admins[x.bare()] == first {
 				others = append(others, r.shownTo(x, o.role))
 			}
 		}
@@ -97,9 +104,9 @@ func (r *room) refusal(st *stanza.Stanza) *stanza.Error {
 		return stanza.ErrForbidden.With("You are banned from this room")
 	case r.locked && aff < owner: // §10.1.1
 		return stanza.ErrItemNotFound.With("The room is not configured yet")
-	case r.set.MembersOnly && aff == none: // §7.2.6
+	case r.set.MembersOnly && aff == none && !(r.meeting && r.set.Secret != "" && r.passwordIn(st)): // §7.2.6; in a meeting the password will do
 		return stanza.ErrRegistrationRequired.With("Only members may enter this room")
-	case r.set.Secret != "" && aff < owner && !r.passwordIn(st): // §7.2.5
+	case r.set.Secret != "" && aff < owner && !r.passwordIn(st) && !(r.meeting && r.set.MembersOnly): // §7.2.5; whom a moderator let in needs none
 		return stanza.ErrNotAuthorized.With("The room needs a password")
 	case len(r.recipients) >= r.maxOccupants() && aff < admin: // §7.2.9
 		return &stanza.Error{Type: "wait", Condition: "service-unavailable", Text: "The room is full"}
@@ -134,6 +141,10 @@ func (r *room) badNick(nick string, bare stanza.JID) *stanza.Error {
 		return stanza.ErrJIDMalformed.With("A nickname is missing")
 	case slices.Contains(r.svc.cfg.AdminNicks, nick) && !r.svc.admins[bare]:
 		return stanza.ErrConflict.With("The nickname is taken")
+	case r.meeting && !meetingNick(nick):
+		return stanza.ErrNotAllowed.With("In a meeting the nickname is made of letters, digits and underscores")
+	case r.meeting && r.svc.cfg.StrictNicks && !r.svc.local[bare.Domain()] && !r.svc.admins[bare] && !strings.HasPrefix(bare.Local()+"-", nick+"-"):
+		return stanza.ErrNotAllowed.With("The nickname is not that of your address")
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func (r *room) private(o *occupant, st *stanza.Stanza) {
 	case to == nil:
 		r.fail(st, stanza.ErrItemNotFound.With("There is nobody of that name in the room"))
 		return
-	case !r.mayWrite(o):
+	case !r.mayWrite(o) || !r.sees(o, to) && !r.sees(to, o):
 		r.fail(st, stanza.ErrForbidden.With("Private messages are not allowed here"))
 		return
 	case r.full(st):

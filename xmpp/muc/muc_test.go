@@ -345,7 +345,7 @@ func TestView(t *testing.T) {
 		t.Error("Meeting is wrong")
 	}
 	w.Pending("a")
-	if !w.svc.Destroy(room, "The meeting has been terminated") || w.svc.Destroy(room, "") {
+	if !w.svc.Close(room, stanza.JID{}, "The meeting has been terminated") || w.svc.Close(room, stanza.JID{}, "") {
 		t.Error("Destroy is wrong")
 	}
 	got := w.Pending("a")

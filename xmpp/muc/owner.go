@@ -3,6 +3,8 @@ package muc
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 
 	"konzil/xmpp/stanza"
@@ -67,6 +69,9 @@ func (r *room) configForm(trusted bool) *stanza.Element {
 	}
 	if trusted {
 		x.Add(field("muc#roominfo_meetingId", "text-single", "Meeting", r.meetingID))
+		for _, name := range slices.Sorted(maps.Keys(r.info)) {
+			x.Add(field(name, "text-single", "", r.info[name]))
+		}
 	}
 	return x
 }
@@ -269,6 +274,7 @@ func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
 	}
 	if old != set {
 		r.tellConfig(old, wasArchived)
+		r.configured(st.From)
 	}
 	r.tellAbsent(shifts)
 	r.enforce(old)

@@ -59,6 +59,7 @@ type pres struct {
 	children []*stanza.Element
 	occID    string
 	hats     *stanza.Element
+	all, own []*stanza.Element // added by the server
 
 	aff       affiliation
 	role      role
@@ -72,7 +73,7 @@ type pres struct {
 
 func (r *room) presenceOf(o *occupant) pres {
 	s := o.primary()
-	return pres{addr: o.addr, real: s.jid, children: s.presence, lang: s.lang, occID: o.id, hats: o.hats, aff: r.affiliation(s.jid.Bare()), role: o.role}
+	return pres{addr: o.addr, real: s.jid, children: s.presence, lang: s.lang, occID: o.id, hats: o.hats, all: o.shownToo, own: o.ownToo, aff: r.affiliation(s.jid.Bare()), role: o.role}
 }
 
 // build makes the stanza as it goes out. The muc#user x comes before all children: clients take the first x for it.
@@ -98,6 +99,12 @@ func (p pres) build(withJID, self bool) *stanza.Stanza {
 	x := userX(it, codes...).Add(p.extra)
 	payload := make([]*stanza.Element, 0, len(p.children)+3)
 	payload = append(append(payload, x), p.children...)
+	if p.typ == "" {
+		payload = append(payload, p.all...)
+		if self {
+			payload = append(payload, p.own...)
+		}
+	}
 	if p.hats != nil {
 		payload = append(payload, p.hats)
 	}
@@ -138,7 +145,7 @@ func (r *room) announceTo(o *occupant, p pres) {
 	var full, veiled []stanza.JID
 	for _, x := range r.order {
 		switch {
-		case x == o:
+		case x == o || !r.sees(x, o):
 		case !r.set.Anonymous || x.role == moderator:
 			full = append(full, x.jids()...)
 		default:
@@ -181,6 +188,7 @@ func (r *room) update(o *occupant, st *stanza.Stanza) {
 		return
 	}
 	r.announce(o, o.jids(), p)
+	r.changed(o)
 }
 
 func (r *room) tooBig(st *stanza.Stanza) bool {

@@ -49,9 +49,11 @@ type room struct {
 	pastLoaded bool
 	pending    map[pendingKey]string // vcard requests under way: nick of who was asked
 	queue      []out
-	flushing   bool     // a goroutine is emptying queue
-	begun      bool     // there has been more than one person
-	graves     []func() // tombstones that are being put, in order (moderate.go)
+	flushing   bool              // a goroutine is emptying queue
+	begun      bool              // there has been more than one person
+	graves     []func()          // tombstones that are being put, in order (moderate.go)
+	info       map[string]string // further fields of disco#info by their names (control.go)
+	held       bool              // stays when the last one leaves, until it is let go
 }
 
 type subject struct {
@@ -202,6 +204,9 @@ func (r *room) admit(jid stanza.JID, addr stanza.JID, nick string, ro role) (*oc
 	o := r.nicks[nick]
 	if o == nil {
 		o = &occupant{nick: nick, addr: addr, role: ro, joined: r.svc.now(), id: r.occupantID(jid.Bare()), hats: r.hats(jid.Bare())}
+		if r.svc.cfg.Decorate != nil {
+			o.shownToo, o.ownToo = r.svc.cfg.Decorate(r.jid, jid)
+		}
 		r.nicks[nick] = o
 		r.order = append(r.order, o)
 	}
@@ -271,7 +276,7 @@ func (r *room) die() {
 
 // dieIfEmpty ends a room that nobody needs any more. The room is locked.
 func (r *room) dieIfEmpty() {
-	if len(r.order) == 0 && !r.set.Persistent && !r.dead {
+	if len(r.order) == 0 && !r.set.Persistent && !r.held && !r.dead {
 		r.die()
 	}
 }

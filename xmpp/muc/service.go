@@ -25,6 +25,7 @@ type Service struct {
 	admins    map[stanza.JID]bool
 	local     map[string]bool
 	observers []Observer
+	guards    []Guard
 	joining   joinLimit
 	now       func() time.Time
 	archive   Archive // nil: no room has one
@@ -77,6 +78,9 @@ func New(cfg Config, router xmpp.Router, store Store, log *slog.Logger) (*Servic
 
 // Observe adds an observer; before the service is mounted.
 func (s *Service) Observe(o Observer) { s.observers = append(s.observers, o) }
+
+// Guard adds one who looks at newcomers; before the service is mounted. The first refusal counts.
+func (s *Service) Guard(g Guard) { s.guards = append(s.guards, g) }
 
 // Domain is the address of the service.
 func (s *Service) Domain() string { return s.cfg.Domain }
@@ -147,6 +151,13 @@ func (s *Service) create(st *stanza.Stanza, have int) (*room, *stanza.Error) {
 	}
 	fresh := newRoom(s, st.To.Bare(), s.admins[from])
 	fresh.founder = st.From
+	if s.cfg.Opening != nil {
+		o, err := s.cfg.Opening(fresh.jid, st.From)
+		if err != nil {
+			return nil, err
+		}
+		fresh.begin(o)
+	}
 	if !fresh.meeting {
 		fresh.locked = true
 		fresh.aff[from] = affEntry{aff: owner}

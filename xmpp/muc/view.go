@@ -9,12 +9,15 @@ import (
 // Occupant is what other parts of the server may know of one who is inside.
 type Occupant struct {
 	Nick        string
+	Name        string     // display name, "" for none
+	Email       string     // as the client says
 	Address     stanza.JID // room@service/nick
 	Real        stanza.JID // full JID of the session
 	Affiliation string
 	Role        string
 	Moderator   bool
 	Admin       bool // one of Config.Admins
+	Hidden      bool // by Config.Hidden
 }
 
 // RoomInfo is a room for an operator's list.
@@ -83,30 +86,54 @@ func (s *Service) Occupants(room stanza.JID) []Occupant {
 
 func (r *room) view(o *occupant, s *session) Occupant {
 	return Occupant{
-		Nick: o.nick, Address: o.addr, Real: s.jid, Affiliation: r.affiliation(s.jid.Bare()).String(), Role: o.role.String(),
+		Nick: o.nick, Name: displayName(s.presence), Email: childText(s.presence, "email"), Address: o.addr, Real: s.jid, Affiliation: r.affiliation(s.jid.Bare()).String(), Role: o.role.String(),
 		Moderator: o.role == moderator, Admin: r.svc.admins[s.jid.Bare()],
+		Hidden: r.svc.cfg.Hidden != nil && r.svc.cfg.Hidden(s.jid),
 	}
 }
 
-// Destroy ends a room for an operator: everybody is sent out with reason. False if there is no such room.
-func (s *Service) Destroy(room stanza.JID, reason string) bool {
-	r := s.room(room)
-	if r == nil {
-		return false
+// childText is the text of a presence's child without a namespace of its own.
+func childText(children []*stanza.Element, local string) string {
+	for _, e := range children {
+		if e.Space == stanza.NSClient && e.Local == local {
+			if text := e.Text(); len(text) <= maxName {
+				return text
+			}
+		}
 	}
-	r.mu.Lock()
-	defer r.flush()
-	if r.dead {
-		return false
+	return ""
+}
+
+// Affiliation is that of a bare address in the room jid: "none" too if there is no such room.
+func (s *Service) Affiliation(jid, bare stanza.JID) string {
+	aff := none
+	s.look(jid, func(r *room) { aff = r.affiliation(bare.Bare()) })
+	return aff.String()
+}
+
+// Nick is that of the session real in the room jid, "" if it is not there.
+func (s *Service) Nick(jid, real stanza.JID) (nick string) {
+	s.look(jid, func(r *room) {
+		if o := r.sessions[real]; o != nil {
+			nick = o.nick
+		}
+	})
+	return nick
+}
+
+// Info is a field that SetInfo or Opening gave, "" if there is none.
+func (s *Service) Info(jid stanza.JID, name string) (value string) {
+	s.look(jid, func(r *room) { value = r.info[name] })
+	return value
+}
+
+// look runs f on a room, locked, if there is one.
+func (s *Service) look(jid stanza.JID, f func(*room)) {
+	if r := s.room(jid); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		f(r)
 	}
-	st := stanza.NewIQ("result", "", r.jid, r.jid) // an answer: nobody is told if storing fails but the log
-	r.stored(st, r.wipe, func() {})
-	el := stanza.NewElement(nsUser, "destroy")
-	if reason != "" {
-		el.Add(stanza.TextElement(nsUser, "reason", reason))
-	}
-	r.destroy(el)
-	return true
 }
 
 // Meeting tells whether room is there and was made by an admin.

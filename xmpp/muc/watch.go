@@ -1,0 +1,65 @@
+package muc
+
+import "konzil/xmpp/stanza"
+
+// An Observer may also be one of these; it is told in the same order.
+
+// ConfigObserver learns how the configuration of a room was changed.
+type ConfigObserver interface {
+	// Configured comes after actor, a real full address or the room for the server, has changed the configuration.
+	Configured(room, actor stanza.JID, membersOnly bool)
+}
+
+// InviteObserver learns who was invited through a room.
+type InviteObserver interface {
+	// Invited comes after the invitation was sent; by is a real full address.
+	Invited(room, by, invitee stanza.JID)
+}
+
+// KickObserver learns who was put out by a moderator.
+type KickObserver interface {
+	// Kicked comes after Left. actor is the nick of who did it, "" for the server; name the display name.
+	Kicked(room, real stanza.JID, nick, name, actor string)
+}
+
+// PresenceObserver learns of presence updates and changes of roles.
+type PresenceObserver interface {
+	// Changed comes after an occupant's new presence was sent.
+	Changed(room, real stanza.JID, nick string)
+}
+
+// configured tells observers. The room is locked, as for all of this file.
+func (r *room) configured(actor stanza.JID) {
+	membersOnly := r.set.MembersOnly
+	r.observe(func(o Observer) {
+		if c, ok := o.(ConfigObserver); ok {
+			c.Configured(r.jid, actor, membersOnly)
+		}
+	})
+}
+
+func (r *room) invited(by, invitee stanza.JID) {
+	r.observe(func(o Observer) {
+		if i, ok := o.(InviteObserver); ok {
+			i.Invited(r.jid, by, invitee)
+		}
+	})
+}
+
+func (r *room) kicked(who *occupant, real stanza.JID, name, actor string) {
+	nick := who.nick
+	r.observe(func(o Observer) {
+		if k, ok := o.(KickObserver); ok {
+			k.Kicked(r.jid, real, nick, name, actor)
+		}
+	})
+}
+
+func (r *room) changed(who *occupant) {
+	nick, real := who.nick, who.real()
+	r.observe(func(o Observer) {
+		if p, ok := o.(PresenceObserver); ok {
+			p.Changed(r.jid, real, nick)
+		}
+	})
+}

@@ -1,0 +1,169 @@
+// Package polls is the polls component of Jitsi meetings: it passes on polls and votes, and keeps them for who comes later
+// (jitsi-meet's mod_polls_component).
+//
+// A client sends JSON in a message to the component's domain without naming the room. HandleStanza finds out where the sender is,
+// parseCommand (command.go) checks what it says, the meeting's polls change, and everybody inside is told, with the sender's id and name as
+// the server knows them. Joined gives newcomers all polls so far.
+package polls
+
+import (
+	"konzil/xmpp"
+	"konzil/xmpp/jitsi"
+	"konzil/xmpp/stanza"
+)
+
+// maxPolls of one meeting (jitsi-meet's limit).
+const maxPolls = 128
+
+// Component is the handler of its domain and an observer of rooms.
+type Component struct {
+	*jitsi.Base
+	people   jitsi.People
+	may      func(room, real stanza.JID) bool
+	meetings map[stanza.JID][]*poll // in order of creation; guarded by Base's lock
+}
+
+// poll is one with its votes, as clients read it in the history.
+type poll struct {
+	ID         string    `json:"pollId"`
+	SenderID   string    `json:"senderId"`
+	SenderName string    `json:"senderName,omitempty"`
+	Question   string    `json:"question"`
+	Answers    []*answer `json:"answers"`
+}
+
+type answer struct {
+	Name   string  `json:"name"`
+	Voters []voter `json:"voters,omitempty"`
+}
+
+type voter struct {
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
+}
+
+// New makes the component for domain. mayCreate tells who may make polls, nil: everybody. Mount it, and let the MUC service have it as observer.
+func New(domain string, router xmpp.Router, rooms jitsi.People, mayCreate func(room, real stanza.JID) bool) (*Component, error) {
+	base, err := jitsi.New("polls", domain, router, rooms)
+	if err != nil {
+		return nil, err
+	}
+	return &Component{Base: base, people: rooms, may: mayCreate, meetings: map[stanza.JID][]*poll{}}, nil
+}
+
+// Counters are numbers for metrics.
+func (c *Component) Counters() map[string]uint64 {
+	c.Lock()
+	n := len(c.meetings)
+	c.Unlock()
+	return c.Base.Counters(n)
+}
+
+// history is what a newcomer gets.
+type history struct {
+	Type    string  `json:"type"`
+	Command string  `json:"command"`
+	Polls   []*poll `json:"polls"`
+}
+
+// Joined gives a newcomer the polls so far.
+func (c *Component) Joined(room, real stanza.JID, nick string) {
+	c.Lock()
+	defer c.Unlock()
+	if _, ok := c.Enter(room, real, nick); ok && len(c.meetings[room]) > 0 {
+		c.Tell(room, history{"polls", "old-polls", c.meetings[room]}, real)
+	}
+}
+
+// Destroyed forgets a meeting.
+func (c *Component) Destroyed(room stanza.JID) {
+	c.Lock()
+	defer c.Unlock()
+	delete(c.meetings, room)
+}
+
+// HandleStanza implements xmpp.Handler for the component's domain.
+func (c *Component) HandleStanza(st *stanza.Stanza) { c.Serve(st, c.message) }
+
+func (c *Component) message(st *stanza.Stanza) *stanza.Error {
+	el := st.Child(jitsi.NSJitMeet, "json-message")
+	if el == nil {
+		return stanza.ErrServiceUnavailable
+	}
+	place, _, err := c.Sender(st.From)
+	if err != nil {
+		return err
+	}
+	cmd, err := parseCommand(el.Text())
+	if err != nil {
+		return err
+	}
+	sender, ok := c.people.Person(place.Room, st.From)
+	if !ok {
+		return stanza.ErrForbidden.With("You are in no meeting")
+	}
+	cmd.SenderID, cmd.SenderName = sender.ID(), sender.Name
+	all := c.Rooms.Recipients(place.Room)
+	if cmd.Command == newPoll && c.may != nil && !c.may(place.Room, st.From) {
+		return stanza.ErrNotAllowed.With("Creation of polls not allowed for user")
+	}
+	c.Lock()
+	defer c.Unlock()
+	if cmd.Command == newPoll {
+		err = c.create(place.Room, cmd)
+	} else {
+		err = c.vote(place.Room, cmd)
+	}
+	if err == nil {
+		c.Tell(place.Room, cmd, all...)
+	}
+	return err
+}
+
+// find gives the poll with that id, nil if there is none. The lock is held, as for what follows.
+func (c *Component) find(room stanza.JID, id string) *poll {
+	for _, p := range c.meetings[room] {
+		if p.ID == id {
+			return p
+		}
+	}
+	return nil
+}
+
+func (c *Component) create(room stanza.JID, cmd *command) *stanza.Error {
+	switch {
+	case c.find(room, cmd.PollID) != nil:
+		return stanza.ErrNotAllowed.With("Poll already exists")
+	case len(c.meetings[room]) >= maxPolls:
+		return stanza.ErrResourceConstraint.With("There are too many polls")
+	}
+	p := &poll{ID: cmd.PollID, SenderID: cmd.SenderID, SenderName: cmd.SenderName, Question: cmd.Question}
+	for _, name := range cmd.options {
+		p.Answers = append(p.Answers, &answer{Name: name})
+	}
+	c.meetings[room] = append(c.meetings[room], p)
+	return nil
+}
+
+// vote puts the sender's answers in place of the ones it gave before.
+func (c *Component) vote(room stanza.JID, cmd *command) *stanza.Error {
+	p := c.find(room, cmd.PollID)
+	switch {
+	case p == nil:
+		return stanza.ErrItemNotFound.With("There is no such poll")
+	case len(cmd.votes) != len(p.Answers):
+		return stanza.ErrBadRequest.With("The poll has another number of answers")
+	}
+	for i, a := range p.Answers {
+		var kept []voter
+		for _, v := range a.Voters {
+			if v.ID != cmd.SenderID {
+				kept = append(kept, v)
+			}
+		}
+		if a.Voters = kept; cmd.votes[i] {
+			a.Voters = append(a.Voters, voter{cmd.SenderID, cmd.SenderName})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+// Package speakerstats is the speakerstats component of Jitsi meetings: how long each participant was the dominant speaker, and what
+// faces it made (jitsi-meet's mod_speakerstats_component).
+//
+// The client that becomes the dominant speaker says so to the component's domain, naming the room; HandleStanza believes it if it is
+// inside. Who enters later is told what was counted so far, also of those who have left (Joined). The counting itself (stats.go) is pure:
+// time is passed in.
+package speakerstats
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"konzil/xmpp"
+	"konzil/xmpp/jitsi"
+	"konzil/xmpp/stanza"
+)
+
+// Component is the handler of its domain and an observer of rooms.
+type Component struct {
+	*jitsi.Base
+	people   jitsi.People
+	now      func() time.Time
+	meetings map[stanza.JID]*meeting // guarded by Base's lock
+}
+
+// New makes the component for domain. Mount it, and let the MUC service have it as observer.
+func New(domain string, router xmpp.Router, rooms jitsi.People) (*Component, error) {
+	base, err := jitsi.New("speakerstats", domain, router, rooms)
+	if err != nil {
+		return nil, err
+	}
+	return &Component{Base: base, people: rooms, now: time.Now, meetings: map[stanza.JID]*meeting{}}, nil
+}
+
+// Counters are numbers for metrics.
+func (c *Component) Counters() map[string]uint64 {
+	c.Lock()
+	n := len(c.meetings)
+	c.Unlock()
+	return c.Base.Counters(n)
+}
+
+// report is what a newcomer is told.
+type report struct {
+	Type  string           `json:"type"`
+	Users map[string]*user `json:"users"`
+}
+
+// Joined tells a newcomer what was counted.
+func (c *Component) Joined(room, real stanza.JID, nick string) {
+	p, _ := c.people.Person(room, real)
+	c.Lock()
+	defer c.Unlock()
+	if _, ok := c.Enter(room, real, nick); !ok || p.Hidden {
+		return
+	}
+	m := c.meetings[room]
+	if m == nil {
+		m = newMeeting()
+		c.meetings[room] = m
+	}
+	if users := m.report(c.now()); len(users) > 0 {
+		c.Tell(room, report{"speakerstats", users}, real)
+	}
+	m.enter(nick)
+}
+
+// Left stops the clock of who leaves; what was counted stays.
+func (c *Component) Left(room, real stanza.JID, nick string) {
+	c.Lock()
+	defer c.Unlock()
+	c.Leave(room, real)
+	if m := c.meetings[room]; m != nil {
+		m.silence(nick, c.now())
+	}
+}
+
+// Changed keeps the name of who is there: it is shown when the person has left.
+func (c *Component) Changed(room, real stanza.JID, nick string) {
+	p, ok := c.people.Person(room, real)
+	c.Lock()
+	defer c.Unlock()
+	if m := c.meetings[room]; ok && m != nil {
+		m.name(nick, p.Name)
+	}
+}
+
+// Destroyed forgets a meeting.
+func (c *Component) Destroyed(room stanza.JID) {
+	c.Lock()
+	defer c.Unlock()
+	delete(c.meetings, room)
+}
+
+// HandleStanza implements xmpp.Handler for the component's domain.
+func (c *Component) HandleStanza(st *stanza.Stanza) { c.Serve(st, c.message) }
+
+func (c *Component) message(st *stanza.Stanza) *stanza.Error {
+	speaks, face := st.Child(jitsi.NSJitMeet, "speakerstats"), st.Child(jitsi.NSJitMeet, "faceLandmarks")
+	el := speaks
+	if el == nil {
+		el = face
+	}
+	if el == nil {
+		return stanza.ErrServiceUnavailable
+	}
+	room, err := stanza.ParseJID(el.Attr("room"))
+	if err != nil || room.Local() == "" {
+		return stanza.ErrBadRequest.With("The attribute room is missing")
+	}
+	p, ok := c.people.Person(room.Bare(), st.From)
+	if !ok {
+		return stanza.ErrForbidden.With("You are not in that meeting")
+	}
+	c.Lock()
+	defer c.Unlock()
+	m := c.meetings[room.Bare()]
+	if m == nil {
+		return stanza.ErrItemNotFound
+	}
+	m.name(p.ID(), p.Name)
+	if speaks != nil {
+		m.speak(p.ID(), speaks.Attr("silence") == "true", c.now())
+		return nil
+	}
+	f, ok := parseFace(face)
+	if !ok {
+		return stanza.ErrBadRequest.With("A face has an expression, a timestamp and a duration")
+	}
+	m.face(p.ID(), f)
+	return nil
+}
+
+func parseFace(el *stanza.Element) (face, bool) {
+	f := face{Expression: el.Attr("faceExpression"), Timestamp: json.Number(el.Attr("timestamp")), Duration: json.Number(el.Attr("duration"))}
+	for _, n := range []json.Number{f.Timestamp, f.Duration} {
+		if v, err := strconv.ParseInt(n.String(), 10, 64); err != nil || v < 0 {
+			return face{}, false
+		}
+	}
+	return f, f.Expression != "" && len(f.Expression) <= maxExpression
+}
