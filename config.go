@@ -29,6 +29,7 @@ type Config struct {
 	XMPP     XMPPConfig     `yaml:"xmpp" doc:"Messaging."`
 	Rooms    RoomsConfig    `yaml:"rooms" doc:"Chat and meeting rooms (XEP-0045)."`
 	Upload   UploadConfig   `yaml:"upload" doc:"Files that people share by their URL (XEP-0363). They are in the data folder."`
+	Proxy    ProxyConfig    `yaml:"proxy" doc:"The SOCKS5 proxy for files between clients that cannot reach each other (XEP-0065)."`
 	Meetings MeetingsConfig `yaml:"meetings" doc:"The focus: who meets, and how."`
 	Media    MediaConfig    `yaml:"media" doc:"The SFU: forwarding of audio and video."`
 	TURN     TURNConfig     `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
@@ -74,15 +75,6 @@ type RoomsConfig struct {
 	MaxOccupants int  `yaml:"max_occupants" doc:"People in one room."`
 	Rate         int  `yaml:"messages_per_second" doc:"Messages and presence updates a second that one occupant may send to a room for long; five seconds' worth at once."`
 	CreateByAll  bool `yaml:"create_by_all" doc:"Let guests create rooms too, not only people with an account and the focus."`
-}
-
-// UploadConfig is the service for files.
-type UploadConfig struct {
-	MaxFile conf.Size     `yaml:"max_file" doc:"Largest file; 0 turns uploads off."`
-	Quota   conf.Size     `yaml:"quota" doc:"All files of one account together; 0 is no limit."`
-	Total   conf.Size     `yaml:"total" doc:"All files of all accounts together; 0 is no limit."`
-	Keep    time.Duration `yaml:"keep" doc:"How long a file is kept; 0 is for ever. Avatars and what else is uploaded for a profile stay as long as the account."`
-	Guests  bool          `yaml:"guests" doc:"Let guests upload files too, not only people with an account."`
 }
 
 // MeetingsConfig is the focus.
@@ -137,6 +129,7 @@ func DefaultConfig() Config {
 			Federation: FederationConfig{Port: 5269, TLSPort: 5270}},
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
+		Proxy:    ProxyConfig{Port: 7777, MaxStreams: 500, PerAccount: 10, AccountRate: 25_000_000},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
@@ -203,7 +196,7 @@ func (c *Config) check() error {
 		}
 	}
 	ports := map[string]int{"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "xmpp.federation.port": c.XMPP.Federation.Port,
-		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "turn.port": c.TURN.Port, "turn.tls_port": c.TURN.TLSPort, "media.port": c.Media.Port}
+		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "turn.port": c.TURN.Port, "turn.tls_port": c.TURN.TLSPort, "media.port": c.Media.Port, "proxy.port": c.Proxy.Port}
 	for name, p := range ports {
 		if p < 0 || p > 65535 {
 			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
@@ -216,6 +209,8 @@ func (c *Config) check() error {
 		{"xmpp.max_stanza_bytes", c.XMPP.MaxStanzaBytes, 10_000}, // RFC 6120 §13.12
 		{"xmpp.rate_bytes_per_second", c.XMPP.RateBytesPerSec, 1000},
 		{"xmpp.sessions_per_user", c.XMPP.SessionsPerUser, 1},
+		{"proxy.max_streams", c.Proxy.MaxStreams, 1},
+		{"proxy.streams_per_user", c.Proxy.PerAccount, 1},
 		{"rooms.history", c.Rooms.History, 0},
 		{"rooms.max_rooms", c.Rooms.MaxRooms, 1},
 		{"rooms.max_occupants", c.Rooms.MaxOccupants, 2},

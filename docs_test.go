@@ -379,7 +379,7 @@ var parsers = []string{
 	"sfu", "sfu/rtp", "sfu/codec", "sfu/dd", "sfu/twcc", "sfu/bwe", "sfu/rewrite", "sfu/ice", "sfu/seal",
 	"turn",
 	"signaling", "signaling/jingle", "signaling/bridgechan",
-	"xmpp", "xmpp/stanza", "xmpp/sasl", "xmpp/muc", "xmpp/metadata", "xmpp/upload",
+	"xmpp", "xmpp/stanza", "xmpp/sasl", "xmpp/muc", "xmpp/metadata", "xmpp/upload", "xmpp/bytestreams",
 	"internal/auth", "internal/conf",
 	"bench/meet",
 }

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
-
-	"konzil/internal/oops"
 	"konzil/xmpp/ext"
 	"konzil/xmpp/mam"
 	"konzil/xmpp/pubsub"
 	"konzil/xmpp/push"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/stanza"
-	"konzil/xmpp/upload"
 )
 
 // attachFeatures hooks what clients need on top of routing. The order matters where a comment says so.
@@ -47,11 +43,8 @@ func (s *server) attachFeatures() (err error) {
 	if err := s.openRooms(disco); err != nil {
 		return err
 	}
-	if err := s.openUpload(); err != nil {
+	if err := s.openSharing(disco); err != nil {
 		return err
-	}
-	if s.upload != nil {
-		disco.Item("upload."+domain, "File sharing")
 	}
 	disco.Seal() // last: all features are announced
 	return nil
@@ -72,32 +65,6 @@ func (s *server) attachPubSub(vcards *ext.VCards, private *ext.Private) (err err
 	private.View(stanza.Name{Space: "storage:bookmarks", Local: "storage"}, s.pubsub.AttachBookmarks(private))
 	avatars := s.pubsub.AttachAvatars(vcards)
 	vcards.Changed, vcards.View = avatars.CardSet, avatars.Card
-	return nil
-}
-
-// openUpload makes the service for files, where there is a web server to fetch them from.
-func (s *server) openUpload() error {
-	u := s.cfg.Upload
-	if u.MaxFile == 0 || s.cfg.HTTP.Port == 0 {
-		return nil
-	}
-	secret, err := s.keptSecret("upload-secret")
-	if err != nil {
-		return err
-	}
-	s.upload, err = upload.New(upload.Config{
-		Domain: "upload." + s.cfg.Domain, URL: s.cfg.publicURL() + "upload/", Dir: s.cfg.file("uploads"), Secret: []byte(secret),
-		MaxFile: int64(u.MaxFile), Quota: int64(u.Quota), MaxTotal: int64(u.Total), Keep: u.Keep,
-		May: func(who stanza.JID) bool {
-			return s.xmpp.HasAccount(who) || u.Guests && who.Domain() == s.xmpp.GuestDomain()
-		},
-	}, s.xmpp, s.db, s.log.With("part", "upload"))
-	if err != nil {
-		return oops.File("upload", s.cfg.file("uploads"), "let this user write it", err)
-	}
-	s.upload.Start()
-	s.onStop(func(context.Context) { s.upload.Stop() })
-	s.xmpp.Mount(s.upload.JID.Domain(), s.upload)
 	return nil
 }
 

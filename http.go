@@ -35,8 +35,8 @@ func (s *server) openHTTP(context.Context) (err error) {
 	s.http.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
 	s.http.Handle("/colibri-ws/", s.bridge.WebSocketHandler())
 	s.http.Handle("/conference-request/v1", s.focus.HTTPHandler())
-	if s.upload != nil {
-		s.http.Handle("/upload/{id}/{name}", s.upload.Handler())
+	if s.sharing.upload != nil {
+		s.http.Handle("/upload/{id}/{name}", s.sharing.upload.Handler())
 	}
 	doc, err := doap()
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 // gauges are the names of the numbers that tell what there is now; the others only grow.
 var gauges = []string{
 	"conferences", "endpoints", "lobbies", "waiting", "tcp_connections", "nat_mapped", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
-	"opaque_relays", "opaque_channels", "files", "bytes_stored", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
+	"opaque_relays", "opaque_channels", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
 }
 
 // counters are the numbers of each part for the metrics page; docs/metrics.md says what each means.
@@ -88,9 +88,7 @@ func (s *server) counters() map[string]func() map[string]uint64 {
 	for name, p := range s.meetings.parts {
 		c[name] = p.Counters
 	}
-	if s.upload != nil {
-		c["upload"] = s.upload.Counters
-	}
+	s.sharing.counters(c)
 	if s.turn != nil {
 		c["turn"] = s.turn.Counters
 	}

@@ -24,8 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func settings(t *testing.T, more string) string {
 	t.Helper()
 	dir := t.TempDir()
-	text := fmt.Sprintf("data: %s/data\nlisten: [127.0.0.1]\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d}\nmedia: {port: %d, tcp: false}\nturn: {port: %d, tls_port: 0}\nlog: {level: warn}\n%s",
-		dir, freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), more)
+	text := fmt.Sprintf("data: %s/data\nlisten: [127.0.0.1]\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d}\nmedia: {port: %d, tcp: false}\nproxy: {port: %d}\nturn: {port: %d, tls_port: 0}\nlog: {level: warn}\n%s",
+		dir, freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), more)
 	file := filepath.Join(dir, "konzil.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestOperatorErrors(t *testing.T) {
 		replace [2]string // in the settings, by line
 		want    []string
 	}{
-		"unknown key":     {[2]string{"log:", "lag: {level: warn}"}, []string{"konzil.yaml", "line 7", "lag", "log"}},
+		"unknown key":     {[2]string{"log:", "lag: {level: warn}"}, []string{"konzil.yaml", "line 8", "lag", "log"}},
 		"wrong type":      {[2]string{"http:", "http: {port: many}"}, []string{"line 3", "port"}},
 		"no such port":    {[2]string{"http:", "http: {port: 70000}"}, []string{"http.port", "70000"}},
 		"too small":       {[2]string{"xmpp:", "xmpp: {sessions_per_user: 0}"}, []string{"xmpp.sessions_per_user", "at least 1"}},

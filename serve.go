@@ -30,7 +30,6 @@ import (
 	"konzil/xmpp/push"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/s2s"
-	"konzil/xmpp/upload"
 )
 
 // drainTime is how long a stopping server may take to say goodbye: proxies and init systems wait about 10 s.
@@ -56,7 +55,7 @@ type server struct {
 	mam        *mam.Service
 	pubsub     *pubsub.Engine
 	push       *push.Service
-	upload     *upload.Service // nil when off
+	sharing    sharing
 	federation *s2s.Service
 	meetings   meetings
 	bridge     *bridge.Bridge
@@ -209,11 +208,7 @@ func (s *server) listenXMPP(context.Context) error {
 			continue
 		}
 		for _, a := range s.present(s.cfg.addrs(p.port)) {
-			network := "tcp6" // alone: both families may be listed
-			if a.Addr().Unmap().Is4() {
-				network = "tcp4"
-			}
-			ln, err := net.Listen(network, a.String())
+			ln, err := listenTCP(a)
 			if err != nil {
 				return oops.Listen("xmpp", a.String(), p.setting, err)
 			}
@@ -222,6 +217,15 @@ func (s *server) listenXMPP(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// listenTCP listens on one family alone: both may be listed.
+func listenTCP(a netip.AddrPort) (net.Listener, error) {
+	network := "tcp6"
+	if a.Addr().Unmap().Is4() {
+		network = "tcp4"
+	}
+	return net.Listen(network, a.String())
 }
 
 // present leaves out loopback addresses of a family that the machine does not have: the default listens on 127.0.0.1 and ::1.

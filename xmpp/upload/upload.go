@@ -114,7 +114,7 @@ func (s *Service) Counters() map[string]uint64 {
 		"slots_total": c.slots.Load(), "slots_refused_total": c.refused.Load(), "uploads_total": c.uploads.Load(), "uploads_failed_total": c.uploadsFailed.Load(),
 		"bytes_in_total": c.bytesIn.Load(), "downloads_total": c.downloads.Load(), "downloads_missing_total": c.downloadsMissing.Load(),
 		"removed_total": c.removed.Load(), "orphans_total": c.orphans.Load(), "store_errors_total": c.failures.Load(),
-		"files": uint64(max(0, c.files.Load())), "bytes_stored": uint64(max(0, c.bytes.Load())),
+		"files_now": uint64(max(0, c.files.Load())), "bytes_now": uint64(max(0, c.bytes.Load())),
 	}
 }
 

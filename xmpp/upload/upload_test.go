@@ -328,7 +328,7 @@ func TestQuotaAndExpiry(t *testing.T) {
 	code, _, _ = w.do("GET", urls[0], nil)
 	w.want("expired, not swept", code, 404)
 	w.sweep(context.Background())
-	if c := w.Counters(); c["files"] != 1 || c["bytes_stored"] != 50 || c["removed_total"] != 3 {
+	if c := w.Counters(); c["files_now"] != 1 || c["bytes_now"] != 50 || c["removed_total"] != 3 {
 		t.Error(c)
 	}
 	code, _, _ = w.do("GET", profile, nil)
