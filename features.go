@@ -16,9 +16,9 @@ func (s *server) attachFeatures() (err error) {
 	log := s.log.With("part", "xmpp")
 	visible := func(owner, contact stanza.JID) bool { return s.roster.Subscribed(owner, contact) }
 
-	blocking := ext.AttachBlocking(x, stored, visible, log)               // first: what is blocked reaches no other feature
+	s.blocking = ext.AttachBlocking(x, stored, visible, log)              // first: what is blocked reaches no other feature
 	s.mam = mam.Attach(x, s.archive, mam.SQLStore{DB: s.db}, mam.Options{ // then: what goes on is on disk
-		Refused: blocking.Refuses,
+		Refused: s.blocking.Refuses,
 		Contact: func(owner, peer stanza.JID) bool { return s.roster.Contact(owner, peer) },
 	}, log)
 	s.roster = roster.Attach(x, roster.SQLStore{DB: s.db}, log)
@@ -28,10 +28,10 @@ func (s *server) attachFeatures() (err error) {
 	ext.AttachVersion(x, "Konzil", version())
 	ext.AttachTime(x)
 	ext.AttachLast(x, visible)
-	vcards := ext.AttachVCard(x, stored, log)
-	private := ext.AttachPrivate(x, stored, log)
+	s.vcards = ext.AttachVCard(x, stored, log)
+	s.private = ext.AttachPrivate(x, stored, log)
 	ext.AttachServices(x, s.iceServices, nil)
-	if err = s.attachPubSub(vcards, private); err != nil {
+	if err = s.attachPubSub(); err != nil {
 		return err
 	}
 	if s.push, err = push.Attach(x, s.db, log); err != nil {
@@ -46,12 +46,16 @@ func (s *server) attachFeatures() (err error) {
 	if err := s.openSharing(disco); err != nil {
 		return err
 	}
+	s.attachDirectory()
+	if s.directory != nil {
+		disco.Item("search."+domain, "People")
+	}
 	disco.Seal() // last: all features are announced
 	return nil
 }
 
 // attachPubSub gives accounts nodes, which vcards and private XML are kept in step with.
-func (s *server) attachPubSub(vcards *ext.VCards, private *ext.Private) (err error) {
+func (s *server) attachPubSub() (err error) {
 	s.pubsub, err = pubsub.Attach(s.xmpp, pubsub.SQLStore{DB: s.db}, pubsub.Options{
 		Service:    "pubsub." + s.cfg.Domain,
 		Subscribed: s.roster.Subscribed, Groups: s.roster.Groups,
@@ -62,9 +66,9 @@ func (s *server) attachPubSub(vcards *ext.VCards, private *ext.Private) (err err
 		return err
 	}
 	s.roster.Granted(s.pubsub.Granted)
-	private.View(stanza.Name{Space: "storage:bookmarks", Local: "storage"}, s.pubsub.AttachBookmarks(private))
-	avatars := s.pubsub.AttachAvatars(vcards)
-	vcards.Changed, vcards.View = avatars.CardSet, avatars.Card
+	s.private.View(stanza.Name{Space: "storage:bookmarks", Local: "storage"}, s.pubsub.AttachBookmarks(s.private))
+	s.avatars = s.pubsub.AttachAvatars(s.vcards)
+	s.vcards.Changed, s.vcards.View = s.avatars.CardSet, s.avatars.Card
 	return nil
 }
 

@@ -24,7 +24,8 @@ const usage = `konzil: chat, rooms and video meetings in one program
   konzil [-config FILE]             serve (the default)
   konzil check [-config FILE]       read the configuration, open nothing, say what is wrong
   konzil config                     print the whole configuration with its documentation
-  konzil user [-config FILE] ...    list, add, passwd, disable, enable and delete accounts
+  konzil user [-config FILE] ...    list, add, passwd, disable, enable, delete, tokens of and import accounts
+  konzil ldap [-config FILE] ...    test a login of the directory step by step, read it now
   konzil bench ...                  load for servers: konzil bench -h
   konzil doap                       print which specifications are implemented, for machines (XEP-0453)
   konzil version
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	var err error
 	switch command {
-	case "serve", "check", "user":
+	case "serve", "check", "user", "ldap":
 		var c Config
 		if c, err = loadConfig(*file); err != nil {
 			break
@@ -66,8 +67,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		switch command {
 		case "check":
 			fmt.Fprintln(out, "the configuration is fine")
-		case "user":
-			err = userCommand(ctx, c, flags.Args(), in, out)
+		case "user", "ldap":
+			err = operate(ctx, c, append([]string{command}, flags.Args()...), in, out, errOut)
 		default:
 			err = serve(ctx, c, *file == "", out, errOut)
 		}

@@ -76,7 +76,7 @@ func (s *server) openServices() (err error) {
 	log := s.log.With("part", "muc")
 	all := muc.Config{
 		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
-		Create: create, LocalDomains: []string{domain}, HideRooms: true,
+		Create: create, LocalDomains: []string{domain}, HideRooms: true, Hats: s.hats,
 		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: history,
 		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate, StrictNicks: s.cfg.Meetings.StrictNicks,
 	}

@@ -27,6 +27,8 @@ type house struct {
 	t      *testing.T
 	cfg    Config
 	client *http.Client
+	file   string        // of its settings
+	errOut *bytes.Buffer // what it has logged
 }
 
 // openHouse starts the program with further settings; it ends with the test.
@@ -40,7 +42,7 @@ func openHouse(t *testing.T, more string) *house {
 	ctx, cancel := context.WithCancel(context.Background())
 	out, errOut, code := &ready{said: make(chan struct{})}, &bytes.Buffer{}, make(chan int, 1)
 	go func() { code <- run(ctx, []string{"-config", file}, nil, out, errOut) }()
-	h := &house{t, c, &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}}
+	h := &house{t, c, &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}, file, errOut}
 	t.Cleanup(func() {
 		h.client.CloseIdleConnections()
 		cancel()

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -43,6 +44,7 @@ type server struct {
 	db       *store.DB
 	certs    *certs.Source
 	local    *auth.Local
+	tokens   *auth.Tokens
 	accounts xmpp.Accounts
 	logins   func() map[string]uint64 // what accounts counts
 
@@ -62,6 +64,15 @@ type server struct {
 	focus      *signaling.Focus
 	http       *httpd.Server
 
+	directory  *auth.LDAP   // nil without one
+	people     *auth.People // of the directory who were here
+	blocking   *ext.Blocking
+	private    *ext.Private
+	vcards     *ext.VCards
+	avatars    *pubsub.Avatars
+	photos     chan struct{}  // bounds what reads pictures of the directory
+	background sync.WaitGroup // goroutines that end by themselves
+
 	stops []func(context.Context) // in the order of building
 }
 
@@ -77,6 +88,8 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 		s.openFocus,
 		s.openHTTP,
 		s.listenXMPP, // last: who connects finds everything
+		s.followDirectory,
+		s.openControl,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -116,13 +129,15 @@ func (s *server) openData(ctx context.Context) (err error) {
 	if s.local, err = auth.NewLocal(ctx, s.db, s.cfg.Domain, s.cfg.Auth.Iterations); err != nil {
 		return err
 	}
+	s.tokens = auth.NewTokens(s.db)
 	s.accounts, s.logins = s.local, s.local.Stats
 	if s.cfg.Auth.LDAP.Enabled() {
-		dir, err := auth.NewLDAP(s.cfg.Auth.LDAP, s.log)
+		s.directory, err = auth.NewLDAP(s.cfg.Auth.LDAP, s.cfg.Domain, s.log)
 		if err != nil {
 			return err
 		}
-		all := auth.NewCombined(s.local, dir)
+		s.people = auth.NewPeople(s.db, s.directory, s.log.With("part", "directory"))
+		all := auth.NewCombined(s.local, s.directory, s.people)
 		s.onStop(func(context.Context) { all.Close() })
 		s.accounts, s.logins = all, all.Stats
 	}
@@ -161,7 +176,7 @@ func (s *server) openXMPP(context.Context) (err error) {
 	if s.cfg.XMPP.Guests {
 		c.GuestDomain, c.AnonymousOnMain = "guest."+s.cfg.Domain, true
 	}
-	c.Tokens, c.Upgrades = auth.NewTokens(s.db), s.local
+	c.Tokens, c.Upgrades = s.tokens, s.local
 	c.Limits.PostAuth.Bytes = s.cfg.XMPP.MaxStanzaBytes
 	c.Limits.RateBytes, c.Limits.RateBurst = s.cfg.XMPP.RateBytesPerSec, max(c.Limits.RateBurst, s.cfg.XMPP.MaxStanzaBytes)
 	c.Limits.SessionsPerAccount = s.cfg.XMPP.SessionsPerUser
@@ -174,6 +189,7 @@ func (s *server) openXMPP(context.Context) (err error) {
 		if s.offline != nil {
 			s.offline.Wait()
 		}
+		s.background.Wait()
 	})
 	if err := s.attachFeatures(); err != nil {
 		return err

@@ -6,58 +6,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"strings"
+	"time"
 
 	"konzil/internal/auth"
-	"konzil/internal/store"
 )
 
-const userUsage = `konzil user [-config FILE] list
+const userUsage = `konzil user [-config FILE] list                            local accounts, and people of the directory who have been here
 konzil user [-config FILE] add NAME [mail address ...]     the password is read from standard input
 konzil user [-config FILE] passwd NAME                     likewise
-konzil user [-config FILE] disable|enable|delete NAME
+konzil user [-config FILE] disable|enable NAME             disabling ends sessions and tokens at once
+konzil user [-config FILE] delete NAME                     with all that is kept of it
+konzil user [-config FILE] tokens NAME [revoke ID|all]     clients that log in without a password
 konzil user [-config FILE] import                          accounts from standard input, one a line: NAME PASSWORD, or NAME and its
-                                                           SCRAM-SHA-1$... and SCRAM-SHA-256$... keys (RFC 5803)`
+                                                           SCRAM-SHA-256$... keys (RFC 5803)`
 
-// userCommand is `konzil user`: local accounts, with the server running or not.
-func userCommand(ctx context.Context, c Config, args []string, in io.Reader, out io.Writer) error {
+// userCommand is `konzil user`: accounts of a server that is open, serving or not.
+func (s *server) userCommand(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	if len(args) == 0 || args[0] != "list" && args[0] != "import" && len(args) < 2 {
 		return errors.New("user: say what to do:\n" + userUsage)
 	}
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return fmt.Errorf("data: %w: choose a folder that this user may write", err)
-	}
-	db, err := store.OpenBeside(ctx, c.Data, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	accounts, err := auth.NewLocal(ctx, db, c.Domain, c.Auth.Iterations)
-	if err != nil {
-		return err
-	}
 	switch verb := args[0]; verb {
 	case "list":
-		list, err := accounts.List(ctx)
-		if err != nil {
-			return err
-		}
-		for _, a := range list {
-			state := ""
-			if a.Disabled {
-				state = "disabled"
-			}
-			fmt.Fprintln(out, strings.TrimSpace(strings.Join(append([]string{a.Localpart + "@" + c.Domain, state}, a.Aliases...), " ")))
-		}
-		return nil
+		return s.listUsers(ctx, out)
 	case "import":
 		list, err := readAccounts(in)
 		if err != nil {
 			return err
 		}
-		if err := accounts.Import(ctx, list); err != nil {
+		if err := s.local.Import(ctx, list); err != nil {
 			return err
 		}
 		fmt.Fprintln(out, len(list), "accounts imported")
@@ -68,26 +45,130 @@ func userCommand(ctx context.Context, c Config, args []string, in io.Reader, out
 			return err
 		}
 		if verb == "add" {
-			return accounts.Create(ctx, args[1], password, args[2:]...)
+			return s.local.Create(ctx, args[1], password, args[2:]...)
 		}
-		return accounts.SetPassword(ctx, args[1], password)
+		return s.local.SetPassword(ctx, args[1], password)
 	case "disable", "enable":
-		return accounts.Disable(ctx, args[1], verb == "disable")
+		return s.disableUser(ctx, args[1], verb == "disable")
 	case "delete":
-		return accounts.Delete(ctx, args[1])
+		return s.deleteUser(ctx, args[1], out)
+	case "tokens":
+		return s.userTokens(ctx, args[1], args[2:], out)
 	default:
 		return fmt.Errorf("user: no command %q:\n%s", verb, userUsage)
 	}
 }
 
+func (s *server) listUsers(ctx context.Context, out io.Writer) error {
+	row := func(localpart string, disabled bool, more ...string) {
+		fields := []string{localpart + "@" + s.cfg.Domain}
+		if disabled {
+			fields = append(fields, "disabled")
+		}
+		fmt.Fprintln(out, strings.Join(append(fields, more...), " "))
+	}
+	list, err := s.local.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		row(a.Localpart, a.Disabled, a.Aliases...)
+	}
+	if s.people == nil {
+		return nil
+	}
+	known, err := s.people.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range known {
+		more := []string{"directory", "seen", k.Seen.Format(time.DateOnly)}
+		if !k.Gone.IsZero() {
+			more = append(more, "left", k.Gone.Format(time.DateOnly))
+		}
+		row(k.Localpart, k.Disabled, more...)
+	}
+	return nil
+}
+
+// disableUser shuts an account of either kind out, or lets it in again.
+func (s *server) disableUser(ctx context.Context, localpart string, disabled bool) error {
+	owner, err := s.account(localpart)
+	if err != nil {
+		return err
+	}
+	err = s.local.Disable(ctx, owner.Local(), disabled)
+	if errors.Is(err, auth.ErrNoAccount) && s.people != nil {
+		err = s.people.Disable(ctx, owner.Local(), disabled)
+	}
+	if err == nil && disabled {
+		s.shutOut(owner, "this account is disabled")
+	}
+	return err
+}
+
+func (s *server) deleteUser(ctx context.Context, localpart string, out io.Writer) error {
+	owner, err := s.account(localpart)
+	if err != nil {
+		return err
+	}
+	there, err := s.local.Exists(ctx, owner.Local())
+	if err != nil {
+		return err
+	}
+	if !there && s.people == nil {
+		return fmt.Errorf("%w: %s", auth.ErrNoAccount, owner.Local())
+	}
+	if err := s.deleteAccount(ctx, owner.Local()); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s deleted, with", owner)
+	for i, k := range s.keepings() {
+		if i > 0 {
+			fmt.Fprint(out, ",")
+		}
+		fmt.Fprint(out, " ", k.name)
+	}
+	fmt.Fprintln(out)
+	return nil
+}
+
+// userTokens shows clients that log in without a password, and takes their tokens (XEP-0484).
+func (s *server) userTokens(ctx context.Context, localpart string, args []string, out io.Writer) error {
+	owner, err := s.account(localpart)
+	if err != nil {
+		return err
+	}
+	if len(args) == 2 && args[0] == "revoke" {
+		client := args[1]
+		if client == "all" {
+			client = ""
+		}
+		return s.tokens.Revoke(ctx, owner.Local(), client)
+	}
+	if len(args) != 0 {
+		return errors.New("user: say: tokens NAME, or tokens NAME revoke ID, or tokens NAME revoke all")
+	}
+	list, err := s.tokens.Clients(ctx, owner.Local())
+	for _, c := range list {
+		fmt.Fprintln(out, c.ID, c.Mechanism, "issued", c.Issued.Format(time.DateTime), "until", c.Expiry.Format(time.DateTime))
+	}
+	return err
+}
+
+var errNoPassword = errors.New("user: no password on standard input")
+
 // readPassword takes one line, so that a password is never in the list of processes.
 func readPassword(in io.Reader) (string, error) {
+	if in == nil {
+		return "", errNoPassword
+	}
 	line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return "", err
 	}
 	if line = strings.TrimRight(line, "\r\n"); line == "" {
-		return "", errors.New("user: no password on standard input")
+		return "", errNoPassword
 	}
 	return line, nil
 }

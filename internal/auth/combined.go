@@ -3,16 +3,20 @@ package auth
 import (
 	"context"
 	"maps"
+	"strings"
 )
 
 // Combined asks the local accounts first, then the directory. A name that is in both belongs to the local account alone.
 type Combined struct {
-	local *Local
-	dir   *LDAP
+	local  *Local
+	dir    *LDAP
+	people *People
 }
 
-// NewCombined puts a directory behind the local accounts.
-func NewCombined(local *Local, dir *LDAP) *Combined { return &Combined{local: local, dir: dir} }
+// NewCombined puts a directory behind the local accounts; people remembers who of it was here.
+func NewCombined(local *Local, dir *LDAP, people *People) *Combined {
+	return &Combined{local: local, dir: dir, people: people}
+}
 
 // Mechanisms is PLAIN alone: a directory never tells the keys that SCRAM needs, and all people must be able to log in by
 // what is offered.
@@ -30,33 +34,77 @@ func (c *Combined) CheckPassword(ctx context.Context, user, password string) (lo
 		return localpart, ok, err
 	}
 	localpart, ok, err = c.dir.CheckPassword(ctx, user, password)
-	if !ok || err != nil {
+	if err != nil {
 		return "", false, err
+	}
+	if !ok {
+		return "", false, c.maybeLeft(ctx, user)
 	}
 	// Somebody may have typed the mail address of a directory entry whose localpart is also a local account's.
 	if taken, err := c.local.Exists(ctx, localpart); taken || err != nil {
 		return "", false, err
 	}
+	ok, err = c.people.loggedIn(ctx, localpart)
+	if !ok || err != nil {
+		return "", false, err
+	}
+	c.dir.remember(localpart, true)
 	return localpart, true, nil
 }
 
-// Exists is true for an account of either.
+// maybeLeft looks whether a login was refused because its account has left the directory.
+func (c *Combined) maybeLeft(ctx context.Context, user string) error {
+	name, domain, mail := strings.Cut(user, "@")
+	local, err := PrepareLocalpart(name)
+	if err != nil || mail && !c.dir.isMailDomain(domain) {
+		return nil
+	}
+	if s, err := c.people.state(ctx, local); err != nil || !s.known || s.gone != 0 {
+		return err
+	}
+	if there, err := c.dir.lookUp(ctx, local); err != nil || there {
+		return err
+	}
+	return c.people.missing(ctx, local)
+}
+
+// Exists is true for an account of either that is not shut out. While the directory does not answer, what was known of it holds.
 func (c *Combined) Exists(ctx context.Context, localpart string) (bool, error) {
 	if ok, err := c.local.Exists(ctx, localpart); ok || err != nil {
 		return ok, err
 	}
-	return c.dir.Exists(ctx, localpart)
+	there, err := c.dir.Exists(ctx, localpart)
+	if err == nil && !there {
+		return false, nil
+	}
+	s, serr := c.people.state(ctx, localpart)
+	switch {
+	case serr != nil:
+		return false, serr
+	case err != nil && !s.known:
+		return false, err
+	}
+	return !s.disabled && (err == nil || s.gone == 0), nil
 }
 
-// Localpart resolves a login by the local accounts; the directory's mail addresses are resolved by CheckPassword.
+// Localpart resolves a login by the local accounts, then by the directory.
 func (c *Combined) Localpart(ctx context.Context, login string) (string, error) {
-	return c.local.Localpart(ctx, login)
+	local, err := c.local.Localpart(ctx, login)
+	if err == nil {
+		if there, err := c.local.Exists(ctx, local); there || err != nil {
+			return local, err
+		}
+	} else if !isUnknown(err) {
+		return "", err
+	}
+	return c.dir.Localpart(ctx, login)
 }
 
 // Stats are the counters of both.
 func (c *Combined) Stats() map[string]uint64 {
 	all := c.local.Stats()
 	maps.Copy(all, c.dir.Stats())
+	maps.Copy(all, c.people.Stats())
 	return all
 }
 

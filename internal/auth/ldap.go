@@ -30,6 +30,9 @@ type LDAP struct {
 	log  *slog.Logger
 	now  func() time.Time
 
+	mailDomains []string  // the service's own is among them
+	mappings    []mapping // of the vcard
+
 	mu     sync.Mutex            // guards the two maps
 	exists map[string]remembered // by localpart
 	wrong  map[string]wrongCount // by localpart
@@ -47,9 +50,9 @@ type wrongCount struct {
 	since time.Time
 }
 
-// NewLDAP checks cfg and gives the directory's accounts. It connects when first asked, so that a directory that is away does
+// NewLDAP checks cfg and gives the directory's accounts for the service at domain. It connects when first asked, so that a directory that is away does
 // not keep the server from starting.
-func NewLDAP(cfg LDAPConfig, log *slog.Logger) (*LDAP, error) {
+func NewLDAP(cfg LDAPConfig, domain string, log *slog.Logger) (*LDAP, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -57,7 +60,10 @@ func NewLDAP(cfg LDAPConfig, log *slog.Logger) (*LDAP, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &LDAP{cfg: cfg, pool: p, log: log, now: time.Now, exists: map[string]remembered{}, wrong: map[string]wrongCount{}}, nil
+	return &LDAP{
+		cfg: cfg, pool: p, log: log, now: time.Now, mailDomains: append([]string{domain}, cfg.MailDomains...), mappings: cfg.People.mappings(),
+		exists: map[string]remembered{}, wrong: map[string]wrongCount{},
+	}, nil
 }
 
 // Close closes the connections.
@@ -81,15 +87,15 @@ func (d *LDAP) CheckPassword(ctx context.Context, user, password string) (localp
 		return "", false, nil
 	}
 	err = d.pool.with(ctx, func(c *ldap.Conn) (keep bool, err error) {
-		var dn string
-		dn, localpart, err = d.find(c, d.cfg.LoginAttributes, user)
-		if err != nil || dn == "" {
+		var entry *ldap.Entry
+		entry, localpart, err = d.find(c, user)
+		if err != nil || entry == nil {
 			return err == nil, err
 		}
 		if !d.mayTry(localpart) {
 			return true, ErrTooManyWrong
 		}
-		if err = d.bind(c, dn, prepared); err != nil {
+		if err = d.bind(c, entry.DN, prepared); err != nil {
 			if ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
 				err = nil
 			}
@@ -137,35 +143,6 @@ func cleanLogin(user string) (string, bool) {
 	return user, true
 }
 
-// find gives the DN and localpart of the one entry with value in one of attributes; an empty DN when there is none, or more
-// than one: then nobody can say whose login it is.
-func (d *LDAP) find(c *ldap.Conn, attributes []string, value string) (dn, localpart string, err error) {
-	seconds := int(d.cfg.Timeout/time.Second) + 1
-	res, err := c.Search(ldap.NewSearchRequest(d.cfg.BaseDN, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 2, seconds, false,
-		d.cfg.filter(attributes, value), []string{d.cfg.Localpart}, nil))
-	if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded) {
-		if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
-			d.log.Warn("auth.ldap.base_dn is not in the directory", "base_dn", d.cfg.BaseDN)
-			return "", "", nil
-		}
-		return "", "", err
-	}
-	if err != nil || len(res.Entries) > 1 {
-		d.log.Warn("a login fits several directory entries, so none", "login", value)
-		return "", "", nil
-	}
-	if len(res.Entries) == 0 {
-		return "", "", nil
-	}
-	entry := res.Entries[0]
-	localpart, err = PrepareLocalpart(entry.GetEqualFoldAttributeValue(d.cfg.Localpart))
-	if err != nil {
-		d.log.Warn("a directory entry has no usable localpart", "dn", entry.DN, "attribute", d.cfg.Localpart)
-		return "", "", nil
-	}
-	return entry.DN, localpart, nil
-}
-
 // Exists tells whether an entry has this localpart; the answer may be a minute old.
 func (d *LDAP) Exists(ctx context.Context, localpart string) (bool, error) {
 	local, err := PrepareLocalpart(localpart)
@@ -178,20 +155,43 @@ func (d *LDAP) Exists(ctx context.Context, localpart string) (bool, error) {
 	if known && d.now().Before(r.until) {
 		return r.is, nil
 	}
-	err = d.pool.with(ctx, func(c *ldap.Conn) (bool, error) {
-		dn, _, err := d.find(c, []string{d.cfg.Localpart}, local)
-		r.is = dn != ""
-		return err == nil, err
-	})
-	if err != nil {
-		d.failedN.Add(1)
-		return false, fmt.Errorf("auth: directory: %w", err)
+	return d.lookUp(ctx, local)
+}
+
+// lookUp is Exists without what is remembered.
+func (d *LDAP) lookUp(ctx context.Context, local string) (there bool, err error) {
+	if err := d.ask(ctx, func(c *ldap.Conn) error {
+		entry, err := d.findLocalpart(c, local)
+		there = entry != nil
+		return err
+	}); err != nil {
+		return false, err
 	}
+	d.remember(local, there)
+	return there, nil
+}
+
+func (d *LDAP) remember(localpart string, is bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	makeRoom(d.exists)
-	d.exists[local] = remembered{r.is, d.now().Add(existsFor)}
-	return r.is, nil
+	d.exists[localpart] = remembered{is, d.now().Add(existsFor)}
+}
+
+// Localpart gives the localpart of the entry that a login is for; ErrNoAccount when there is none.
+func (d *LDAP) Localpart(ctx context.Context, login string) (localpart string, err error) {
+	user, ok := cleanLogin(login)
+	if !ok {
+		return "", fmt.Errorf("%w: %q", ErrName, login)
+	}
+	err = d.ask(ctx, func(c *ldap.Conn) (err error) {
+		_, localpart, err = d.find(c, user)
+		return err
+	})
+	if err == nil && localpart == "" {
+		err = fmt.Errorf("%w: %s", ErrNoAccount, login)
+	}
+	return localpart, err
 }
 
 func makeRoom[V any](m map[string]V) {

@@ -3,12 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -16,34 +11,15 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
-	"konzil/internal/certs"
+	"konzil/internal/auth/ldaptest"
 	"konzil/internal/oops"
 )
 
 const (
-	baseDN   = "ou=people,dc=example,dc=org"
+	baseDN   = ldaptest.BaseDN
 	rootDN   = "cn=root,dc=example,dc=org"
-	searchDN = "cn=searcher,dc=example,dc=org"
+	searchDN = ldaptest.SearchDN
 )
-
-// slapdProgram finds slapd, installs it where that is wanted, or skips the test.
-func slapdProgram(t *testing.T) string {
-	t.Helper()
-	for _, p := range []string{"/usr/sbin/slapd", "/usr/lib/openldap/slapd", "/usr/libexec/slapd"} {
-		if _, err := os.Stat(p); err == nil {
-			return p
-		}
-	}
-	t.Skip("slapd is not installed: run `make deps` as root on Debian")
-	return ""
-}
-
-// directory is a running slapd with a few people in it.
-type directory struct {
-	plain, tls string // URLs
-	caFile     string
-	stop       func()
-}
 
 func freePort(t *testing.T) string {
 	t.Helper()
@@ -56,101 +32,15 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-func startDirectory(t *testing.T) *directory {
-	t.Helper()
-	program := slapdProgram(t)
-	dir := t.TempDir()
-	if _, err := certs.LoadOrCreate(dir, nil, quiet); err != nil {
-		t.Fatal(err)
-	}
-	modules, _ := filepath.Glob("/usr/lib*/ldap")
-	if more, _ := filepath.Glob("/usr/lib/*/openldap"); len(modules) == 0 {
-		modules = more
-	}
-	config := `include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/inetorgperson.schema
-pidfile ` + dir + `/pid
-modulepath ` + strings.Join(modules, ":") + `
-moduleload back_mdb
-allow bind_anon_cred bind_anon_dn
-TLSCertificateFile ` + dir + `/self-signed.crt
-TLSCertificateKeyFile ` + dir + `/self-signed.key
-access to attrs=userPassword by anonymous auth by * none
-access to * by dn.exact="` + searchDN + `" read by self read by anonymous auth by * none
-database mdb
-suffix "dc=example,dc=org"
-rootdn "` + rootDN + `"
-rootpw rootpw
-directory ` + dir + `/db
-`
-	if err := errors.Join(os.Mkdir(dir+"/db", 0o700), os.WriteFile(dir+"/slapd.conf", []byte(config), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	d := &directory{plain: "ldap://127.0.0.1:" + freePort(t), tls: "ldaps://127.0.0.1:" + freePort(t), caFile: dir + "/self-signed.crt"}
-	cmd := exec.Command(program, "-f", dir+"/slapd.conf", "-h", d.plain+" "+d.tls, "-d", "0")
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var once sync.Once
-	d.stop = func() { once.Do(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) }
-	t.Cleanup(d.stop)
-	var c *ldap.Conn
-	for deadline := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
-		var err error
-		if c, err = ldap.DialURL(d.plain); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("slapd does not answer: ", err)
-		}
-	}
-	defer c.Close()
-	fill(t, c)
-	return d
-}
-
-func fill(t *testing.T, c *ldap.Conn) {
-	t.Helper()
-	if err := c.Bind(rootDN, "rootpw"); err != nil {
-		t.Fatal(err)
-	}
-	add := func(dn string, attrs map[string][]string) {
-		r := ldap.NewAddRequest(dn, nil)
-		for k, v := range attrs {
-			r.Attribute(k, v)
-		}
-		if err := c.Add(r); err != nil {
-			t.Fatal(dn, err)
-		}
-	}
-	add("dc=example,dc=org", map[string][]string{"objectClass": {"dcObject", "organization"}, "o": {"Example"}, "dc": {"example"}})
-	add(baseDN, map[string][]string{"objectClass": {"organizationalUnit"}, "ou": {"people"}})
-	add(searchDN, map[string][]string{"objectClass": {"organizationalRole", "simpleSecurityObject"}, "cn": {"searcher"}, "userPassword": {"searchpw"}})
-	person := func(uid, password string, mail ...string) {
-		attrs := map[string][]string{"objectClass": {"inetOrgPerson"}, "uid": {uid}, "cn": {uid}, "sn": {uid}, "userPassword": {password}}
-		if len(mail) > 0 {
-			attrs["mail"] = mail
-		}
-		add(fmt.Sprintf("uid=%s,%s", ldap.EscapeDN(uid), baseDN), attrs)
-	}
-	person("alice", "wonderland", "alice@example.org", "Alice.Liddell@example.org")
-	person("bob", "grüße", "bob@example.org", "shared@example.org")
-	person("carol", "carolpw", "shared@example.org")
-	person("star*(x)", "starpw")
-	person("with space", "spacepw", "space@example.org")
-}
-
-func ldapConfig(d *directory) LDAPConfig {
+func ldapConfig(d *ldaptest.Directory) LDAPConfig {
 	c := DefaultLDAPConfig()
-	c.URLs, c.CAFile, c.BaseDN, c.BindDN, c.BindPassword = []string{d.plain}, d.caFile, baseDN, searchDN, "searchpw"
+	c.URLs, c.CAFile, c.BaseDN, c.BindDN, c.BindPassword = []string{d.Plain}, d.CAFile, baseDN, searchDN, "searchpw"
 	return c
 }
 
 func newLDAP(t *testing.T, c LDAPConfig) *LDAP {
 	t.Helper()
-	d, err := NewLDAP(c, quiet)
+	d, err := NewLDAP(c, "example.org", quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +49,7 @@ func newLDAP(t *testing.T, c LDAPConfig) *LDAP {
 }
 
 func TestLDAP(t *testing.T) {
-	dir := startDirectory(t)
+	dir := ldaptest.Start(t)
 	t.Run("login", func(t *testing.T) { testLDAPLogin(t, dir) })
 	t.Run("injection", func(t *testing.T) { testLDAPInjection(t, dir) })
 	t.Run("wrong passwords", func(t *testing.T) { testLDAPWrong(t, dir) })
@@ -169,8 +59,8 @@ func TestLDAP(t *testing.T) {
 	t.Run("failover", func(t *testing.T) { testLDAPFailover(t, dir) }) // stops it
 }
 
-func testLDAPLogin(t *testing.T, dir *directory) {
-	for _, url := range []string{dir.plain, dir.tls} {
+func testLDAPLogin(t *testing.T, dir *ldaptest.Directory) {
+	for _, url := range []string{dir.Plain, dir.TLS} {
 		c := ldapConfig(dir)
 		c.URLs = []string{url}
 		d := newLDAP(t, c)
@@ -186,8 +76,9 @@ func testLDAPLogin(t *testing.T, dir *directory) {
 			{"alice", "\x00", ""},
 			{"", "wonderland", ""},
 			{"nobody", "wonderland", ""},
-			{"shared@example.org", "carolpw", ""}, // whose?
-			{"space@example.org", "spacepw", ""},  // its uid can be no localpart
+			{"shared@example.org", "carolpw", ""},            // whose?
+			{"space@example.org", "spacepw", `with\20space`}, // escaped (XEP-0106)
+			{`with\20space`, "spacepw", `with\20space`},
 			{"root", "rootpw", ""}, {rootDN, "rootpw", ""},
 		} {
 			if got := check(t, d, tc.user, tc.password); got != tc.want {
@@ -206,8 +97,8 @@ func testLDAPLogin(t *testing.T, dir *directory) {
 
 // testLDAPInjection types filters for names; and with the anonymous bind allowed in this slapd, the empty password would log in
 // anybody if it reached a bind.
-func testLDAPInjection(t *testing.T, dir *directory) {
-	c, err := ldap.DialURL(dir.plain)
+func testLDAPInjection(t *testing.T, dir *ldaptest.Directory) {
+	c, err := ldap.DialURL(dir.Plain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +121,7 @@ func testLDAPInjection(t *testing.T, dir *directory) {
 	}
 }
 
-func testLDAPWrong(t *testing.T, dir *directory) {
+func testLDAPWrong(t *testing.T, dir *ldaptest.Directory) {
 	c := ldapConfig(dir)
 	c.MaxWrong = 3
 	d := newLDAP(t, c)
@@ -262,11 +153,11 @@ func testLDAPWrong(t *testing.T, dir *directory) {
 	}
 }
 
-func testLDAPTLS(t *testing.T, dir *directory) {
+func testLDAPTLS(t *testing.T, dir *ldaptest.Directory) {
 	for name, change := range map[string]func(*LDAPConfig){
 		"unknown authority, StartTLS": func(c *LDAPConfig) { c.CAFile = "" },
-		"unknown authority, LDAPS":    func(c *LDAPConfig) { c.CAFile = ""; c.URLs = []string{dir.tls} },
-		"other name":                  func(c *LDAPConfig) { c.URLs = []string{strings.Replace(dir.tls, "127.0.0.1", "127.0.0.2", 1)} },
+		"unknown authority, LDAPS":    func(c *LDAPConfig) { c.CAFile = ""; c.URLs = []string{dir.TLS} },
+		"other name":                  func(c *LDAPConfig) { c.URLs = []string{strings.Replace(dir.TLS, "127.0.0.1", "127.0.0.2", 1)} },
 		"wrong bind password":         func(c *LDAPConfig) { c.BindPassword = "x" },
 	} {
 		c := ldapConfig(dir)
@@ -281,12 +172,13 @@ func testLDAPTLS(t *testing.T, dir *directory) {
 	}
 }
 
-func testCombined(t *testing.T, dir *directory) {
+func testCombined(t *testing.T, dir *ldaptest.Directory) {
 	ctx := context.Background()
 	local := newLocal(t)
 	create(t, local, "alice", "local-password")
 	create(t, local, "dave", "davepw")
-	c := NewCombined(local, newLDAP(t, ldapConfig(dir)))
+	dirAccounts := newLDAP(t, ldapConfig(dir))
+	c := NewCombined(local, dirAccounts, NewPeople(local.db, dirAccounts, quiet))
 	for _, tc := range []struct{ user, password, want string }{
 		{"dave", "davepw", "dave"},
 		{"bob", "grüße", "bob"},
@@ -309,7 +201,7 @@ func testCombined(t *testing.T, dir *directory) {
 	}
 }
 
-func testLDAPParallel(t *testing.T, dir *directory) {
+func testLDAPParallel(t *testing.T, dir *ldaptest.Directory) {
 	c := ldapConfig(dir)
 	c.Connections = 3
 	d := newLDAP(t, c)
@@ -333,21 +225,21 @@ func testLDAPParallel(t *testing.T, dir *directory) {
 	}
 }
 
-func testLDAPFailover(t *testing.T, dir *directory) {
+func testLDAPFailover(t *testing.T, dir *ldaptest.Directory) {
 	c := ldapConfig(dir)
 	dead := "ldap://127.0.0.1:" + freePort(t)
-	c.URLs = []string{dead, dir.plain}
+	c.URLs = []string{dead, dir.Plain}
 	d := newLDAP(t, c)
 	if check(t, d, "alice", "wonderland") != "alice" {
 		t.Error("the second server was not asked")
 	}
-	if got := d.pool.order(time.Now()); got[0] != dir.plain {
+	if got := d.pool.order(time.Now()); got[0] != dir.Plain {
 		t.Errorf("the dead server is still asked first: %v", got)
 	}
 	if got := d.pool.order(time.Now().Add(2 * downFor)); got[0] != dead {
 		t.Errorf("the first server is not asked again: %v", got)
 	}
-	dir.stop()
+	dir.Stop()
 	if _, ok, err := d.CheckPassword(context.Background(), "alice", "wonderland"); ok || err == nil || errors.Is(err, ErrTooManyWrong) {
 		t.Errorf("without any server: %v, %v", ok, err)
 	}

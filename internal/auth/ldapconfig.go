@@ -24,12 +24,15 @@ type LDAPConfig struct {
 	BindPassword    string        `yaml:"bind_password" doc:"its password"`
 	BaseDN          string        `yaml:"base_dn" doc:"subtree in which people are, for example ou=people,dc=example,dc=org"`
 	Filter          string        `yaml:"filter" doc:"only entries that match this may log in, for example (memberOf=cn=chat,ou=groups,dc=example,dc=org)"`
-	LoginAttributes []string      `yaml:"login_attributes" doc:"attributes that hold what people type as their name"`
-	Localpart       string        `yaml:"localpart_attribute" doc:"attribute whose value is the part of the XMPP address before the @"`
+	Consent         string        `yaml:"consent_filter" doc:"for sites where each person must agree first: who matches filter but not this may not log in, and konzil ldap test says why; empty: nobody is asked"`
+	LoginAttributes []string      `yaml:"login_attributes" doc:"attributes that hold what people type as their name; the mail address is also found without its domain when that is one of mail_domains"`
+	Localpart       string        `yaml:"localpart_attribute" doc:"attribute whose value is the part of the XMPP address before the @: all of it, escaped where it must be (XEP-0106), or of a mail address in mail_domains what is before the @"`
+	MailDomains     []string      `yaml:"mail_domains" doc:"domains of the mail addresses of this organisation, as clients put them into the stream: the service's own is always one"`
 	Timeout         time.Duration `yaml:"timeout" doc:"for each connection, search or bind"`
 	Connections     int           `yaml:"connections" doc:"connections at most; further logins wait"`
 	MaxWrong        int           `yaml:"max_wrong" doc:"wrong passwords for one account within wrong_window after which the directory is not asked any more, so that nobody can lock an account there through us; 0: no limit"`
 	WrongWindow     time.Duration `yaml:"wrong_window" doc:"see max_wrong"`
+	People          PeopleConfig  `yaml:"people" doc:"leavers, vcards, search and groups"`
 }
 
 // DefaultLDAPConfig has no servers, so it is off.
@@ -43,6 +46,7 @@ func DefaultLDAPConfig() LDAPConfig {
 		Connections:     8,
 		MaxWrong:        4, // directories lock at 5 or more as a rule
 		WrongWindow:     15 * time.Minute,
+		People:          DefaultPeopleConfig(),
 	}
 }
 
@@ -72,9 +76,12 @@ func (c LDAPConfig) Validate() error {
 	if _, err := ldap.ParseDN(c.BaseDN); err != nil {
 		return bad("base_dn", fmt.Sprintf("%q is not a DN", c.BaseDN), "write it like ou=people,dc=example,dc=org")
 	}
-	if c.Filter != "" {
-		if _, err := ldap.CompileFilter(c.Filter); err != nil {
-			return bad("filter", fmt.Sprintf("%q is not a filter", c.Filter), "write it in brackets, like (objectClass=person)")
+	for setting, filter := range map[string]string{"filter": c.Filter, "consent_filter": c.Consent} {
+		if filter == "" {
+			continue
+		}
+		if _, err := ldap.CompileFilter(filter); err != nil {
+			return bad(setting, fmt.Sprintf("%q is not a filter", filter), "write it in brackets, like (objectClass=person)")
 		}
 	}
 	for _, a := range append([]string{c.Localpart}, c.LoginAttributes...) {
@@ -87,6 +94,9 @@ func (c LDAPConfig) Validate() error {
 	}
 	if c.Timeout <= 0 || c.Connections < 1 || c.Connections > 256 {
 		return bad("timeout", "or connections is out of range", "set timeout above 0 and connections between 1 and 256")
+	}
+	if err := c.People.validate(func(setting, what, do string) error { return bad("people."+setting, what, do) }); err != nil {
+		return err
 	}
 	_, err := c.tlsConfig()
 	return err
@@ -125,13 +135,28 @@ func (c LDAPConfig) tlsConfig() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// filter finds the entries with value in one of attributes. The value is escaped (RFC 4515 §3).
-func (c LDAPConfig) filter(attributes []string, value string) string {
-	var b strings.Builder
-	b.WriteString("(&" + c.Filter + "(|")
-	for _, a := range attributes {
-		b.WriteString("(" + a + "=" + ldap.EscapeFilter(value) + ")")
+// wanted finds the entries of all who may log in.
+func (c LDAPConfig) wanted() string {
+	if c.Filter+c.Consent == "" {
+		return "(objectClass=*)"
 	}
-	b.WriteString("))")
+	return "(&" + c.Filter + c.Consent + ")"
+}
+
+// filter finds the entries of those who may log in with one of values in one of attributes.
+func (c LDAPConfig) filter(attributes []string, values ...string) string {
+	return "(&" + c.wanted() + anyOf(attributes, values) + ")"
+}
+
+// anyOf finds the entries with one of values in one of attributes. The values are escaped (RFC 4515 §3).
+func anyOf(attributes, values []string) string {
+	var b strings.Builder
+	b.WriteString("(|")
+	for _, v := range values {
+		for _, a := range attributes {
+			b.WriteString("(" + a + "=" + ldap.EscapeFilter(v) + ")")
+		}
+	}
+	b.WriteString(")")
 	return b.String()
 }

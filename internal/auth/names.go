@@ -37,6 +37,59 @@ func PrepareLocalpart(s string) (string, error) {
 	return p, nil
 }
 
+// escapes are the characters that no localpart can have, with their escaped form (XEP-0106 §3.3). The backslash is last: it is only escaped
+// where it would look like an escape.
+var escapes = []struct{ char, code string }{
+	{" ", "\\20"}, {`"`, "\\22"}, {"&", "\\26"}, {"'", "\\27"}, {"/", "\\2f"}, {":", "\\3a"}, {"<", "\\3c"}, {">", "\\3e"}, {"@", "\\40"}, {"\\", "\\5c"},
+}
+
+// escapeLocalpart makes a localpart of any text (XEP-0106 §4.2).
+func escapeLocalpart(s string) string {
+	var b strings.Builder
+	s = strings.Trim(s, " ") // none can begin or end with an escaped space
+	for i := range len(s) {
+		c := s[i : i+1]
+		for _, e := range escapes {
+			if c == e.char && (c != "\\" || isEscape(s[i:])) {
+				c = e.code
+				break
+			}
+		}
+		b.WriteString(c)
+	}
+	return b.String()
+}
+
+// unescapeLocalpart undoes escapeLocalpart.
+func unescapeLocalpart(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		c := s[i : i+1]
+		if isEscape(s[i:]) {
+			for _, e := range escapes {
+				if strings.HasPrefix(s[i:], e.code) {
+					b.WriteString(e.char)
+				}
+			}
+			i += 3
+			continue
+		}
+		b.WriteString(c)
+		i++
+	}
+	return b.String()
+}
+
+// isEscape tells that s begins with an escaped character.
+func isEscape(s string) bool {
+	for _, e := range escapes {
+		if strings.HasPrefix(s, e.code) {
+			return true
+		}
+	}
+	return false
+}
+
 // prepareAlias gives the form of a mail address under which it is stored. An alias always has an @, and a localpart never
 // has, so that no alias can pass for another account.
 func prepareAlias(s string) (string, error) {

@@ -30,7 +30,6 @@ type BlockStore interface {
 
 type blockSet map[stanza.JID]bool
 
-// blocking keeps and enforces the lists.
 // Blocking holds the block lists of all accounts.
 type Blocking struct {
 	srv     *xmpp.Server
@@ -64,6 +63,19 @@ func AttachBlocking(s *xmpp.Server, store BlockStore, visible Visible, log *slog
 
 // Refuses tells whether owner has blocked peer.
 func (b *Blocking) Refuses(owner, peer stanza.JID) bool { return b.get(owner.Bare()).has(peer) }
+
+// Forget removes the list of an account that is no more.
+func (b *Blocking) Forget(ctx context.Context, owner stanza.JID) error {
+	b.change.Lock()
+	defer b.change.Unlock()
+	if err := b.store.SetBlocked(ctx, owner, nil); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.lists, owner)
+	return nil
+}
 
 // get is the list of owner, from memory or from the store. Who cannot be read has none: messages are not held up by that.
 func (b *Blocking) get(owner stanza.JID) blockSet {

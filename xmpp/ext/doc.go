@@ -8,6 +8,7 @@
 //	offline.go   XEP-0160 messages for who is not there
 //	blocking.go  XEP-0191 block lists
 //	carbons.go   XEP-0280 copies for one's other clients
+//	search.go    XEP-0055 search for people
 //	sqlstore.go  what the others store, in the database
 //
 // The path of a request: an iq for the server or for one's own account comes by an IQ hook, on the goroutine of the stream that sent it,

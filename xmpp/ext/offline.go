@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,6 +79,11 @@ func AttachOffline(s *xmpp.Server, store OfflineStore, log *slog.Logger) *Offlin
 
 // Wait ends when all that clients have is removed. It comes after the server's Shutdown and before the store is closed.
 func (o *Offline) Wait() { o.removing.Wait() }
+
+// Forget removes what waits for an account that is no more.
+func (o *Offline) Forget(ctx context.Context, owner stanza.JID) error {
+	return o.store.DeleteOffline(ctx, owner, math.MaxInt64)
+}
 
 // Counters are numbers for metrics.
 func (o *Offline) Counters() map[string]uint64 {

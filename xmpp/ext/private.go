@@ -22,6 +22,9 @@ var ErrFull = errors.New("ext: too many entries")
 type PrivateStore interface {
 	Private(ctx context.Context, owner stanza.JID, name stanza.Name) (xml []byte, err error) // nil if there is none
 	SetPrivate(ctx context.Context, owner stanza.JID, name stanza.Name, xml []byte, max int) error
+	// AllPrivate gives everything that an account has, ForgetPrivate removes it.
+	AllPrivate(ctx context.Context, owner stanza.JID) ([][]byte, error)
+	ForgetPrivate(ctx context.Context, owner stanza.JID) error
 }
 
 // Private keeps it. Use AttachPrivate.
@@ -65,6 +68,26 @@ func (p *Private) Store(owner stanza.JID, el *stanza.Element) error {
 	ctx, cancel := ioContext()
 	defer cancel()
 	return p.store.SetPrivate(ctx, owner, el.Name, el.AppendXML(nil, ""), maxPrivateEntries)
+}
+
+// All is everything that an account has stored.
+func (p *Private) All(ctx context.Context, owner stanza.JID) ([]*stanza.Element, error) {
+	list, err := p.store.AllPrivate(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*stanza.Element, len(list))
+	for i, b := range list {
+		if out[i], err = stanza.ParseElement(b); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Forget removes what an account has stored.
+func (p *Private) Forget(ctx context.Context, owner stanza.JID) error {
+	return p.store.ForgetPrivate(ctx, owner)
 }
 
 func (p *Private) iq(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {

@@ -47,6 +47,11 @@ func (s SQLStore) SetVCard(ctx context.Context, owner stanza.JID, xml []byte) er
 	return s.exec(ctx, `INSERT OR REPLACE INTO vcards (owner, xml) VALUES (?, ?)`, owner.String(), xml)
 }
 
+// ForgetVCard implements VCardStore.
+func (s SQLStore) ForgetVCard(ctx context.Context, owner stanza.JID) error {
+	return s.exec(ctx, `DELETE FROM vcards WHERE owner = ?`, owner.String())
+}
+
 // Private implements PrivateStore.
 func (s SQLStore) Private(ctx context.Context, owner stanza.JID, name stanza.Name) ([]byte, error) {
 	return s.blob(ctx, `SELECT xml FROM private_xml WHERE owner = ? AND space = ? AND local = ?`, owner.String(), name.Space, name.Local)
@@ -68,6 +73,28 @@ func (s SQLStore) SetPrivate(ctx context.Context, owner stanza.JID, name stanza.
 		}
 		return nil
 	})
+}
+
+// AllPrivate implements PrivateStore.
+func (s SQLStore) AllPrivate(ctx context.Context, owner stanza.JID) (out [][]byte, err error) {
+	rows, err := s.DB.Read().QueryContext(ctx, `SELECT xml FROM private_xml WHERE owner = ? ORDER BY space, local`, owner.String())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var b []byte
+		if err := rows.Scan(&b); err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, rows.Err()
+}
+
+// ForgetPrivate implements PrivateStore.
+func (s SQLStore) ForgetPrivate(ctx context.Context, owner stanza.JID) error {
+	return s.exec(ctx, `DELETE FROM private_xml WHERE owner = ?`, owner.String())
 }
 
 // AddOffline implements OfflineStore.

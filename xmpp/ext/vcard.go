@@ -17,6 +17,7 @@ const (
 type VCardStore interface {
 	VCard(ctx context.Context, owner stanza.JID) (xml []byte, err error) // nil if there is none
 	SetVCard(ctx context.Context, owner stanza.JID, xml []byte) error
+	ForgetVCard(ctx context.Context, owner stanza.JID) error
 }
 
 // VCards are those of all accounts. Use AttachVCard.
@@ -28,6 +29,9 @@ type VCards struct {
 	Changed func(owner stanza.JID, card *stanza.Element)
 	// View, if set before serving, gives what asker may see of a card.
 	View func(owner, asker stanza.JID, card *stanza.Element) *stanza.Element
+	// Overlay, if set before serving, gives a card with what the organisation tells asker of its owner in place of what the owner says; card
+	// is nil for who has set none, and so is the answer when there is nothing at all.
+	Overlay func(owner, asker stanza.JID, card *stanza.Element) *stanza.Element
 }
 
 // AttachVCard lets people publish a vcard; everybody who knows the address may read it (XEP-0054 §3).
@@ -50,6 +54,11 @@ func (v *VCards) Card(owner stanza.JID) (*stanza.Element, error) {
 	return stanza.ParseElement(b)
 }
 
+// Forget removes the vcard of an account that is no more.
+func (v *VCards) Forget(ctx context.Context, owner stanza.JID) error {
+	return v.store.ForgetVCard(ctx, owner)
+}
+
 // Replace stores a vcard.
 func (v *VCards) Replace(owner stanza.JID, card *stanza.Element) error {
 	ctx, cancel := ioContext()
@@ -66,6 +75,9 @@ func (v *VCards) iq(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 		owner = iq.From.Bare()
 	}
 	card, err := v.Card(owner)
+	if err == nil && v.Overlay != nil {
+		card = v.Overlay(owner, iq.From, card)
+	}
 	switch {
 	case err != nil:
 		return failed(v.log, iq, "vcard not read", err)

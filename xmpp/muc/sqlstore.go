@@ -75,7 +75,7 @@ func (s SQLStore) SaveRoom(ctx context.Context, r RoomRecord) error {
 		if r.Affiliations == nil {
 			return nil
 		}
-		if _, err := tx.Exec(`DELETE FROM muc_vcards WHERE room = ?`, `DELETE FROM muc_affiliations WHERE room = ?`, r.Room); err != nil {
+		if _, err := tx.Exec(`DELETE FROM muc_affiliations WHERE room = ?`, r.Room); err != nil {
 			return err
 		}
 		return setAffiliations(tx, r.Room, r.Affiliations)

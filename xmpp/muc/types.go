@@ -141,7 +141,8 @@ type settings struct {
 	AllowPM       string `json:"allow_pm,omitempty"`  // who may write to single occupants: "" all, participants, moderators, none
 	Hidden        uint8  `json:"hidden,omitempty"`    // 1<<role for each whose presence is not told to others
 	Lang          string `json:"lang,omitempty"`
-	Avatar        string `json:"avatar,omitempty"` // SHA-1 of the picture in the room's vcard, hex
+	Provided      bool   `json:"provided,omitempty"` // for a group of the organisation (provide.go)
+	Avatar        string `json:"avatar,omitempty"`   // SHA-1 of the picture in the room's vcard, hex
 }
 
 // affEntry is one line of an affiliation list.

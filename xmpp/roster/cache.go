@@ -19,7 +19,8 @@ type list struct {
 
 	mu      sync.Mutex // guards what follows; held while it is loaded and saved, never while anything is routed
 	loaded  bool
-	items   map[stanza.JID]Item
+	items   map[stanza.JID]Item   // as stored
+	shared  map[stanza.JID]Shared // by the groups of the organisation
 	version int64
 }
 
@@ -27,6 +28,7 @@ type list struct {
 type cache struct {
 	store  Store
 	online func(stanza.JID) bool
+	shared func(stanza.JID) []Shared // nil: nothing is
 
 	mu    sync.Mutex // guards lists, and users of each
 	lists map[stanza.JID]*list
@@ -55,6 +57,7 @@ func (c *cache) with(ctx context.Context, owner stanza.JID, f func(l *list) erro
 		for _, i := range items {
 			l.items[i.JID] = i
 		}
+		l.shared = c.sharedOf(owner)
 	}
 	return f(l)
 }
@@ -102,11 +105,21 @@ func (l *list) put(ctx context.Context, store Store, changed []Item, removed []s
 // sorted gives the items that pass, by address.
 func (l *list) sorted(pass func(Item) bool) []Item {
 	var out []Item
-	for _, i := range l.items {
-		if pass(i) {
+	for j := range l.items {
+		if i := l.item(j); pass(i) {
 			out = append(out, i)
 		}
 	}
-	slices.SortFunc(out, func(a, b Item) int { return strings.Compare(a.JID.String(), b.JID.String()) })
+	for j := range l.shared {
+		if _, stored := l.items[j]; stored {
+			continue
+		}
+		if i := l.item(j); pass(i) {
+			out = append(out, i)
+		}
+	}
+	slices.SortFunc(out, func(a, b Item) int { return compare(a.JID, b.JID) })
 	return out
 }
+
+func compare(a, b stanza.JID) int { return strings.Compare(a.String(), b.String()) }

@@ -120,6 +120,12 @@ func (r *Roster) request(s *xmpp.Session, st *stanza.Stanza) {
 			return nil
 		}
 		i.JID = contact
+		if shared := l.item(contact); shared.shared {
+			if st.Type == "subscribe" { // it is so already; the contact's side says so
+				e = outgoing(st.Type, &shared)
+			}
+			return nil
+		}
 		e = outgoing(st.Type, &i)
 		if !e.changed {
 			return nil
@@ -127,7 +133,7 @@ func (r *Roster) request(s *xmpp.Session, st *stanza.Stanza) {
 		if err := l.put(ctx, r.store, []Item{i}, nil); err != nil {
 			return err
 		}
-		pushed = pushing{i, l.version, false}
+		pushed = pushing{i, l.ver(), false}
 		return nil
 	})
 	switch {
@@ -207,6 +213,12 @@ func (r *Roster) subscription(st *stanza.Stanza) {
 			return nil
 		}
 		i.JID = contact
+		if shared := l.item(contact); shared.shared {
+			if st.Type == "subscribe" {
+				e = incoming(st.Type, &shared, st)
+			}
+			return nil
+		}
 		keep := st
 		if st.Size() > maxRequest {
 			keep = stanza.NewPresence("subscribe", contact, owner)
@@ -218,7 +230,7 @@ func (r *Roster) subscription(st *stanza.Stanza) {
 		if err := l.put(ctx, r.store, []Item{i}, nil); err != nil {
 			return err
 		}
-		pushed = pushing{i, l.version, false}
+		pushed = pushing{i, l.ver(), false}
 		return nil
 	}); err != nil {
 		return // logged; the contact may ask again

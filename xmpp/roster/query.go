@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"strconv"
 
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
@@ -35,7 +34,7 @@ func (r *Roster) get(s *xmpp.Session, iq *stanza.Stanza, q *stanza.Element) *sta
 	var items []Item
 	ver := ""
 	if err := r.with(iq.From.Bare(), func(_ context.Context, l *list) error {
-		ver = strconv.FormatInt(l.version, 10)
+		ver = l.ver()
 		items = l.sorted(func(i Item) bool { return i.Listed })
 		return nil
 	}); err != nil {
@@ -105,7 +104,7 @@ func (r *Roster) set(iq *stanza.Stanza, q *stanza.Element) *stanza.Stanza {
 		if err := l.put(ctx, r.store, []Item{i}, nil); err != nil {
 			return err
 		}
-		pushed = pushing{i, l.version, false}
+		pushed = pushing{l.item(jid), l.ver(), false}
 		return nil
 	}); err != nil {
 		return iq.ErrorReply(stanza.ErrInternal)
@@ -141,20 +140,28 @@ func parseItem(el *stanza.Element, jid stanza.JID) (Item, *stanza.Error) {
 // remove takes a contact off the list and ends subscriptions both ways (§2.5).
 func (r *Roster) remove(iq *stanza.Stanza, jid stanza.JID) *stanza.Stanza {
 	owner := iq.From.Bare()
-	var old Item
-	var version int64
+	var old, left Item
+	var version string
 	if err := r.with(owner, func(ctx context.Context, l *list) error {
-		old = l.items[jid]
+		old, left = l.items[jid], l.item(jid)
 		if !old.Listed {
 			return nil
 		}
 		if err := l.put(ctx, r.store, nil, []stanza.JID{jid}); err != nil {
 			return err
 		}
-		version = l.version
+		left = l.item(jid)
+		version = l.ver()
 		return nil
 	}); err != nil {
 		return iq.ErrorReply(stanza.ErrInternal)
+	}
+	if left.shared {
+		if old.Listed { // what the owner had written about the contact is gone, the contact is not
+			r.push(owner, pushing{left, version, false})
+			return iq.Result()
+		}
+		return iq.ErrorReply(stanza.ErrNotAllowed.With("This contact belongs to a group of your organisation"))
 	}
 	if !old.Listed {
 		return iq.ErrorReply(stanza.ErrItemNotFound)
@@ -172,10 +179,37 @@ func (r *Roster) remove(iq *stanza.Stanza, jid stanza.JID) *stanza.Stanza {
 	return iq.Result()
 }
 
+// Forget removes the list of an account that is no more, and ends its subscriptions both ways, so that nobody else who gets the address later
+// is a contact of these people.
+func (r *Roster) Forget(_ context.Context, owner stanza.JID) error {
+	var contacts []Item
+	if err := r.with(owner, func(ctx context.Context, l *list) error {
+		for _, i := range l.items {
+			contacts = append(contacts, i)
+		}
+		if err := r.store.Forget(ctx, owner); err != nil {
+			return err
+		}
+		l.items, l.version = map[stanza.JID]Item{}, 0
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, i := range contacts {
+		if i.Subscription&To != 0 || i.Ask {
+			r.srv.Route(stanza.NewPresence("unsubscribe", owner, i.JID.Bare()))
+		}
+		if i.Subscription&From != 0 || i.PendingIn {
+			r.srv.Route(stanza.NewPresence("unsubscribed", owner, i.JID.Bare()))
+		}
+	}
+	return nil
+}
+
 // pushing is a change to be shown.
 type pushing struct {
 	item    Item
-	version int64
+	version string
 	removed bool
 }
 
@@ -187,7 +221,7 @@ func (r *Roster) push(owner stanza.JID, p pushing) {
 	} else {
 		item = p.item.element()
 	}
-	q := stanza.NewElement(nsRoster, "query", "ver", strconv.FormatInt(p.version, 10)).Add(item)
+	q := stanza.NewElement(nsRoster, "query", "ver", p.version).Add(item)
 	st := stanza.NewIQ("set", pushID(), owner, stanza.JID{}, q)
 	for _, s := range r.srv.Sessions(owner) {
 		if cs := state(s); cs != nil && cs.interested.Load() {

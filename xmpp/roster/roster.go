@@ -72,7 +72,7 @@ func (r *Roster) Subscribed(owner, contact stanza.JID) bool {
 	}
 	ok := false
 	err := r.with(owner, func(_ context.Context, l *list) error {
-		ok = l.items[contact].Subscription&From != 0
+		ok = l.item(contact).Subscription&From != 0
 		return nil
 	})
 	return ok && err == nil
@@ -82,7 +82,7 @@ func (r *Roster) Subscribed(owner, contact stanza.JID) bool {
 func (r *Roster) Contact(owner, contact stanza.JID) bool {
 	ok := false
 	err := r.with(owner.Bare(), func(_ context.Context, l *list) error {
-		_, ok = l.items[contact.Bare()]
+		ok = l.has(contact.Bare())
 		return nil
 	})
 	return ok && err == nil
@@ -91,7 +91,7 @@ func (r *Roster) Contact(owner, contact stanza.JID) bool {
 // Groups are those that contact is in, in the list of owner.
 func (r *Roster) Groups(owner, contact stanza.JID) (groups []string) {
 	_ = r.with(owner.Bare(), func(_ context.Context, l *list) error {
-		groups = l.items[contact.Bare()].Groups
+		groups = l.item(contact.Bare()).Groups
 		return nil
 	}) // logged: in none
 	return groups
@@ -100,10 +100,8 @@ func (r *Roster) Groups(owner, contact stanza.JID) (groups []string) {
 // Peers are the contacts of owner with a subscription: From for who sees its presence, To for whose presence it sees.
 func (r *Roster) Peers(owner stanza.JID, way Subscription) (out []stanza.JID) {
 	_ = r.with(owner.Bare(), func(_ context.Context, l *list) error {
-		for j, i := range l.items {
-			if i.Subscription&way != 0 {
-				out = append(out, j)
-			}
+		for _, i := range l.sorted(func(i Item) bool { return i.Subscription&way != 0 }) {
+			out = append(out, i.JID)
 		}
 		return nil
 	}) // logged: none

@@ -67,3 +67,15 @@ func (s SQLStore) Save(ctx context.Context, owner stanza.JID, version int64, cha
 		return err
 	})
 }
+
+// Forget implements Store.
+func (s SQLStore) Forget(ctx context.Context, owner stanza.JID) error {
+	return s.DB.Write(ctx, func(tx *sql.Tx) error {
+		for _, statement := range []string{`DELETE FROM roster_items WHERE owner = ?`, `DELETE FROM roster_versions WHERE owner = ?`} {
+			if _, err := tx.Exec(statement, owner.String()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

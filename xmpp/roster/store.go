@@ -12,6 +12,8 @@ type Store interface {
 	Load(ctx context.Context, owner stanza.JID) (items []Item, version int64, err error)
 	// Save replaces (or adds) changed, deletes removed, and stores version; all or nothing, durable before it returns nil.
 	Save(ctx context.Context, owner stanza.JID, version int64, changed []Item, removed []stanza.JID) error
+	// Forget removes the list of an account that is no more.
+	Forget(ctx context.Context, owner stanza.JID) error
 }
 
 // Subscription is who sees whose presence, seen from the owner of the list (RFC 6121 §2.1.2.5).
@@ -38,6 +40,8 @@ type Item struct {
 	Request      []byte // its stanza, to be shown again at each login
 	Approved     bool   // the next request is granted unasked (RFC 6121 §3.4)
 	Listed       bool
+
+	shared bool // it is in the list by a group of the organisation (shared.go)
 }
 
 // empty tells that there is nothing to remember.
