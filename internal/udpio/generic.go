@@ -13,6 +13,8 @@ func setOptions(uintptr, Options) error { return nil }
 
 func offload(syscall.RawConn) (gro, gso bool) { return false, false }
 
+func dontFragment(syscall.RawConn, bool) bool { return false }
+
 // WriteTo sends one datagram; safe for concurrent use, for control traffic.
 func (c *Conn) WriteTo(b []byte, to netip.AddrPort) error {
 	_, err := c.udp.WriteToUDPAddrPort(b, to)

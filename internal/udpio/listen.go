@@ -45,6 +45,7 @@ type Conn struct {
 	v6    bool
 	gro   bool
 	gso   atomic.Bool // cleared for good when the kernel refuses a run
+	df    atomic.Bool // never fragmented; cleared for good when a path is too narrow for what is sent
 
 	segmented atomic.Uint64 // runs sent with UDP_SEGMENT
 }
@@ -85,6 +86,7 @@ func Listen(addr netip.AddrPort, opt Options) (*Conn, error) {
 	}
 	la, _ := udp.LocalAddr().(*net.UDPAddr)
 	c := &Conn{udp: udp, raw: raw, local: unmap(la.AddrPort()), v6: network == "udp6"}
+	c.df.Store(!c.v6 && dontFragment(raw, true))
 	if !opt.NoOffload {
 		gro, gso := offload(raw)
 		c.gro = gro

@@ -139,6 +139,9 @@ func (w *Writer) Flush() {
 			w.first += w.sent
 			continue
 		}
+		if w.err == unix.EMSGSIZE && w.c.narrow() {
+			continue
+		}
 		w.refused()
 		w.first++
 	}
@@ -159,11 +162,17 @@ func (c *Conn) WriteTo(b []byte, to netip.AddrPort) error {
 			uintptr(unsafe.Pointer(&name)), uintptr(n))
 		return errno != unix.EAGAIN && errno != unix.EINTR
 	})
+	if err == nil && errno == unix.EMSGSIZE && c.narrow() {
+		return c.WriteTo(b, to)
+	}
 	if err == nil && errno != 0 {
 		err = os.NewSyscallError("sendto", errno)
 	}
 	return err
 }
+
+// narrow lets the kernel fragment again, for the path to somebody is narrower than what is sent; false when it does so already.
+func (c *Conn) narrow() bool { return c.df.Swap(false) && dontFragment(c.raw, false) }
 
 // refused deals with message w.first: a run that the route cannot cut goes out one by one, anything else is dropped.
 func (w *Writer) refused() {
