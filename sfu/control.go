@@ -486,8 +486,8 @@ func (e *Endpoint) apply(sb *sub) {
 			o.endReplay()
 		}
 		o.src, o.target = sb.src, sb.layer
-		if sb.mid != "" && o.mid == "" {
-			o.mid, o.midBytes = sb.mid, []byte(sb.mid)
+		if sb.mid != "" && o.midBytes == nil {
+			o.midBytes = []byte(sb.mid)
 		}
 		o.stream.TargetSVC(sb.layer, sb.sid, sb.tid)
 		if sb.src.kind == Video && o.stream.WantsKeyframe() {

@@ -15,6 +15,8 @@ import (
 
 // Endpoint is one participant: a transport, its sources, and what it wants to get.
 type Endpoint struct {
+	m media // guarded by sh.mu; first, so that it begins with a cache line
+
 	conf *Conference
 	cfg  EndpointConfig
 	id   string
@@ -28,8 +30,6 @@ type Endpoint struct {
 	firOnly bool
 	hasRTX  bool
 	outbox  atomic.Pointer[chan []byte] // of the bridge channel, while it is open
-
-	m media // guarded by sh.mu
 
 	// The control goroutine's own.
 	index       int32

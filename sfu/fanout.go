@@ -1,6 +1,11 @@
 package sfu
 
-import "konzil/sfu/rewrite"
+import (
+	"unsafe"
+
+	"konzil/sfu/prefetch"
+	"konzil/sfu/rewrite"
+)
 
 const (
 	// stageSize bounds the opened packets that wait for their fan-out within one batch: a large frame.
@@ -8,6 +13,10 @@ const (
 	// sendAhead is how many bytes of datagrams stand in the arena before those of the receivers that are done go out: the kernel
 	// shall find them in the core's own cache.
 	sendAhead = 256 << 10
+	// fetchFar and fetchNear are how many receivers ahead what a packet needs is fetched: their own state, then what that points to.
+	fetchFar, fetchNear = 6, 3
+	// mediaLines and sendLines are how many cache lines of a media and a send each packet needs.
+	mediaLines, sendLines = 4, 9
 )
 
 // slot is where the next packet is opened into. It stays free until stage takes it.
@@ -65,7 +74,16 @@ func (sh *shard) fanSource(f *fanout, of []*packet) {
 		return
 	}
 	ls := f.byShard[sh.id]
+	for i := range min(fetchFar, len(ls)) {
+		ls[i].fetch()
+	}
 	for i := range ls {
+		if i+fetchFar < len(ls) {
+			ls[i+fetchFar].fetch()
+		}
+		if i+fetchNear < len(ls) {
+			ls[i+fetchNear].fetchMore()
+		}
 		for _, p := range of {
 			sh.send(&ls[i], p)
 		}
@@ -73,6 +91,21 @@ func (sh *shard) fanSource(f *fanout, of []*packet) {
 			sh.flush()
 		}
 	}
+}
+
+// fetch asks for the receiver's state.
+func (l *link) fetch() {
+	prefetch.Lines(unsafe.Pointer(&l.ep.m), mediaLines)
+	prefetch.Lines(unsafe.Pointer(l.out), sendLines)
+}
+
+// fetchMore asks for what the state points to.
+func (l *link) fetchMore() {
+	m := &l.ep.m
+	prefetch.Lines(unsafe.Pointer(m.path.Load()), 1)
+	m.sealer.Fetch()
+	m.sent.Fetch(m.twccOut)
+	l.out.stream.Fetch()
 }
 
 // handOver gives opened packets to the receivers of another shard.

@@ -324,7 +324,7 @@ func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again b
 	if len(p.ddOut) > 0 && m.ext.dd != 0 {
 		x = append(x, rtp.Ext{ID: m.ext.dd, Data: p.ddOut})
 	}
-	if o.mid != "" && m.ext.mid != 0 {
+	if len(o.midBytes) > 0 && m.ext.mid != 0 {
 		x = append(x, rtp.Ext{ID: m.ext.mid, Data: o.midBytes})
 	}
 	if again {

@@ -70,7 +70,7 @@ func newBedOf(t testing.TB, conf func(id string) EndpointConfig, v Source, recei
 		e.sh.mu.Lock()
 		e.m.sealer, e.m.opener = sealer, opener
 		e.sh.mu.Unlock()
-		e.t.out.Store(&path{addr: to})
+		e.m.path.Store(&path{addr: to})
 		c.do(func() { e.connected, c.dirty = true, true })
 	}
 	b.from, err = c.AddEndpoint(conf("from"))

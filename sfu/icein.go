@@ -215,17 +215,17 @@ func (t *transport) settle(now int64) {
 		i.old = ""
 	}
 	local, remote, ok := i.agent.Selected()
-	p := t.out.Load()
+	p := t.ep.m.path.Load()
 	switch {
 	case !ok:
 		if p != nil {
-			t.out.Store(nil)
+			t.ep.m.path.Store(nil)
 		}
 		return
 	case p != nil && p.addr == remote && p.local == local && p.via == t.s.carrierOf(local, remote):
 	default:
 		t.s.claim(local, remote, t)
-		t.out.Store(&path{addr: remote, local: local, via: t.s.carrierOf(local, remote)})
+		t.ep.m.path.Store(&path{addr: remote, local: local, via: t.s.carrierOf(local, remote)})
 		t.log.Debug("path selected", "local", t.s.localAddr(local), "tcp", t.s.isTCP(local), "remote", remote)
 	}
 	if !i.dtls && len(i.prints) > 0 {

@@ -84,29 +84,31 @@ const noPT = 0xff
 
 // media is the packet state of one endpoint. The mu of its shard guards it.
 type media struct {
-	opener *seal.Opener
-	sealer *seal.Sealer
+	// What each packet sent needs comes first, mediaLines cache lines.
+	path    atomic.Pointer[path] // where to send; nil without a valid pair. Needs no lock.
+	sealer  *seal.Sealer
+	first   int32 // datagrams of this batch in shard.queued, by position; 0: none
+	last    int32
+	twccOut uint16
+	ext     extensionIDs
+	out     [numCodecs]uint8
+	pacer   pacer
+	probe   probing
 
-	pt    [128]payload // incoming payload types
-	out   [numCodecs]uint8
-	rtx   [numCodecs]uint8 // payload type that repairs the codec
-	ext   extensionIDs
-	muted [Video + 1]bool
+	sentBytes [Video + 1]uint64 // by kind, repetitions and probes included
+	sent      twcc.Sent
+
+	opener *seal.Opener
+	pt     [128]payload     // incoming payload types
+	rtx    [numCodecs]uint8 // payload type that repairs the codec
+	muted  [Video + 1]bool
 
 	tracks map[uint32]*track // by incoming SSRC, repair flows too
 	sends  map[uint32]*send  // by outgoing SSRC, repair flows too
 	list   []*track          // media tracks only, for the timer
 
-	pend   []span // datagrams of this batch
-	queued bool
-
-	sentBytes [Video + 1]uint64 // by kind, repetitions and probes included
-	rtxBytes  uint64            // of them repetitions that were asked for, and
-	probBytes uint64            // what filled probes
-	probe     probing
-	pacer     pacer
-	twccOut   uint16
-	sent      twcc.Sent
+	rtxBytes  uint64 // of sentBytes repetitions that were asked for, and
+	probBytes uint64 // what filled probes
 	est       *bwe.Estimator
 	acked     []twcc.Acked
 	loss      lossMeter
@@ -120,9 +122,6 @@ type media struct {
 	rtt       int64 // ns, 0 unknown
 	gone      bool
 }
-
-// span is one protected datagram in the shard's arena.
-type span struct{ off, n int }
 
 // track is one incoming SSRC of a source; its endpoint's shard guards it.
 type track struct {
@@ -203,26 +202,27 @@ type link struct {
 // send is one outgoing SSRC of a receiver; its shard guards it. It lives as long as the DTLS session, whatever source it
 // carries, so that no packet index is used twice.
 type send struct {
-	ssrc, rtxSSRC uint32
-	kind          MediaKind
-	stream        rewrite.Stream
-	index         seal.Index
-	rtxIndex      seal.Index
-	rtxSeq        uint16
-	mid           string
-	midBytes      []byte
+	// What each packet needs comes first, sendLines cache lines.
 	src           *source // what it carries now
-	target        uint32  // layer wanted now
 	hold          int64   // live packets wait for a repetition from the cache, at most until then; 0: none
-	held          uint32  // the SSRC of hold
-	replayed      int64   // when the last repetition began
+	ssrc, rtxSSRC uint32
+	held          uint32 // the SSRC of hold
+	target        uint32 // layer wanted now
+	kind          MediaKind
+	active        bool    // something was sent
+	codec         codecID // of the newest packet
+	packets       uint32
+	octets        uint32
+	midBytes      []byte
+	exts          []sentExt // what plain retransmissions must repeat, nil with RTX
+	index         seal.Index
+	stream        rewrite.Stream
 
-	packets, octets uint32
-	srMid           uint32 // middle NTP bits of the last SR sent
-	srAt            int64
-	active          bool      // something was sent
-	codec           codecID   // of the newest packet
-	exts            []sentExt // what plain retransmissions must repeat, nil with RTX
+	rtxIndex seal.Index
+	rtxSeq   uint16
+	replayed int64  // when the last repetition began
+	srMid    uint32 // middle NTP bits of the last SR sent
+	srAt     int64
 }
 
 // sentExt is what changes from sending to sending in a packet's extensions: a plain retransmission must be identical.
@@ -238,12 +238,13 @@ const plainRing = 512
 
 const (
 	audioWindow = 128 // packets of reordering for audio
-	videoWindow = 512 // packets that NACKs can reach back to: more than a second at 4 Mb/s; 12 KB a receiver and source
+	videoWindow = 512 // packets that NACKs can reach back to: more than a second at 4 Mb/s; 10 KB a receiver and source
+	firstWindow = 32  // most streams need less: 64 packets are a second of audio, 256 one of 2 Mb/s
 )
 
 func newSend(ssrc, rtx uint32, kind MediaKind) *send {
 	o := &send{ssrc: ssrc, rtxSSRC: rtx, kind: kind, rtxSeq: uint16(rand.Uint32N(1 << 14))}
-	o.stream.Window = videoWindow
+	o.stream.Window, o.stream.First = videoWindow, firstWindow
 	if kind == Audio {
 		o.stream.Window = audioWindow
 	}

@@ -158,10 +158,10 @@ func TestICERestart(t *testing.T) {
 	if after.Fingerprints[0] != before.Fingerprints[0] {
 		t.Fatal("the fingerprint changed")
 	}
-	old := b.ep.t.out.Load()
+	old := b.ep.m.path.Load()
 	remote := b.answer(b.offer(after, a.sources()))
 	must(t, b.ep.SetRemote(remote))
-	eventually(t, "a new path is selected", func() bool { return b.ep.t.out.Load() != old })
+	eventually(t, "a new path is selected", func() bool { return b.ep.m.path.Load() != old })
 	n, m := b.count(a.ssrc(0)), a.count(b.ssrc(0))
 	eventually(t, "audio after the restart", func() bool { return b.count(a.ssrc(0)) > n+20 && a.count(b.ssrc(0)) > m+20 })
 	if s.Counters()["dtls_failed"] != 0 {

@@ -94,7 +94,7 @@ func TestAddressChange(t *testing.T) {
 	defer b.play(nil)()
 	eventually(t, "audio", func() bool { return a.count(b.ssrc(0)) > 10 && b.count(a.ssrc(0)) > 10 })
 	to := n.rebind()
-	eventually(t, "the new path", func() bool { p := a.ep.t.out.Load(); return p != nil && p.addr == to })
+	eventually(t, "the new path", func() bool { p := a.ep.m.path.Load(); return p != nil && p.addr == to })
 	x, y := a.count(b.ssrc(0)), b.count(a.ssrc(0))
 	eventually(t, "audio on the new path", func() bool { return a.count(b.ssrc(0)) > x+10 && b.count(a.ssrc(0)) > y+10 })
 }

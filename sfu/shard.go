@@ -46,6 +46,7 @@ type shard struct {
 	ice       ice.Out // checks that are due
 	arena     []byte
 	used      int
+	queued    []datagram // of the batch; the first is none
 	dirty     []*Endpoint
 	endpoints []*Endpoint
 	rooms     map[*Conference]*room
@@ -75,6 +76,13 @@ type shard struct {
 	heldSpare int // in heldFree
 	blocks    [31]rtp.ReportBlock
 	writ      []udpio.WriteStats // as last counted
+}
+
+// datagram is one protected datagram in the shard's arena, and which is the next for its receiver, by position in shard.queued.
+type datagram struct {
+	off  uint32
+	n    uint16
+	next int32
 }
 
 // room is what a shard knows of a conference.
@@ -109,7 +117,7 @@ type packet struct {
 }
 
 func newShard(s *SFU, id int) *shard {
-	sh := &shard{s: s, id: id, done: make(chan struct{}), kick: make(chan struct{}, 1), arena: make([]byte, arenaSize), rooms: map[*Conference]*room{}}
+	sh := &shard{s: s, id: id, done: make(chan struct{}), kick: make(chan struct{}, 1), arena: make([]byte, arenaSize), queued: make([]datagram, 1, 1024), rooms: map[*Conference]*room{}}
 	sh.inbox.init(s.cfg.InboxPackets)
 	sh.rtcp = make([]byte, 0, maxPacket)
 	sh.wire = make([]byte, 0, maxPacket+64)
@@ -229,12 +237,23 @@ func (sh *shard) reserve() []byte {
 
 // queue adds a datagram of n bytes, written where reserve said, to what e gets at the next flush.
 func (sh *shard) queue(e *Endpoint, n int) {
-	e.m.pend = append(e.m.pend, span{sh.used, n})
+	i := int32(len(sh.queued))
+	sh.queued = append(sh.queued, datagram{off: uint32(sh.used), n: uint16(n)})
 	sh.used += n
-	if !e.m.queued {
-		e.m.queued = true
+	m := &e.m
+	if m.first == 0 {
+		m.first = i
 		sh.dirty = append(sh.dirty, e)
+	} else {
+		sh.queued[m.last].next = i
 	}
+	m.last = i
+}
+
+// datagram is the i-th of sh.queued.
+func (sh *shard) datagram(i int32) []byte {
+	d := &sh.queued[i]
+	return sh.arena[d.off : d.off+uint32(d.n)]
 }
 
 // flush sends what this batch made: the datagrams of one receiver next to each other, so that they form runs.
@@ -246,28 +265,31 @@ func (sh *shard) flush() {
 	sh.addSTUN()
 	for _, e := range sh.dirty {
 		m := &e.m
-		p := e.t.out.Load()
+		p := m.path.Load()
 		switch {
 		case p == nil:
-			sh.count.add(cDropNoPath, uint64(len(m.pend)))
+			for i := m.first; i != 0; i = sh.queued[i].next {
+				sh.count.inc(cDropNoPath)
+			}
 		case p.via != nil:
 			sh.relayed = sh.relayed[:0]
-			for _, d := range m.pend {
-				sh.relayed = append(sh.relayed, sh.arena[d.off:d.off+d.n])
-				sh.count.add(cBytesOut, uint64(d.n))
+			for i := m.first; i != 0; i = sh.queued[i].next {
+				sh.relayed = append(sh.relayed, sh.datagram(i))
+				sh.count.add(cBytesOut, uint64(sh.queued[i].n))
 			}
 			sh.count.add(cPacketsOut, uint64(len(sh.relayed)))
 			p.via.send(p.local, sh.relayed...)
 		default:
-			w := sh.writers[p.local]
-			for _, d := range m.pend {
-				w.Add(p.addr, sh.arena[d.off:d.off+d.n])
-				sh.count.add(cBytesOut, uint64(d.n))
+			w, bytes := sh.writers[p.local], 0
+			for i := m.first; i != 0; i = sh.queued[i].next {
+				w.Add(p.addr, sh.datagram(i))
+				bytes += int(sh.queued[i].n)
 			}
+			sh.count.add(cBytesOut, uint64(bytes))
 		}
-		m.pend = m.pend[:0]
-		m.queued = false
+		m.first, m.last = 0, 0
 	}
+	sh.queued = sh.queued[:1]
 	clear(sh.dirty)
 	sh.dirty = sh.dirty[:0]
 	for i, w := range sh.writers {

@@ -147,7 +147,7 @@ func TestTCPAndUDP(t *testing.T) {
 	ev.connected(t, "aaaa")
 	ev.connected(t, "bbbb")
 	defer b.play(nil)()
-	eventually(t, "UDP", func() bool { p := a.ep.t.out.Load(); return p != nil && p.via == nil })
+	eventually(t, "UDP", func() bool { p := a.ep.m.path.Load(); return p != nil && p.via == nil })
 	eventually(t, "audio", func() bool { return a.count(b.ssrc(0)) > 10 })
 	eventually(t, "no connection", func() bool { cut(); return s.Counters()["tcp_connections"] == 0 })
 	had := a.count(b.ssrc(0))

@@ -45,13 +45,12 @@ type transport struct {
 	sh  *shard
 	log *slog.Logger
 
-	out      atomic.Pointer[path] // where to send; nil without a valid pair
-	heard    atomic.Int64         // s.now of the last sign of life
-	iceNext  atomic.Int64         // s.now when the agent has something to do
-	iceState atomic.Uint32        // an ice.State, for the control loop
-	number   uint32               // in iceUsers
-	addrs    []netip.AddrPort     // guarded by routes.mu
-	streams  int                  // TCP connections, guarded by SFU.tcp.mu
+	heard    atomic.Int64     // s.now of the last sign of life
+	iceNext  atomic.Int64     // s.now when the agent has something to do
+	iceState atomic.Uint32    // an ice.State, for the control loop
+	number   uint32           // in iceUsers
+	addrs    []netip.AddrPort // guarded by routes.mu
+	streams  int              // TCP connections, guarded by SFU.tcp.mu
 	ice      iceSide
 
 	pipe   *dtlsPipe
@@ -175,7 +174,7 @@ func (t *transport) restart() (Transport, error) {
 
 // writeDTLS sends one DTLS datagram on the current path; before there is one it is dropped and DTLS repeats it.
 func (t *transport) writeDTLS(b []byte) {
-	p := t.out.Load()
+	p := t.ep.m.path.Load()
 	if p == nil {
 		t.s.count.inc(cDropNoPath)
 		return
@@ -322,5 +321,5 @@ func (t *transport) close() {
 	_ = t.pipe.Close()
 	t.s.routes.drop(t)
 	t.s.tcp.drop(t)
-	t.out.Store(nil)
+	t.ep.m.path.Store(nil)
 }

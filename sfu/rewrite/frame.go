@@ -13,10 +13,10 @@ type frameSlot struct {
 
 // frames decides frame by frame what goes on, and numbers the pictures. It works like sequence, on picture ids.
 type frames struct {
-	ring [frameWindow]frameSlot
-	hi   uint16 // newest incoming picture id
-	n    int    // ring entries back from hi; 0: no picture id seen in this layer
-	mask uint16 // 0x7f or 0x7fff, the circle of incoming ids
+	ring *[frameWindow]frameSlot // made when the first picture id comes
+	hi   uint16                  // newest incoming picture id
+	n    int                     // ring entries back from hi; 0: no picture id seen in this layer
+	mask uint16                  // 0x7f or 0x7fff, the circle of incoming ids
 
 	outHi  uint16 // newest outgoing picture id given or promised
 	outAny bool
@@ -42,7 +42,7 @@ type frameOut struct {
 	tl0 uint8
 }
 
-func (f *frames) reset() { *f = frames{} }
+func (f *frames) reset() { *f = frames{ring: f.ring} }
 
 // newLayer forgets the layer before; the outgoing numbers go on.
 func (f *frames) newLayer(maxTID uint8) {
@@ -198,6 +198,9 @@ func (f *frames) known(v *codec.VP8, back int, newest bool) (pic uint16, ok bool
 
 // begin starts the numbering of a layer right before v's picture.
 func (f *frames) begin(v *codec.VP8, mask uint16) {
+	if f.ring == nil {
+		f.ring = new([frameWindow]frameSlot)
+	}
 	f.mask = mask
 	f.hi = (v.PictureID - 1) & mask
 	f.n = 0

@@ -1,6 +1,16 @@
 package rewrite
 
-const defaultWindow = 1024
+import (
+	"unsafe"
+
+	"konzil/sfu/prefetch"
+)
+
+const (
+	defaultWindow = 1024
+	// windowSpan is how long rings that grow reach back at least (ns), as far as Window allows: what is older nobody waits for.
+	windowSpan = 1e9
+)
 
 // State of a number, incoming or outgoing.
 const (
@@ -18,14 +28,13 @@ type inSlot struct {
 
 // outSlot says what was sent under an outgoing number.
 type outSlot struct {
-	ssrc   uint32
-	ts     uint32
-	active uint32
-	seq    uint16
-	pic    uint16
-	tl0    uint8
-	flags  uint8
-	state  uint8
+	ssrc  uint32
+	ts    uint32
+	seq   uint16
+	pic   uint16
+	tl0   uint8
+	flags uint8
+	state uint8
 }
 
 // Flags of an outSlot: the truth values of an Out.
@@ -37,32 +46,90 @@ const (
 )
 
 func (o *Out) flags() (f uint8) {
-	for i, on := range [...]bool{o.PatchVP8, o.PatchSVC, o.Marker, o.WriteActive} {
-		if on {
-			f |= 1 << i
-		}
+	if o.PatchVP8 {
+		f |= outVP8
+	}
+	if o.PatchSVC {
+		f |= outSVC
+	}
+	if o.Marker {
+		f |= outMarker
+	}
+	if o.WriteActive {
+		f |= outActive
 	}
 	return f
 }
 
 // sequence is the numbering: two rings over the newest incoming numbers of the current layer and the newest outgoing ones. A ring is
-// filled without holes as its newest number grows, so that a slot needs no number of its own to be recognised.
+// filled without holes as its newest number grows, so that a slot needs no number of its own to be recognised. Both have one size, which
+// doubles when half of it went by in less than half of windowSpan, until it is the window.
 type sequence struct {
 	in  []inSlot
 	out []outSlot
 
 	inHi  uint16 // newest incoming number of the layer
-	inN   int    // how many incoming numbers back from inHi are in the ring; 0: the layer's first packet is yet to come
 	outHi uint16 // newest outgoing number given or promised
+	inN   int    // how many incoming numbers back from inHi are in the ring; 0: the layer's first packet is yet to come
 	outN  int
+
+	counted int   // incoming numbers since began
+	began   int64 // ns
+	window  int
+	active  []uint32 // of outSlots with outActive; nil until there is one
 }
 
-func (q *sequence) reset(start uint16, window int) {
-	if len(q.in) != window {
-		q.in, q.out = make([]inSlot, window), make([]outSlot, window)
+func (q *sequence) reset(start uint16, window, first int) {
+	if q.window != window || len(q.in) < first {
+		q.window, q.inN, q.outN = window, 0, 0
+		q.grow(first)
 	}
-	q.inN, q.outN = 0, 0
+	q.inN, q.outN, q.counted = 0, 0, 0
 	q.outHi = start - 1
+}
+
+// grow makes the rings n slots long.
+func (q *sequence) grow(n int) {
+	in, out, active, mask := q.in, q.out, q.active, uint16(len(q.in)-1)
+	q.in, q.out = make([]inSlot, n), make([]outSlot, n)
+	if active != nil {
+		q.active = make([]uint32, n)
+	}
+	to := uint16(n - 1)
+	for i := range uint16(q.inN) {
+		q.in[(q.inHi-i)&to] = in[(q.inHi-i)&mask]
+	}
+	for i := range uint16(q.outN) {
+		q.out[(q.outHi-i)&to] = out[(q.outHi-i)&mask]
+		if active != nil {
+			q.active[(q.outHi-i)&to] = active[(q.outHi-i)&mask]
+		}
+	}
+}
+
+// fetch asks for the slots of the next packets.
+func (q *sequence) fetch() {
+	if mask := uint16(len(q.in) - 1); len(q.in) > 0 {
+		prefetch.Lines(unsafe.Pointer(&q.in[(q.inHi+1)&mask]), 1)
+		prefetch.Lines(unsafe.Pointer(&q.out[(q.outHi+1)&mask]), 2)
+	}
+}
+
+// room grows the rings if d packets more, at now, make them reach back too little.
+func (q *sequence) room(d int, now int64) {
+	if q.counted += d; 2*q.counted < len(q.in) || len(q.in) == q.window {
+		return
+	}
+	n := len(q.in)
+	if now-q.began < windowSpan/2 || d >= n {
+		for n < q.window && 2*q.counted >= n {
+			n *= 2
+		}
+		if n > len(q.in) {
+			q.grow(n)
+		}
+	}
+	q.counted, q.began = 0, now
 }
 
 // newLayer begins a layer with the packet seq. Promises to the layer before can no longer be kept.
@@ -83,8 +150,8 @@ const (
 	placeJump        // newest, and so far ahead that the numbering started afresh
 )
 
-// place makes room for seq. ok is false when it was seen before or is too old.
-func (q *sequence) place(seq uint16) (kind int, ok bool) {
+// place makes room for seq, which came at now. ok is false when it was seen before or is too old.
+func (q *sequence) place(seq uint16, now int64) (kind int, ok bool) {
 	d := int16(seq - q.inHi)
 	if d <= 0 {
 		back := int(-int32(d))
@@ -92,6 +159,9 @@ func (q *sequence) place(seq uint16) (kind int, ok bool) {
 			return 0, false
 		}
 		return placeLate, true
+	}
+	if q.inN > 0 {
+		q.room(int(d), now)
 	}
 	if int(d) >= len(q.in) && q.inN > 0 {
 		// More packets are missing than can be remembered. The numbering goes on without a gap: nothing could fill it.
@@ -136,8 +206,14 @@ func (q *sequence) take(seq uint16, ssrc uint32, out *Out) uint16 {
 	s := &q.in[seq&uint16(len(q.in)-1)]
 	s.state = sent
 	if q.outHi-s.out < uint16(q.outN) {
-		q.out[s.out&uint16(len(q.out)-1)] = outSlot{ssrc: ssrc, ts: out.TS, active: out.Active, seq: seq, pic: out.PictureID,
-			tl0: out.TL0, flags: out.flags(), state: sent}
+		i := s.out & uint16(len(q.out)-1)
+		q.out[i] = outSlot{ssrc: ssrc, ts: out.TS, seq: seq, pic: out.PictureID, tl0: out.TL0, flags: out.flags(), state: sent}
+		if out.WriteActive {
+			if q.active == nil {
+				q.active = make([]uint32, len(q.out))
+			}
+			q.active[i] = out.Active
+		}
 	}
 	return s.out
 }
@@ -149,10 +225,14 @@ func (s *Stream) Back(outSeq uint16) (ssrc uint32, seq uint16, out Out, ok bool)
 	if o == nil || o.state != sent {
 		return 0, 0, Out{}, false
 	}
-	return o.ssrc, o.seq, Out{
+	out = Out{
 		Seq: outSeq, TS: o.ts, PictureID: o.pic, TL0: o.tl0, PatchVP8: o.flags&outVP8 != 0, PatchSVC: o.flags&outSVC != 0,
-		Marker: o.flags&outMarker != 0, WriteActive: o.flags&outActive != 0, Active: o.active,
-	}, true
+		Marker: o.flags&outMarker != 0, WriteActive: o.flags&outActive != 0,
+	}
+	if out.WriteActive {
+		out.Active = s.seqs.active[outSeq&uint16(len(s.seqs.out)-1)]
+	}
+	return o.ssrc, o.seq, out, true
 }
 
 // Pending returns the incoming packet for which an outgoing number is kept. A receiver that asks for it can be served when the packet

@@ -37,29 +37,31 @@ const maxTSJump = 1 << 30
 
 // Stream is one outgoing stream. Set Window if wanted, call Reset, then use it.
 type Stream struct {
-	// Window is how many packets back late packets and Back can reach: a power of two, 0 means 1024. It is read by Reset. It costs
-	// 28 bytes a packet; audio is well served by 128.
-	Window int
-
+	// What each packet needs comes first, for the sake of the cache.
 	target, cur uint32
 	to          limit
+	started     bool // something was sent since Reset
+	again       replay
+
+	// timestamps
+	tsOff  uint32 // out = in + tsOff, within the layer
+	lastTS uint32 // newest outgoing timestamp
+	lastAt int64  // arrival of the first packet that had it
 
 	seqs   sequence
 	frames frames
 	svc    svc
 
-	// timestamps
-	tsOff    uint32 // out = in + tsOff, within the layer
-	lastTS   uint32 // newest outgoing timestamp
-	lastAt   int64  // arrival of the first packet that had it
-	started  bool   // something was sent since Reset
 	startTS  uint32
 	switches uint64
 
-	again     replay
 	againTS   uint32 // incoming timestamp of the frame at hand
 	againOn   bool   // againTS is valid
 	againSSRC uint32 // what is repeated
+
+	// Window is how many packets back late packets and Back can reach: a power of two, 0 means 1024. It costs 20 bytes a packet. With First,
+	// a smaller power of two, so many are the beginning, and memory grows to hold a second's packets. Reset reads both.
+	Window, First int
 }
 
 // replay is where a stream stands between a cached keyframe and what comes live.
@@ -75,22 +77,32 @@ const (
 const replayStep = 1e6 // ns
 
 // Reset forgets everything and begins with the given sequence number and timestamp, which should be random (RFC 3550 §5.1). It
-// allocates when Window changed or at the first time.
+// allocates at the first time and when Window changed.
 func (s *Stream) Reset(startSeq uint16, startTS uint32) {
-	w := 16
-	for w < s.Window && w < 1<<14 {
-		w <<= 1
+	w := defaultWindow
+	if s.Window > 0 {
+		w = powerOf2(s.Window)
 	}
-	if s.Window <= 0 {
-		w = defaultWindow
+	first := w
+	if s.First > 0 {
+		first = min(w, powerOf2(s.First))
 	}
-	s.seqs.reset(startSeq, w)
+	s.seqs.reset(startSeq, w, first)
 	s.frames.reset()
-	s.svc = svc{}
+	s.svc = svc{ring: s.svc.ring}
 	s.target, s.cur, s.to = 0, 0, limit{}
 	s.tsOff, s.lastTS, s.lastAt, s.started, s.startTS = 0, 0, 0, false, startTS
 	s.switches = 0
 	s.again, s.againOn = live, false
+}
+
+// powerOf2 is the next power of two from n on, 16 to 2^14.
+func powerOf2(n int) int {
+	w := 16
+	for w < n && w < 1<<14 {
+		w <<= 1
+	}
+	return w
 }
 
 // Replay begins a repetition of the target from its cached keyframe, which is to be given to Map next with all that followed it, also
@@ -115,6 +127,9 @@ func (s *Stream) Live() {
 
 // Replaying reports that a repetition goes on.
 func (s *Stream) Replaying() bool { return s.again == fromPast }
+
+// Fetch asks for the memory that Map is going to need.
+func (s *Stream) Fetch() { s.seqs.fetch() }
 
 // Target sets the wanted incoming layer and the highest temporal layer of it. The switch happens at the first packet of a keyframe of
 // that SSRC; until then the old layer goes on. Lowering the temporal layer counts from the next frame on; raising it waits for a
@@ -164,7 +179,7 @@ func (s *Stream) Map(in *In) (Out, bool) {
 	if in.Resume && int16(in.Seq-s.seqs.inHi) > 0 {
 		s.seqs.newLayer(in.Seq)
 	}
-	place, ok := s.seqs.place(in.Seq)
+	place, ok := s.seqs.place(in.Seq, in.Arrival)
 	if !ok {
 		return Out{}, false
 	}

@@ -46,10 +46,10 @@ type svcSlot struct {
 // svc decides what goes on of a stream with layers in one SSRC. Numbers keep their distances, because references are told by
 // them (P_DIFF, the picture group, frame differences): they move by a constant within a layer, unlike VP8's.
 type svc struct {
-	ring  [svcWindow]svcSlot
-	loose svcSlot // the newest picture, without numbers
-	hi    uint16  // newest incoming number
-	n     int     // ring entries back from hi
+	ring  *[svcWindow]svcSlot // made when the first number comes
+	loose svcSlot             // the newest picture, without numbers
+	hi    uint16              // newest incoming number
+	n     int                 // ring entries back from hi
 	mask  uint16
 
 	off    uint16 // out = in + off, within the source
@@ -182,6 +182,9 @@ func (l *svc) find(in *In, newest, fresh bool) *svcSlot {
 			l.offSet = false
 		}
 		l.mask, l.hi, l.n = v.Mask, (v.Number-1)&v.Mask, 0
+		if l.ring == nil {
+			l.ring = new([svcWindow]svcSlot)
+		}
 	}
 	reach := min(svcWindow, int(l.mask>>1))
 	d := int((v.Number - l.hi) & l.mask)

@@ -16,9 +16,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
+
+	"konzil/sfu/prefetch"
 )
 
 // MaxOverhead is the most bytes that protection adds to an RTP packet: the GCM tag.
@@ -77,6 +80,13 @@ func NewSealer(profile srtp.ProtectionProfile, k Keys) (*Sealer, error) {
 		}
 	}
 	return s, nil
+}
+
+// Fetch asks for the memory that RTP is going to need.
+func (s *Sealer) Fetch() {
+	if s != nil {
+		prefetch.Lines(unsafe.Pointer(s), 1)
+	}
 }
 
 // RTP protects one packet. dst holds the header in its first hdrLen bytes and must have capacity for header, payload and
