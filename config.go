@@ -50,9 +50,11 @@ type TLSConfig struct {
 
 // HTTPConfig is the HTTPS server.
 type HTTPConfig struct {
-	Port      int      `yaml:"port" doc:"HTTPS port; 0 is off."`
-	PublicURL string   `yaml:"public_url" doc:"How people reach the page when it is not https://domain:port/ (behind a proxy). Empty: made of domain and port."`
-	Admin     []string `yaml:"admin" doc:"Addresses with ports, such as 127.0.0.1:9090, where health and metrics answer in plain HTTP, for a monitoring system. Empty: they answer on the HTTPS port, and only to this machine itself."`
+	Port       int      `yaml:"port" doc:"HTTPS port; 0 is off."`
+	PublicURL  string   `yaml:"public_url" doc:"How people reach the page when it is not https://domain:port/ (behind a proxy). Empty: made of domain and port."`
+	Site       string   `yaml:"site" doc:"Folder of a jitsi-meet build (index.html, libs, css, ...), which is served in place of the built-in page. Empty: the built-in page."`
+	SiteConfig string   `yaml:"site_config" doc:"File with JavaScript that is appended to that build's config.js, such as config.startWithAudioMuted = true; Empty: none."`
+	Admin      []string `yaml:"admin" doc:"Addresses with ports, such as 127.0.0.1:9090, where health and metrics answer in plain HTTP, for a monitoring system. Empty: they answer on the HTTPS port, and only to this machine itself."`
 }
 
 // XMPPConfig is the XMPP server.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 
@@ -46,7 +47,9 @@ func (s *server) openHTTP(context.Context) (err error) {
 		w.Header().Set("Content-Type", "application/rdf+xml")
 		_, _ = w.Write(doc) // whoever asked is gone
 	}))
-	s.http.Handle("/", web.Handler(page))
+	if err := s.openPage(page); err != nil {
+		return err
+	}
 
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
 
@@ -58,6 +61,23 @@ func (s *server) openHTTP(context.Context) (err error) {
 		s.http.AddMetrics(part, counters, gauges...)
 	}
 	s.http.Start()
+	return nil
+}
+
+// openPage serves the built-in page, or the stock client that the operator has put there, whose tenants have paths of their own.
+func (s *server) openPage(page web.Config) error {
+	if s.cfg.HTTP.Site == "" {
+		s.http.Handle("/", web.Handler(page))
+		return nil
+	}
+	site, err := web.OpenSite(s.cfg.HTTP.Site, s.cfg.HTTP.SiteConfig, page)
+	if err != nil {
+		return fmt.Errorf("http.site: %w", err)
+	}
+	s.onStop(func(context.Context) { site.Close() })
+	s.http.Handle("/", site)
+	site.HandleTenant("xmpp-websocket", s.xmpp.WebSocketHandler())
+	site.HandleTenant("conference-request/v1", s.focus.HTTPHandler())
 	return nil
 }
 

@@ -14,6 +14,10 @@
 //	static/ui/tiles.js          what is on the screen, and so what is asked of the bridge
 //
 // The server offers media and the page answers, always; it announces neither peer-to-peer sessions nor SSRC rewriting.
+//
+// Instead of the page an operator can serve a build of jitsi-meet, the stock client, from a folder: site.go finds the file, the room or the
+// tenant behind a URL, ssi.go puts index.html together, gzip.go keeps what is sent compressed. What both clients are told of the server
+// comes from clientconfig.go.
 package web
 
 import (
@@ -21,29 +25,15 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"encoding/json"
 	"io/fs"
 	"mime"
 	"net/http"
 	"path"
-	"regexp"
-	"strings"
 	"time"
 )
 
 //go:embed static
 var static embed.FS
-
-// Config is what config.js tells clients (this page and stock Jitsi clients alike).
-type Config struct {
-	Domain      string // domain of accounts; also where disco, ping and extdisco go
-	GuestDomain string // domain of guests (SASL ANONYMOUS); "": guests use Domain
-	MUC         string // room service
-	Focus       string // address of the focus for conference requests
-
-	SSRCRewriting bool // the server rewrites SSRCs for clients that can
-	P2P           bool // two participants may send media directly to each other
-}
 
 // Handler serves
 //
@@ -116,75 +106,6 @@ func loadStatic() map[string]file {
 		panic("web: embedded files cannot be read: " + err.Error()) // a broken build
 	}
 	return out
-}
-
-// clientConfig has the field names that Jitsi clients know.
-type clientConfig struct {
-	Hosts                 hosts           `json:"hosts"`
-	WebSocket             string          `json:"websocket"`
-	WebSocketKeepAlive    int             `json:"websocketKeepAlive"` // ms; -1 is off: stream management and pings do it
-	WebSocketKeepAliveURL string          `json:"websocketKeepAliveUrl"`
-	BridgeChannel         map[string]bool `json:"bridgeChannel"`
-	Flags                 map[string]bool `json:"flags"`
-	P2P                   map[string]any  `json:"p2p"`
-	VideoQuality          map[string]any  `json:"videoQuality"`
-	ChannelLastN          int             `json:"channelLastN"`
-	EnableTCC             bool            `json:"enableTcc"`
-	UseTURNUDP            bool            `json:"useTurnUdp"`
-}
-
-type hosts struct {
-	Domain          string `json:"domain"`
-	AnonymousDomain string `json:"anonymousdomain,omitempty"`
-	MUC             string `json:"muc"`
-	Focus           string `json:"focus"`
-}
-
-// goodHost is what may be written into config.js from the Host header: a name, an IPv4 or a bracketed IPv6 address, and a port.
-var goodHost = regexp.MustCompile(`^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$`)
-
-func serveConfig(w http.ResponseWriter, r *http.Request, cfg Config) {
-	host := r.Host
-	if !goodHost.MatchString(host) {
-		host = cfg.Domain
-	}
-	c := clientConfig{
-		Hosts:                 hosts{Domain: cfg.Domain, AnonymousDomain: cfg.GuestDomain, MUC: cfg.MUC, Focus: cfg.Focus},
-		WebSocket:             scheme(r, "ws") + "://" + host + "/xmpp-websocket",
-		WebSocketKeepAlive:    -1,
-		WebSocketKeepAliveURL: scheme(r, "http") + "://" + host + "/config.js",
-		BridgeChannel:         map[string]bool{"preferSctp": true},
-		Flags: map[string]bool{
-			"sourceNameSignaling":         true,
-			"sendMultipleVideoStreams":    true,
-			"receiveMultipleVideoStreams": true,
-			"ssrcRewritingEnabled":        cfg.SSRCRewriting,
-		},
-		P2P: map[string]any{"enabled": cfg.P2P, "stunServers": []any{}},
-		// VP8 costs the least to encode, and every client has hardware or wits for it.
-		VideoQuality: map[string]any{"codecPreferenceOrder": []string{"VP8", "VP9", "H264", "AV1"}},
-		ChannelLastN: -1,
-		EnableTCC:    true,
-		UseTURNUDP:   true,
-	}
-	b, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		http.Error(w, "config.js cannot be written", http.StatusInternalServerError)
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", contentTypes[".js"])
-	h.Set("Cache-Control", "no-cache")
-	h.Set("Access-Control-Allow-Origin", "*") // nothing in it is secret, and clients on other hosts read it
-	w.Write([]byte("var config = " + string(b) + ";\n"))
-}
-
-// scheme is ws or wss, http or https, after how the request came; behind a proxy TLS ends before us, and the proxy says so.
-func scheme(r *http.Request, plain string) string {
-	if r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
-		return plain + "s"
-	}
-	return plain
 }
 
 // contentPolicy allows nothing but our own files, no inline script or style. WebSockets may go to other hosts of ours (a bridge's
