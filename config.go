@@ -13,6 +13,7 @@ import (
 
 	"konzil/internal/auth"
 	"konzil/internal/conf"
+	"konzil/internal/token"
 	"konzil/xmpp/s2s"
 )
 
@@ -33,6 +34,7 @@ type Config struct {
 	Meetings MeetingsConfig `yaml:"meetings" doc:"The focus: who meets, and how."`
 	Media    MediaConfig    `yaml:"media" doc:"The SFU: forwarding of audio and video."`
 	TURN     TURNConfig     `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
+	Tokens   token.Config   `yaml:"tokens" doc:"JSON web tokens, by which a web site says who comes to a meeting. With them only people with a token or an account begin meetings."`
 	Auth     auth.Config    `yaml:"auth" doc:"Accounts: local ones, and those of a directory."`
 }
 
@@ -87,6 +89,7 @@ type MeetingsConfig struct {
 	LobbyNameRequired bool     `yaml:"lobby_name_required" doc:"Nobody may knock at a lobby without a display name."`
 	LobbyPersistent   bool     `yaml:"lobby_persistent" doc:"A meeting with a lobby stays while somebody waits, also when all others have left."`
 	LobbyWhiteList    []string `yaml:"lobby_whitelist" doc:"Domains and addresses that need not knock: recorders, telephone gateways."`
+	Tenants           bool     `yaml:"tenants" doc:"Serve meetings of tenants too: room@conference.TENANT.domain, /TENANT/room."`
 	StrictNicks       bool     `yaml:"strict_nicks" doc:"Guests may enter meetings only under the id that belongs to their address, as Jitsi clients do."`
 	SSRCRewriting     bool     `yaml:"ssrc_rewriting" doc:"Map many sources to few SSRCs for clients that can (current Jitsi clients)."`
 }
@@ -132,9 +135,10 @@ func DefaultConfig() Config {
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Proxy:    ProxyConfig{Port: 7777, MaxStreams: 500, PerAccount: 10, AccountRate: 25_000_000},
-		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, SSRCRewriting: true},
+		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
+		Tokens:   token.DefaultConfig(),
 		Auth:     auth.DefaultConfig(),
 	}
 }
@@ -246,6 +250,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("turn.max_lifetime: %v is not within 1s and 1h", c.TURN.Lifetime)
 	}
 	if err := c.Auth.Validate(); err != nil {
+		return err
+	}
+	if err := c.Tokens.Validate("tokens"); err != nil {
 		return err
 	}
 	switch c.Log.Level {

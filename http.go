@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"konzil/internal/httpd"
 	"konzil/internal/web"
@@ -67,7 +68,7 @@ func (s *server) openHTTP(context.Context) (err error) {
 // openPage serves the built-in page, or the stock client that the operator has put there, whose tenants have paths of their own.
 func (s *server) openPage(page web.Config) error {
 	if s.cfg.HTTP.Site == "" {
-		s.http.Handle("/", web.Handler(page))
+		s.http.Handle("/", s.tenantPaths(web.Handler(page)))
 		return nil
 	}
 	site, err := web.OpenSite(s.cfg.HTTP.Site, s.cfg.HTTP.SiteConfig, page)
@@ -79,6 +80,22 @@ func (s *server) openPage(page web.Config) error {
 	site.HandleTenant("xmpp-websocket", s.xmpp.WebSocketHandler())
 	site.HandleTenant("conference-request/v1", s.focus.HTTPHandler())
 	return nil
+}
+
+// tenantPaths serves below /TENANT/ what clients of tenants ask for there, and everything else by next.
+func (s *server) tenantPaths(next http.Handler) http.Handler {
+	if !s.cfg.Meetings.Tenants {
+		return next
+	}
+	below := map[string]http.Handler{"xmpp-websocket": s.xmpp.WebSocketHandler(), "conference-request/v1": s.focus.HTTPHandler()}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tenant, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		if h := below[rest]; h != nil && tenant != "" {
+			web.PassTenant(w, r, tenant, h)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // explain shows what each receiver of each conference gets and why; ?id= picks conferences.
@@ -104,6 +121,9 @@ func (s *server) counters() map[string]func() map[string]uint64 {
 		"xmpp": s.xmpp.Counters, "muc": s.meetings.rooms.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters, "push": s.push.Counters,
 		"federation": s.federation.Counters,
 		"store":      s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
+	}
+	if s.jwt != nil {
+		c["tokens"] = s.jwt.Counters
 	}
 	for name, p := range s.meetings.parts {
 		c[name] = p.Counters

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"konzil/xmpp"
 	"konzil/xmpp/avmoderation"
@@ -57,6 +58,9 @@ func (s *server) openRooms(disco *ext.Disco) (err error) {
 	disco.Identity("component", "breakout_rooms", m.breakoutRooms.Domain())
 	disco.PushTo(func(x *xmpp.Session) bool { return x.Param("room") != "" }, append(m.lobby.Features(), m.breakout.Features()...)...)
 	s.xmpp.Mount(m.rooms.Domain(), m.rooms)
+	if s.cfg.Meetings.Tenants {
+		s.xmpp.MountUnder("conference", domain, m.rooms)
+	}
 	s.xmpp.Mount("breakout."+domain, m.breakout)
 	s.xmpp.Mount("lobby."+domain, m.lobby)
 	return nil
@@ -78,10 +82,11 @@ func (s *server) openServices() (err error) {
 		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
 		Create: create, LocalDomains: []string{domain}, HideRooms: true, Hats: s.hats,
 		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: history,
-		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate, StrictNicks: s.cfg.Meetings.StrictNicks,
+		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate, StrictNicks: s.cfg.Meetings.StrictNicks, Decorate: s.decorate,
 	}
 	kept := all
 	kept.Archive = s.mam.Rooms()
+	kept.Opening = s.tenantOpening
 	if m.rooms, err = muc.New(kept, s.xmpp, muc.SQLStore{DB: s.db}, log); err != nil {
 		return err
 	}
@@ -105,6 +110,27 @@ func (s *server) openServices() (err error) {
 	return nil
 }
 
+// tenantRooms tells whether a domain is the rooms' one of a tenant.
+func (s *server) tenantRooms(domain string) bool {
+	return s.cfg.Meetings.Tenants && strings.HasPrefix(domain, "conference.") && s.tenantOf(domain) != ""
+}
+
+// tenantOpening lets tenants have meetings alone: chat rooms are on the domain of the rooms.
+func (s *server) tenantOpening(room, by stanza.JID) (muc.Opening, *stanza.Error) {
+	if room.Domain() != s.meetings.rooms.Domain() && by.Bare() != s.focusJID() {
+		return muc.Opening{}, stanza.ErrNotAllowed.With("Room creation is restricted")
+	}
+	return muc.Opening{}, nil
+}
+
+// fullName is a meeting's name with its tenant, "[tenant]room", as jitsi-meet's mod_muc_domain_mapper writes it.
+func (s *server) fullName(room stanza.JID) string {
+	if t := s.tenantOf(room.Domain()); t != "" {
+		return "[" + t + "]" + room.Local()
+	}
+	return room.Local()
+}
+
 // openBreakout makes the breakout rooms' component.
 func (s *server) openBreakout() (err error) {
 	m := &s.meetings
@@ -114,6 +140,9 @@ func (s *server) openBreakout() (err error) {
 	s.onStop(func(context.Context) { m.breakout.Close() })
 	m.parts["breakout"] = m.breakout
 	for _, svc := range m.all {
+		if s.jwt != nil {
+			svc.Guard(s.tokenGuard)
+		}
 		svc.Guard(func(j muc.Join) muc.Verdict {
 			err, affiliation := m.breakout.Guard(j.Room, j.Real, j.Nick)
 			return muc.Verdict{Refuse: err, Affiliation: affiliation}
@@ -133,7 +162,7 @@ func (w waitingRooms) Open(room stanza.JID) bool {
 func (s *server) openLobby() (err error) {
 	m, c := &s.meetings, s.cfg.Meetings
 	m.lobby, err = lobby.New(m.lobbyRooms.Domain(), s.xmpp, m.rooms, waitingRooms{m.lobbyRooms}, lobby.Options{
-		NameOptional: !c.LobbyNameRequired, WhiteList: c.LobbyWhiteList, Persistent: c.LobbyPersistent,
+		NameOptional: !c.LobbyNameRequired, RoomName: s.fullName, WhiteList: c.LobbyWhiteList, Persistent: c.LobbyPersistent,
 		Changed: s.lobbyChanged,
 	})
 	if err != nil {
@@ -184,11 +213,11 @@ func (s *server) openParts(disco *ext.Disco) (err error) {
 	if err != nil {
 		return err
 	}
-	votes, err := polls.New(at("polls"), s.xmpp, m.all, nil)
+	votes, err := polls.New(at("polls"), s.xmpp, m.all, s.mayPoll)
 	if err != nil {
 		return err
 	}
-	files, err := filesharing.New(at("filesharing"), s.xmpp, m.all, nil)
+	files, err := filesharing.New(at("filesharing"), s.xmpp, m.all, s.mayUse("file-upload"))
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"konzil/internal/httpd"
 	"konzil/internal/oops"
 	"konzil/internal/store"
+	"konzil/internal/token"
 	"konzil/sfu"
 	"konzil/signaling"
 	"konzil/signaling/bridge"
@@ -60,6 +61,7 @@ type server struct {
 	sharing    sharing
 	federation *s2s.Service
 	meetings   meetings
+	jwt        *token.Verifier // nil when off
 	bridge     *bridge.Bridge
 	focus      *signaling.Focus
 	http       *httpd.Server
@@ -177,6 +179,10 @@ func (s *server) openXMPP(context.Context) (err error) {
 		c.GuestDomain, c.AnonymousOnMain = "guest."+s.cfg.Domain, true
 	}
 	c.Tokens, c.Upgrades = s.tokens, s.local
+	if s.cfg.Tokens.Enabled() {
+		s.jwt = token.New(s.cfg.Tokens, s.log.With("part", "tokens"))
+		c.Admit = s.admit
+	}
 	c.Limits.PostAuth.Bytes = s.cfg.XMPP.MaxStanzaBytes
 	c.Limits.RateBytes, c.Limits.RateBurst = s.cfg.XMPP.RateBytesPerSec, max(c.Limits.RateBurst, s.cfg.XMPP.MaxStanzaBytes)
 	c.Limits.SessionsPerAccount = s.cfg.XMPP.SessionsPerUser
@@ -202,7 +208,8 @@ func (s *server) openFocus(context.Context) (err error) {
 	s.onStop(func(context.Context) { s.bridge.Close() })
 	m := s.cfg.Meetings
 	s.focus, err = signaling.New(signaling.Config{
-		Domain: s.cfg.Domain, AuthRequired: m.RequireAccount, DisableAutoOwner: !m.AutoOwner,
+		Domain: s.cfg.Domain, AuthRequired: m.RequireAccount || s.jwt != nil, Authenticated: s.authenticated, Owner: s.ownsMeetings,
+		AuthenticatedRequest: s.authenticatedRequest, LoginURL: s.loginURL, AcceptMUC: s.tenantRooms, DisableAutoOwner: !m.AutoOwner,
 		Breakout:             s.meetings.breakoutRooms.Domain(),
 		DisableSSRCRewriting: !m.SSRCRewriting, MinParticipants: m.MinParticipants, Version: version(),
 	}, s.xmpp, s.bridge, s.log.With("part", "focus"))

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -119,6 +120,9 @@ func (f *Focus) authenticate(req *request, a *answer) (bool, *stanza.Error) {
 		a.sessionID, a.identity = req.sessionID, identity
 		return true, nil
 	}
+	if req.verified {
+		return true, nil
+	}
 	if req.from.IsZero() || !f.cfg.authenticated(req.from) {
 		return false, nil
 	}
@@ -129,9 +133,12 @@ func (f *Focus) authenticate(req *request, a *answer) (bool, *stanza.Error) {
 	return true, nil
 }
 
-// isAuthenticated tells it of a member by the real address.
-func (f *Focus) isAuthenticated(real stanza.JID) bool {
-	return f.cfg.authenticated(real) || f.auth.knows(real.Bare(), time.Now())
+// ownsMeetings tells of a member by the real address whether it has logged in, and is owner for that.
+func (f *Focus) ownsMeetings(real stanza.JID) bool {
+	if f.cfg.authenticated(real) {
+		return f.cfg.Owner == nil || f.cfg.Owner(real)
+	}
+	return f.auth.knows(real.Bare(), time.Now())
 }
 
 func (f *Focus) handleLoginURL(st *stanza.Stanza) {
@@ -141,7 +148,11 @@ func (f *Focus) handleLoginURL(st *stanza.Stanza) {
 		f.refuse(st, stanza.ErrBadRequest.With("room is no address"))
 		return
 	}
-	f.router.Route(st.Result(stanza.NewElement(nsFocus, "login-url", "room", room.String(), "url", "./"+room.Local()+"?login=true")))
+	url := "./" + room.Local() + "?login=true"
+	if f.cfg.LoginURL != nil {
+		url = cmp.Or(f.cfg.LoginURL(room), url)
+	}
+	f.router.Route(st.Result(stanza.NewElement(nsFocus, "login-url", "room", room.String(), "url", url)))
 }
 
 func (f *Focus) handleLogout(st *stanza.Stanza) {

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"net/http"
 	"slices"
 	"time"
 
@@ -27,6 +28,12 @@ type Config struct {
 	AuthDomains []string
 	// Authenticated, if set, decides instead of AuthDomains: for servers with guests on D too. It must not wait for long.
 	Authenticated func(user stanza.JID) bool
+	// Owner, if set, tells of an authenticated user whether it is made owner; else all are.
+	Owner func(user stanza.JID) bool
+	// AuthenticatedRequest, if set, tells whether a request over HTTP comes from somebody authenticated.
+	AuthenticatedRequest func(r *http.Request) bool
+	// LoginURL, if set, is where people log in for a room; "": in the page itself.
+	LoginURL func(room stanza.JID) string
 	// DisableAutoOwner: nobody is made owner for having come first.
 	DisableAutoOwner bool
 

@@ -66,7 +66,8 @@ func (f *Focus) serveRequest(w http.ResponseWriter, r *http.Request) {
 		host = r.RemoteAddr
 	}
 	answers := make(chan answer, 1)
-	f.request(request{room: room, requester: host, machineUID: in.MachineUID, sessionID: in.SessionID, props: props}, func(a answer) { answers <- a })
+	verified := f.cfg.AuthenticatedRequest != nil && f.cfg.AuthenticatedRequest(r)
+	f.request(request{room: room, requester: host, verified: verified, machineUID: in.MachineUID, sessionID: in.SessionID, props: props}, func(a answer) { answers <- a })
 	select {
 	case a := <-answers:
 		f.writeAnswer(w, a)

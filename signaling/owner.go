@@ -10,7 +10,7 @@ func (m *meeting) electOwner() {
 	}
 	if m.f.cfg.AuthRequired {
 		for _, mem := range m.sorted(func(mem *member) bool {
-			return mem.affiliation != "owner" && !mem.granting && mem.eligible() && m.f.isAuthenticated(mem.real)
+			return mem.affiliation != "owner" && !mem.granting && mem.eligible() && m.f.ownsMeetings(mem.real)
 		}) {
 			m.grantOwner(mem)
 		}

@@ -9,6 +9,7 @@ type request struct {
 	room       stanza.JID
 	from       stanza.JID // zero over HTTP
 	requester  string     // for limits: bare address or IP address
+	verified   bool       // who asks over HTTP is authenticated
 	machineUID string
 	sessionID  string
 	props      map[string]string
@@ -60,7 +61,7 @@ func (f *Focus) request(req request, reply func(answer)) {
 		reply(answer{err: stanza.ErrBadRequest.With("not a room of this service")})
 		return
 	}
-	a := answer{props: f.properties()}
+	a := answer{props: f.properties(req.room)}
 	authenticated, err := f.authenticate(&req, &a)
 	if err != nil {
 		reply(answer{err: err})
@@ -86,10 +87,10 @@ func (f *Focus) request(req request, reply func(answer)) {
 	reply(answer{err: stanza.ErrResourceConstraint})
 }
 
-func (f *Focus) properties() [][2]string {
+func (f *Focus) properties(room stanza.JID) [][2]string {
 	return [][2]string{
 		{"authentication", boolText(f.cfg.AuthRequired)},
-		{"externalAuth", "false"},
+		{"externalAuth", boolText(f.cfg.AuthRequired && f.cfg.LoginURL != nil && f.cfg.LoginURL(room) != "")},
 		{"sipGatewayEnabled", "false"},
 		{"visitors-supported", "false"},
 	}

@@ -283,12 +283,38 @@ func (st *stream) identify(mech sasl.Mechanism) (bool, error) {
 	if f != nil {
 		return false, st.failed(f, id.User)
 	}
+	if f := st.admitted(bare, id.User == ""); f != nil {
+		return false, st.failed(f, "")
+	}
 	st.bare = bare
 	st.srv.count.authOK.Add(1)
 	if id.User != "" {
 		st.srv.backoff.succeeded(st.canonical(st.auth.tried), st.wire.network())
 	}
 	return true, nil
+}
+
+// admitted asks Config.Admit.
+func (st *stream) admitted(bare stanza.JID, guest bool) *sasl.Failure {
+	if st.srv.cfg.Admit == nil {
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(st.srv.ctx, st.deadline)
+	defer cancel()
+	attach, err := st.srv.cfg.Admit(ctx, Login{Bare: bare, Guest: guest, Domain: st.domain, Params: st.params})
+	if err != nil {
+		return &sasl.Failure{Condition: "not-allowed", Text: err.Error()}
+	}
+	st.attach = attach
+	return nil
+}
+
+// attached lets what Admit gave know the session.
+func (st *stream) attached(x *Session) {
+	if st.attach != nil {
+		st.attach(x)
+		st.attach = nil
+	}
 }
 
 // identity is the bare JID of who logged in. An authzid may only name the same (RFC 6120 §6.3.8).

@@ -57,6 +57,7 @@ func (st *stream) bind(iq *stanza.Stanza) (bool, error) {
 		return refuse(stanza.ErrResourceConstraint)
 	}
 	st.settle()
+	st.attached(x)
 	for _, f := range st.srv.hooks.bound {
 		f(x)
 	}

@@ -1,8 +1,10 @@
 package xmpp
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"net/url"
 	"time"
 
 	"konzil/xmpp/stanza"
@@ -29,7 +31,19 @@ type Config struct {
 	// Upgrades takes keys for more mechanisms from clients (XEP-0480); nil: none are wanted.
 	Upgrades Upgrades
 
+	// Admit, if set, is asked about everybody who has passed SASL, before success is said. The error's text is shown to the user, with the condition
+	// not-allowed. attach, which may be nil, is called for the session before the hooks for bound or resumed ones. It may wait until ctx ends.
+	Admit func(ctx context.Context, l Login) (attach func(*Session), err error)
+
 	Limits Limits
+}
+
+// Login is somebody who is about to be let in.
+type Login struct {
+	Bare   stanza.JID
+	Guest  bool       // by ANONYMOUS
+	Domain string     // that the stream was opened to: guests have an address of another
+	Params url.Values // arguments of the WebSocket's URL that are kept; see Session.Param
 }
 
 // Limits is what one peer may cost. Zero means no limit only where said.

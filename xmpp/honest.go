@@ -84,4 +84,4 @@ func (s *Server) forged(st *stanza.Stanza, e *stanza.Element) bool {
 }
 
 // serves tells whether a domain is one of ours, mounted ones included.
-func (s *Server) serves(domain string) bool { return s.local(domain) || s.mounted[domain] != nil }
+func (s *Server) serves(domain string) bool { return s.local(domain) || s.handler(domain) != nil }

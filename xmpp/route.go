@@ -16,7 +16,7 @@ func (s *Server) routeFrom(x *Session, st *stanza.Stanza) { s.route(x, st, false
 // seen it.
 func (s *Server) route(x *Session, st *stanza.Stanza, again bool) {
 	domain := st.To.Domain()
-	if h := s.mounted[domain]; h != nil {
+	if h := s.handler(domain); h != nil {
 		h.HandleStanza(st)
 		return
 	}

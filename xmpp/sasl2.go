@@ -225,6 +225,7 @@ func (st *stream) bind2(l *login2, answer func(x *Session, bound *stanza.Element
 		return st.refuseBind2()
 	}
 	st.settle()
+	st.attached(x)
 	for _, f := range st.srv.hooks.bindFeatures {
 		for _, e := range l.bind.Children() {
 			if e.Space == f.space {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 
 	"konzil/xmpp/stanza"
@@ -41,6 +42,7 @@ type Server struct {
 	closing bool
 
 	mounted map[string]Handler // written before Serve only
+	under   []mountedUnder     // likewise
 	remote  Handler            // for all other domains; written before Serve only
 	wg      sync.WaitGroup     // serving goroutines, flushers and timers at work
 }
@@ -89,6 +91,31 @@ func (s *Server) Mount(domain string, h Handler) {
 		panic("xmpp: domain mounted twice: " + domain)
 	}
 	s.mounted[domain] = h
+}
+
+// mountedUnder is a handler of many domains: prefix, a label or more, and suffix.
+type mountedUnder struct {
+	prefix, suffix string
+	h              Handler
+}
+
+// MountUnder gives h all domains that begin with prefix and end in suffix with one or more labels between, as conference.TENANT.example.org, but those
+// that are mounted by themselves; before serving.
+func (s *Server) MountUnder(prefix, suffix string, h Handler) {
+	s.under = append(s.under, mountedUnder{prefix + ".", "." + suffix, h})
+}
+
+// handler is who owns a domain that is not of accounts, nil if nobody does.
+func (s *Server) handler(domain string) Handler {
+	if h := s.mounted[domain]; h != nil || len(s.under) == 0 || s.local(domain) {
+		return h
+	}
+	for _, m := range s.under {
+		if len(domain) > len(m.prefix)+len(m.suffix) && strings.HasPrefix(domain, m.prefix) && strings.HasSuffix(domain, m.suffix) {
+			return m.h
+		}
+	}
+	return nil
 }
 
 // Remote gives everything for domains that are not served here to h, before serving.

@@ -284,6 +284,7 @@ func (st *stream) resumeBy(e *stanza.Element, answer func(resumed *stanza.Elemen
 	x.kickLocked()
 	x.mu.Unlock()
 	srv.count.resumed.Add(1)
+	st.attached(x)
 	for _, f := range srv.hooks.resumed {
 		f(x)
 	}

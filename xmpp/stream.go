@@ -42,7 +42,8 @@ type stream struct {
 	lang       string
 	headerSent bool
 	auth       authState
-	bare       stanza.JID // once authenticated
+	bare       stanza.JID     // once authenticated
+	attach     func(*Session) // by Config.Admit, until there is a session
 
 	// ----
 	sess       *Session // set once, before the stream is known to the session

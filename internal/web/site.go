@@ -71,8 +71,8 @@ func (s *Site) HandleTenant(name string, h http.Handler) {
 	s.tenant[name] = h
 }
 
-// passTenant hands a request over to a handler of all tenants.
-func passTenant(w http.ResponseWriter, r *http.Request, tenant string, h http.Handler) {
+// PassTenant hands a request over to a handler of all tenants.
+func PassTenant(w http.ResponseWriter, r *http.Request, tenant string, h http.Handler) {
 	r = r.Clone(r.Context())
 	q := r.URL.Query()
 	q.Set("prefix", tenant)
@@ -104,7 +104,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name := strings.Join(names, "/")
 	if h := s.tenant[name]; h != nil && tenant != "" {
-		passTenant(w, r, tenant, h)
+		PassTenant(w, r, tenant, h)
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -35,9 +35,9 @@ type Config struct {
 
 	// Opening is asked before a room is made by a join: what the room begins with, or why it may not be. It is called without locks.
 	Opening func(room, by stanza.JID) (Opening, *stanza.Error)
-	// Decorate gives elements that the server adds to an occupant's presence: for all, and for the occupant alone. Clients' own of the same
-	// names are dropped. It is called with the room locked: it must not wait, nor ask the Service.
-	Decorate func(room, real stanza.JID) (all, own []*stanza.Element)
+	// Decorate gives elements that the server adds to each presence of an occupant: for all, and for the occupant alone. It is called with the room
+	// locked: it must not wait, nor ask the Service.
+	Decorate func(room, real stanza.JID, moderator bool) (all, own []*stanza.Element)
 	// Hidden tells of real addresses whose people are no participants: recorders and the like. Nil: none.
 	Hidden func(real stanza.JID) bool
 	// Waiting makes the rooms waiting rooms: only moderators see who is there, and people can write to moderators alone.

@@ -73,7 +73,11 @@ type pres struct {
 
 func (r *room) presenceOf(o *occupant) pres {
 	s := o.primary()
-	return pres{addr: o.addr, real: s.jid, children: s.presence, lang: s.lang, occID: o.id, hats: o.hats, all: o.shownToo, own: o.ownToo, aff: r.affiliation(s.jid.Bare()), role: o.role}
+	p := pres{addr: o.addr, real: s.jid, children: s.presence, lang: s.lang, occID: o.id, hats: o.hats, aff: r.affiliation(s.jid.Bare()), role: o.role}
+	if r.svc.cfg.Decorate != nil {
+		p.all, p.own = r.svc.cfg.Decorate(r.jid, s.jid, o.role == moderator)
+	}
+	return p
 }
 
 // build makes the stanza as it goes out. The muc#user x comes before all children: clients take the first x for it.

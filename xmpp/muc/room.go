@@ -204,9 +204,6 @@ func (r *room) admit(jid stanza.JID, addr stanza.JID, nick string, ro role) (*oc
 	o := r.nicks[nick]
 	if o == nil {
 		o = &occupant{nick: nick, addr: addr, role: ro, joined: r.svc.now(), id: r.occupantID(jid.Bare()), hats: r.hats(jid.Bare())}
-		if r.svc.cfg.Decorate != nil {
-			o.shownToo, o.ownToo = r.svc.cfg.Decorate(r.jid, jid)
-		}
 		r.nicks[nick] = o
 		r.order = append(r.order, o)
 	}

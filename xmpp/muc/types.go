@@ -102,11 +102,9 @@ type occupant struct {
 	role     role
 	sessions []*session
 	joined   time.Time
-	id       string            // XEP-0421
-	hats     *stanza.Element   // XEP-0317, nil for none
-	shownToo []*stanza.Element // what the server adds to its presence, for all
-	ownToo   []*stanza.Element // and for itself alone
-	told     bool              // the others know that it is here (muc#roomconfig_presencebroadcast)
+	id       string          // XEP-0421
+	hats     *stanza.Element // XEP-0317, nil for none
+	told     bool            // the others know that it is here (muc#roomconfig_presencebroadcast)
 	// shown caches the presence as newcomers get it, without and with the real JID; nil after a change.
 	shown [2]*stanza.Stanza
 }
