@@ -113,7 +113,7 @@ func (v *visitor) frame() []byte {
 // enter logs in and binds.
 func (h *house) enter(path, query, domain string, login ...string) (*visitor, string) {
 	h.t.Helper()
-	v, failure := h.login(path, query, domain, login...)
+	v, failure := h.stream(path, query, domain, login...)
 	if v == nil {
 		return nil, failure
 	}
@@ -123,9 +123,9 @@ func (h *house) enter(path, query, domain string, login ...string) (*visitor, st
 	return v, ""
 }
 
-// login opens a stream: as a guest, or as user with password. With query the URL has these arguments. It returns nil if the login is refused,
+// stream opens one: as a guest, or as user with password. With query the URL has these arguments. It returns nil if the login is refused,
 // with the frame that says so.
-func (h *house) login(path, query, domain string, login ...string) (*visitor, string) {
+func (h *house) stream(path, query, domain string, login ...string) (*visitor, string) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -405,7 +405,7 @@ func TestTokenRefresh(t *testing.T) {
 	}
 	for _, x := range []struct{ room, name, want string }{{"other", "Eve", "Ana"}, {"standup", "Ana M.", "Ana M."}} {
 		v.ws.CloseNow()
-		next, failure := h.login("/xmpp-websocket", "room=standup&previd="+id+"&token="+token(x.room, x.name), "localhost")
+		next, failure := h.stream("/xmpp-websocket", "room=standup&previd="+id+"&token="+token(x.room, x.name), "localhost")
 		if next == nil {
 			t.Fatal(failure)
 		}
