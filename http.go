@@ -35,19 +35,15 @@ func (s *server) openHTTP(context.Context) (err error) {
 		GuestDomain: s.xmpp.GuestDomain(), SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true,
 	}
 	s.http.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
+	s.http.Handle("/http-bind", s.xmpp.BOSHHandler())
 	s.http.Handle("/colibri-ws/", s.bridge.WebSocketHandler())
 	s.http.Handle("/conference-request/v1", s.focus.HTTPHandler())
 	if s.sharing.upload != nil {
 		s.http.Handle("/upload/{id}/{name}", s.sharing.upload.Handler())
 	}
-	doc, err := doap()
-	if err != nil {
+	if err := s.openWellKnown(); err != nil {
 		return err
 	}
-	s.http.Handle("GET /doap.xml", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/rdf+xml")
-		_, _ = w.Write(doc) // whoever asked is gone
-	}))
 	if err := s.openPage(page); err != nil {
 		return err
 	}

@@ -1,11 +1,12 @@
-// Package xmpp is the messaging room: client streams over TCP, TLS and WebSocket, their sessions, and the router between them
-// (RFC 6120, RFC 6121, RFC 7395, XEP-0198). What is built on it (rooms, rosters, archives, small extensions) hooks in from its own packages and
+// Package xmpp is the messaging room: client streams over TCP, TLS, WebSocket and BOSH, their sessions, and the router between them
+// (RFC 6120, RFC 6121, RFC 7395, XEP-0124, XEP-0198). What is built on it (rooms, rosters, archives, small extensions) hooks in from its own packages and
 // is not known here.
 //
 // The path of a stanza, in order:
 //
 //	step        where                 goroutine  what
 //	listen      listen.go             listener   accept or hijack; one goroutine a stream from here
+//	ask         bosh.go, boshwire.go HTTP     of BOSH: requests in the order of their rids; answers wait for somebody to take them
 //	meter       conn.go               stream     the socket is read no faster than allowed
 //	cut         stanza.Reader, wire.go stream    bytes → one element within limits; what waits for more holds no buffer (errAgain)
 //	negotiate   stream.go, auth.go    stream     STARTTLS, SASL, stream restart (no session yet: answers are written at once)

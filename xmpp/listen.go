@@ -146,28 +146,32 @@ func (p *pendingPeers) done(peer string) {
 	}
 }
 
-// queryKept are the arguments of the WebSocket's URL that a session keeps.
+// queryKept are the arguments of the URL of a WebSocket or of BOSH that a session keeps.
 var queryKept = []string{"room", "prefix", "previd", "token", "customusername", "vnode"}
 
 // maxQueryValue bounds one of them; a token with many claims is the longest.
 const maxQueryValue = 8 << 10
 
+func keptQuery(r *http.Request) url.Values {
+	params, query := url.Values{}, r.URL.Query()
+	for _, k := range queryKept {
+		if v := query.Get(k); v != "" && len(v) <= maxQueryValue {
+			params.Set(k, v)
+		}
+	}
+	return params
+}
+
 // WebSocketHandler serves RFC 7395. Everybody may connect from any web page: the protocol is public, and what a page may do is decided by
 // SASL, not by a cookie.
 func (s *Server) WebSocketHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		params := url.Values{}
-		for _, k := range queryKept {
-			if v := r.URL.Query().Get(k); v != "" && len(v) <= maxQueryValue {
-				params.Set(k, v)
-			}
-		}
 		c, err := ws.Upgrade(w, r, "xmpp", s.cfg.Limits.WriteTimeout)
 		if err != nil {
 			s.log.Debug("websocket", "err", err)
 			return
 		}
-		st := &stream{srv: s, wire: s.newWSWire(c, r.TLS != nil || loopback(r.RemoteAddr)), params: params}
+		st := &stream{srv: s, wire: s.newWSWire(c, r.TLS != nil || loopback(r.RemoteAddr)), params: keptQuery(r)}
 		if !loopback(r.RemoteAddr) { // else everybody comes by a proxy on this machine
 			st.peer = peerOf(c.RemoteAddr())
 		}

@@ -107,12 +107,9 @@ Code cites specifications in one form (` + "`RFC 8656 §11.3`, `XEP-0045 §7.2`"
 | specification | version | status | code | test | notes |
 |---|---|---|---|---|---|
 `)
-	count := map[string]int{}
 	for _, s := range all {
-		count[s.Status]++
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", s.ID, s.Version, s.Status, s.Code, strings.ReplaceAll(s.Test, "#", " "), s.Note)
 	}
-	fmt.Fprintf(&b, "\n%d rows: %d complete, %d partial, %d planned, %d left out.\n", len(all), count[Complete], count[Partial], count[Planned], count[WontFix])
 	return b.String()
 }
 

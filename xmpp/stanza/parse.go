@@ -1,5 +1,11 @@
 package stanza
 
+import (
+	"bytes"
+	"errors"
+	"io"
+)
+
 // JIDError tells that an address attribute of a stanza is no JID: the answer is jid-malformed (RFC 6120 §8.3.3.8).
 type JIDError struct {
 	Attr string // to or from
@@ -36,6 +42,48 @@ func ParseElement(b []byte) (*Element, error) {
 func ParseFrame(b []byte, lim Limits) (Item, error) {
 	s := &scanner{lim: lim}
 	return s.one(b)
+}
+
+// ReadDocument reads a document whose root holds elements, as a body of BOSH does (XEP-0124): the root's start tag within lim, then with visit each element in it, within what
+// root says. A bad address of a stanza is given to visit; all other errors are as for Parse. An error of root or visit ends the reading and is returned.
+func ReadDocument(b []byte, lim Limits, root func(*Header) (Limits, error), visit func(it Item, bad *JIDError) error) error {
+	src := bytes.NewReader(b)
+	r := NewReader(src, lim)
+	r.whole = true
+	h, err := r.Header()
+	if err != nil {
+		return endedEarly(err)
+	}
+	if lim, err = root(h); err != nil {
+		return err
+	}
+	r.SetLimits(lim)
+	for !r.ended {
+		it, err := r.Next()
+		var bad *JIDError
+		switch {
+		case err == ErrStreamEnd: //nolint:errorlint // of Next itself
+			r.ended = true
+			continue
+		case err != nil && !errors.As(err, &bad):
+			return endedEarly(err)
+		}
+		if err := visit(it, bad); err != nil {
+			return err
+		}
+	}
+	if rest := bytes.TrimSpace(b[len(b)-src.Len()-r.Buffered():]); len(rest) > 0 {
+		return notWellFormed("something after the end of the document")
+	}
+	return nil
+}
+
+// endedEarly makes the end of the bytes an error of form.
+func endedEarly(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return notWellFormed("the document ends too early")
+	}
+	return err
 }
 
 func (s *scanner) oneElement(b []byte) (*Element, error) {

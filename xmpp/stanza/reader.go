@@ -54,6 +54,8 @@ type Reader struct {
 	fr  framer
 
 	partial bool // the last read failed within an element: the framer goes on
+	whole   bool // one document, whose root may be empty; set by ReadDocument
+	ended   bool // the root was empty
 }
 
 const (
@@ -104,7 +106,7 @@ func (r *Reader) Header() (*Header, error) {
 	if err := s.begin(raw); err != nil {
 		return nil, err
 	}
-	if s.closing {
+	if s.closing && !r.whole {
 		return nil, notWellFormed("stream closed by its start tag")
 	}
 	attrs, err := s.attrList()
@@ -112,6 +114,7 @@ func (r *Reader) Header() (*Header, error) {
 		return nil, err
 	}
 	h := &Header{Name: Name{s.space, intern(s.local)}, Content: s.open[0].deflt, Attrs: attrs}
+	r.ended, s.closing = s.closing, false
 	s.base, s.deflt, s.open = len(s.binds), h.Content, s.open[:0]
 	if h.Content != NSClient {
 		s.content = h.Content
