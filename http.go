@@ -74,6 +74,7 @@ func (s *server) openPage(page web.Config) error {
 	s.onStop(func(context.Context) { site.Close() })
 	s.http.Handle("/", site)
 	site.HandleTenant("xmpp-websocket", s.xmpp.WebSocketHandler())
+	site.HandleTenant("http-bind", s.xmpp.BOSHHandler())
 	site.HandleTenant("conference-request/v1", s.focus.HTTPHandler())
 	return nil
 }
@@ -83,7 +84,7 @@ func (s *server) tenantPaths(next http.Handler) http.Handler {
 	if !s.cfg.Meetings.Tenants {
 		return next
 	}
-	below := map[string]http.Handler{"xmpp-websocket": s.xmpp.WebSocketHandler(), "conference-request/v1": s.focus.HTTPHandler()}
+	below := map[string]http.Handler{"xmpp-websocket": s.xmpp.WebSocketHandler(), "http-bind": s.xmpp.BOSHHandler(), "conference-request/v1": s.focus.HTTPHandler()}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tenant, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 		if h := below[rest]; h != nil && tenant != "" {
