@@ -14,6 +14,7 @@ import (
 	"konzil/internal/auth"
 	"konzil/internal/conf"
 	"konzil/internal/token"
+	"konzil/internal/webhook"
 	"konzil/xmpp/s2s"
 )
 
@@ -35,6 +36,8 @@ type Config struct {
 	Media    MediaConfig    `yaml:"media" doc:"The SFU: forwarding of audio and video."`
 	TURN     TURNConfig     `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
 	Tokens   token.Config   `yaml:"tokens" doc:"JSON web tokens, by which a web site says who comes to a meeting. With them only people with a token or an account begin meetings."`
+	API      token.Config   `yaml:"api" doc:"JSON web tokens of integrations that ask about meetings, end them, put people out and write to them; the room claim is not asked for. Without them that works at http.admin alone."`
+	Webhook  webhook.Config `yaml:"webhook" doc:"An operator's web server that is told of meetings."`
 	Auth     auth.Config    `yaml:"auth" doc:"Accounts: local ones, and those of a directory."`
 }
 
@@ -139,6 +142,7 @@ func DefaultConfig() Config {
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
 		Tokens:   token.DefaultConfig(),
+		API:      token.Config{Audiences: []string{"*"}},
 		Auth:     auth.DefaultConfig(),
 	}
 }
@@ -252,8 +256,10 @@ func (c *Config) check() error {
 	if err := c.Auth.Validate(); err != nil {
 		return err
 	}
-	if err := c.Tokens.Validate("tokens"); err != nil {
-		return err
+	for _, err := range []error{c.Tokens.Validate("tokens"), c.API.Validate("api"), c.Webhook.Validate("webhook")} {
+		if err != nil {
+			return err
+		}
 	}
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":

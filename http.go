@@ -48,6 +48,7 @@ func (s *server) openHTTP(context.Context) (err error) {
 		return err
 	}
 
+	s.openAPI()
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
 
 	s.http.AddCheck("store", func(ctx context.Context) error { return s.db.Read().PingContext(ctx) })
@@ -118,6 +119,9 @@ func (s *server) counters() map[string]func() map[string]uint64 {
 		"xmpp": s.xmpp.Counters, "muc": s.meetings.rooms.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters, "push": s.push.Counters,
 		"federation": s.federation.Counters,
 		"store":      s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
+	}
+	if s.hooks != nil {
+		c["webhook"] = s.hooks.Counters
 	}
 	if s.jwt != nil {
 		c["tokens"] = s.jwt.Counters

@@ -52,6 +52,7 @@ func (s *server) openRooms(disco *ext.Disco) (err error) {
 	if err = s.openParts(disco); err != nil {
 		return err
 	}
+	s.openHooks()
 	domain := s.cfg.Domain
 	disco.Item(m.rooms.Domain(), "Rooms")
 	disco.Identity("component", "lobbyrooms", m.lobbyRooms.Domain())

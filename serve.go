@@ -21,11 +21,13 @@ import (
 	"konzil/internal/oops"
 	"konzil/internal/store"
 	"konzil/internal/token"
+	"konzil/internal/webhook"
 	"konzil/sfu"
 	"konzil/signaling"
 	"konzil/signaling/bridge"
 	"konzil/turn"
 	"konzil/xmpp"
+	"konzil/xmpp/events"
 	"konzil/xmpp/ext"
 	"konzil/xmpp/mam"
 	"konzil/xmpp/pubsub"
@@ -62,6 +64,8 @@ type server struct {
 	federation *s2s.Service
 	meetings   meetings
 	jwt        *token.Verifier // nil when off
+	events     *events.Watcher // likewise, as the next
+	hooks      *webhook.Sender
 	bridge     *bridge.Bridge
 	focus      *signaling.Focus
 	http       *httpd.Server

@@ -48,8 +48,10 @@ type People interface {
 type Person struct {
 	Addr, Real stanza.JID
 	Name       string // display name, "" for none
+	Email      string
 	Role       string
 	Hidden     bool // a part of the service: the focus, a recorder
+	Gateway    bool // a telephone gateway (jigasi)
 }
 
 // ID is the nick, which Jitsi clients take for the participant's id.

@@ -47,7 +47,7 @@ func (g Group) Person(room, real stanza.JID) (jitsi.Person, bool) {
 }
 
 func (o Occupant) person() jitsi.Person {
-	return jitsi.Person{Addr: o.Address, Real: o.Real, Name: o.Name, Role: o.Role, Hidden: o.Admin || o.Hidden}
+	return jitsi.Person{Addr: o.Address, Real: o.Real, Name: o.Name, Email: o.Email, Role: o.Role, Hidden: o.Admin || o.Hidden, Gateway: o.Gateway}
 }
 
 // Affiliation is that of a bare address in room.
@@ -63,6 +63,14 @@ func (g Group) Hold(room stanza.JID, hold bool) bool { return g.For(room).Hold(r
 func (g Group) SetSubject(room stanza.JID, text string) bool {
 	return g.For(room).SetSubject(room, text)
 }
+
+// Kick puts an occupant out for the server.
+func (g Group) Kick(room stanza.JID, nick, reason string) bool {
+	return g.For(room).Kick(room, nick, reason)
+}
+
+// MeetingID is the UUID of this life of a room.
+func (g Group) MeetingID(room stanza.JID) (string, bool) { return g.For(room).MeetingID(room) }
 
 // Close ends a room.
 func (g Group) Close(room, instead stanza.JID, reason string) bool {

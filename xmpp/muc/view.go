@@ -18,6 +18,7 @@ type Occupant struct {
 	Moderator   bool
 	Admin       bool // one of Config.Admins
 	Hidden      bool // by Config.Hidden
+	Gateway     bool // a telephone gateway, as its presence says
 }
 
 // RoomInfo is a room for an operator's list.
@@ -86,10 +87,25 @@ func (s *Service) Occupants(room stanza.JID) []Occupant {
 
 func (r *room) view(o *occupant, s *session) Occupant {
 	return Occupant{
-		Nick: o.nick, Name: displayName(s.presence), Email: childText(s.presence, "email"), Address: o.addr, Real: s.jid, Affiliation: r.affiliation(s.jid.Bare()).String(), Role: o.role.String(),
+		Nick: o.nick, Name: displayName(s.presence), Email: childText(s.presence, "email"), Gateway: isGateway(s.presence), Address: o.addr, Real: s.jid, Affiliation: r.affiliation(s.jid.Bare()).String(), Role: o.role.String(),
 		Moderator: o.role == moderator, Admin: r.svc.admins[s.jid.Bare()],
 		Hidden: r.svc.cfg.Hidden != nil && r.svc.cfg.Hidden(s.jid),
 	}
+}
+
+// isGateway tells that presence is that of a telephone gateway, which has the feature of jigasi in it.
+func isGateway(children []*stanza.Element) bool {
+	for _, e := range children {
+		if e.Local != "features" {
+			continue
+		}
+		for _, f := range e.Children() {
+			if f.Local == "feature" && f.Attr("var") == "http://jitsi.org/protocol/jigasi" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // childText is the text of a presence's child without a namespace of its own.
