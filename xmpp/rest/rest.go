@@ -5,8 +5,8 @@
 //	GET  /sessions                                       number of connections                     mod_muc_size
 //	GET  /room-census                                    {"room_census":[...]}                     mod_muc_census
 //	POST /end-meeting?conference=&silent-reconnect=true                                            mod_muc_end_meeting
-//	PUT  /kick-participant?room=&prefix=                 {"participantId":} or {"number":}         mod_muc_kick_participant
-//	POST /send-system-chat-message                       {"room","connectionJIDs","message",...}   mod_system_chat_message
+//	PUT  /kick-participant?room=&prefix=                 an id or a number, as JSON                mod_muc_kick_participant
+//	POST /send-system-chat-message                       room, addresses and text, as JSON         mod_system_chat_message
 //
 // A request goes, in order: Routes gives the handlers (rest.go); guarded asks Options.Allowed before each; handlers.go asks the rooms and writes
 // JSON. All of it runs on the goroutine of the request.
