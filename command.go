@@ -26,7 +26,7 @@ func operate(ctx context.Context, c Config, args []string, in io.Reader, out, er
 	if ran, err := control.Run(ctx, c.Data, args, in, out); ran || err != nil {
 		return err
 	}
-	c.Log.Level = "warn"
+	c.Log.Level, c.Proxy.Port = "warn", 0
 	s := &server{cfg: c, log: logger(c.Log, errOut)}
 	defer s.stop()
 	for _, step := range []func(context.Context) error{s.openData, s.openXMPP} {
@@ -44,6 +44,8 @@ func (s *server) command(ctx context.Context, args []string, in io.Reader, out i
 		return s.userCommand(ctx, args[1:], in, out)
 	case len(args) > 0 && args[0] == "ldap":
 		return s.ldapCommand(ctx, args[1:], in, out)
+	case len(args) > 0 && args[0] == "ping":
+		return s.pingCommand(ctx, args[1:], out)
 	}
 	return errors.New("this server does not know that command: is it the same program?")
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"konzil/internal/auth"
+	"konzil/internal/certs"
 	"konzil/internal/conf"
 	"konzil/internal/token"
 	"konzil/internal/webhook"
@@ -21,9 +24,11 @@ import (
 // Config is the whole configuration. Its tags are the documentation: `konzil config` prints them, docs/config.md is
 // made of them. Every value has a default that works, so that no file is needed.
 type Config struct {
-	Domain string   `yaml:"domain" doc:"The domain of the service: people are user@domain. conference., focus., auth., guest., metadata., pubsub., upload. and proxy. before it are ours as well."`
-	Data   string   `yaml:"data" doc:"Folder of the database, certificate and accounts; made with mode 0700."`
-	Listen []string `yaml:"listen" doc:"IP addresses that all services listen on. [\"0.0.0.0\", \"::\"] is every interface."`
+	Domain   string   `yaml:"domain" doc:"The domain of the service: people are user@domain. conference., focus., auth., guest., metadata., pubsub., upload. and proxy. before it are ours as well."`
+	Host     string   `yaml:"host" doc:"Name of this machine in DNS, to which the records that konzil check prints lead. Empty: the domain."`
+	Data     string   `yaml:"data" doc:"Folder of the database, certificate and accounts; made with mode 0700."`
+	Resolver string   `yaml:"resolver" doc:"DNS server to ask, as address:port. Empty: the system's."`
+	Listen   []string `yaml:"listen" doc:"IP addresses that all services listen on. [\"0.0.0.0\", \"::\"] is every interface."`
 
 	Log      LogConfig      `yaml:"log" doc:"What is logged; it goes to standard error."`
 	TLS      TLSConfig      `yaml:"tls" doc:"The TLS certificate of all services. Without one a self-signed one is made once."`
@@ -51,6 +56,8 @@ type LogConfig struct {
 type TLSConfig struct {
 	Cert string `yaml:"cert" doc:"PEM file with the certificate chain; read again when it changes. Empty: self-signed."`
 	Key  string `yaml:"key" doc:"PEM file with the private key."`
+
+	ACME certs.ACMEConfig `yaml:"acme" doc:"A certificate from an authority such as Let's Encrypt, renewed by itself; in place of the files."`
 }
 
 // HTTPConfig is the HTTPS server.
@@ -131,6 +138,7 @@ func DefaultConfig() Config {
 		Domain: "localhost",
 		Data:   "./data",
 		Listen: []string{"127.0.0.1", "::1"},
+		TLS:    TLSConfig{ACME: certs.DefaultACMEConfig()},
 		Log:    LogConfig{Level: "info", Format: "text"},
 		HTTP:   HTTPConfig{Port: 8443},
 		XMPP: XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20,
@@ -206,7 +214,7 @@ func (c *Config) check() error {
 		}
 	}
 	ports := map[string]int{"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "xmpp.federation.port": c.XMPP.Federation.Port,
-		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "turn.port": c.TURN.Port, "turn.tls_port": c.TURN.TLSPort, "media.port": c.Media.Port, "proxy.port": c.Proxy.Port}
+		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "turn.port": c.TURN.Port, "turn.tls_port": c.TURN.TLSPort, "tls.acme.http_port": c.TLS.ACME.HTTPPort, "media.port": c.Media.Port, "proxy.port": c.Proxy.Port}
 	for name, p := range ports {
 		if p < 0 || p > 65535 {
 			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
@@ -247,6 +255,17 @@ func (c *Config) check() error {
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		return errors.New("tls: cert and key go together: give both, or neither for a self-signed one")
 	}
+	if c.TLS.ACME.Enabled() && c.TLS.Cert != "" {
+		return errors.New("tls: there are certificate files and acme.email: give one of them")
+	}
+	if err := c.TLS.ACME.Validate(); err != nil {
+		return err
+	}
+	if c.Resolver != "" {
+		if _, err := netip.ParseAddrPort(c.Resolver); err != nil {
+			return fmt.Errorf("resolver: %q is no address with a port: write it like 127.0.0.1:53", c.Resolver)
+		}
+	}
 	if c.TURN.RelayMin < 1024 || c.TURN.RelayMax > 65535 || c.TURN.RelayMin > c.TURN.RelayMax {
 		return fmt.Errorf("turn.relay_port_min, relay_port_max: %d to %d is no range of ports above 1023", c.TURN.RelayMin, c.TURN.RelayMax)
 	}
@@ -277,6 +296,31 @@ func (c *Config) addrs(port int) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, a := range c.Listen {
 		out = append(out, netip.AddrPortFrom(netip.MustParseAddr(a), uint16(port)))
+	}
+	return out
+}
+
+// host is the machine's name.
+func (c *Config) host() string { return cmp.Or(c.Host, c.Domain) }
+
+// resolver asks DNS.
+func (c *Config) resolver() *net.Resolver {
+	if c.Resolver == "" {
+		return net.DefaultResolver
+	}
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, c.Resolver)
+	}}
+}
+
+// below are the domains that other servers talk to besides the service's own.
+func (c *Config) below() []string {
+	out := []string{"conference." + c.Domain, "pubsub." + c.Domain}
+	if c.Upload.MaxFile > 0 {
+		out = append(out, "upload."+c.Domain)
+	}
+	if c.Proxy.Port != 0 {
+		out = append(out, "proxy."+c.Domain)
 	}
 	return out
 }

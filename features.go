@@ -25,6 +25,7 @@ func (s *server) attachFeatures() (err error) {
 	s.offline = ext.AttachOffline(x, stored, log) // after the roster: presence comes before what was missed
 	ext.AttachCarbons(x)
 	ext.AttachPing(x)
+	s.pings = attachPinger(x)
 	ext.AttachVersion(x, "Konzil", version())
 	ext.AttachTime(x)
 	ext.AttachLast(x, visible)

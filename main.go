@@ -22,7 +22,8 @@ import (
 const usage = `konzil: chat, rooms and video meetings in one program
 
   konzil [-config FILE]             serve (the default)
-  konzil check [-config FILE]       read the configuration, open nothing, say what is wrong
+  konzil check [-config FILE]       print the DNS records to set; look at DNS, certificate, ports, directory and say what is wrong;
+                                    with the name of another server: exchange a ping with it; with the word config: read the file alone
   konzil config                     print the whole configuration with its documentation
   konzil user [-config FILE] ...    list, add, passwd, disable, enable, delete, tokens of and import accounts
   konzil ldap [-config FILE] ...    test a login of the directory step by step, read it now
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		}
 		switch command {
 		case "check":
-			fmt.Fprintln(out, "the configuration is fine")
+			err = checkup(ctx, c, flags.Args(), out)
 		case "user", "ldap":
 			err = operate(ctx, c, append([]string{command}, flags.Args()...), in, out, errOut)
 		default:

@@ -39,7 +39,12 @@ type house struct {
 // openHouse starts the program with further settings; it ends with the test.
 func openHouse(t *testing.T, more string) *house {
 	t.Helper()
-	file := settings(t, more)
+	return startHouse(t, settings(t, more))
+}
+
+// startHouse is openHouse with settings that are written already.
+func startHouse(t *testing.T, file string) *house {
+	t.Helper()
 	c, err := loadConfig(file)
 	if err != nil {
 		t.Fatal(err)

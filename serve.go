@@ -46,6 +46,7 @@ type server struct {
 
 	db       *store.DB
 	certs    *certs.Source
+	acme     *certs.Manager // nil unless certificates are got by ACME
 	local    *auth.Local
 	tokens   *auth.Tokens
 	accounts xmpp.Accounts
@@ -76,6 +77,7 @@ type server struct {
 	private    *ext.Private
 	vcards     *ext.VCards
 	avatars    *pubsub.Avatars
+	pings      *pinger
 	photos     chan struct{}  // bounds what reads pictures of the directory
 	background sync.WaitGroup // goroutines that end by themselves
 
@@ -95,6 +97,7 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 		s.openHTTP,
 		s.listenXMPP, // last: who connects finds everything
 		s.followDirectory,
+		s.renewCertificate,
 		s.openControl,
 	} {
 		if err := step(ctx); err != nil {
@@ -147,12 +150,7 @@ func (s *server) openData(ctx context.Context) (err error) {
 		s.onStop(func(context.Context) { all.Close() })
 		s.accounts, s.logins = all, all.Stats
 	}
-	if s.cfg.TLS.Cert != "" {
-		s.certs, err = certs.Load(s.cfg.TLS.Cert, s.cfg.TLS.Key, s.log)
-	} else {
-		s.certs, err = certs.LoadOrCreate(s.cfg.Data, []string{s.cfg.Domain}, s.log)
-	}
-	return err
+	return s.openCertificate()
 }
 
 func (s *server) openMedia(context.Context) (err error) {

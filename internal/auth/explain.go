@@ -84,19 +84,26 @@ func (d *LDAP) explainServers(ctx context.Context, e *explanation) (use *ldap.Co
 	return use
 }
 
-// Check connects to each server and binds as the searching account; the errors tell what to do.
-func (d *LDAP) Check(ctx context.Context) map[string]error {
-	out := map[string]error{}
+// ServerCheck is what is known of one server of the directory.
+type ServerCheck struct {
+	URL string
+	Err error  // nil: it can be used
+	Do  string // what the operator can do about it
+}
+
+// Check connects to each server, binds as the searching account and looks for the base.
+func (d *LDAP) Check(ctx context.Context) (out []ServerCheck) {
 	for _, url := range d.cfg.URLs {
+		s := ServerCheck{URL: url}
 		c, err := d.pool.dial(ctx, url)
 		if err == nil {
 			_, err = c.Search(ldap.NewSearchRequest(d.cfg.BaseDN, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, d.seconds(), false, "(objectClass=*)", []string{"1.1"}, nil))
 			_ = c.Close()
 		}
-		if err != nil {
-			err = fmt.Errorf("%w: %s", err, dialAdvice(err))
+		if s.Err = err; err != nil {
+			s.Do = dialAdvice(err)
 		}
-		out[url] = err
+		out = append(out, s)
 	}
 	return out
 }

@@ -1,8 +1,10 @@
-// Package certs gives the TLS settings of all listeners: from the operator's files, watched for renewal, or self-signed.
+// Package certs gives the TLS settings of all listeners: from the operator's files, watched for renewal, from an authority by ACME (acme.go), or
+// self-signed.
 //
 // The path of a handshake: crypto/tls calls GetCertificate (source.get), which looks at the files' times at most once in
 // checkEvery and loads them anew when they have changed; what does not load leaves the old certificate in use. It runs on
-// the connection's goroutine; there is none of our own.
+// the connection's goroutine; the only one of our own is that of who calls Manager.Run, which writes new files. A handshake by which an
+// authority asks for its proof (RFC 8737) is answered on any listener, by GetConfigForClient.
 package certs
 
 import (
@@ -19,6 +21,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/acme"
+
 	"konzil/internal/oops"
 )
 
@@ -34,8 +38,11 @@ type Source struct {
 	current atomic.Pointer[tls.Certificate]
 	next    atomic.Int64 // Unix nanoseconds: not looked at before
 
-	mu     sync.Mutex // guards stamps; held while files are read
-	stamps [2]stamp   // of the files when they were last read, loadable or not
+	mu      sync.Mutex // guards stamps and awaited; held while files are read
+	stamps  [2]stamp   // of the files when they were last read, loadable or not
+	awaited bool       // the files are not there yet; what is in use is self-signed
+
+	challenges sync.Map // name to *tls.Certificate that proves it (RFC 8737)
 
 	reloads, failures atomic.Uint64
 }
@@ -69,8 +76,31 @@ func (s *Source) Config(protocols ...string) *tls.Config {
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     protocols,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.get(), nil },
+		GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			if len(h.SupportedProtos) != 1 || h.SupportedProtos[0] != acme.ALPNProto {
+				return nil, nil
+			}
+			c, ok := s.challenges.Load(h.ServerName)
+			if !ok {
+				return nil, errors.New("certs: nobody is proving " + h.ServerName)
+			}
+			return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{acme.ALPNProto}, Certificates: []tls.Certificate{*c.(*tls.Certificate)}}, nil
+		},
 	}
 }
+
+// Certificate is the one in use now, with its chain.
+func (s *Source) Certificate() *tls.Certificate { return s.current.Load() }
+
+// ours tells that the certificate in use is that of the files.
+func (s *Source) ours() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.awaited
+}
+
+// refresh looks at the files now.
+func (s *Source) refresh() { s.check(s.now()) }
 
 // Leaf is the certificate in use now.
 func (s *Source) Leaf() *x509.Certificate { return s.current.Load().Leaf }
@@ -88,13 +118,16 @@ func (s *Source) check(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stamps, err := s.stat()
+	if s.awaited && err != nil {
+		return
+	}
 	if err == nil {
 		if stamps == s.stamps {
 			return
 		}
 		var c *tls.Certificate
 		if c, err = read(s.certFile, s.keyFile, now); err == nil {
-			s.stamps = stamps
+			s.stamps, s.awaited = stamps, false
 			s.current.Store(c)
 			s.reloads.Add(1)
 			s.log.Info("certificate reloaded", "file", s.certFile, "until", c.Leaf.NotAfter)

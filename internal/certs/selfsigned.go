@@ -22,6 +22,9 @@ const (
 	selfCert = "self-signed.crt"
 	selfKey  = "self-signed.key"
 
+	// SelfSignedName is whom a self-signed certificate is issued to.
+	SelfSignedName = "konzil self-signed"
+
 	// selfLife is how long a self-signed certificate is good for. 397 days is the most that browsers take of a server.
 	selfLife = 397 * 24 * time.Hour
 	// selfRenew is how long before its end it is made anew at start.
@@ -50,6 +53,11 @@ func LoadOrCreate(dir string, hosts []string, log *slog.Logger) (*Source, error)
 	return Load(certFile, keyFile, log)
 }
 
+// LoadSelfSigned gives the one kept in dir, and makes none.
+func LoadSelfSigned(dir string, log *slog.Logger) (*Source, error) {
+	return Load(filepath.Join(dir, selfCert), filepath.Join(dir, selfKey), log)
+}
+
 func names(leaf *x509.Certificate, hosts []string) bool {
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
@@ -74,7 +82,7 @@ func create(certFile, keyFile string, hosts []string, now time.Time) error {
 	}
 	t := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "konzil self-signed"},
+		Subject:               pkix.Name{CommonName: SelfSignedName},
 		NotBefore:             now.Add(-time.Hour), // clocks differ
 		NotAfter:              now.Add(selfLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
@@ -96,21 +104,25 @@ func create(certFile, keyFile string, hosts []string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := writePEM(keyFile, "PRIVATE KEY", keyDER, 0o600); err != nil {
+	if err := writePEM(keyFile, "PRIVATE KEY", 0o600, keyDER); err != nil {
 		return err
 	}
-	return writePEM(certFile, "CERTIFICATE", der, 0o644)
+	return writePEM(certFile, "CERTIFICATE", 0o644, der)
 }
 
 // writePEM replaces a file as a whole: a reader sees the old or the new one.
-func writePEM(name, kind string, der []byte, mode os.FileMode) error {
+func writePEM(name, kind string, mode os.FileMode, blocks ...[]byte) error {
 	do := "let this user write to its directory"
 	f, err := os.CreateTemp(filepath.Dir(name), ".new-*") // 0600
 	if err != nil {
 		return oops.New("certs", name+" cannot be written", do, err)
 	}
 	defer os.Remove(f.Name())
-	err = pem.Encode(f, &pem.Block{Type: kind, Bytes: der})
+	for _, b := range blocks {
+		if err == nil {
+			err = pem.Encode(f, &pem.Block{Type: kind, Bytes: b})
+		}
+	}
 	if err == nil {
 		err = f.Chmod(mode)
 	}
