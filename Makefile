@@ -5,12 +5,12 @@ run:
 	go run .
 
 # packages that drive whole programs and browsers: one at a time, so that they do not starve each other, and never from the cache
-PROGRAMS = ./internal/e2e ./internal/clients ./sfu/browsertest
+PROGRAMS = ./internal/e2e ./internal/clients ./internal/lab ./sfu/browsertest
 
 # everything CI runs: install what the end-to-end tests need (root on Debian), vet, unit tests, then end-to-end tests
 test: deps
 	go vet ./...
-	go test $$(go list ./... | grep -v -e /internal/e2e$$ -e /internal/clients$$ -e /sfu/browsertest$$)
+	go test $$(go list ./... | grep -v -e /internal/e2e$$ -e /internal/clients$$ -e /internal/lab$$ -e /sfu/browsertest$$)
 	go test -p 1 -count=1 -timeout 15m $(PROGRAMS)
 
 # what the end-to-end tests need from Debian; says what is missing when it cannot install
@@ -23,7 +23,7 @@ check:
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 	@.ci/vuln
-	go test -race -p 1 -timeout 30m $$(go list ./... | grep -v -e /internal/e2e -e /internal/clients)
+	go test -race -p 1 -timeout 30m $$(go list ./... | grep -v -e /internal/e2e -e /internal/clients -e /internal/lab)
 
 # every fuzzer in turn, FUZZTIME each
 FUZZTIME ?= 20s
@@ -34,6 +34,12 @@ fuzz:
 SOAK ?= 10m
 soak:
 	KONZIL_SOAK=$(SOAK) go test -count=1 -v -timeout 30m -run 'TestSoak$$' ./sfu | grep -v -e '=== ' -e '--- PASS: .*/'
+
+# servers, clients and the links between servers are killed at random under load for KILL; what was sent, archived and received is compared
+# (root on Linux, dnsmasq; make test: a few seconds of it)
+KILL ?= 5m
+kill:
+	KONZIL_KILL=$(KILL) go test -count=1 -v -timeout 60m -run 'TestKill$$' ./internal/lab
 
 # what a real browser sees behind lossy, slow and changing paths, with konzil and, where it is installed, LiveKit: a table (root on Linux, Chromium,
 # npm for LiveKit's client; eight minutes)
@@ -57,4 +63,4 @@ PACKAGES ?= $(HOT)
 bench-compare:
 	@.ci/bench-compare $(BASE) $(COUNT) $(PACKAGES)
 
-.PHONY: run test deps check fuzz soak impair bench bench-compare
+.PHONY: run test deps check fuzz soak kill impair bench bench-compare

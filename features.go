@@ -20,6 +20,7 @@ func (s *server) attachFeatures() (err error) {
 	s.mam = mam.Attach(x, s.archive, mam.SQLStore{DB: s.db}, mam.Options{ // then: what goes on is on disk
 		Refused: s.blocking.Refuses,
 		Contact: func(owner, peer stanza.JID) bool { return s.roster.Contact(owner, peer) },
+		Ledger:  s.ledger,
 	}, log)
 	s.roster = roster.Attach(x, roster.SQLStore{DB: s.db}, log)
 	s.offline = ext.AttachOffline(x, stored, log) // after the roster: presence comes before what was missed

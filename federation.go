@@ -44,7 +44,7 @@ func (s *server) openFederation(context.Context) error {
 		return err
 	}
 	c := s2s.Config{
-		TLS: s.certs.Config(), Resolver: s.cfg.resolver(), Secret: []byte(secret), RequireCertificate: f.RequireCertificate, AllowPrivate: f.AllowPrivate,
+		TLS: s.certs.Config(), Resolver: s.cfg.resolver(), Secret: []byte(secret), Ledger: s.ledger, RequireCertificate: f.RequireCertificate, AllowPrivate: f.AllowPrivate,
 		Policy: s2s.Policy{Mode: s.cfg.federation(), Allow: f.Allow, Deny: f.Deny},
 	}
 	if f.CA != "" {

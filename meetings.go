@@ -86,7 +86,7 @@ func (s *server) openServices() (err error) {
 		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate, StrictNicks: s.cfg.Meetings.StrictNicks, Decorate: s.decorate,
 	}
 	kept := all
-	kept.Archive = s.mam.Rooms()
+	kept.Archive, kept.Ledger = s.mam.Rooms(), s.ledger
 	kept.Opening = s.tenantOpening
 	if m.rooms, err = muc.New(kept, s.xmpp, muc.SQLStore{DB: s.db}, log); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"konzil/internal/auth"
 	"konzil/internal/certs"
 	"konzil/internal/httpd"
+	"konzil/internal/ledger"
 	"konzil/internal/oops"
 	"konzil/internal/store"
 	"konzil/internal/token"
@@ -34,6 +35,7 @@ import (
 	"konzil/xmpp/push"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/s2s"
+	"konzil/xmpp/stanza"
 )
 
 // drainTime is how long a stopping server may take to say goodbye: proxies and init systems wait about 10 s.
@@ -58,6 +60,7 @@ type server struct {
 	roster     *roster.Roster
 	offline    *ext.Offline
 	archive    *archive.Archive
+	ledger     *ledger.Ledger
 	mam        *mam.Service
 	pubsub     *pubsub.Engine
 	push       *push.Service
@@ -94,6 +97,7 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 		s.openTURN,
 		s.openXMPP, // server, features, rooms
 		s.openFocus,
+		s.restore, // sessions from before the start
 		s.openHTTP,
 		s.listenXMPP, // last: who connects finds everything
 		s.followDirectory,
@@ -135,6 +139,10 @@ func (s *server) openData(ctx context.Context) (err error) {
 		return fmt.Errorf("archive: %w", err)
 	}
 	s.onStop(func(ctx context.Context) { _ = s.archive.Close(ctx) }) // what it could not move is in its journal
+	if s.ledger, err = ledger.Open(s.cfg.Data, s.log.With("part", "ledger")); err != nil {
+		return err
+	}
+	s.onStop(func(context.Context) { _ = s.ledger.Close() })
 	if s.local, err = auth.NewLocal(ctx, s.db, s.cfg.Domain, s.cfg.Auth.Iterations); err != nil {
 		return err
 	}
@@ -185,6 +193,7 @@ func (s *server) openXMPP(context.Context) (err error) {
 		s.jwt = token.New(s.cfg.Tokens, s.log.With("part", "tokens"))
 		c.Admit = s.admit
 	}
+	c.Ledger = s.ledger
 	c.Limits.PostAuth.Bytes = s.cfg.XMPP.MaxStanzaBytes
 	c.Limits.RateBytes, c.Limits.RateBurst = s.cfg.XMPP.RateBytesPerSec, max(c.Limits.RateBurst, s.cfg.XMPP.MaxStanzaBytes)
 	c.Limits.SessionsPerAccount = s.cfg.XMPP.SessionsPerUser
@@ -225,6 +234,22 @@ func (s *server) openFocus(context.Context) (err error) {
 	return nil
 }
 
+// restore brings back what was under way when the program ended: sessions first, then who is where, then what was on its way.
+func (s *server) restore(ctx context.Context) error {
+	waiting, err := s.mam.Undelivered(ctx)
+	if err != nil {
+		return err
+	}
+	s.xmpp.Restore()
+	s.meetings.rooms.Restore(func(j stanza.JID) bool { return s.xmpp.Session(j) != nil })
+	s.federation.Restore()
+	waiting.Deliver(s.meetings.rooms.Redeliver, func(channels map[uint32]bool, to, from stanza.JID) bool {
+		return s.xmpp.Served(channels, to) || s.federation.Served(channels, to, from)
+	})
+	s.xmpp.EndLost()
+	return nil
+}
+
 // listenXMPP opens the client ports.
 func (s *server) listenXMPP(context.Context) error {
 	all := append([]listener{{s.cfg.XMPP.Port, "xmpp.port", s.xmpp.ServeTCP}, {s.cfg.XMPP.TLSPort, "xmpp.tls_port", s.xmpp.ServeTLS}}, s.federationListeners()...)
@@ -241,6 +266,7 @@ func (s *server) listenXMPP(context.Context) error {
 			go p.serve(ln)
 		}
 	}
+	s.federation.Start()
 	return nil
 }
 

@@ -50,9 +50,10 @@ func (st *stream) bind(iq *stanza.Stanza) (bool, error) {
 	if err != nil || iq.ID == "" {
 		return refuse(stanza.ErrBadRequest)
 	}
-	x := &Session{srv: st.srv, jid: full, guest: st.bare.Domain() == st.srv.cfg.GuestDomain, params: st.params, lang: st.lang, stream: st}
+	x := st.newSession(full)
 	st.sess = x
 	if !st.srv.register(x) {
+		x.ch.Drop()
 		st.sess = nil
 		return refuse(stanza.ErrResourceConstraint)
 	}
@@ -64,6 +65,15 @@ func (st *stream) bind(iq *stanza.Stanza) (bool, error) {
 	b := stanza.NewElement(nsBind, "bind").Add(stanza.TextElement(nsBind, "jid", full.String()))
 	x.push(outItem{st: stanza.NewIQ("result", iq.ID, stanza.JID{}, stanza.JID{}, b)})
 	return true, nil
+}
+
+// newSession makes a session of st, which nobody knows yet.
+func (st *stream) newSession(full stanza.JID) *Session {
+	x := &Session{srv: st.srv, jid: full, guest: st.bare.Domain() == st.srv.cfg.GuestDomain, params: st.params, lang: st.lang, stream: st}
+	if !x.guest { // guests come for meetings, which end with the program
+		x.ch = st.srv.cfg.Ledger.New(sessionName + full.String())
+	}
+	return x
 }
 
 // register puts x into the tables; an old session with the same address ends first, all of it. False: the account, or the

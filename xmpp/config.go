@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"konzil/internal/ledger"
 	"konzil/xmpp/stanza"
 )
 
@@ -34,6 +35,9 @@ type Config struct {
 	// Admit, if set, is asked about everybody who has passed SASL, before success is said. The error's text is shown to the user, with the condition
 	// not-allowed. attach, which may be nil, is called for the session before the hooks for bound or resumed ones. It may wait until ctx ends.
 	Admit func(ctx context.Context, l Login) (attach func(*Session), err error)
+
+	// Ledger remembers sessions over a restart and a kill; nil: they end with the program.
+	Ledger *ledger.Ledger
 
 	Limits Limits
 }

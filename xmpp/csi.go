@@ -58,6 +58,7 @@ func (x *Session) letGoLocked(c *csiState) {
 		if o.st != nil {
 			o.counted = x.sm.on
 			x.srv.count.stanzasOut.Add(1)
+			x.logLocked(&o)
 			x.pending.push(o)
 		}
 	}
@@ -102,7 +103,7 @@ func (x *Session) holdLocked(o *outItem) bool {
 // stanza replaces. Errors, subscriptions, one's own place in a room, iqs and everything with content cannot.
 func canWait(o *outItem) (key heldKey, ok bool) {
 	st := o.st
-	if o.kept != nil {
+	if o.kept {
 		return key, false
 	}
 	switch st.Kind {

@@ -33,6 +33,9 @@ type Hooks struct {
 	covers   []func(*Session, stanza.JID) bool
 	disco    []discoEntry
 
+	restored []func(*Session)
+	signed   func(owner stanza.JID, ref uint64)
+
 	streamFeatures []*stanza.Element
 	keeper         Keeper // nil: nothing is kept
 	bindFeatures   []bindFeature
@@ -84,6 +87,19 @@ func (h *Hooks) Bound(f func(*Session)) { h.bound = append(h.bound, f) }
 
 // Resumed is called after a session continued on a new stream (XEP-0198 §5).
 func (h *Hooks) Resumed(f func(*Session)) { h.resumed = append(h.resumed, f) }
+
+// Restored is called at the start for each session that goes on after a restart of the program, before anything is served: it has its address, last
+// presence and notes, its client has yet to come back.
+func (h *Hooks) Restored(f func(*Session)) { h.restored = append(h.restored, f) }
+
+// Signed is called when a client has a message of SendKept: it was acknowledged (XEP-0198), or written where the client does not acknowledge. It may run
+// with the session locked, so it must neither block nor call the session. There is one.
+func (h *Hooks) Signed(f func(owner stanza.JID, ref uint64)) {
+	if h.signed != nil {
+		panic("xmpp: two features keep messages")
+	}
+	h.signed = f
+}
 
 // Closed is called once when a session has ended for good: closed, or its time to resume ran out. Its last presence (Session.Presence) and
 // JID can still be read. Unavailable presence for directed presences is the server's work, for the roster a hook's.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"konzil/internal/ledger"
 	"konzil/xmpp/stanza"
 )
 
@@ -16,6 +17,8 @@ type Keeper interface {
 	Keep(x *Session, st *stanza.Stanza) (*stanza.Stanza, uint64, *stanza.Error)
 	// Settle returns once what the ticket stands for is on disk; ticket 0 stands for everything that was kept so far.
 	Settle(ticket uint64) error
+	// Sent tells that a message with a ticket was handed on to all who get it, or refused.
+	Sent(st *stanza.Stanza)
 }
 
 // Keeper sets the keeper; there is one.
@@ -39,6 +42,7 @@ type inOrder struct {
 	mu      sync.Mutex // guards queue, running
 	queue   []inItem
 	running bool
+	plain   int        // of the queue, and under way: stanzas that are not kept
 	less    *sync.Cond // the queue got shorter or running ended
 
 	unsettled bool // messages were handled since the last settle; belongs to whoever carries out
@@ -75,6 +79,9 @@ func (q *inOrder) take(it inItem) {
 		q.less.Wait()
 	}
 	q.queue = append(q.queue, it)
+	if it.plain() {
+		q.plain++
+	}
 	if !q.running {
 		q.running = true
 		go q.carryOutAll()
@@ -98,7 +105,24 @@ func (q *inOrder) carryOutAll() {
 		}
 		for i := range batch {
 			q.carryOut(&batch[i])
+			if batch[i].plain() {
+				q.mu.Lock()
+				q.plain--
+				q.less.Broadcast()
+				q.mu.Unlock()
+			}
 		}
+	}
+}
+
+func (it *inItem) plain() bool { return it.st != nil && it.ticket == 0 }
+
+// plainFirst returns when no stanza waits that is not kept: what is kept counts as handled once it is on disk, and with it all that came before.
+func (q *inOrder) plainFirst() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.plain > 0 {
+		q.less.Wait()
 	}
 }
 
@@ -134,6 +158,9 @@ func (q *inOrder) carryOut(it *inItem) {
 		q.unsettled = true // a room may keep it
 	}
 	q.do(it)
+	if it.ticket != 0 {
+		q.srv.hooks.keeper.Sent(it.st)
+	}
 }
 
 // carryOut is the last step of what a client has sent.
@@ -141,9 +168,7 @@ func (st *stream) carryOut(it *inItem) {
 	x := st.sess
 	switch {
 	case it.st == nil:
-		x.mu.Lock()
-		h := x.sm.handled
-		x.mu.Unlock()
+		h := x.noteHandled()
 		x.push(outItem{raw: stanza.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10)).AppendXML(nil, "")})
 		return
 	case it.refused != nil:
@@ -154,13 +179,18 @@ func (st *stream) carryOut(it *inItem) {
 	x.mu.Lock()
 	x.sm.handled++
 	x.mu.Unlock()
+	if it.ticket == 0 && !st.in.unsettled {
+		x.noteHandled()
+	}
 }
 
 // Inbound takes what another server or a component sends: checked for what it must not say, kept, and routed in its order. One goroutine
 // uses it.
 type Inbound struct {
 	q       inOrder
+	taken   uint32 // stanzas, numbered as the peer counts
 	handled atomic.Uint32
+	ch      *ledger.Channel
 	asked   func(h uint32)
 }
 
@@ -171,7 +201,7 @@ func (s *Server) NewInbound(asked func(h uint32)) *Inbound {
 	in.q.do = func(it *inItem) {
 		switch {
 		case it.st == nil:
-			in.asked(in.handled.Load())
+			in.asked(in.noteHandled())
 			return
 		case it.refused != nil:
 			s.bounce(it.st, it.refused)
@@ -179,15 +209,34 @@ func (s *Server) NewInbound(asked func(h uint32)) *Inbound {
 			s.Route(it.st)
 		}
 		in.handled.Add(1)
+		if it.ticket == 0 && !in.q.unsettled {
+			in.noteHandled()
+		}
 	}
 	return in
 }
 
+// Number drains and counts anew from h, as stream management does when it begins or goes on (XEP-0198 §3, §5); ch, which may be nil, remembers the count.
+func (in *Inbound) Number(ch *ledger.Channel, h uint32) {
+	in.Drain()
+	in.ch, in.taken = ch, h
+	in.handled.Store(h)
+	in.noteHandled()
+}
+
+func (in *Inbound) noteHandled() uint32 {
+	h := in.handled.Load()
+	in.ch.SetHandled(h)
+	return h
+}
+
 // Take takes a stanza whose addresses the caller has checked. It waits while too much is on its way to the disk.
 func (in *Inbound) Take(st *stanza.Stanza) {
-	it := inItem{st: st}
+	in.taken++
+	it := inItem{st: st.WithOrigin(stanza.Origin{Channel: in.ch.ID(), Number: in.taken})}
 	if st.Kind == stanza.Message {
-		it.st = in.q.srv.honestRemote(st)
+		it.st = in.q.srv.honestRemote(it.st)
+		in.q.plainFirst()
 		it.keep(in.q.srv, nil)
 	}
 	in.q.take(it)
@@ -200,5 +249,5 @@ func (in *Inbound) Ask() { in.q.take(inItem{}) }
 func (in *Inbound) Drain() uint32 {
 	in.q.drained()
 	in.q.settle()
-	return in.handled.Load()
+	return in.noteHandled()
 }

@@ -16,7 +16,9 @@ type outItem struct {
 	counted bool      // stream management counts it (XEP-0198 §4)
 	shared  *delivery // of a message that went to several sessions
 	at      time.Time // when it was put here; zero for raw
-	kept    *receipt  // it is on disk elsewhere: not routed again
+	kept    bool      // it is on disk elsewhere: not routed again
+	ref     uint64    // where, if the one who keeps it wants to know that the client has it
+	logged  bool      // the ledger has it
 }
 
 // rawItems are bytes of ours, each an element.
@@ -26,15 +28,6 @@ func rawItems(raw [][]byte) []outItem {
 		out = append(out, outItem{raw: b})
 	}
 	return out
-}
-
-// receipt is what a feature wants to know of a stanza that it keeps on disk until the client has it.
-type receipt struct{ done func() }
-
-func (r *receipt) signed() {
-	if r != nil && r.done != nil {
-		r.done()
-	}
 }
 
 func (o *outItem) size() int {
@@ -148,6 +141,7 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 			return true, false
 		}
 		x.srv.count.stanzasOut.Add(1)
+		x.logLocked(&o)
 	}
 	x.pending.push(o)
 	waiting, bytes := x.pending.len(), x.pending.bytes
@@ -197,7 +191,7 @@ func (st *stream) flush() {
 			st.sess.unwritten(st, batch)
 			return
 		}
-		delivered(batch)
+		st.sess.delivered(batch)
 		clear(batch)
 		if final {
 			st.wire.endWrite()
@@ -210,12 +204,28 @@ func (st *stream) flush() {
 }
 
 // delivered notes what was written and nobody will acknowledge.
-func delivered(batch []outItem) {
+func (x *Session) delivered(batch []outItem) {
+	logged := 0
 	for i := range batch {
-		if !batch[i].counted {
-			batch[i].shared.ok()
-			batch[i].kept.signed()
+		if o := &batch[i]; !o.counted {
+			o.shared.ok()
+			x.signed(o)
+			if o.logged {
+				logged++
+			}
 		}
+	}
+	if logged > 0 {
+		x.mu.Lock()
+		x.ch.Ack(logged, x.sm.acked)
+		x.mu.Unlock()
+	}
+}
+
+// signed tells who keeps o that the client has it.
+func (x *Session) signed(o *outItem) {
+	if o.ref != 0 && x.srv.hooks.signed != nil {
+		x.srv.hooks.signed(x.jid.Bare(), o.ref)
 	}
 }
 

@@ -246,7 +246,7 @@ func (s *Server) reroute(items []outItem) {
 		if o.st.From.IsZero() || o.st.To.IsZero() || o.st.Type == "error" { // of our own making, for that session only
 			continue
 		}
-		if o.kept != nil || o.st.Has(nsCarbons, "sent") || o.st.Has(nsCarbons, "received") { // on disk, or a copy for that client alone
+		if o.kept || o.st.Has(nsCarbons, "sent") || o.st.Has(nsCarbons, "received") { // on disk, or a copy for that client alone
 			continue
 		}
 		s.count.rerouted.Add(1)

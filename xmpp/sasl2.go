@@ -208,7 +208,7 @@ func (st *stream) bind2(l *login2, answer func(x *Session, bound *stanza.Element
 			return err
 		}
 	}
-	x := &Session{srv: st.srv, jid: full, guest: st.bare.Domain() == st.srv.cfg.GuestDomain, params: st.params, lang: st.lang, stream: st}
+	x := st.newSession(full)
 	bound := stanza.NewElement(nsBind2, "bound")
 	for _, e := range l.bind.ChildrenNamed(nsSM, "enable") {
 		if x.sm.on {
@@ -216,11 +216,13 @@ func (st *stream) bind2(l *login2, answer func(x *Session, bound *stanza.Element
 		}
 		el, window := x.enabled(e, e.Attr("resume") == "true" || e.Attr("resume") == "1")
 		x.sm.on, x.sm.resume = true, window
+		x.rememberSM(el.Attr("id"), window)
 		bound.Add(el)
 	}
 	st.sess, st.flushing = x, true // nothing is written before the answer
 	if !st.srv.register(x) {
 		st.srv.unnameSM(x)
+		x.ch.Drop()
 		st.sess, st.flushing = nil, false
 		return st.refuseBind2()
 	}

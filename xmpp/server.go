@@ -42,6 +42,7 @@ type Server struct {
 	lns     map[net.Listener]struct{}
 	closing bool
 
+	lost    []*Session         // restored, but not to be resumed; before serving only
 	mounted map[string]Handler // written before Serve only
 	under   []mountedUnder     // likewise
 	remote  Handler            // for all other domains; written before Serve only

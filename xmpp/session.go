@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/ledger"
 	"konzil/xmpp/stanza"
 )
 
@@ -19,23 +20,30 @@ type Session struct {
 	guest  bool
 	params url.Values
 	lang   string
-	smid   string // guarded by Server.mu
+	smid   string          // guarded by Server.mu
+	ch     *ledger.Channel // what is remembered over a restart; nil: nothing
+
+	taken uint32 // stanzas of the client since stream management began; of the stream's goroutine
 
 	showing sync.Mutex // held while a presence is broadcast, so that all see them in one order; taken before every other lock
 
-	mu       sync.Mutex // guards all below
-	stream   *stream    // nil: hibernating
-	dead     bool       // end has begun
-	doomed   bool       // will end with its stream, takes nothing more
-	resuming bool
-	pending  fifo
-	sm       smState
-	csi      *csiState   // nil: somebody looks at the client
-	timer    *time.Timer // while hibernating: end of the time to resume
-	sleeps   int         // hibernations begun: tells a stale timer
-	pres     *stanza.Stanza
-	directed map[stanza.JID]struct{}
-	values   map[any]any
+	mu        sync.Mutex // guards all below
+	stream    *stream    // nil: hibernating
+	dead      bool       // end has begun
+	doomed    bool       // will end with its stream, takes nothing more
+	resuming  bool
+	frozen    bool // the server stops: a client finds the session again after that
+	restarted bool // while the hooks run for a resumption after restored
+	restored  bool // the program was started anew since the client was here
+	pending   fifo
+	sm        smState
+	csi       *csiState   // nil: somebody looks at the client
+	timer     *time.Timer // while hibernating: end of the time to resume
+	sleeps    int         // hibernations begun: tells a stale timer
+	pres      *stanza.Stanza
+	directed  map[stanza.JID]struct{}
+	values    map[any]any
+	notes     map[string]string
 }
 
 // JID is the full address.
@@ -93,11 +101,10 @@ func (x *Session) Send(st *stanza.Stanza) {
 	}
 }
 
-// SendKept is Send for a message that the caller keeps on disk: it is not routed again when the session ends without it. done, which may be nil, is
-// called once the client has it: it was acknowledged (XEP-0198), or written where the client does not acknowledge. It may run
-// with the session locked, so it must neither block nor call the session. False: the session has ended.
-func (x *Session) SendKept(st *stanza.Stanza, done func()) bool {
-	return x.push(outItem{st: st, kept: &receipt{done}})
+// SendKept is Send for a message that the caller keeps on disk: it is not routed again when the session ends without it. With a ref other than 0
+// Hooks.Signed is called once the client has it. False: the session has ended.
+func (x *Session) SendKept(st *stanza.Stanza, ref uint64) bool {
+	return x.push(outItem{st: st, kept: true, ref: ref})
 }
 
 // Kill ends the session with a stream error (RFC 6120 §4.9.3); it cannot be resumed.
@@ -133,8 +140,11 @@ func (x *Session) replace() {
 	x.end()
 }
 
-// shutdown ends the session with the server.
+// shutdown ends the session with the server, or lets it wait for the next start.
 func (x *Session) shutdown() {
+	if x.freeze() {
+		return
+	}
 	x.kill(&streamError{condition: "system-shutdown"}, true)
 	x.mu.Lock()
 	st := x.stream
@@ -175,7 +185,7 @@ func (x *Session) detach(st *stream, ended bool) {
 		x.mu.Unlock()
 		return
 	}
-	if !ended && !x.dead && !x.doomed && x.sm.resume > 0 {
+	if (!ended || x.frozen) && !x.dead && !x.doomed && x.sm.resume > 0 {
 		x.hibernateLocked()
 		x.mu.Unlock()
 		return
@@ -214,6 +224,7 @@ func (x *Session) end() {
 		f(x)
 	}
 	x.srv.reroute(left)
+	x.ch.Drop()
 }
 
 // sendDirected tells those who got directed presence that it is over, by st (RFC 6121 §4.6.3), but those whom a broadcast of st tells anyway.
@@ -241,6 +252,10 @@ func (x *Session) received(st *stream, s *stanza.Stanza, bad *stanza.JIDError) e
 		return &streamError{condition: "invalid-from"}
 	}
 	s.From = x.jid
+	if x.sm.on {
+		x.taken++
+		s = s.WithOrigin(stanza.Origin{Channel: x.ch.ID(), Number: x.taken})
+	}
 	if s.Lang == "" && s.Kind == stanza.Message {
 		s.Lang = x.lang
 	}
@@ -250,6 +265,7 @@ func (x *Session) received(st *stream, s *stanza.Stanza, bad *stanza.JIDError) e
 			s = s.WithTo(x.jid.Bare())
 		}
 		it.st = x.srv.honest(s)
+		st.in.plainFirst()
 		it.keep(x.srv, x)
 	}
 	st.in.take(it)
@@ -305,7 +321,7 @@ func (x *Session) Renew(f func(*stanza.Stanza) *stanza.Stanza) {
 		return
 	}
 	st := f(x.pres)
-	x.pres = st
+	x.setPresenceLocked(st)
 	x.mu.Unlock()
 	for _, f := range x.srv.hooks.outbound {
 		if f(x, st) {
@@ -346,6 +362,7 @@ func (x *Session) notePresence(s *stanza.Stanza) *stanza.Error {
 		defer x.mu.Unlock()
 		if s.Type != "" {
 			delete(x.directed, s.To)
+			x.ch.Set(keyDirected+s.To.String(), nil)
 			return nil
 		}
 		if _, ok := x.directed[s.To]; !ok && len(x.directed) >= x.srv.cfg.Limits.DirectedPresences {
@@ -354,16 +371,22 @@ func (x *Session) notePresence(s *stanza.Stanza) *stanza.Error {
 		if x.directed == nil {
 			x.directed = map[stanza.JID]struct{}{}
 		}
+		if _, ok := x.directed[s.To]; !ok {
+			x.ch.Set(keyDirected+s.To.String(), []byte{})
+		}
 		x.directed[s.To] = struct{}{}
 		return nil
 	}
 	if s.Type == "" {
-		x.pres = s
+		x.setPresenceLocked(s)
 		x.mu.Unlock()
 		return nil
 	}
-	x.pres = nil
+	x.setPresenceLocked(nil)
 	targets := x.directed
+	for to := range targets {
+		x.ch.Set(keyDirected+to.String(), nil)
+	}
 	x.directed = nil
 	x.mu.Unlock()
 	x.sendDirected(targets, s)

@@ -83,6 +83,8 @@ func (x *Session) enable(e *stanza.Element) error {
 	defer x.mu.Unlock()
 	x.pushLocked(outItem{raw: answer.AppendXML(nil, "")})
 	x.sm.on, x.sm.resume, x.sm.handled = true, window, 0
+	x.taken = 0
+	x.rememberSM(answer.Attr("id"), window)
 	return nil
 }
 
@@ -148,7 +150,10 @@ func (x *Session) ackLocked(h uint32) error {
 	for range n {
 		o := x.sm.unacked.pop()
 		o.shared.ok()
-		o.kept.signed()
+		x.signed(&o)
+	}
+	if n > 0 {
+		x.ch.Ack(int(n), h)
 	}
 	x.sm.acked = h
 	x.sm.sinceAsk = min(x.sm.sinceAsk, x.sm.unacked.len())
@@ -213,6 +218,9 @@ func (x *Session) hibernateLocked() {
 	x.srv.count.hibernating.Add(1)
 	x.sleeps++
 	n := x.sleeps
+	if x.frozen {
+		return
+	}
 	x.timer = time.AfterFunc(x.sm.resume, func() {
 		x.srv.run(func() { x.expire(n) })
 	})
@@ -273,13 +281,14 @@ func (st *stream) resumeBy(e *stanza.Element, answer func(resumed *stanza.Elemen
 		return nil, err
 	}
 	resumed := stanza.NewElement(nsSM, "resumed", "h", strconv.FormatUint(uint64(x.sm.handled), 10), "previd", prev)
-	first := append(rawItems(answer(resumed)), x.sm.unacked.all()...)
+	first := append(rawItems(answer(resumed)), x.unackedLocked()...)
 	// what was raw is of the old stream
 	x.pending.items = slices.DeleteFunc(x.pending.items[x.pending.head:], func(o outItem) bool { return o.st == nil })
 	x.pending.head = 0
 	x.pending.prepend(first)
 	x.sm.asked, x.sm.sinceAsk = false, 0
 	st.sess, x.stream = x, st
+	x.taken = x.sm.handled
 	x.wakeLocked() // XEP-0352 §5: until it says otherwise
 	x.kickLocked()
 	x.mu.Unlock()
@@ -288,6 +297,9 @@ func (st *stream) resumeBy(e *stanza.Element, answer func(resumed *stanza.Elemen
 	for _, f := range srv.hooks.resumed {
 		f(x)
 	}
+	x.mu.Lock()
+	x.restarted = false
+	x.mu.Unlock()
 	return nil, nil
 }
 

@@ -177,6 +177,7 @@ func (st *stream) finish(err error) {
 	if st.sess != nil { // what it has sent comes first
 		st.in.drained()
 		st.in.settle()
+		st.sess.noteHandled()
 	}
 	if st.sess == nil {
 		if se != nil || orderly {

@@ -42,8 +42,8 @@ type Blocking struct {
 	lists  map[stanza.JID]blockSet
 }
 
-// blockKey is where a session keeps that it has asked for the list.
-type blockKey struct{}
+// blockNote is where a session notes that it has asked for the list.
+const blockNote = "blocking"
 
 // AttachBlocking lets people refuse messages, presence and iqs of others (XEP-0191). It has to be attached before the roster and whatever else
 // looks at stanzas. visible is the roster's answer who gets presence.
@@ -144,7 +144,7 @@ func (b *Blocking) list(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	}
 	q := stanza.NewElement(nsBlocking, "blocklist")
 	if !s.Guest() {
-		s.Set(blockKey{}, true)
+		s.SetNote(blockNote, "asked")
 		q.Add(items(slices.Collect(maps.Keys(b.get(s.JID().Bare()))))...)
 	}
 	return iq.Result(q)
@@ -233,7 +233,7 @@ func (b *Blocking) edit(iq *stanza.Stanza, owner stanza.JID, what string, shown 
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	push := stanza.NewIQ("set", "block"+hex.EncodeToString(id[:]), owner, stanza.JID{}, stanza.NewElement(nsBlocking, what).Add(items(slices.Clone(shown))...))
 	for _, x := range b.srv.Sessions(owner) {
-		if x.Get(blockKey{}) != nil {
+		if x.Note(blockNote) != "" {
 			x.Send(push.WithTo(x.JID()))
 		}
 	}

@@ -13,8 +13,8 @@ const (
 	nsSID     = "urn:xmpp:sid:0"
 )
 
-// carbonsKey is where a session keeps that it wants copies.
-type carbonsKey struct{}
+// carbonsNote is where a session notes that it wants copies.
+const carbonsNote = "carbons"
 
 type carbons struct{ srv *xmpp.Server }
 
@@ -33,13 +33,13 @@ func AttachCarbons(s *xmpp.Server) {
 			if !own(sess, iq) || iq.Type != "set" {
 				return iq.ErrorReply(stanza.ErrForbidden)
 			}
-			sess.Set(carbonsKey{}, on)
+			sess.SetNote(carbonsNote, map[bool]string{true: "on"}[on])
 			return iq.Result()
 		})
 	}
 	h.BindFeature(nsCarbons, func(x *xmpp.Session, asked *stanza.Element) *stanza.Element {
 		if asked.Local == "enable" {
-			x.Set(carbonsKey{}, true)
+			x.SetNote(carbonsNote, "on")
 		}
 		return nil
 	})
@@ -47,7 +47,7 @@ func AttachCarbons(s *xmpp.Server) {
 	h.Inbound(c.received)
 }
 
-func wants(s *xmpp.Session) bool { on, _ := s.Get(carbonsKey{}).(bool); return on }
+func wants(s *xmpp.Session) bool { return s.Note(carbonsNote) != "" }
 
 // conversational tells what people's clients say to each other besides words (§6.1): states, receipts, markers, encrypted words, corrections, reactions,
 // calls, invitations to rooms.

@@ -109,12 +109,12 @@ func TestStores(t *testing.T) {
 	must(s.SetBlocked(ctx, owner, []stanza.JID{stanza.MustJID("a@b"), stanza.MustJID("c@d")}))
 	must(s.SetBlocked(ctx, owner, []stanza.JID{stanza.MustJID("c@d")}))
 	for i := range 3 {
-		must(s.AddOffline(ctx, owner, time.UnixMilli(int64(i)), []byte(fmt.Sprint(i)), 3, 100))
+		must(s.AddOffline(ctx, owner, time.UnixMilli(int64(i)), "", []byte(fmt.Sprint(i)), 3, 100))
 	}
-	if err := s.AddOffline(ctx, owner, time.Now(), nil, 3, 100); !errors.Is(err, ErrFull) {
+	if err := s.AddOffline(ctx, owner, time.Now(), "", nil, 3, 100); !errors.Is(err, ErrFull) {
 		t.Errorf("a fourth message where three are allowed: %v", err)
 	}
-	if err := s.AddOffline(ctx, stanza.MustJID("x@y"), time.Now(), make([]byte, 101), 3, 100); !errors.Is(err, ErrFull) {
+	if err := s.AddOffline(ctx, stanza.MustJID("x@y"), time.Now(), "", make([]byte, 101), 3, 100); !errors.Is(err, ErrFull) {
 		t.Errorf("a message that is too big: %v", err)
 	}
 	must(db.Close())

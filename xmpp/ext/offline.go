@@ -31,8 +31,9 @@ type OfflineMessage struct {
 
 // OfflineStore keeps messages in their order. Changes are durable before nil is returned.
 type OfflineStore interface {
-	// AddOffline keeps a message, or gives ErrFull when there would be more than maxCount or maxBytes of owner's.
-	AddOffline(ctx context.Context, owner stanza.JID, at time.Time, xml []byte, maxCount, maxBytes int) error
+	// AddOffline keeps a message, or gives ErrFull when there would be more than maxCount or maxBytes of owner's. One whose id in the archive, where
+	// that is not empty, is that of a message that waits already is not kept again.
+	AddOffline(ctx context.Context, owner stanza.JID, at time.Time, archive string, xml []byte, maxCount, maxBytes int) error
 	// Offline gives what waits, oldest first.
 	Offline(ctx context.Context, owner stanza.JID) ([]OfflineMessage, error)
 	// DeleteOffline removes those up to an ID.
@@ -74,6 +75,8 @@ func AttachOffline(s *xmpp.Server, store OfflineStore, log *slog.Logger) *Offlin
 	s.Hooks().Offline(o.keep)
 	s.Hooks().Outbound(o.present)
 	s.Hooks().Closed(o.closed)
+	s.Hooks().Restored(o.restored)
+	s.Hooks().Signed(o.signed)
 	return o
 }
 
@@ -105,7 +108,7 @@ func (o *Offline) keep(st *stanza.Stanza) bool {
 	owner := st.To.Bare()
 	ctx, cancel := ioContext()
 	defer cancel()
-	err := o.store.AddOffline(ctx, owner, time.Now(), st.AppendXML(nil, stanza.NSClient, true), maxOffline, maxOfflineBytes)
+	err := o.store.AddOffline(ctx, owner, time.Now(), st.Archive(), st.AppendXML(nil, stanza.NSClient, true), maxOffline, maxOfflineBytes)
 	switch {
 	case errors.Is(err, ErrFull):
 		o.refused.Add(1)
@@ -237,16 +240,35 @@ func (o *Offline) deliver(b *box, owner stanza.JID) (bool, error) {
 	}
 	b.upTo = last
 	for i, st := range ready {
-		var done func()
+		ref := uint64(0)
 		if i == len(ready)-1 { // clients acknowledge in order
-			done = func() { o.gotten(owner, b, last) }
+			ref = uint64(last)
 		}
-		if !b.to.SendKept(st, done) {
+		if !b.to.SendKept(st, ref) {
 			return false, nil // closed sees to the rest, if it has not run yet
 		}
 		o.delivered.Add(1)
 	}
 	return true, nil
+}
+
+// signed is told that a client has a message and those before it.
+func (o *Offline) signed(owner stanza.JID, ref uint64) {
+	o.mu.Lock()
+	b := o.boxes[owner]
+	o.mu.Unlock()
+	if b != nil {
+		o.gotten(owner, b, int64(ref))
+	}
+}
+
+// restored goes on, after a restart, with a client that was getting messages.
+func (o *Offline) restored(s *xmpp.Session) {
+	if ref := s.LastKept(); ref != 0 {
+		o.mu.Lock()
+		o.boxes[s.JID().Bare()] = &box{to: s, upTo: int64(ref)}
+		o.mu.Unlock()
+	}
 }
 
 // gotten notes that a client has the messages up to an ID. It blocks on nothing.

@@ -19,7 +19,7 @@ func TestOfflineBadRecord(t *testing.T) {
 	store := SQLStore{DB: db}
 	add := func(xml string) {
 		t.Helper()
-		if err := store.AddOffline(ctx, owner, time.Now(), []byte(xml), maxOffline, maxOfflineBytes); err != nil {
+		if err := store.AddOffline(ctx, owner, time.Now(), "", []byte(xml), maxOffline, maxOfflineBytes); err != nil {
 			t.Fatal(err)
 		}
 	}

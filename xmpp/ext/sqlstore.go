@@ -98,7 +98,7 @@ func (s SQLStore) ForgetPrivate(ctx context.Context, owner stanza.JID) error {
 }
 
 // AddOffline implements OfflineStore.
-func (s SQLStore) AddOffline(ctx context.Context, owner stanza.JID, at time.Time, xml []byte, maxCount, maxBytes int) error {
+func (s SQLStore) AddOffline(ctx context.Context, owner stanza.JID, at time.Time, archive string, xml []byte, maxCount, maxBytes int) error {
 	return s.DB.Write(ctx, func(tx *sql.Tx) error {
 		var n, size int
 		if err := tx.QueryRow(`SELECT count(*), coalesce(sum(length(xml)), 0) FROM offline_messages WHERE owner = ?`, owner.String()).Scan(&n, &size); err != nil {
@@ -107,7 +107,8 @@ func (s SQLStore) AddOffline(ctx context.Context, owner stanza.JID, at time.Time
 		if n >= maxCount || size+len(xml) > maxBytes {
 			return ErrFull
 		}
-		_, err := tx.Exec(`INSERT INTO offline_messages (owner, stamp, xml) VALUES (?, ?, ?)`, owner.String(), at.UnixMilli(), xml)
+		_, err := tx.Exec(`INSERT INTO offline_messages (owner, stamp, xml, archive) VALUES (?, ?, ?, nullif(?, '')) ON CONFLICT (owner, archive) DO NOTHING`,
+			owner.String(), at.UnixMilli(), xml, archive)
 		return err
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"konzil/internal/archive"
+	"konzil/internal/ledger"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -51,6 +52,8 @@ type Options struct {
 	Refused func(owner, peer stanza.JID) bool
 	// Contact tells whether peer is in owner's roster, for the preference "roster".
 	Contact func(owner, peer stanza.JID) bool
+	// Ledger remembers what is on its way from the archive to those who get it; nil: a kill leaves that to queries.
+	Ledger *ledger.Ledger
 }
 
 // Service keeps archives. Use Attach.
@@ -64,7 +67,7 @@ type Service struct {
 	mu    sync.Mutex // guards prefs
 	prefs map[stanza.JID]prefs
 
-	queries, results, failures atomic.Uint64
+	queries, results, failures, redelivered atomic.Uint64
 }
 
 // Attach makes s keep archives in a. It goes before all features but blocking, which decides what reaches them.
@@ -85,7 +88,7 @@ func Attach(s *xmpp.Server, a *archive.Archive, store PrefsStore, opt Options, l
 
 // Counters are numbers for metrics.
 func (m *Service) Counters() map[string]uint64 {
-	return map[string]uint64{"queries_total": m.queries.Load(), "results_total": m.results.Load(), "store_errors_total": m.failures.Load()}
+	return map[string]uint64{"queries_total": m.queries.Load(), "results_total": m.results.Load(), "store_errors_total": m.failures.Load(), "redelivered_total": m.redelivered.Load()}
 }
 
 // own tells that an iq for an account comes from a client of that account which has an archive.

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"konzil/internal/archive"
+	"konzil/internal/ledger"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -76,6 +77,7 @@ func (m *Service) Keep(x *xmpp.Session, st *stanza.Stanza) (*stanza.Stanza, uint
 func (m *Service) append(st *stanza.Stanza, mark bool, copies []archive.Copy) (*stanza.Stanza, archive.Ticket, error) {
 	out := st
 	_, ticket, err := m.archive.Append(func(id archive.ID) []byte {
+		m.opt.Ledger.Begin(uint64(id), copies[len(copies)-1].Owner, ledger.Origin(st.Origin()))
 		out = m.marked(st, id, mark)
 		return out.AppendXML(make([]byte, 0, out.Size()+maxHead), stanza.NSClient, true)
 	}, copies...)
@@ -112,6 +114,13 @@ func (m *Service) Settle(ticket uint64) error {
 	return m.archive.Wait(ctx, archive.Ticket(ticket))
 }
 
+// Sent implements xmpp.Keeper.
+func (m *Service) Sent(st *stanza.Stanza) {
+	if id, err := archive.ParseID(st.Archive()); err == nil {
+		m.opt.Ledger.Done(uint64(id))
+	}
+}
+
 // inbound keeps what comes for an account from a room or another service of this server, and sends it on once it is on disk.
 func (m *Service) inbound(st *stanza.Stanza) bool {
 	if st.ArchivedFor(st.To.Bare()) || !keepable(st) || st.From.Domain() == m.srv.Domain() || !m.srv.HasAccount(st.To.Bare()) {
@@ -123,6 +132,7 @@ func (m *Service) inbound(st *stanza.Stanza) bool {
 	}
 	var out *stanza.Stanza
 	_, err := m.archive.AppendThen(func(id archive.ID) []byte {
+		m.opt.Ledger.Begin(uint64(id), owner.String(), ledger.Origin(st.Origin()))
 		out = m.marked(st, id, true)
 		return out.AppendXML(nil, stanza.NSClient, true)
 	}, func(err error) {
@@ -131,6 +141,7 @@ func (m *Service) inbound(st *stanza.Stanza) bool {
 		} else if r := st.ErrorReply(stanza.ErrInternal); r != nil {
 			m.srv.Route(r)
 		}
+		m.Sent(out)
 	}, archive.Copy{Owner: owner.String(), Peer: st.From.String()})
 	if err != nil {
 		if r := st.ErrorReply(m.refusal(err)); r != nil {

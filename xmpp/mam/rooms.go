@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"konzil/internal/archive"
+	"konzil/internal/ledger"
 	"konzil/xmpp/stanza"
 )
 
@@ -28,9 +29,17 @@ func (r *Rooms) Keep(room, by stanza.JID, make func(id string) *stanza.Stanza, t
 	var st *stanza.Stanza
 	_, err := r.m.archive.AppendThen(func(id archive.ID) []byte {
 		st = make(id.String()).WithArchive(id.String(), room)
+		r.m.opt.Ledger.Begin(uint64(id), room.String(), ledger.Origin(st.Origin()))
 		return st.AppendXML(nil, stanza.NSClient, true)
 	}, func(err error) { then(st, err) }, archive.Copy{Owner: room.String(), Peer: by.String()})
 	return err
+}
+
+// Said tells that a message of Keep was said to all inside, or that it will not be.
+func (r *Rooms) Said(id string) {
+	if id, err := archive.ParseID(id); err == nil {
+		r.m.opt.Ledger.Done(uint64(id))
+	}
 }
 
 // IQ answers an iq in the archive's namespace to a room, results to send; the room has checked that the asker may read. Preferences are none of rooms.

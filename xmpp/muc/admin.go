@@ -332,6 +332,7 @@ func (r *room) affected(o *occupant, before, now affiliation, actor, reason stri
 	}
 	if ro := r.defaultRole(now); now < before || ro > o.role {
 		o.role = ro
+		r.noteOccupant(o)
 	}
 	p := r.presenceOf(o)
 	p.actor, p.reason = actor, reason
@@ -341,6 +342,7 @@ func (r *room) affected(o *occupant, before, now affiliation, actor, reason stri
 
 func (r *room) setRole(o *occupant, ro role, actor, reason string) {
 	o.role = ro
+	r.noteOccupant(o)
 	p := r.presenceOf(o)
 	p.actor, p.reason = actor, reason
 	r.announce(o, o.jids(), p)

@@ -15,6 +15,8 @@ type Archive interface {
 	// Keep takes a message: make gets the id and gives what is to be kept; then runs once it is on disk, in the order of the calls, or with
 	// an error when it is not. Neither is called when Keep returns an error. by is who says it: an occupant, or the room.
 	Keep(room, by stanza.JID, make func(id string) *stanza.Stanza, then func(*stanza.Stanza, error)) error
+	// Said tells that a message of Keep was said to all inside, or that it will not be.
+	Said(id string)
 	// IQ answers an iq of XEP-0313 to a room; send gets the results.
 	IQ(room stanza.JID, iq *stanza.Stanza, send func(*stanza.Stanza)) *stanza.Stanza
 	// Past gives the newest n messages, oldest first, with the times they came.
@@ -112,7 +114,7 @@ func (r *room) say(ask *stanza.Stanza, o *occupant, probe *stanza.Stanza, build 
 	}
 	r.svc.tasks.begin()
 	err := r.svc.archive.Keep(r.jid, by, func(given string) *stanza.Stanza {
-		id, m = given, build(given)
+		id, m = given, build(given).WithArchive(given, r.jid)
 		return r.withAuthor(m, o)
 	}, func(_ *stanza.Stanza, err error) {
 		defer r.svc.tasks.end()
@@ -130,6 +132,7 @@ func (r *room) say(ask *stanza.Stanza, o *occupant, probe *stanza.Stanza, build 
 	r.remember(id, o, m)
 	say := deliver(m)
 	r.queue = append(r.queue, out{wait: w, do: func() {
+		defer r.svc.archive.Said(id)
 		if w.err != nil {
 			r.drop(id)
 			r.unstored(ask, w.err)

@@ -21,6 +21,7 @@ type heldArchive struct {
 	then []func(error)
 }
 
+func (a *heldArchive) Said(string)        {}
 func (a *heldArchive) Features() []string { return nil }
 func (a *heldArchive) Keep(_, _ stanza.JID, make func(string) *stanza.Stanza, then func(*stanza.Stanza, error)) error {
 	a.mu.Lock()

@@ -3,6 +3,7 @@ package muc
 import (
 	"time"
 
+	"konzil/internal/ledger"
 	"konzil/xmpp/stanza"
 )
 
@@ -45,6 +46,9 @@ type Config struct {
 	// StrictNicks lets guests, people of other domains than LocalDomains, enter meetings only under the first eight characters of their
 	// localpart, which is the endpoint id of Jitsi clients.
 	StrictNicks bool
+
+	// Ledger remembers who is inside persistent rooms over a restart; nil: a restart empties them.
+	Ledger *ledger.Ledger
 
 	// Hats gives the hats of a person in a room (XEP-0317), by its groups in a directory for one; nil: nobody has any. It must not wait.
 	Hats func(room, bare stanza.JID) []Hat

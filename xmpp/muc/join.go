@@ -27,6 +27,7 @@ func (r *room) enter(st *stanza.Stanza) {
 	known := r.nicks[st.To.Resource()] != nil
 	o, s := r.admit(st.From, st.To, st.To.Resource(), r.defaultRole(r.affiliation(bare)))
 	s.presence, s.lang = r.clean(st), st.Lang
+	r.note(st.From)
 	var codes []int
 	if r.founder == st.From {
 		r.founder = stanza.JID{}
@@ -43,6 +44,7 @@ func (r *room) reenter(o *occupant, st *stanza.Stanza) {
 		return
 	}
 	s.presence, s.lang = r.clean(st), st.Lang
+	r.note(st.From)
 	r.welcome(o, s, st, s != o.primary(), nil)
 }
 

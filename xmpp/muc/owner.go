@@ -261,6 +261,7 @@ func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
 		r.loadPast() // while it is there
 	}
 	r.set, r.locked = set, false
+	r.noteAll()
 	result := st.Result()
 	_, shifts := r.applyAffiliations(edits, "")
 	switch {

@@ -184,6 +184,7 @@ func (r *room) update(o *occupant, st *stanza.Stanza) {
 	}
 	r.svc.count.presences.Add(1)
 	s.presence, s.lang = r.clean(st), st.Lang
+	r.note(st.From)
 	p := r.presenceOf(o)
 	p.id = st.ID
 	if s != o.primary() { // the others see the first session
@@ -239,6 +240,7 @@ func (r *room) rename(o *occupant, st *stanza.Stanza) {
 	o.nick, o.addr = nick, st.To
 	r.nicks[nick] = o
 	s.presence, s.lang = r.clean(st), st.Lang
+	r.noteOccupant(o)
 	p = r.presenceOf(o)
 	p.id = st.ID
 	r.announce(o, o.jids(), p)

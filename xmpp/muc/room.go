@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/time/rate"
 
+	"konzil/internal/ledger"
 	"konzil/xmpp/stanza"
 )
 
@@ -54,6 +55,7 @@ type room struct {
 	graves     []func()          // tombstones that are being put, in order (moderate.go)
 	info       map[string]string // further fields of disco#info by their names (control.go)
 	held       bool              // stays when the last one leaves, until it is let go
+	ch         *ledger.Channel   // restart.go; nil: nothing is remembered
 }
 
 type subject struct {
@@ -225,6 +227,7 @@ func (r *room) expel(o *occupant, jid stanza.JID) {
 		}
 	}
 	delete(r.sessions, jid)
+	r.note(jid)
 	r.svc.count.occupants.Add(-1)
 	if len(o.sessions) == 0 {
 		delete(r.nicks, o.nick)
@@ -267,6 +270,7 @@ func (r *room) occupantID(bare stanza.JID) string {
 // die ends the room once nobody is inside. The room is locked.
 func (r *room) die() {
 	r.dead = true
+	r.noteAll()
 	r.svc.forget(r)
 	r.observe(func(o Observer) { o.Destroyed(r.jid) })
 }
@@ -284,11 +288,15 @@ func (r *room) observe(f func(Observer)) {
 	}
 }
 
-// shutdown sends everybody away with status 332 and leaves the room dead, without Observer calls: all rooms go.
+// shutdown sends everybody away with status 332, unless they will be inside again after the restart, and leaves the room dead, without Observer calls:
+// all rooms go.
 func (r *room) shutdown() {
 	r.mu.Lock()
 	defer r.flush()
 	for _, o := range r.order {
+		if r.ch != nil {
+			break
+		}
 		el := userX(item(none, roleNone, stanza.JID{}), 110, 332)
 		r.send(stanza.NewPresence("unavailable", o.addr, stanza.JID{}, el), o.jids()...)
 	}

@@ -30,6 +30,7 @@ func (r *Roster) iq(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 
 func (r *Roster) get(s *xmpp.Session, iq *stanza.Stanza, q *stanza.Element) *stanza.Stanza {
 	r.count.gets.Add(1)
+	s.SetNote(interestedNote, "yes")
 	stateFor(s).interested.Store(true) // before the list is read: a change in between is pushed, not lost
 	var items []Item
 	ver := ""

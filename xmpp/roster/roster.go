@@ -39,6 +39,9 @@ type Roster struct {
 	count struct{ gets, sets, pushes, subscriptions, dropped, probes, broadcasts, errors, forged atomic.Uint64 }
 }
 
+// interestedNote is noted of a session over a restart.
+const interestedNote = "roster"
+
 // key is where a session keeps its clientState.
 type key struct{}
 
@@ -59,6 +62,8 @@ func Attach(s *xmpp.Server, store Store, log *slog.Logger) *Roster {
 	h.Outbound(r.outbound)
 	h.Inbound(r.inbound)
 	h.Closed(r.closed)
+	h.Restored(r.restored)
+	h.Resumed(r.resumed)
 	h.AccountIQ(r.forgedPush)
 	h.Covers(r.covers)
 	return r
@@ -149,6 +154,23 @@ func stateFor(s *xmpp.Session) *clientState {
 		s.Set(key{}, cs)
 	}
 	return cs
+}
+
+// restored brings back what was known of a session before a restart.
+func (r *Roster) restored(s *xmpp.Session) {
+	if s.Guest() {
+		return
+	}
+	cs := stateFor(s)
+	cs.interested.Store(s.Note(interestedNote) != "")
+	cs.available.Store(s.Presence() != nil)
+}
+
+// resumed tells a client what presences it may have missed over a restart.
+func (r *Roster) resumed(s *xmpp.Session) {
+	if s.Restarted() && s.Presence() != nil {
+		r.probe(s)
+	}
 }
 
 func (r *Roster) closed(s *xmpp.Session) {

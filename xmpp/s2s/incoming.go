@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/ledger"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -35,7 +36,7 @@ type incoming struct {
 type inSession struct {
 	id    string
 	in    *xmpp.Inbound
-	base  uint32 // of in's count, when management began
+	ch    *ledger.Channel // how much was handled, over a restart
 	pairs map[pair]bool
 	timer *time.Timer // Service.mu: while it can be resumed
 }
@@ -79,14 +80,26 @@ func (in *incoming) finish(orderly bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.active, x.id)
-	if x.id == "" || orderly || s.closing || len(s.asleep) >= s.cfg.Limits.Incoming {
+	if s.closing {
 		return
 	}
+	if x.id == "" || orderly || len(s.asleep) >= s.cfg.Limits.Incoming {
+		x.ch.Drop()
+		return
+	}
+	s.sleepLocked(x)
+}
+
+// sleepLocked lets a session wait for its server; s.mu is held.
+func (s *Service) sleepLocked(x *inSession) {
 	s.asleep[x.id] = x
 	x.timer = time.AfterFunc(s.cfg.Limits.ResumeTimeout, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.asleep, x.id)
+		if s.asleep[x.id] == x {
+			delete(s.asleep, x.id)
+			x.ch.Drop()
+		}
 	})
 }
 
@@ -240,14 +253,14 @@ func (in *incoming) take(st *stanza.Stanza) error {
 func (in *incoming) begin() {
 	if in.session == nil {
 		in.session = &inSession{}
-		in.session.in = in.s.srv.NewInbound(in.asked(in.session))
+		in.session.in = in.s.srv.NewInbound(in.asked())
 	}
 }
 
 // asked writes an acknowledgement to the stream that has the session now.
-func (in *incoming) asked(x *inSession) func(uint32) {
+func (in *incoming) asked() func(uint32) {
 	return func(h uint32) {
-		a := stanza.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h-x.base), 10))
+		a := stanza.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10))
 		if err := in.write(element(a)); err != nil {
 			_ = in.raw.Close()
 		}
@@ -424,10 +437,15 @@ func (in *incoming) manage(e *stanza.Element) error {
 func (in *incoming) enable(e *stanza.Element) error {
 	in.begin()
 	x := in.session
-	x.base = x.in.Drain()
+	x.in.Number(nil, 0)
 	answer := stanza.NewElement(nsSM, "enabled")
 	if r := e.Attr("resume"); r == "true" || r == "1" {
 		x.id, x.pairs = newID(), in.allPairs()
+		x.ch = in.s.cfg.Ledger.New(inName + x.id)
+		for p := range x.pairs {
+			x.ch.Set(keyPair+p.local+" "+p.remote, []byte{})
+		}
+		x.in.Number(x.ch, 0)
 		in.register(x)
 		answer.SetAttr("id", x.id).SetAttr("resume", "true").SetAttr("max", strconv.Itoa(int(in.s.cfg.Limits.ResumeTimeout/time.Second)))
 	}
@@ -461,9 +479,10 @@ func (in *incoming) resume(e *stanza.Element) error {
 	if x == nil {
 		return in.write(element(stanza.NewElement(nsSM, "failed").Add(stanza.NewElement(stanza.NSStanzas, "item-not-found"))))
 	}
-	h := x.in.Drain() - x.base
-	next := &inSession{id: x.id, pairs: mine, base: -h}
-	next.in = s.srv.NewInbound(in.asked(next))
+	h := x.in.Drain()
+	next := &inSession{id: x.id, pairs: mine, ch: x.ch}
+	next.in = s.srv.NewInbound(in.asked())
+	next.in.Number(x.ch, h)
 	in.session = next
 	in.register(next)
 	s.count.resumed.Add(1)

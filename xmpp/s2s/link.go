@@ -4,8 +4,10 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 
+	"konzil/internal/ledger"
 	"konzil/xmpp/stanza"
 )
 
@@ -13,20 +15,32 @@ import (
 type link struct {
 	s    *Service
 	pair pair
-	wake chan struct{} // capacity 1: something is in the queue, or was acknowledged
+	ch   *ledger.Channel // what the other server has not acknowledged
+	wake chan struct{}   // capacity 1: something is in the queue, or was acknowledged
 
 	// guarded by Service.mu
 	queue   []*stanza.Stanza
 	bytes   int
 	running bool
+	broken  time.Time // when the last stream ended, zero before the first
 	until   time.Time // no new try before
 	fails   int
 
 	// belongs to run, and to the reader of its stream under ackMu
-	managed bool
-	smID    string
-	ack     acks
-	h       uint32 // of the other server, as far as it said
+	managed  bool
+	restored bool // from before a restart, and the other server has not said yet what it has
+	smID     string
+	ack      acks
+	h        uint32      // of the other server, as far as it said
+	progress atomic.Bool // the other server has acknowledged something on this stream
+}
+
+// newLink makes an empty one; s.mu is held.
+func (s *Service) newLink(p pair, ch *ledger.Channel) *link {
+	l := &link{s: s, pair: p, ch: ch, wake: make(chan struct{}, 1), broken: s.lost[p]}
+	delete(s.lost, p)
+	s.links[p] = l
+	return l
 }
 
 // push queues st; s.mu is held. The error is for the sender.
@@ -46,6 +60,7 @@ func (l *link) push(st *stanza.Stanza) *stanza.Error {
 		l.running = true
 	}
 	l.queue = append(l.queue, st)
+	l.note(st)
 	l.bytes += st.Size()
 	l.poke()
 	return nil
@@ -86,7 +101,6 @@ func (l *link) take() []*stanza.Stanza {
 
 // run serves the link until there is nothing to do.
 func (l *link) run() {
-	var broken time.Time // when the last stream ended, zero before the first
 	for short := 0; ; {
 		o, err := l.connect()
 		if err == nil && short == maxShort {
@@ -94,7 +108,7 @@ func (l *link) run() {
 			err = errShort
 		}
 		if err != nil {
-			if l.again(broken) {
+			if l.again(l.broken) {
 				continue
 			}
 			l.fail(err)
@@ -104,9 +118,10 @@ func (l *link) run() {
 		l.fails, l.until = 0, time.Time{}
 		l.s.mu.Unlock()
 		begun := time.Now()
+		l.progress.Store(false)
 		idle := l.serve(o)
-		broken = time.Now()
-		if short++; broken.Sub(begun) > l.s.cfg.Limits.RetryMin {
+		l.broken = time.Now()
+		if short++; l.progress.Load() || l.broken.Sub(begun) > l.s.cfg.Limits.RetryMin {
 			short = 0
 		}
 		l.s.mu.Lock()
@@ -114,6 +129,10 @@ func (l *link) run() {
 			l.running = false
 			if !l.s.closing {
 				delete(l.s.links, l.pair)
+				l.ch.Drop()
+				if !idle && len(l.s.lost) < l.s.cfg.Limits.Links {
+					l.s.lost[l.pair] = l.broken
+				}
 				l.s.mu.Unlock()
 				return
 			}
@@ -172,8 +191,12 @@ func (l *link) serve(o *out) (idle bool) {
 				o.close("")
 				if !l.managed { // nobody knows how much of it arrived; to say so is better than to say it twice
 					l.bounceAll(batch, errUnreachable)
+					l.ch.Ack(len(batch), 0)
 				}
 				return false
+			}
+			if !l.managed {
+				l.ch.Ack(len(batch), 0)
 			}
 			l.s.count.sent.Add(uint64(len(batch)))
 			timer.Reset(l.s.cfg.Limits.IdleTimeout)
@@ -248,6 +271,10 @@ func (l *link) acked(h uint32) error {
 		return &streamError{"undefined-condition", "more acknowledged than sent"}
 	}
 	l.h = h
+	if n > 0 {
+		l.progress.Store(true)
+		l.ch.Ack(int(n), h)
+	}
 	return nil
 }
 
@@ -255,7 +282,10 @@ func (l *link) acked(h uint32) error {
 // count: messages go again, requests come back, presence is out of date.
 func (l *link) requeue() error {
 	var again []*stanza.Stanza
-	for _, st := range l.ack.all() {
+	all := l.ack.all()
+	l.ch.Sweep(len(all))
+	l.restored = false
+	for _, st := range all {
 		switch st.Kind {
 		case stanza.Message:
 			again = append(again, st)
@@ -264,6 +294,7 @@ func (l *link) requeue() error {
 		}
 	}
 	l.h = 0
+	l.ch.Ack(0, 0)
 	if len(again) == 0 {
 		return nil
 	}
@@ -297,13 +328,18 @@ func (l *link) fail(err error) {
 	l.giveBack(e)
 }
 
-// giveBack bounces all that the link holds.
+// giveBack bounces all that the link holds; on a shutdown the ledger has it for the next start.
 func (l *link) giveBack(e *stanza.Error) {
 	l.s.mu.Lock()
+	if l.s.closing && l.s.cfg.Ledger != nil {
+		l.s.mu.Unlock()
+		return
+	}
 	all := append(l.ack.all(), l.queue...)
 	l.queue, l.bytes = nil, 0
 	l.s.mu.Unlock()
 	l.bounceAll(all, e)
+	l.ch.Ack(len(all), 0)
 }
 
 func (l *link) bounceAll(all []*stanza.Stanza, e *stanza.Error) {

@@ -271,6 +271,7 @@ func (l *link) manage(o *out) error {
 		}
 		if e.Local == "resumed" && herr == nil {
 			l.s.count.resumed.Add(1)
+			l.sweep()
 			return nil
 		}
 	}
@@ -289,6 +290,7 @@ func (l *link) manage(o *out) error {
 	if r := e.Attr("resume"); l.managed && (r == "true" || r == "1") {
 		l.smID = e.Attr("id")
 	}
+	l.ch.Set(keySM, []byte(l.smID))
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"konzil/internal/ledger"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -38,6 +39,8 @@ type Config struct {
 	// AllowPrivate dials addresses of private networks and of the machine itself.
 	AllowPrivate bool
 	Resolver     Resolver // nil: the system's
+	// Ledger remembers what is under way over a restart; nil: that comes back to its senders.
+	Ledger *ledger.Ledger
 
 	Limits Limits
 }
@@ -95,6 +98,7 @@ type Service struct {
 	mu      sync.Mutex // guards all below
 	closing bool
 	links   map[pair]*link
+	lost    map[pair]time.Time // when a stream broke for which nothing waited: the next link is as patient as if it had
 	lns     map[net.Listener]struct{}
 	streams map[*incoming]struct{}
 	peers   map[string]int        // incoming streams by address
@@ -124,7 +128,7 @@ func New(cfg Config, srv *xmpp.Server, log *slog.Logger) (*Service, error) {
 	}
 	sum := sha256.Sum256(cfg.Secret)
 	s := &Service{
-		cfg: cfg, srv: srv, log: log, secret: hex.EncodeToString(sum[:]), links: map[pair]*link{}, lns: map[net.Listener]struct{}{},
+		cfg: cfg, srv: srv, log: log, secret: hex.EncodeToString(sum[:]), links: map[pair]*link{}, lost: map[pair]time.Time{}, lns: map[net.Listener]struct{}{},
 		streams: map[*incoming]struct{}{}, peers: map[string]int{}, active: map[string]*incoming{}, asleep: map[string]*inSession{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -151,8 +155,7 @@ func (s *Service) HandleStanza(st *stanza.Stanza) {
 			s.bounce(st, stanza.ErrResourceConstraint)
 			return
 		}
-		l = &link{s: s, pair: p, wake: make(chan struct{}, 1)}
-		s.links[p] = l
+		l = s.newLink(p, s.cfg.Ledger.New(linkName+p.local+" "+p.remote))
 	}
 	err := l.push(st)
 	s.mu.Unlock()
@@ -181,7 +184,8 @@ func (s *Service) runLocked(f func()) bool {
 	return true
 }
 
-// Shutdown ends all streams. What waits for other servers comes back to its senders first, so it goes before the messaging server's.
+// Shutdown ends all streams. What waits for other servers is remembered, or without a ledger comes back to its senders, so it goes before the messaging
+// server's.
 func (s *Service) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true

@@ -45,6 +45,7 @@ type Stanza struct {
 
 	archive string // under which id archives have it; no part of the XML
 	owner   JID    // the recipient whose archive has it; zero: only the sender's
+	origin  Origin // where it came from
 
 	inner []byte   // canonical XML of the children, in the scope of xmlns='jabber:client'
 	tree  *treeBox // children decoded, once and shared by all copies
@@ -122,6 +123,23 @@ func (s *Stanza) Archive() string { return s.archive }
 
 // ArchivedFor tells whether the archive of owner, a bare address, has the stanza.
 func (s *Stanza) ArchivedFor(owner JID) bool { return s.archive != "" && s.owner == owner }
+
+// Origin names a stanza by the channel that it came on (a session, another server) and its number there. The zero Origin is none.
+type Origin struct{ Channel, Number uint32 }
+
+// WithOrigin is a copy that remembers where it came from; what is made of the copy by With does too. It is not part of the XML.
+func (s *Stanza) WithOrigin(o Origin) *Stanza { c := *s; c.origin = o; return &c }
+
+// Origin is what WithOrigin said.
+func (s *Stanza) Origin() Origin { return s.origin }
+
+// Inner is the first byte of the children as they are written, which copies share; nil where there are none. It tells copies by.
+func (s *Stanza) Inner() *byte {
+	if len(s.inner) == 0 {
+		return nil
+	}
+	return &s.inner[0]
+}
 
 // WithTo is a copy addressed to another; the inner bytes are shared.
 func (s *Stanza) WithTo(to JID) *Stanza { c := *s; c.To = to; return &c }

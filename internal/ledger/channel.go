@@ -1,0 +1,250 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Channel is what is remembered of one peer: a session, a link to another server, a room. The zero value and nil remember nothing.
+type Channel struct {
+	l  *Ledger
+	id uint32
+}
+
+// Item is an entry of a channel's queue: a stanza for the peer.
+type Item struct {
+	Hollow  bool // it is there for the count alone; what it said is forgotten
+	Counted bool // the peer counts it (XEP-0198 §4)
+	Kept    bool // Ref says where else it is on disk
+	Shared  bool // several clients get the message of Ref
+	Arrived bool // and one of them has it; as the log knows
+	Ref     uint64
+	At      time.Time // to the millisecond
+	Origin  Origin
+	Body    []byte
+}
+
+// Key tells that two pushes in a row are of the same bytes, which are then written once: a message to many. The zero Key is like no other.
+type Key struct {
+	First    *byte // of what they share
+	From, ID string
+}
+
+// New makes a channel.
+func (l *Ledger) New(name string) *Channel {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.nextID++
+	l.rec = appendString(appendUvarints(l.start(opNew), uint64(l.nextID)), name)
+	l.add()
+	return &Channel{l, l.nextID}
+}
+
+// ID names the channel in an Origin; 0 for nil.
+func (c *Channel) ID() uint32 {
+	if c == nil {
+		return 0
+	}
+	return c.id
+}
+
+// write makes a record of numbers after the channel's id.
+func (c *Channel) write(o op, ns ...uint64) {
+	if c == nil {
+		return
+	}
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.l.rec = appendUvarints(appendUvarints(c.l.start(o), uint64(c.id)), ns...)
+	c.l.add()
+}
+
+// Set remembers a value; nil forgets it.
+func (c *Channel) Set(key string, value []byte) {
+	if c == nil {
+		return
+	}
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	if value == nil {
+		c.l.rec = appendString(appendUvarints(c.l.start(opUnset), uint64(c.id)), key)
+	} else {
+		b := appendString(appendUvarints(c.l.start(opSet), uint64(c.id)), key)
+		c.l.rec = append(binary.AppendUvarint(b, uint64(len(value))), value...)
+	}
+	c.l.add()
+}
+
+// Push puts an entry at the end of the queue. body appends its bytes; it is not called when key is that of the push before, and must not call the ledger.
+func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) {
+	if c == nil {
+		return
+	}
+	l := c.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := item{ref: it.Ref, at: it.At.UnixMilli(), origin: it.Origin}
+	for _, f := range [...]struct {
+		on   bool
+		flag byte
+	}{{it.Counted, flagCounted}, {it.Kept, flagKept}, {it.Shared, flagShared}, {it.Arrived, flagArrived}} {
+		if f.on {
+			i.flags |= f.flag
+		}
+	}
+	if key.First != nil && key == l.last && l.region != nil && l.region.fits(maxAgain) {
+		l.rec = appendItem(l.start(opAgain), c.id, i)
+		l.add()
+		return
+	}
+	l.body = body(l.body[:0])
+	b := appendItem(l.start(opPush), c.id, i)
+	l.rec = append(binary.AppendUvarint(b, uint64(len(l.body))), l.body...)
+	l.add()
+	l.last = key
+	if cap(l.body) > maxSpare {
+		l.body, l.rec = nil, nil
+	}
+}
+
+const (
+	maxAgain = 64       // a record without body is shorter
+	maxSpare = 64 << 10 // larger buffers are not kept
+)
+
+// PushHollow puts an entry at the end of which only the number matters.
+func (c *Channel) PushHollow() { c.write(opHollow, 1) }
+
+// Ack takes the n oldest entries out; count is what the peer has counted.
+func (c *Channel) Ack(n int, count uint32) { c.write(opAck, uint64(n), uint64(count)) }
+
+// Sweep takes the hollow ones out of the n oldest entries.
+func (c *Channel) Sweep(n int) { c.write(opSweep, uint64(n)) }
+
+// SetHandled remembers how many stanzas of the peer were handled.
+func (c *Channel) SetHandled(n uint32) { c.write(opHandled, uint64(n)) }
+
+// Drop forgets the channel.
+func (c *Channel) Drop() { c.write(opDrop) }
+
+// Begin remembers that a message is on its way into the archive of owner under ref, and came from origin.
+func (l *Ledger) Begin(ref uint64, owner string, o Origin) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rec = appendOrigin(appendString(appendUvarints(l.start(opBegin), ref), owner), o)
+	l.add()
+}
+
+// Done remembers that the message of ref was handed on to all who get it, or refused: it is handled.
+func (l *Ledger) Done(ref uint64) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rec = appendUvarints(l.start(opDone), ref)
+	l.add()
+}
+
+// Kept is a channel as the log had it.
+type Kept struct {
+	*Channel
+	Name    string
+	Values  map[string][]byte
+	Items   []Item
+	Acked   uint32 // what the peer has counted, as far as it said
+	Handled uint32
+}
+
+// Kept gives all channels in the order they were made. It is for the start, before anything is written.
+func (l *Ledger) Kept() []Kept {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []Kept
+	for _, id := range slices.Sorted(maps.Keys(l.state.channels)) {
+		c := l.state.channels[id]
+		k := Kept{Channel: &Channel{l, id}, Name: c.name, Values: maps.Clone(c.values), Acked: c.acked, Handled: c.handled}
+		for _, it := range c.items[c.head:] {
+			for range it.hollow {
+				k.Items = append(k.Items, Item{Hollow: true, Counted: true})
+			}
+			if it.hollow == 0 {
+				_, arrived := l.state.arrived[it.ref]
+				shared := it.flags&flagShared != 0
+				k.Items = append(k.Items, Item{
+					Counted: it.flags&flagCounted != 0, Kept: it.flags&flagKept != 0, Shared: shared, Arrived: it.flags&flagArrived != 0 || shared && arrived, Ref: it.ref,
+					At: time.UnixMilli(it.at), Origin: it.origin, Body: slices.Clone(l.region.mem[it.body.at : it.body.at+it.n]),
+				})
+			}
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
+// Undone is a message that was taken for the archive, and of which it is not known that all have got it.
+type Undone struct {
+	Ref    uint64
+	Owner  string
+	Origin Origin
+	Served map[uint32]bool // the channels that have got it
+}
+
+// Undone gives them in the order of their refs, at the start. The message may or may not be in the archive: say Stored or Forget when that is known, and
+// Done when the message is handed on.
+func (l *Ledger) Undone() []Undone {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []Undone
+	for _, ref := range slices.Sorted(maps.Keys(l.state.begun)) {
+		b := l.state.begun[ref]
+		u := Undone{ref, b.owner, b.origin, map[uint32]bool{}}
+		for _, id := range b.served {
+			u.Served[id] = true
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+// Stored says of an undone message, at the start, that the archive has it: it counts as handled.
+func (l *Ledger) Stored(ref uint64) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rec = appendUvarints(l.start(opStored), ref)
+	l.add()
+}
+
+// Forget says of an undone message that the archive does not have it: it never came.
+func (l *Ledger) Forget(ref uint64) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.state.begun[ref]
+	if b == nil {
+		return
+	}
+	l.rec = appendOrigin(appendString(appendUvarints(l.start(opBegin), ref), b.owner), Origin{})
+	l.add()
+	l.rec = appendUvarints(l.start(opDone), ref)
+	l.add()
+}

@@ -1,0 +1,285 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	fileName  = "sessions.log"
+	minLog    = 4 << 20         // a log is at least this long, and growth times as long as what it holds
+	growth    = 4               // so that three quarters of it are new records
+	maxLog    = 2 << 30         // a ledger that would be longer forgets everything: something is wrong
+	syncEvery = 5 * time.Second // what a power cut may take
+)
+
+// Ledger is the log and what it says. Its methods may be called from any goroutine and never block for long; no other lock is taken under its own.
+type Ledger struct {
+	path    string
+	boot    string
+	log     *slog.Logger
+	trusted bool
+	stop    chan struct{}
+	stopped chan struct{}
+
+	mu     sync.Mutex // guards all below
+	region *region    // nil: closed, or broken
+	state  *state
+	nextID uint32
+	rec    []byte // the record being made
+	body   []byte // of the push being made
+	last   Key    // of the body of the push before
+	dirty  bool   // since the last sync
+
+	records, compactions, failures atomic.Uint64
+}
+
+// Open reads the ledger of a folder, or makes one. A log that cannot be read is put aside with a warning: what it knew is lost, nothing else.
+func Open(dir string, log *slog.Logger) (*Ledger, error) {
+	l := &Ledger{path: filepath.Join(dir, fileName), boot: bootID(), log: log, state: newState(), stop: make(chan struct{}), stopped: make(chan struct{})}
+	old, err := openRegion(l.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		l.trusted = true
+	case errors.Is(err, errDamaged):
+		log.Warn("the log of sessions is damaged and put aside", "file", l.path)
+		if err := os.Rename(l.path, l.path+".damaged"); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	default:
+		l.trusted = old.boot() == l.boot
+		l.region = old
+		l.replay()
+	}
+	if err := l.compact(0); err != nil {
+		return nil, err
+	}
+	go l.syncing()
+	return l, nil
+}
+
+// bootID changes with each start of the machine.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown" // without it a power cut cannot be told from a kill
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func (l *Ledger) replay() {
+	for {
+		at, rec, ok := l.region.next()
+		if !ok {
+			break
+		}
+		if !l.state.apply(at, rec) {
+			l.log.Warn("a record of the log of sessions makes no sense; what follows is not used", "at", at)
+			break
+		}
+	}
+	for id := range l.state.channels {
+		l.nextID = max(l.nextID, id)
+	}
+}
+
+// Trusted tells that the ledger is exact: the machine has not been started anew since it was written.
+func (l *Ledger) Trusted() bool { return l.trusted }
+
+// Close writes everything to disk. What is called afterwards does nothing.
+func (l *Ledger) Close() error {
+	close(l.stop)
+	<-l.stopped
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.region == nil {
+		return nil
+	}
+	err := l.region.file.Sync()
+	err = errors.Join(err, l.region.close())
+	l.region = nil
+	return err
+}
+
+func (l *Ledger) syncing() {
+	defer close(l.stopped)
+	tick := time.NewTicker(syncEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		var f *os.File
+		if l.dirty && l.region != nil {
+			f, l.dirty = l.region.file, false
+		}
+		l.mu.Unlock()
+		if f != nil {
+			_ = f.Sync() // a file that compact has closed meanwhile is of no use any more
+		}
+	}
+}
+
+// add writes l.rec and carries it out; mu is held.
+func (l *Ledger) add() {
+	if l.region == nil {
+		return
+	}
+	if !l.region.fits(len(l.rec)) {
+		rec := slices.Clone(l.rec)
+		if err := l.compact(len(rec)); err != nil {
+			l.failures.Add(1)
+			l.log.Error("the log of sessions cannot be written any more: a restart will end all sessions", "file", l.path, "err", err)
+			_ = errors.Join(l.region.close(), os.Remove(l.path))
+			l.region = nil
+			return
+		}
+		l.rec = rec
+	}
+	l.records.Add(1)
+	l.dirty = true
+	l.state.apply(l.region.add(l.rec), l.rec)
+}
+
+// compact writes the state into a new log with room for extra bytes more, which takes the place of the old one.
+func (l *Ledger) compact(extra int) error {
+	size := max(minLog, growth*(l.live()+extra+headerBytes))
+	if size > maxLog {
+		return errors.New("ledger: too much to remember")
+	}
+	fresh, err := createRegion(l.path+".new", size, l.boot)
+	if err != nil {
+		return err
+	}
+	old, before := l.region, l.state
+	l.state = newState()
+	l.rewrite(before, old, fresh)
+	l.region = fresh
+	l.last = Key{}
+	if err := os.Rename(l.path+".new", l.path); err != nil {
+		return err
+	}
+	if old != nil {
+		l.compactions.Add(1)
+		return old.close()
+	}
+	return nil
+}
+
+// live is about how long the state is as records.
+func (l *Ledger) live() int {
+	n := 0
+	for _, c := range l.state.channels {
+		n += 64 + len(c.name)
+		for k, v := range c.values {
+			n += 32 + len(k) + len(v)
+		}
+		for _, it := range c.items[c.head:] {
+			n += 64 + it.n
+		}
+	}
+	for _, b := range l.state.begun {
+		n += 64 + len(b.owner) + 32*len(b.served)
+	}
+	return n
+}
+
+// rewrite puts what before says, with bodies in old, into fresh.
+func (l *Ledger) rewrite(before *state, old, fresh *region) {
+	put := func(rec []byte) {
+		l.state.apply(fresh.add(rec), rec)
+		l.rec = rec
+	}
+	last := body{}
+	push := func(id uint32, it item) {
+		if it.hollow > 0 {
+			put(appendUvarints(l.start(opHollow), uint64(id), uint64(it.hollow)))
+			return
+		}
+		if it.body == last {
+			put(appendItem(l.start(opAgain), id, it))
+			return
+		}
+		last = it.body
+		b := appendItem(l.start(opPush), id, it)
+		b = binary.AppendUvarint(b, uint64(it.n))
+		put(append(b, old.mem[it.body.at:it.body.at+it.n]...))
+	}
+	for id, c := range before.channels {
+		put(appendString(appendUvarints(l.start(opNew), uint64(id)), c.name))
+		for k, v := range c.values {
+			put(appendString(appendString(appendUvarints(l.start(opSet), uint64(id)), k), string(v)))
+		}
+	}
+	for ref, b := range before.begun {
+		put(appendOrigin(appendString(appendUvarints(l.start(opBegin), ref), b.owner), b.origin))
+		for _, id := range b.served {
+			put(appendUvarints(l.start(opServed), ref, uint64(id)))
+		}
+	}
+	for id, c := range before.channels {
+		for _, it := range c.items[c.head:] {
+			if _, ok := before.arrived[it.ref]; ok && it.flags&flagShared != 0 {
+				it.flags |= flagArrived
+			}
+			push(id, it)
+		}
+		put(appendUvarints(l.start(opAck), uint64(id), 0, uint64(c.acked)))
+		put(appendUvarints(l.start(opHandled), uint64(id), uint64(c.handled)))
+	}
+}
+
+// start begins a record.
+func (l *Ledger) start(o op) []byte { return append(l.rec[:0], byte(o)) }
+
+func appendUvarints(b []byte, ns ...uint64) []byte {
+	for _, n := range ns {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendOrigin(b []byte, o Origin) []byte {
+	if o.Channel == 0 {
+		return append(b, 0)
+	}
+	return appendUvarints(b, uint64(o.Channel), uint64(o.Number))
+}
+
+// appendItem is what opPush and opAgain have in common.
+func appendItem(b []byte, channel uint32, it item) []byte {
+	b = append(binary.AppendUvarint(b, uint64(channel)), it.flags)
+	return appendOrigin(appendUvarints(b, it.ref, uint64(it.at)), it.origin)
+}
+
+// Counters are numbers for metrics; log_log_bytes and channels are gauges.
+func (l *Ledger) Counters() map[string]uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := map[string]uint64{
+		"records_total": l.records.Load(), "compactions_total": l.compactions.Load(), "failures_total": l.failures.Load(), "channels": uint64(len(l.state.channels)),
+		"log_bytes": 0,
+	}
+	if l.region != nil {
+		m["log_bytes"] = uint64(l.region.end)
+	}
+	return m
+}

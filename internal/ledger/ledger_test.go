@@ -1,0 +1,273 @@
+package ledger
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t testing.TB, dir string) *Ledger {
+	t.Helper()
+	l, err := Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// killed is what another process finds after a kill: the file as it is now, without any closing.
+func killed(t testing.TB, dir string) *Ledger {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, fileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, fileName), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, other)
+}
+
+func shut(t testing.TB, l *Ledger) {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func says(b string) func([]byte) []byte { return func(dst []byte) []byte { return append(dst, b...) } }
+
+// model is what a ledger must remember.
+type model map[uint32]*Kept
+
+// TestAgainstModel changes a ledger at random, with compactions, and compares what a kill leaves with plain lists.
+func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { againstModel(t, rand.New(rand.NewPCG(seed, 3))) })
+	}
+}
+
+func againstModel(t *testing.T, r *rand.Rand) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	defer func() { shut(t, l) }()
+	m, chans := model{}, []*Channel{}
+	at := time.UnixMilli(1_700_000_000_000)
+	shared := []byte("x")
+	big := make([]byte, 6000)
+	for i := range 9_000 {
+		if len(chans) == 0 || r.IntN(200) == 0 {
+			c := l.New(fmt.Sprint("c", i))
+			chans = append(chans, c)
+			m[c.ID()] = &Kept{Name: fmt.Sprint("c", i), Values: map[string][]byte{}}
+		}
+		n := r.IntN(len(chans))
+		c := chans[n]
+		k := m[c.ID()]
+		switch r.IntN(12) {
+		case 0:
+			c.Set("k", []byte(fmt.Sprint(i)))
+			k.Values["k"] = []byte(fmt.Sprint(i))
+		case 1:
+			c.Set("k", nil)
+			delete(k.Values, "k")
+		case 2, 3:
+			c.PushHollow()
+			k.Items = append(k.Items, Item{Hollow: true, Counted: true})
+		case 4, 5:
+			it := Item{Counted: i%2 == 0, Kept: i%3 == 0, Ref: uint64(i), At: at, Body: append([]byte(fmt.Sprint("body", i)), big...)}
+			c.Push(it, Key{}, says(string(it.Body)))
+			k.Items = append(k.Items, it)
+		case 6, 7: // one message to several
+			for range 1 + r.IntN(3) {
+				d := chans[r.IntN(len(chans))]
+				it := Item{Counted: true, Arrived: i%2 == 0, At: at, Body: []byte("to many")}
+				d.Push(it, Key{First: &shared[0]}, says("to many"))
+				m[d.ID()].Items = append(m[d.ID()].Items, it)
+			}
+		case 8:
+			a := r.IntN(len(k.Items) + 1)
+			k.Acked += uint32(a)
+			c.Ack(a, k.Acked)
+			k.Items = k.Items[a:]
+		case 9:
+			a := r.IntN(len(k.Items) + 1)
+			c.Sweep(a)
+			var left []Item
+			for j, it := range k.Items {
+				if j >= a || !it.Hollow {
+					left = append(left, it)
+				}
+			}
+			k.Items = left
+		case 10:
+			k.Handled++
+			c.SetHandled(k.Handled)
+		case 11:
+			if r.IntN(30) == 0 {
+				c.Drop()
+				delete(m, c.ID())
+				chans = append(chans[:n], chans[n+1:]...)
+			}
+		}
+		if r.IntN(2000) == 0 {
+			other := killed(t, dir)
+			compare(t, other, m)
+			shut(t, other)
+		}
+	}
+	if l.Counters()["compactions_total"] == 0 {
+		t.Error("nothing was compacted")
+	}
+	other := killed(t, dir)
+	defer func() { shut(t, other) }()
+	compare(t, other, m)
+}
+
+func compare(t *testing.T, l *Ledger, m model) {
+	t.Helper()
+	got := l.Kept()
+	if len(got) != len(m) {
+		t.Fatalf("%d channels, want %d", len(got), len(m))
+	}
+	for _, g := range got {
+		id, want := g.ID(), *m[g.ID()]
+		g.Channel = nil
+		if len(want.Items) == 0 {
+			want.Items = nil
+		}
+		if !reflect.DeepEqual(g, want) {
+			t.Fatalf("channel %d: got\n%.500s\nwant\n%.500s", id, fmt.Sprintf("%+v", g), fmt.Sprintf("%+v", want))
+		}
+	}
+}
+
+// TestUndone: what was begun and not done is known with who has got it, and what is done counts as handled.
+func TestUndone(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	in, out := l.New("in"), l.New("out")
+	l.Begin(7, "owner", Origin{in.ID(), 1})
+	l.Begin(8, "owner", Origin{in.ID(), 2})
+	l.Begin(9, "owner", Origin{in.ID(), 3})
+	out.Push(Item{Ref: 8}, Key{}, says("eight"))
+	out.Ack(1, 1)
+	l.Done(7)
+	in.SetHandled(1)
+	shut(t, l)
+
+	l = open(t, dir)
+	u := l.Undone()
+	if len(u) != 2 || u[0].Ref != 8 || u[1].Ref != 9 || !u[0].Served[out.ID()] || len(u[1].Served) != 0 || u[0].Owner != "owner" {
+		t.Fatalf("undone: %+v", u)
+	}
+	l.Done(8)
+	l.Forget(9)
+	shut(t, l)
+
+	l = open(t, dir)
+	defer func() { shut(t, l) }()
+	if k := l.Kept()[0]; k.Handled != 2 || len(l.Undone()) != 0 {
+		t.Errorf("handled %d, undone %v", k.Handled, l.Undone())
+	}
+	if !l.Trusted() {
+		t.Error("nothing has happened to the machine")
+	}
+}
+
+// TestArrived: of a message that two clients get it is known that one has it, over compactions too.
+func TestArrived(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	a, b := l.New("a"), l.New("b")
+	for _, c := range []*Channel{a, b} {
+		c.Push(Item{Ref: 5, Shared: true}, Key{}, says("both"))
+	}
+	a.Ack(1, 1)
+	for range 2 {
+		shut(t, l)
+		l = open(t, dir)
+		if k := l.Kept(); !k[1].Items[0].Arrived || len(k[0].Items) != 0 {
+			t.Errorf("got %+v", k)
+		}
+	}
+	shut(t, l)
+}
+
+// TestTorn: a log that ends in the middle of a record is good up to there; one of another boot is not trusted; one that is none is put aside.
+func TestTorn(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	l.New("a").Push(Item{}, Key{}, says("whole"))
+	whole := l.region.end
+	l.New("b")
+	l.region.mem[whole+frameBytes+1] ^= 1
+	shut(t, l)
+	path := filepath.Join(dir, fileName)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(b[len(magic):], "another boot")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir)
+	if k := l.Kept(); len(k) != 1 || k[0].Name != "a" || string(k[0].Items[0].Body) != "whole" || l.Trusted() {
+		t.Errorf("got %+v, trusted %v", k, l.Trusted())
+	}
+	shut(t, l)
+	if err := os.WriteFile(path, []byte("something else entirely, and long enough to be looked at as a log of sessions"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir)
+	if len(l.Kept()) != 0 {
+		t.Error("channels of nowhere")
+	}
+	shut(t, l)
+}
+
+// FuzzReplay: no log makes the reader fail.
+func FuzzReplay(f *testing.F) {
+	s := newState()
+	f.Add([]byte{byte(opNew), 1, 1, 'a'}, []byte{byte(opPush), 1, 0, 0, 0, 0, 1, 'x'})
+	f.Add([]byte{byte(opHollow), 1, 200}, []byte{byte(opSweep), 1, 3})
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		for _, rec := range [][]byte{{byte(opNew), 1, 1, 'a'}, a, b, {byte(opSweep), 1, 9}, {byte(opAck), 1, 9, 9}} {
+			if len(rec) > 0 && !s.apply(0, rec) {
+				s = newState()
+			}
+		}
+	})
+}
+
+func BenchmarkPush(b *testing.B) {
+	text := says(string(make([]byte, 300)))
+	for _, c := range []struct {
+		name string
+		key  Key
+	}{{"each", Key{}}, {"same", Key{From: "room", First: new(byte)}}} {
+		b.Run(c.name, func(b *testing.B) {
+			l := open(b, b.TempDir())
+			defer func() { shut(b, l) }()
+			ch := l.New("a")
+			b.ReportAllocs()
+			for i := range b.N {
+				ch.Push(Item{Counted: true, Ref: uint64(i)}, c.key, text)
+				if i%8 == 7 {
+					ch.Ack(8, uint32(i))
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,283 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+)
+
+var errDamaged = errors.New("ledger: the log is damaged")
+
+// op is the kind of a record.
+type op uint8
+
+const (
+	opNew     op = iota + 1 // channel, name
+	opSet                   // channel, key, value
+	opUnset                 // channel, key
+	opPush                  // channel, flags, ref, at, origin, body
+	opAgain                 // channel, flags, ref, at, origin: with the body of the push before
+	opHollow                // channel, how many
+	opAck                   // channel, how many, the peer's count
+	opSweep                 // channel, how many
+	opHandled               // channel, count
+	opDrop                  // channel
+	opBegin                 // ref, owner, origin
+	opDone                  // ref
+	opStored                // ref
+	opServed                // ref, channel: only in a compacted log
+)
+
+// flags of an item in a record.
+const (
+	flagCounted = 1 << iota
+	flagKept
+	flagArrived
+	flagShared
+)
+
+// Origin names a stanza by the channel that it came on and its number there; the zero Origin is none.
+type Origin struct{ Channel, Number uint32 }
+
+// state is what the log says. Positions are in the current region.
+type state struct {
+	channels map[uint32]*channel
+	begun    map[uint64]*begun
+	arrived  map[uint64]struct{} // refs of shared messages that one client has acknowledged; since the log began
+	last     body                // of the push before
+}
+
+// body is where the bytes of an item are.
+type body struct{ at, n int }
+
+// item is one or, when hollow, some entries of a queue.
+type item struct {
+	hollow int // how many stanzas without bytes this stands for; 0: it has bytes
+	flags  byte
+	ref    uint64
+	at     int64
+	origin Origin
+	body
+}
+
+// channel is a queue to one peer and what is known of the peer.
+type channel struct {
+	name    string
+	values  map[string][]byte
+	items   []item
+	head    int
+	count   int // of entries, hollow ones too
+	acked   uint32
+	handled uint32
+}
+
+// begun is a message that was taken for the archive and not handed on to all.
+type begun struct {
+	owner  string
+	origin Origin
+	served []uint32 // channels that have got it
+}
+
+func newState() *state {
+	return &state{channels: map[uint32]*channel{}, begun: map[uint64]*begun{}, arrived: map[uint64]struct{}{}}
+}
+
+// apply carries out a record that stands at a position of the log. False: it makes no sense.
+func (s *state) apply(at int, rec []byte) bool {
+	d := decoder{b: rec[1:]}
+	kind := op(rec[0])
+	if kind >= opBegin {
+		return s.applyMessage(kind, &d)
+	}
+	id := uint32(d.uvarint())
+	if kind == opNew {
+		s.channels[id] = &channel{name: string(d.bytes()), values: map[string][]byte{}}
+		return !d.bad
+	}
+	c := s.channels[id]
+	if c == nil || d.bad {
+		return false
+	}
+	switch kind {
+	case opSet:
+		key := string(d.bytes())
+		c.values[key] = slices.Clone(d.bytes())
+	case opUnset:
+		delete(c.values, string(d.bytes()))
+	case opPush, opAgain:
+		it := item{flags: d.byte(), ref: d.uvarint(), at: int64(d.uvarint()), origin: d.origin()}
+		if kind == opPush {
+			n := int(d.uvarint())
+			if d.bad || n != len(d.b) {
+				return false
+			}
+			s.last = body{at + len(rec) - n, n}
+		}
+		it.body = s.last
+		s.push(id, c, it)
+	case opHollow:
+		c.pushHollow(d.count())
+	case opAck:
+		n := d.count()
+		c.acked = uint32(d.uvarint())
+		s.drop(c, n)
+	case opSweep:
+		c.sweep(d.count())
+	case opHandled:
+		c.handled = uint32(d.uvarint())
+	case opDrop:
+		delete(s.channels, id)
+	default:
+		return false
+	}
+	return !d.bad
+}
+
+func (s *state) applyMessage(kind op, d *decoder) bool {
+	ref := d.uvarint()
+	b := s.begun[ref]
+	switch {
+	case kind == opBegin:
+		s.begun[ref] = &begun{owner: string(d.bytes()), origin: d.origin()}
+	case b == nil:
+	case kind == opStored:
+		s.handled(b.origin)
+	case kind == opDone:
+		s.handled(b.origin)
+		delete(s.begun, ref)
+	default:
+		b.served = append(b.served, uint32(d.uvarint()))
+	}
+	return !d.bad
+}
+
+// handled notes that the stanza of an origin, and with it all before, was handled.
+func (s *state) handled(o Origin) {
+	if c := s.channels[o.Channel]; c != nil && int32(o.Number-c.handled) > 0 {
+		c.handled = o.Number
+	}
+}
+
+func (s *state) push(id uint32, c *channel, it item) {
+	c.count++
+	c.items = append(c.items, it)
+	s.handled(it.origin)
+	if b := s.begun[it.ref]; b != nil && it.ref != 0 {
+		b.served = append(b.served, id)
+	}
+}
+
+func (c *channel) pushHollow(n int) {
+	c.count += n
+	if k := len(c.items); k > c.head && c.items[k-1].hollow > 0 {
+		c.items[k-1].hollow += n
+		return
+	}
+	c.items = append(c.items, item{hollow: n})
+}
+
+// drop takes the n oldest entries of c out.
+func (s *state) drop(c *channel, n int) {
+	c.count -= min(n, c.count)
+	for n > 0 && c.head < len(c.items) {
+		it := &c.items[c.head]
+		if it.hollow > n {
+			it.hollow -= n
+			return
+		}
+		n -= max(1, it.hollow)
+		if it.flags&flagShared != 0 {
+			s.arrived[it.ref] = struct{}{}
+		}
+		*it = item{}
+		c.head++
+	}
+	switch {
+	case c.head == len(c.items):
+		c.items, c.head = c.items[:0], 0
+		if cap(c.items) > maxIdle {
+			c.items = nil
+		}
+	case c.head > 2*maxIdle && c.head > len(c.items)/2:
+		c.items = slices.Clone(c.items[c.head:])
+		c.head = 0
+	}
+}
+
+// maxIdle is the largest empty queue that is kept.
+const maxIdle = 16
+
+// sweep takes the hollow ones out of the n oldest entries.
+func (c *channel) sweep(n int) {
+	var kept []item
+	for i, it := range c.items[c.head:] {
+		if n <= 0 {
+			kept = append(kept, c.items[c.head+i:]...)
+			break
+		}
+		gone := min(it.hollow, n)
+		n -= max(1, it.hollow)
+		it.hollow -= gone
+		c.count -= gone
+		if gone == 0 || it.hollow > 0 {
+			kept = append(kept, it)
+		}
+	}
+	c.items, c.head = kept, 0
+}
+
+// decoder reads from the front of b; bad stays true after the first thing that does not fit.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) byte() byte {
+	if d.bad || len(d.b) == 0 {
+		d.bad = true
+		return 0
+	}
+	c := d.b[0]
+	d.b = d.b[1:]
+	return c
+}
+
+func (d *decoder) uvarint() uint64 {
+	n, k := binary.Uvarint(d.b)
+	if d.bad || k <= 0 {
+		d.bad = true
+		return 0
+	}
+	d.b = d.b[k:]
+	return n
+}
+
+func (d *decoder) bytes() []byte {
+	n := d.uvarint()
+	if d.bad || n > uint64(len(d.b)) {
+		d.bad = true
+		return nil
+	}
+	s := d.b[:n:n]
+	d.b = d.b[n:]
+	return s
+}
+
+// count is a number of entries.
+func (d *decoder) count() int {
+	n := d.uvarint()
+	if n > math.MaxInt32 {
+		d.bad = true
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) origin() Origin {
+	c := uint32(d.uvarint())
+	if c == 0 {
+		return Origin{}
+	}
+	return Origin{c, uint32(d.uvarint())}
+}

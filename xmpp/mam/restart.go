@@ -1,0 +1,80 @@
+package mam
+
+import (
+	"context"
+	"errors"
+
+	"konzil/internal/archive"
+	"konzil/internal/ledger"
+	"konzil/xmpp/stanza"
+)
+
+// Undelivered is what came into the archive before a kill and had not gone to all who get it.
+type Undelivered struct {
+	m    *Service
+	list []undelivered
+}
+
+type undelivered struct {
+	ledger.Undone
+	owner stanza.JID
+	st    *stanza.Stanza
+}
+
+// Undelivered finds out, at the start, which of the messages that were under way are in the archive: these count as handled, so it comes before
+// sessions are restored.
+func (m *Service) Undelivered(ctx context.Context) (*Undelivered, error) {
+	u := &Undelivered{m: m}
+	for _, x := range m.opt.Ledger.Undone() {
+		id := archive.ID(x.Ref)
+		p, err := m.archive.Find(ctx, archive.Query{Owner: x.Owner, IDs: []archive.ID{id}, Max: 1})
+		if errors.Is(err, archive.ErrNotFound) {
+			m.opt.Ledger.Forget(x.Ref)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		m.opt.Ledger.Stored(x.Ref)
+		st, err := stanza.Parse(p.Messages[0].XML)
+		owner, oerr := stanza.ParseJID(x.Owner)
+		if err = errors.Join(err, oerr); err != nil {
+			m.failures.Add(1)
+			m.log.Error("a message of the archive cannot be read", "id", id.String(), "err", err)
+			m.opt.Ledger.Done(x.Ref)
+			continue
+		}
+		u.list = append(u.list, undelivered{x, owner, st.WithArchive(id.String(), owner)})
+	}
+	return u, nil
+}
+
+// Deliver hands them on: messages of rooms by room, others as if their sender had sent them now. served tells whether the queue from an address to
+// another has it already, of the channels of the ledger that have.
+func (u *Undelivered) Deliver(room func(st *stanza.Stanza, room stanza.JID, served func(to, from stanza.JID) bool),
+	served func(channels map[uint32]bool, to, from stanza.JID) bool) {
+	for _, x := range u.list {
+		by := func(to, from stanza.JID) bool { return served(x.Served, to, from) }
+		switch {
+		case x.st.Type == "groupchat":
+			room(x.st, x.owner, by)
+		case !u.m.served(x.st, by):
+			u.m.srv.Resend(x.st)
+		}
+		u.m.redelivered.Add(1)
+		u.m.opt.Ledger.Done(x.Ref)
+	}
+}
+
+// served tells whether the recipient of st, or a client of it, has it in its queue.
+func (m *Service) served(st *stanza.Stanza, by func(to, from stanza.JID) bool) bool {
+	if by(st.To, st.From) {
+		return true
+	}
+	for _, x := range m.srv.Sessions(st.To.Bare()) {
+		if by(x.JID(), st.From) {
+			return true
+		}
+	}
+	return false
+}
