@@ -97,6 +97,7 @@ type Source struct {
 	Video VideoType
 	SSRCs []uint32 // one, or the simulcast layers low to high; the first is what receivers without rewriting see
 	RTX   []uint32 // repair flows of SSRCs by position, 0: none; may be shorter
+	FEC   uint32   // what the SFU sends FlexFEC under that protects the first of SSRCs, to receivers that have negotiated flexfec-03; 0: none
 }
 
 // Constraint is what a receiver wants of a source. MaxHeight 0 is nothing, negative is unlimited; it concerns the smaller side of the picture.

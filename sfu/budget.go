@@ -16,25 +16,26 @@ const (
 // downlink is what the control loop knows of a receiver's path. Control goroutine.
 type downlink struct {
 	estimate uint64  // bits per second
-	other    float64 // of them audio and repetitions
+	other    float64 // of them audio, repetitions and repair packets
 	looked   int64
 	sent     [Video + 1]uint64 // bytes as last looked at
-	rtx      uint64
-	cost     uint64 // of what is allocated, as allocation counts
-	next     uint64 // of the next better layer, 0: none
-	all      uint64 // of all that is wanted, 0: nothing more
-	lowest   bool   // what is allocated is above the estimate on purpose
+	repaired uint64            // repetitions and repair packets
+	cost     uint64            // of what is allocated, as allocation counts
+	next     uint64            // of the next better layer, 0: none
+	all      uint64            // of all that is wanted, 0: nothing more
+	lowest   bool              // what is allocated is above the estimate on purpose
 }
 
 // measure reads the estimate and what of it does not go to video. The caller holds the shard's mu.
 func (d *downlink) measure(m *media, now int64, probing bool) {
 	d.estimate = m.est.Bitrate()
 	m.est.SetProbing(probing)
-	bytes := m.sentBytes[Audio] - d.sent[Audio] + m.rtxBytes - d.rtx
+	repaired := m.rtxBytes + m.fecBytes
+	bytes := m.sentBytes[Audio] - d.sent[Audio] + repaired - d.repaired
 	if dt := now - d.looked; d.looked != 0 && dt > 0 {
 		d.other = otherDecay*d.other + (1-otherDecay)*float64(bytes)*8e9/float64(dt)
 	}
-	d.sent, d.rtx, d.looked = m.sentBytes, m.rtxBytes, now
+	d.sent, d.repaired, d.looked = m.sentBytes, repaired, now
 }
 
 // free is what the estimate leaves for video.

@@ -419,7 +419,7 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 			rtx = 0
 		}
 		if sb == nil {
-			sb = &sub{src: src, out: e.sendFor(out, rtx, src.kind), notBefore: now + announceTime}
+			sb = &sub{src: src, out: e.sendFor(out, rtx, 0, src.kind), notBefore: now + announceTime}
 			if e.cfg.MIDDemux {
 				sb.mid = fmt.Sprintf("%c%d", letter, slot)
 			}
@@ -428,11 +428,14 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 		}
 		tell = changed || src.retyped
 	} else if sb == nil {
-		rtx := src.tracks[0].rtx
+		rtx, fec := src.tracks[0].rtx, src.fec
 		if src.kind == Audio || !e.hasRTX {
 			rtx = 0
 		}
-		sb = &sub{src: src, out: e.sendFor(src.tracks[0].ssrc, rtx, src.kind)}
+		if rtx == 0 || !e.hasFEC {
+			fec = 0
+		}
+		sb = &sub{src: src, out: e.sendFor(src.tracks[0].ssrc, rtx, fec, src.kind)}
 		e.subs[src] = sb
 	}
 	if sb.layer != ssrc || sb.sid != sid || sb.tid != tid {
@@ -447,13 +450,16 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 }
 
 // sendFor finds or makes the outgoing SSRC. One that was used before goes on where it stopped: see send.
-func (e *Endpoint) sendFor(ssrc, rtx uint32, kind MediaKind) *send {
+func (e *Endpoint) sendFor(ssrc, rtx, fec uint32, kind MediaKind) *send {
 	if o := e.sends[ssrc]; o != nil {
 		return o
 	}
 	o := newSend(ssrc, rtx, kind)
 	if rtx == 0 && kind == Video {
 		o.exts = make([]sentExt, plainRing)
+	}
+	if fec != 0 {
+		o.protection = newProtection(fec)
 	}
 	e.sends[ssrc] = o
 	e.sh.mu.Lock()

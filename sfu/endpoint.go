@@ -29,6 +29,7 @@ type Endpoint struct {
 	pts     [128]codecID
 	firOnly bool
 	hasRTX  bool
+	hasFEC  bool
 	outbox  atomic.Pointer[chan []byte] // of the bridge channel, while it is open
 
 	// The control goroutine's own.
@@ -84,6 +85,7 @@ func newEndpoint(c *Conference, cfg EndpointConfig, sh *shard) (*Endpoint, error
 	for i, p := range e.m.pt {
 		e.pts[i] = p.codec
 		e.hasRTX = e.hasRTX || p.codec == codecRTX
+		e.hasFEC = e.hasFEC || p.codec == codecFlexFEC
 		pli, fir = pli || p.pli, fir || p.fir
 	}
 	e.firOnly = fir && !pli
@@ -178,6 +180,10 @@ func (e *Endpoint) checkSources(list []Source) error {
 		if o := e.conf.sources[s.Name]; o != nil && o.ep != e {
 			return fmt.Errorf("%w: %q belongs to %q", ErrSources, s.Name, o.ep.id)
 		}
+		if x := s.FEC; x != 0 && (seen[x] || e.conf.trackOf(x) != nil) {
+			return fmt.Errorf("%w: SSRC %d of %q", ErrSources, x, s.Name)
+		}
+		seen[s.FEC] = true
 		for j, ssrc := range slices.Concat(s.SSRCs, s.RTX) {
 			if ssrc == 0 && j >= len(s.SSRCs) {
 				continue
@@ -196,7 +202,7 @@ func (e *Endpoint) checkSources(list []Source) error {
 }
 
 func newSource(e *Endpoint, s *Source) *source {
-	src := &source{ep: e, name: s.Name, kind: s.Kind, video: s.Video, created: e.conf.s.now()}
+	src := &source{ep: e, name: s.Name, kind: s.Kind, fec: s.FEC, video: s.Video, created: e.conf.s.now()}
 	for i, ssrc := range s.SSRCs {
 		tr := &track{ep: e, src: src, ssrc: ssrc, layer: i}
 		if i < len(s.RTX) {
@@ -209,7 +215,7 @@ func newSource(e *Endpoint, s *Source) *source {
 
 // same says that s describes the same flows.
 func (src *source) same(s *Source) bool {
-	if src.kind != s.Kind || len(src.tracks) != len(s.SSRCs) {
+	if src.kind != s.Kind || src.fec != s.FEC || len(src.tracks) != len(s.SSRCs) {
 		return false
 	}
 	for i, tr := range src.tracks {

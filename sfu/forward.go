@@ -96,7 +96,7 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 	m := &e.m
 	p := sh.slot()
 	pt := &m.pt[p.hdr.PayloadType]
-	if pt.codec == codecNone || pt.codec == codecRTX {
+	if pt.codec == codecNone || pt.codec == codecRTX || pt.codec == codecFlexFEC {
 		sh.count.inc(cDropUnknownPT)
 		return
 	}
@@ -307,6 +307,9 @@ func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.Out
 	m.pacer.bucket.Sent(len(out))
 	m.sentBytes[o.kind] += uint64(len(out))
 	sh.queue(e, len(out))
+	if o.protection != nil && h.SSRC == o.ssrc && !again {
+		sh.protect(e, o, &h, dst, payload)
+	}
 	return true
 }
 

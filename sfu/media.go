@@ -36,13 +36,14 @@ const (
 	codecISAC
 	codecILBC
 	codecSpeex
+	codecFlexFEC // repair packets of ours
 	codecRTX
 	numCodecs
 )
 
 var codecNames = [numCodecs]string{
 	"", "opus", "red", "vp8", "vp9", "h264", "h265", "av1", "telephone-event", "pcmu", "pcma", "g722", "cn", "isac", "ilbc",
-	"speex", "rtx",
+	"speex", "flexfec-03", "rtx",
 }
 
 func codecByName(name string) codecID {
@@ -107,7 +108,8 @@ type media struct {
 	sends  map[uint32]*send  // by outgoing SSRC, repair flows too
 	list   []*track          // media tracks only, for the timer
 
-	rtxBytes  uint64 // of sentBytes repetitions that were asked for, and
+	rtxBytes  uint64 // of sentBytes repetitions that were asked for,
+	fecBytes  uint64 // repair packets, and
 	probBytes uint64 // what filled probes
 	est       *bwe.Estimator
 	acked     []twcc.Acked
@@ -179,6 +181,7 @@ type source struct {
 	name     string
 	kind     MediaKind
 	tracks   []*track
+	fec      uint32                 // SSRC of repair packets for receivers without rewriting, 0: none
 	fan      atomic.Pointer[fanout] // written by the control loop
 	redUntil atomic.Int64           // payloads are kept until then: a receiver wants redundancy
 	redDeep  atomic.Int64           // and two packets repeated
@@ -214,7 +217,8 @@ type send struct {
 	packets       uint32
 	octets        uint32
 	midBytes      []byte
-	exts          []sentExt // what plain retransmissions must repeat, nil with RTX
+	exts          []sentExt   // what plain retransmissions must repeat, nil with RTX
+	protection    *protection // nil: the receiver does not want it
 	index         seal.Index
 	stream        rewrite.Stream
 

@@ -10,6 +10,7 @@ import (
 	"konzil/internal/udpio"
 	"konzil/sfu/codec"
 	"konzil/sfu/dd"
+	"konzil/sfu/fec"
 	"konzil/sfu/ice"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/rtp"
@@ -70,6 +71,8 @@ type shard struct {
 	copied    []byte
 	relayed   [][]byte // what one receiver gets through a carrier
 	redb      []byte   // redundant payloads of the batch
+	fecb      []byte   // a repair packet
+	bare      packet   // one without extensions of its source
 	late      packet   // one that was held back
 	held      int      // packets held back for all receivers
 	heldFree  *heldPacket
@@ -124,6 +127,7 @@ func newShard(s *SFU, id int) *shard {
 	sh.rtxb = make([]byte, 0, 2*maxPacket)
 	sh.copied = make([]byte, 0, 2*maxPacket)
 	sh.redb = make([]byte, 0, redRoom)
+	sh.fecb = make([]byte, 0, fec.MaxPayload)
 	sh.ddb = make([]byte, 0, 512)
 	return sh
 }

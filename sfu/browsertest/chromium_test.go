@@ -70,7 +70,7 @@ function simulcast(sdp) {
 async function stats(id) {
   const out = {};
   for (const r of (await pcs[id].pc.getStats()).values()) {
-    if (r.type == 'inbound-rtp' && r.kind == 'video') out['v' + r.ssrc] = {frames: r.framesDecoded || 0, w: r.frameWidth || 0, h: r.frameHeight || 0, lost: r.packetsLost, rtx: r.retransmittedPacketsReceived || 0, freeze: r.freezeCount || 0, pli: r.pliCount, nack: r.nackCount, errors: Math.max(0, r.framesReceived - r.framesDecoded - r.framesDropped - 5), decoder: r.decoderImplementation, fec: r.fecPacketsReceived || 0};
+    if (r.type == 'inbound-rtp' && r.kind == 'video') out['v' + r.ssrc] = {frames: r.framesDecoded || 0, w: r.frameWidth || 0, h: r.frameHeight || 0, lost: r.packetsLost, rtx: r.retransmittedPacketsReceived || 0, freeze: r.freezeCount || 0, pli: r.pliCount, nack: r.nackCount, errors: Math.max(0, r.framesReceived - r.framesDecoded - r.framesDropped - 5), packets: r.packetsReceived, fecSsrc: r.fecSsrc, discarded: r.fecPacketsDiscarded, decoder: r.decoderImplementation, fec: r.fecPacketsReceived || 0};
     if (r.type == 'inbound-rtp' && r.kind == 'audio') out['a' + r.ssrc] = {frames: r.packetsReceived, w: 0, h: 0, energy: r.totalAudioEnergy || 0};
     if (r.type == 'transport') out.transport = {srtp: r.srtpCipher || '', dtls: r.dtlsState, ice: r.iceState || ''};
     if (r.type == 'outbound-rtp' && r.kind == 'video') out['o' + r.ssrc] = {frames: r.framesEncoded, w: r.frameWidth || 0, h: r.frameHeight || 0, reason: r.qualityLimitationReason, pli: r.pliCount, nack: r.nackCount};
@@ -185,14 +185,14 @@ func offer(t sfu.Transport, recv []sfu.Source) string {
 		if kind == "audio" {
 			line("m=audio 9 UDP/TLS/RTP/SAVPF 111")
 		} else {
-			line("m=video 9 UDP/TLS/RTP/SAVPF 100 96")
+			line("m=video 9 UDP/TLS/RTP/SAVPF 100 96 118")
 		}
 		common()
 		line("a=%s\r\na=rtcp-mux", dir)
 		if kind == "audio" {
 			line("a=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\na=rtcp-fb:111 transport-cc\r\na=extmap:1 %s", uriLevel)
 		} else {
-			line("a=rtpmap:100 VP8/90000\r\na=rtpmap:96 rtx/90000\r\na=fmtp:96 apt=100")
+			line("a=rtpmap:100 VP8/90000\r\na=rtpmap:96 rtx/90000\r\na=fmtp:96 apt=100\r\na=rtpmap:118 flexfec-03/90000\r\na=fmtp:118 repair-window=10000000")
 			line("a=rtcp-fb:100 ccm fir\r\na=rtcp-fb:100 nack\r\na=rtcp-fb:100 nack pli\r\na=rtcp-fb:100 transport-cc\r\na=extmap:3 %s", uriAbs)
 		}
 		line("a=extmap:5 %s", uriTWCC)
@@ -203,6 +203,10 @@ func offer(t sfu.Transport, recv []sfu.Source) string {
 		if len(s.RTX) > 0 {
 			ssrcs = append(ssrcs, s.RTX[0])
 			line("a=ssrc-group:FID %d %d", ssrcs[0], ssrcs[1])
+		}
+		if s.FEC != 0 {
+			ssrcs = append(ssrcs, s.FEC) // the first in the order of lines is the picture
+			line("a=ssrc-group:FEC-FR %d %d", ssrcs[0], s.FEC)
 		}
 		for _, x := range ssrcs {
 			line("a=ssrc:%d cname:mixed\r\na=ssrc:%d msid:%s %s", x, x, s.Name, s.Name)
