@@ -101,6 +101,7 @@ type MeetingsConfig struct {
 	LobbyWhiteList    []string `yaml:"lobby_whitelist" doc:"Domains and addresses that need not knock: recorders, telephone gateways."`
 	Tenants           bool     `yaml:"tenants" doc:"Serve meetings of tenants too: room@conference.TENANT.domain, /TENANT/room."`
 	StrictNicks       bool     `yaml:"strict_nicks" doc:"Guests may enter meetings only under the id that belongs to their address, as Jitsi clients do."`
+	FlexFEC           bool     `yaml:"flexfec" doc:"Send repair packets with video to receivers that lose packets, if their client understands them (the meeting page in Chromium)."`
 	SSRCRewriting     bool     `yaml:"ssrc_rewriting" doc:"Map many sources to few SSRCs for clients that can (current Jitsi clients)."`
 }
 
@@ -146,7 +147,7 @@ func DefaultConfig() Config {
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Proxy:    ProxyConfig{Port: 7777, MaxStreams: 500, PerAccount: 10, AccountRate: 25_000_000},
-		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, SSRCRewriting: true},
+		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, FlexFEC: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
 		Tokens:   token.DefaultConfig(),

@@ -222,7 +222,7 @@ func (s *server) openFocus(context.Context) (err error) {
 		Domain: s.cfg.Domain, AuthRequired: m.RequireAccount || s.jwt != nil, Authenticated: s.authenticated, Owner: s.ownsMeetings,
 		AuthenticatedRequest: s.authenticatedRequest, LoginURL: s.loginURL, AcceptMUC: s.tenantRooms, DisableAutoOwner: !m.AutoOwner,
 		Breakout:             s.meetings.breakoutRooms.Domain(),
-		DisableSSRCRewriting: !m.SSRCRewriting, MinParticipants: m.MinParticipants, Version: version(),
+		DisableSSRCRewriting: !m.SSRCRewriting, DisableFEC: !m.FlexFEC, MinParticipants: m.MinParticipants, Version: version(),
 	}, s.xmpp, s.bridge, s.log.With("part", "focus"))
 	if err != nil {
 		return err

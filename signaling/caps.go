@@ -22,6 +22,7 @@ const (
 	featREMB      = "http://jitsi.org/remb"
 	featRTX       = "urn:ietf:rfc:4588"
 	featRED       = "http://jitsi.org/opus-red"
+	featFEC       = "urn:x-konzil:flexfec"            // repair packets (flexfec-03) of sources are told in FEC-FR groups
 	featApplied   = "urn:x-konzil:source-add-applied" // a source-add is answered when its sources can be received
 )
 

@@ -41,6 +41,8 @@ type Config struct {
 	DisableSSRCRewriting bool
 	// DisableRED: Opus redundancy (RFC 2198) is not offered to clients that ask for it.
 	DisableRED bool
+	// DisableFEC: repair packets for video are not offered to clients that ask for them.
+	DisableFEC bool
 	// DisableSCTP: no data content, the bridge channel is a WebSocket alone.
 	DisableSCTP bool
 	// MinParticipants for media to start; default 2.

@@ -23,6 +23,7 @@ type Focus struct {
 	self   stanza.JID // focus@auth.D/focus
 	auth   *sessions
 	caps   *capsCache
+	fec    bool // the bridge sends repair packets, and may
 	count  counters
 
 	mu       sync.Mutex // guards meetings, byID, empty, closed, and the requester of each meeting
@@ -50,6 +51,9 @@ func New(cfg Config, router xmpp.Router, bridge colibri.Bridge, log *slog.Logger
 	}
 	if n, ok := bridge.(colibri.Notifier); ok {
 		n.SetListener(f)
+	}
+	if p, ok := bridge.(colibri.Protector); ok {
+		f.fec = p.SendsFEC() && !cfg.DisableFEC
 	}
 	return f, nil
 }

@@ -15,7 +15,8 @@ func (m *meeting) invite(mem *member) {
 		rewriting: !f.cfg.DisableSSRCRewriting && mem.has(featRewriting)}
 	mem.session = s
 	offer := &jingle.Offer{SID: s.sid, Initiator: f.self.String(), JSON: s.json, BridgeSession: s.allocID, Region: f.cfg.Region}
-	can := jingle.Can{RTX: mem.has(featRTX), TCC: mem.has(featTCC), REMB: mem.has(featREMB), RED: !f.cfg.DisableRED && mem.has(featRED)}
+	s.fec = f.fec && !s.rewriting && mem.has(featFEC) && mem.has(featRTX)
+	can := jingle.Can{RTX: mem.has(featRTX), TCC: mem.has(featTCC), REMB: mem.has(featREMB), RED: !f.cfg.DisableRED && mem.has(featRED), FEC: s.fec}
 	ep := colibri.Endpoint{ID: mem.nick, StatsID: mem.statsID, Create: true, Visitor: mem.visitor(), Capabilities: []string{colibri.CapSourceNames}}
 	if mem.has(featAudio) {
 		d := jingle.AudioDescription(can)

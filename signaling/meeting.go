@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"strconv"
 	"time"
@@ -19,6 +20,8 @@ type meeting struct {
 	jobs *mailbox // its worker, which asks the bridge
 
 	requester string // who started it, "" once somebody came; Focus.mu guards it
+
+	repairSeed maphash.Seed // see repairSSRC
 
 	id        string // meeting id; the bridge knows the conference by it
 	asked     bool   // to be let in
@@ -55,7 +58,7 @@ func newMeeting(f *Focus, room stanza.JID, props map[string]string) (*meeting, e
 	}
 	m := &meeting{f: f, room: room, me: me, log: f.log.With("meeting", room.String()), box: newMailbox(), jobs: newMailbox(),
 		createdAt: time.Now(), members: map[string]*member{}, ledger: jingle.NewLedger(), iqs: map[string]*pendingIQ{},
-		startAudioMuted: -1, startVideoMuted: -1, moderation: map[string]*moderation{}}
+		startAudioMuted: -1, startVideoMuted: -1, moderation: map[string]*moderation{}, repairSeed: maphash.MakeSeed()}
 	if n, err := strconv.Atoi(props["startAudioMuted"]); err == nil && n >= 0 {
 		m.startAudioMuted = n
 	}

@@ -56,6 +56,7 @@ type session struct {
 	state     sessionState
 	json      bool
 	rewriting bool
+	fec       bool                        // is told of repair packets
 	remote    jingle.Transport            // the client's side as known so far
 	told      map[string]jingle.SourceSet // by owner, what the client was told
 }

@@ -73,7 +73,7 @@ func (m *meeting) accept(mem *member, s *session, iq *stanza.Stanza, msg *jingle
 	}
 	acked := ssrcsOf(s.told) // who accepts an offer knows what it says
 	m.tellSources(mem, s)    // what came since
-	remote, sources := s.remote, m.ledger.Of(mem.nick).Clone()
+	remote, sources := s.remote, m.forBridge(mem)
 	m.ask(colibri.Endpoint{ID: mem.nick, Transport: &colibri.Transport{Remote: &remote}, Sources: &sources, Acked: acked, LastN: msg.LastN},
 		func(_ *colibri.ConferenceModified, err error) {
 			if err != nil && mem.session == s && !m.ended {

@@ -74,8 +74,17 @@ func (m *meeting) sourceRemove(mem *member, s *session, iq *stanza.Stanza, msg *
 }
 
 func (m *meeting) tellBridgeSources(mem *member) {
-	all := m.ledger.Of(mem.nick).Clone()
+	all := m.forBridge(mem)
 	m.ask(colibri.Endpoint{ID: mem.nick, Sources: &all}, nil)
+}
+
+// forBridge is what the bridge is told of mem's sources.
+func (m *meeting) forBridge(mem *member) jingle.SourceSet {
+	all := m.ledger.Of(mem.nick)
+	if !m.f.fec {
+		return all.Clone()
+	}
+	return m.protected(all)
 }
 
 // wanted is what mem's client should know of others' sources: nothing when the bridge rewrites SSRCs for it, else all without
@@ -87,6 +96,9 @@ func (m *meeting) wanted(mem *member) map[string]jingle.SourceSet {
 	}
 	for _, o := range m.ledger.All(mem.nick) {
 		out[o.Owner] = o.StripSimulcast()
+		if mem.session.fec {
+			out[o.Owner] = m.protected(out[o.Owner])
+		}
 	}
 	return out
 }

@@ -34,7 +34,7 @@ type Config struct {
 	PingInterval, IdleTimeout time.Duration
 }
 
-// Bridge carries media in this process. It implements colibri.Bridge and colibri.Notifier.
+// Bridge carries media in this process. It implements colibri.Bridge, colibri.Notifier and colibri.Protector.
 type Bridge struct {
 	cfg   Config
 	eng   Engine
@@ -81,6 +81,9 @@ func NewWith(eng Engine, cfg Config, log *slog.Logger) *Bridge {
 
 // ServerID is the part of WebSocket paths that names this bridge.
 func (b *Bridge) ServerID() string { return b.cfg.ServerID }
+
+// SendsFEC implements colibri.Protector.
+func (b *Bridge) SendsFEC() bool { return true }
 
 // SetListener implements colibri.Notifier.
 func (b *Bridge) SetListener(l colibri.Listener) {

@@ -248,13 +248,14 @@ func TestModifyRefusals(t *testing.T) {
 
 func TestSourcesByName(t *testing.T) {
 	set := jingle.SourceSet{Groups: []jingle.Group{{Media: jingle.Video, Semantics: jingle.SIM, SSRCs: []uint32{3, 1, 2}},
-		{Media: jingle.Video, Semantics: jingle.FID, SSRCs: []uint32{1, 11}}, {Media: jingle.Video, Semantics: jingle.FID, SSRCs: []uint32{3, 13}}}}
-	for _, s := range []uint32{1, 2, 3, 11, 13} {
+		{Media: jingle.Video, Semantics: jingle.FID, SSRCs: []uint32{1, 11}}, {Media: jingle.Video, Semantics: jingle.FID, SSRCs: []uint32{3, 13}},
+		{Media: jingle.Video, Semantics: jingle.FECFR, SSRCs: []uint32{3, 23}}}}
+	for _, s := range []uint32{23, 1, 2, 3, 11, 13} {
 		set.Sources = append(set.Sources, jingle.Source{SSRC: s, Media: jingle.Video, Name: "a-v0", VideoType: "desktop"})
 	}
 	set.Sources = append(set.Sources, jingle.Source{SSRC: 7, Media: jingle.Audio, Name: "a-a0"})
 	got := sources(set)
-	if len(got) != 2 || !slices.Equal(got[0].SSRCs, []uint32{3, 1, 2}) || !slices.Equal(got[0].RTX, []uint32{13, 11, 0}) || got[0].Video != sfu.Desktop ||
+	if len(got) != 2 || !slices.Equal(got[0].SSRCs, []uint32{3, 1, 2}) || !slices.Equal(got[0].RTX, []uint32{13, 11, 0}) || got[0].Video != sfu.Desktop || got[0].FEC != 23 ||
 		got[1].Kind != sfu.Audio || !slices.Equal(got[1].SSRCs, []uint32{7}) {
 		t.Errorf("got %+v", got)
 	}

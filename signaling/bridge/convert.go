@@ -68,15 +68,17 @@ func codec(kind sfu.MediaKind, p jingle.PayloadType) sfu.Codec {
 	return c
 }
 
-// sources gathers SSRCs by source name: the layers of a SIM group in order, or the one media SSRC, each with its RTX.
+// sources gathers SSRCs by source name: the layers of a SIM group in order, or the one media SSRC, each with its RTX, and what protects the first.
 func sources(set jingle.SourceSet) []sfu.Source {
-	rtxOf, isRTX := map[uint32]uint32{}, map[uint32]bool{}
+	rtxOf, fecOf, isRepair := map[uint32]uint32{}, map[uint32]uint32{}, map[uint32]bool{}
 	layers := map[uint32][]uint32{} // by first layer
 	lower := map[uint32]bool{}      // in a SIM group, not first
 	for _, g := range set.Groups {
 		switch {
 		case g.Semantics == jingle.FID && len(g.SSRCs) == 2:
-			rtxOf[g.SSRCs[0]], isRTX[g.SSRCs[1]] = g.SSRCs[1], true
+			rtxOf[g.SSRCs[0]], isRepair[g.SSRCs[1]] = g.SSRCs[1], true
+		case g.Semantics == jingle.FECFR && len(g.SSRCs) == 2:
+			fecOf[g.SSRCs[0]], isRepair[g.SSRCs[1]] = g.SSRCs[1], true
 		case g.Semantics == jingle.SIM && len(g.SSRCs) > 0:
 			layers[g.SSRCs[0]] = g.SSRCs
 			for _, x := range g.SSRCs[1:] {
@@ -86,10 +88,10 @@ func sources(set jingle.SourceSet) []sfu.Source {
 	}
 	var out []sfu.Source
 	for _, s := range set.Sources {
-		if isRTX[s.SSRC] || lower[s.SSRC] || slices.ContainsFunc(out, func(x sfu.Source) bool { return x.Name == s.Name }) {
+		if isRepair[s.SSRC] || lower[s.SSRC] || slices.ContainsFunc(out, func(x sfu.Source) bool { return x.Name == s.Name }) {
 			continue
 		}
-		src := sfu.Source{Name: s.Name, Kind: sfu.Audio, SSRCs: []uint32{s.SSRC}}
+		src := sfu.Source{Name: s.Name, Kind: sfu.Audio, SSRCs: []uint32{s.SSRC}, FEC: fecOf[s.SSRC]}
 		if s.Media == jingle.Video {
 			src.Kind = sfu.Video
 			src.Video = videoType(s.VideoType)

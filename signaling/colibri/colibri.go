@@ -20,6 +20,11 @@ type Notifier interface {
 	SetListener(Listener)
 }
 
+// Protector is a Bridge that sends repair packets (flexfec-03) of sources under the SSRCs that FEC-FR groups name. Others are told of no such groups.
+type Protector interface {
+	SendsFEC() bool
+}
+
 // Listener is told about losses. It must not block nor call the bridge synchronously.
 type Listener interface {
 	// EndpointLost: the endpoint's transport failed for good; it has not been expired.

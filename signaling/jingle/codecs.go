@@ -8,6 +8,7 @@ type Can struct {
 	TCC  bool // transport-wide congestion control
 	REMB bool // goog-remb; offered only when TCC is not used
 	RED  bool // RFC 2198 redundancy for Opus, wanted on both sides
+	FEC  bool // flexfec-03 from the bridge
 }
 
 // URIs of header extensions that are offered.
@@ -32,6 +33,7 @@ const (
 	ptVP9RTX    = 97
 	ptH264      = 107
 	ptH264RTX   = 99
+	ptFlexFEC   = 118
 )
 
 // AudioDescription is the audio content offered to a client.
@@ -75,6 +77,9 @@ func VideoDescription(can Can) Description {
 	}
 	if can.RTX {
 		d.Payloads = append(d.Payloads, rtx(ptAV1RTX, ptAV1, rtxFB), rtx(ptVP8RTX, ptVP8, rtxFB), rtx(ptVP9RTX, ptVP9, rtxFB), rtx(ptH264RTX, ptH264, nil))
+	}
+	if can.FEC {
+		d.Payloads = append(d.Payloads, PayloadType{ID: ptFlexFEC, Name: "flexfec-03", ClockRate: 90000, Params: []Param{{"repair-window", "10000000"}}})
 	}
 	d.HdrExts = []HdrExt{{10, ExtMID}}
 	if can.TCC {

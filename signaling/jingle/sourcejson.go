@@ -76,9 +76,14 @@ func jsonGroups(s SourceSet, m Media) [][]any {
 		if g.Media != m {
 			continue
 		}
-		row := []any{"f"}
-		if g.Semantics == SIM {
-			row[0] = "s"
+		var row []any
+		switch g.Semantics {
+		case SIM:
+			row = append(row, "s")
+		case FID:
+			row = append(row, "f")
+		default: // the form knows no other: only clients that asked for it get it
+			row = append(row, g.Semantics)
 		}
 		for _, x := range g.SSRCs {
 			row = append(row, x)

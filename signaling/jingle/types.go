@@ -85,7 +85,7 @@ type Source struct {
 	VideoType string // "" or camera, desktop
 }
 
-// Group ties SSRCs together (RFC 5888 style): FID is media and its RTX, SIM the layers low to high.
+// Group ties SSRCs together (RFC 5888 style): FID is media and its RTX, SIM the layers low to high, FEC-FR media and its repair packets (RFC 5956 §4.3).
 type Group struct {
 	Media     Media
 	Semantics string
@@ -94,8 +94,9 @@ type Group struct {
 
 // Semantics of groups.
 const (
-	FID = "FID"
-	SIM = "SIM"
+	FID   = "FID"
+	SIM   = "SIM"
+	FECFR = "FEC-FR"
 )
 
 // SourceSet is the sources and groups of one owner.

@@ -4,6 +4,7 @@
 //   source-name, receive-multiple-... sources have names, and a person may send several video sources
 //   dtls-sctp:1                       the offer has a data content; the bridge channel runs over SCTP
 //   rfc:4588, tcc, remb               RTX, transport-wide feedback
+//   x-konzil:flexfec                  video may be protected: a FEC-FR group tells the SSRC of repair packets; where the browser can (Chromium)
 //   x-konzil:source-add-applied       a source-add is answered when its sources can be received, not when it was read
 //
 // Not announced on purpose: ssrc-rewriting-1 and rtp-mid-demux (each source keeps its own m-line here, which is easier to
@@ -14,6 +15,9 @@ import { el, NS } from './xml.js';
 export const NODE = 'urn:x-konzil:meeting-page';
 
 export const IDENTITY = { category: 'client', type: 'web', name: 'Konzil' };
+
+// Repair packets are only asked for where they are understood.
+const flexfec = () => globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs.some((c) => /^video\/flexfec-03$/i.test(c.mimeType));
 
 export const FEATURES = [
   'http://jabber.org/protocol/caps',
@@ -33,6 +37,7 @@ export const FEATURES = [
   'urn:xmpp:jingle:apps:rtp:video',
   'urn:xmpp:jingle:transports:dtls-sctp:1',
   'urn:xmpp:jingle:transports:ice-udp:1',
+  ...(flexfec() ? ['urn:x-konzil:flexfec'] : []),
   'urn:x-konzil:source-add-applied',
   'urn:xmpp:ping',
 ];
