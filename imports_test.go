@@ -34,7 +34,7 @@ var importRules = []rule{
 
 // purePackages have no goroutine, lock, clock or log: time is passed in.
 var purePackages = []string{
-	"sfu/rtp", "sfu/codec", "sfu/dd", "sfu/rewrite", "sfu/history", "sfu/nack", "sfu/twcc", "sfu/bwe", "sfu/linksim", "sfu/pace", "sfu/alloc", "sfu/speaker", "sfu/slots",
+	"sfu/rtp", "sfu/codec", "sfu/dd", "sfu/rewrite", "sfu/history", "sfu/nack", "sfu/twcc", "sfu/bwe", "sfu/linksim", "sfu/pace", "sfu/fec", "sfu/alloc", "sfu/speaker", "sfu/slots",
 	"signaling/jingle", "signaling/bridgechan",
 }
 

@@ -31,6 +31,8 @@
 // is cut only for receivers that have the dependency descriptor. Other codecs' descriptors are not passed on: numbers in the
 // payload say the same to the receiver, and simulcast layers each have descriptors of their own.
 //
+// A receiver that loses packets and has negotiated FlexFEC gets repair packets with its video (protect.go, package fec), made where emit sends.
+//
 // RTCP takes the same way to shard.rtcpIn (rtcp.go): NACKs are answered from the history (resend.go), keyframe requests from the
 // keyframe cache (replay.go) or upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
 // receiver's SSRC and timestamp. shard.timers (timers.go; shard.work each 10 ms) sends NACKs, feedback and reports upstream.
