@@ -224,6 +224,10 @@ func (c *Conference) reallocate(now int64) {
 // receiver, so it is done once.
 func (c *Conference) gather() {
 	s := &c.scratch
+	clear(s.of) // sources that have gone, and their histories, are let go
+	clear(s.videoOf)
+	clear(s.audioOf)
+	s.of = s.of[:0]
 	s.video, s.videoOf, s.audioOf, s.layers = s.video[:0], s.videoOf[:0], s.audioOf[:0], s.layers[:0]
 	for _, e := range c.ordered {
 		for _, name := range e.ownNames() {
@@ -299,6 +303,7 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 // receivable lists what e could get, in speaker order; false when it can get nothing yet.
 func (c *Conference) receivable(e *Endpoint) bool {
 	s := &c.scratch
+	clear(s.of)
 	s.sources, s.of = s.sources[:0], s.of[:0]
 	if e.want == nil || !e.connected {
 		return false
