@@ -11,10 +11,13 @@ import (
 const (
 	// socketBuffer is the size asked for of a listening socket's buffers, bytes: all clients share it.
 	socketBuffer = 4 << 20
-	// listenBatch is how many datagrams, or runs of them, are taken from a listening socket at a time.
-	listenBatch = 128
-	// fanMessages and fanRun bound what is collected before it is sent.
-	fanMessages, fanRun = 64, 64
+	// listenBatch is how many datagrams, or runs of them, are taken from a listening socket at a time: all that a loop holds.
+	listenBatch = 1024
+	// fanMessages and fanRun bound what a batch leads to before it is sent: as many destinations as a batch can have, and runs long enough for the
+	// system call to be cheap.
+	fanMessages, fanRun = 1024, 16
+	// memoryMessages and memoryRun are the same for what the SFU delivers, which comes in batches of its own.
+	memoryMessages, memoryRun = 64, 64
 )
 
 // udpLink is one listening UDP socket, in one loop with the relay sockets of its clients: both directions of an allocation are served by
@@ -48,7 +51,7 @@ func (s *Server) listenUDP(a netip.AddrPort) error {
 			a = l.sock.LocalAddr()
 			s.udp = append(s.udp, unmap(a))
 		}
-		g := s.newGate(l, true, udpio.NewFan(fanMessages, fanRun), udpio.NewFan(fanMessages, fanRun))
+		g := s.newGate(l, true, udpio.NewFan(fanMessages, fanRun), udpio.NewFan(memoryMessages, memoryRun))
 		g.up = udpio.NewFan(fanMessages, fanRun)
 		if !s.track(g) {
 			l.abandon()

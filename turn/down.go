@@ -24,16 +24,18 @@ type outTally struct{ out, stray, denied, throttled uint64 }
 // indicationSlab holds the Data indications of one flush, bytes: as much as a batch of plain datagrams.
 const indicationSlab = 128 << 10
 
-// downState is what a relay keeps of its peers' packets. Peers on sockets and in memory are served by different goroutines.
+// downState is what a relay keeps of its peers' packets.
 type downState struct {
-	mu     sync.Mutex // guards the fields below
-	addr   netip.Addr // the last source asked the policy for, and the answer
-	ok     bool
-	until  int64
+	// Of the goroutine of the loop that the relay's sockets are in: the last source that the policy was asked for, and the answer.
+	addr  netip.Addr
+	ok    bool
+	until int64
+
+	mu     sync.Mutex // guards bucket: peers on sockets and in memory are served by different goroutines
 	bucket bucket
 }
 
-// fromPeer sends a packet from a peer on a socket to the client with the next flush.
+// fromPeer sends a packet from a peer on a socket to the client with the next flush. The goroutine of the loop calls it.
 func (r *relay) fromPeer(o *outlet, from netip.AddrPort, data []byte) {
 	if !r.mayComeFrom(from, o.now) {
 		o.tally.denied++
@@ -45,8 +47,6 @@ func (r *relay) fromPeer(o *outlet, from netip.AddrPort, data []byte) {
 // mayComeFrom asks the policy again what it said to the permission: a permission for our own address opens only the SFU's ports.
 func (r *relay) mayComeFrom(a netip.AddrPort, now int64) bool {
 	d := &r.down
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if a.Addr() != d.addr || d.until <= now {
 		d.addr, d.ok, d.until = a.Addr(), r.s.policy.allowed(a.Addr()), now+int64(ownFor)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // Why an allocation or a connection is not made.
@@ -14,7 +15,8 @@ var (
 
 // registry knows all live relays of the server and counts them for the quotas.
 type registry struct {
-	cfg *Config
+	cfg     *Config
+	version atomic.Uint64 // of relays: changed with each change, never 0
 
 	mu          sync.RWMutex              // guards all below
 	relays      map[netip.AddrPort]*relay // by each relayed address
@@ -27,7 +29,9 @@ type registry struct {
 }
 
 func newRegistry(cfg *Config) *registry {
-	return &registry{cfg: cfg, relays: map[netip.AddrPort]*relay{}, byUser: map[string]int{}, byAddr: map[netip.Addr]int{}, streamAddr: map[netip.Addr]int{}}
+	r := &registry{cfg: cfg, relays: map[netip.AddrPort]*relay{}, byUser: map[string]int{}, byAddr: map[netip.Addr]int{}, streamAddr: map[netip.Addr]int{}}
+	r.version.Store(1)
+	return r
 }
 
 // room tells whether user at addr may have one more allocation.
@@ -56,6 +60,7 @@ func (r *registry) add(x *relay) error {
 	for _, l := range x.legs {
 		r.relays[l.announced] = x
 	}
+	r.version.Add(1)
 	r.allocations++
 	r.byUser[x.user]++
 	r.byAddr[x.client.Addr()]++
@@ -71,6 +76,7 @@ func (r *registry) remove(x *relay) {
 	for _, l := range x.legs {
 		delete(r.relays, l.announced)
 	}
+	r.version.Add(1)
 	r.allocations--
 	down(r.byUser, x.user)
 	down(r.byAddr, x.client.Addr())

@@ -65,7 +65,7 @@ type relay struct {
 	mu sync.Mutex // guards legs' detach and the order of attaching and closing
 
 	up   upState   // of the gate's goroutine
-	down downState // guarded by its own lock
+	down downState // see there
 }
 
 // newRelay opens a relay for the request that the gate handles now. port 0 is any of the range.

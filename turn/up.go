@@ -24,6 +24,9 @@ type dest struct {
 	route route
 	open  bool  // with routeRelay: also over a socket
 	until int64 // of Server.clock
+
+	other   *relay // with routeRelay: at that port, as of version
+	version uint64 // of the registry
 }
 
 // route finds out how a peer is reached.
@@ -98,7 +101,7 @@ func (g *gate) fromClient(p []byte, from netip.AddrPort) {
 }
 
 // recentClients is how many clients are found without asking the map; neighbours in it take turns.
-const recentClients = 512
+const recentClients = 4096
 
 // recent is a client's place among the recent ones: clients of one address differ by port, those of one port by address.
 func recent(a netip.AddrPort) uint16 {
@@ -125,8 +128,11 @@ func (g *gate) toPeer(r *relay, d *dest, data []byte) {
 		g.pend(r, l, d.peer, nil, data)
 		return
 	case routeRelay:
-		if other := g.s.reg.relay(d.peer); other != nil {
-			g.pend(r, l, d.peer, other, data)
+		if v := g.s.reg.version.Load(); d.version != v {
+			d.other, d.version = g.s.reg.relay(d.peer), v
+		}
+		if d.other != nil {
+			g.pend(r, l, d.peer, d.other, data)
 			return
 		}
 		if d.open {

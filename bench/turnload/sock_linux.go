@@ -224,8 +224,8 @@ func (p *poller) add(s *sock) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: id}))
 }
 
-// wait blocks for at most d until a socket has something, and calls got with each packet and the number of its socket.
-func (p *poller) wait(d time.Duration, got func(id int, b []byte)) {
+// wait blocks for at most d until a socket has something, and tells how many have.
+func (p *poller) wait(d time.Duration) int {
 	ts := unix.NsecToTimespec(int64(d))
 	var n uintptr
 	var e unix.Errno
@@ -235,9 +235,14 @@ func (p *poller) wait(d time.Duration, got func(id int, b []byte)) {
 		n, _, e = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), eventsMax, uintptr(unsafe.Pointer(&ts)), 0, 0)
 	}
 	if e != 0 {
-		return
+		return 0
 	}
-	for i := range int(n) {
+	return int(n)
+}
+
+// take reads the first n sockets that wait told of, and calls got with each packet and the number of its socket.
+func (p *poller) take(n int, got func(id int, b []byte)) {
+	for i := range n {
 		id := int(p.events[i].Fd)
 		p.read(p.socks[id], func(b []byte) { got(id, b) })
 	}

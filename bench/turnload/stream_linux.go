@@ -216,21 +216,16 @@ func (e *streams) readPeer() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for !e.over.Load() {
-		locked := false
-		var before uint64
-		e.poll.wait(peerWait, func(_ int, b []byte) {
-			if !locked {
-				locked = true
-				e.rec.mu.Lock()
-				e.rec.now = int64(time.Since(e.epoch))
-				before = e.rec.delivered.Load()
-			}
-			e.rec.arrived(toPeer, 0, b)
-		})
-		if locked {
-			e.done(e.rec.delivered.Load() - before)
-			e.rec.mu.Unlock()
+		n := e.poll.wait(peerWait)
+		if n == 0 {
+			continue
 		}
+		e.rec.mu.Lock()
+		e.rec.now = int64(time.Since(e.epoch))
+		before := e.rec.delivered.Load()
+		e.poll.take(n, func(_ int, b []byte) { e.rec.arrived(toPeer, 0, b) })
+		e.done(e.rec.delivered.Load() - before)
+		e.rec.mu.Unlock()
 	}
 }
 

@@ -171,7 +171,6 @@ func (u *udp) run(ctx context.Context, d time.Duration) error {
 	}
 	u.out.flush()
 	for limit := time.Now().Add(settle); u.under > 0 && time.Now().Before(limit); {
-		u.rec.now = int64(time.Since(u.epoch))
 		u.receive(time.Millisecond)
 	}
 	u.rec.skipped += p.skipped + u.out.lost
@@ -211,7 +210,9 @@ func (u *udp) burst() {
 
 func (u *udp) receive(wait time.Duration) {
 	before := u.rec.delivered.Load()
-	u.poll.wait(wait, func(id int, b []byte) {
+	n := u.poll.wait(wait)
+	u.rec.now = int64(time.Since(u.epoch)) // when what is read now has been there at the latest
+	u.poll.take(n, func(id int, b []byte) {
 		if id == len(u.cli) {
 			u.rec.arrived(toPeer, 0, b)
 			return

@@ -6,31 +6,43 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// loopSlots is how many datagrams, or coalesced runs, a Loop takes in before it hands them over.
-	loopSlots = 128
+	// loopSlots is how many datagrams, or coalesced runs, a Loop takes in before it hands them over: the more it has in hand under load, the more of them
+	// leave together.
+	loopSlots = 1024
 	// loopEvents is how many ready sockets one epoll_wait tells of.
-	loopEvents = 128
-	// loopStride keeps the slots from falling into the same lines of the cache: a slot of a power of two bytes would.
-	loopStride = coalescedSize + 17*64
+	loopEvents = 512
+	// loopRuns is how many of a Loop's slots can hold a run.
+	loopRuns = 128
+	// loopSmall is what a slot holds by itself, bytes: a datagram, or the head of a run.
+	loopSmall = MaxDatagram
 )
 
 // epollET: a socket is told of once, when something comes; whether all of it was taken is for receive to say. The kernel would else look at each
 // socket twice. unix.EPOLLET is a negative number.
 const epollET = 1 << 31
 
+const (
+	// napAfter is how many messages one Read has to have taken to be followed by a nap: at 70,000 messages a second and more. A coalesced run is one
+	// message.
+	napAfter = 8
+	// nap is how long a Read waits then for more to come, as the network cards do at such rates (interrupt moderation): what is handled together costs
+	// half as much, and what is under way to one place leaves in one run.
+	nap = 100 * time.Microsecond
+)
+
 // Loop reads many sockets from one goroutine, with an epoll of its own: a socket costs no goroutine, no buffer and no wake-up of the Go
 // runtime's poller.
 type Loop struct {
 	ep, wake int
-	file     *os.File // of ep
-	raw      syscall.RawConn
+	bell     doorbell // of ep
+	timer    napTimer
 	poll     func(uintptr) bool // asks ep, and fills events and got
 	got      int
 
@@ -43,11 +55,14 @@ type Loop struct {
 	ready  []*Sock // to read
 	at     int     // of ready: the next one
 	again  []*Sock // that may have more
+	slots  int     // that the last Read filled
 	hdrs   [loopSlots]mmsghdr
-	iovs   [loopSlots]unix.Iovec
+	iovs   [loopSlots][2]unix.Iovec // the slot's own bytes, and where a run goes on
 	name   [loopSlots]unix.RawSockaddrInet6
 	ctl    [loopSlots][cmsgSpace]byte
-	slab   []byte
+	small  []byte   // loopSmall bytes for each slot
+	runs   [][]byte // each begins with room for the head
+	free   int      // of runs: those before it hold no run now
 	out    []Datagram
 }
 
@@ -57,42 +72,58 @@ func NewLoop() (*Loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	_ = unix.SetNonblock(ep, true) // os.File only gives such descriptors to the poller
-	file := os.NewFile(uintptr(ep), "epoll")
-	raw, err := file.SyscallConn()
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		_ = file.Close()
+	l := &Loop{ep: ep, socks: map[int32]*Sock{}, small: make([]byte, loopSlots*loopSmall), out: make([]Datagram, 0, loopSlots+loopRuns*MaxSegments)}
+	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		unix.Close(ep)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	l := &Loop{ep: ep, wake: wake, file: file, raw: raw, socks: map[int32]*Sock{}, slab: make([]byte, loopSlots*loopStride), out: make([]Datagram, 0, loopSlots*MaxSegments)}
+	if err := l.init(); err != nil {
+		l.release()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Loop) init() (err error) {
 	l.poll = func(uintptr) bool {
-		n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(&l.events[0])), loopEvents, 0, 0, 0)
+		n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.ep), uintptr(unsafe.Pointer(&l.events[0])), loopEvents, 0, 0, 0)
 		l.got = 0
 		if e == 0 {
 			l.got = int(n)
 		}
 		return l.got > 0
 	}
+	if err := unix.EpollCtl(l.ep, unix.EPOLL_CTL_ADD, l.wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(l.wake)}); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	if err := l.bell.open(l.ep); err != nil {
+		return err
+	}
+	if err := l.timer.open(); err != nil {
+		return err
+	}
+	for range loopRuns {
+		l.runs = append(l.runs, make([]byte, coalescedSize))
+	}
 	for i := range l.hdrs {
 		h := &l.hdrs[i].hdr
-		l.iovs[i].Base = &l.slab[i*loopStride]
-		l.iovs[i].SetLen(coalescedSize)
-		h.Iov = &l.iovs[i]
-		h.SetIovlen(1)
+		l.iovs[i][0].Base = &l.small[i*loopSmall]
+		l.iovs[i][0].SetLen(loopSmall)
+		l.iovs[i][1].SetLen(coalescedSize - loopSmall)
+		h.Iov = &l.iovs[i][0]
+		h.SetIovlen(2)
 		h.Name = (*byte)(unsafe.Pointer(&l.name[i]))
 		h.Control = &l.ctl[i][0]
 	}
-	if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wake)}); err != nil {
-		_ = file.Close()
-		unix.Close(wake)
-		return nil, os.NewSyscallError("epoll_ctl", err)
-	}
-	return l, nil
+	return nil
+}
+
+// release closes the loop's own descriptors.
+func (l *Loop) release() {
+	l.bell.close()
+	l.timer.close()
+	unix.Close(l.ep)
+	unix.Close(l.wake)
 }
 
 // Open binds a UDP socket that the loop reads from now on. The error names the address.
@@ -138,22 +169,21 @@ func (l *Loop) Close() error {
 
 // Read waits for datagrams of any socket; they are valid until the next Read. After Close it returns net.ErrClosed, once.
 func (l *Loop) Read() ([]Datagram, error) {
+	if l.slots >= napAfter && l.at == len(l.ready) && len(l.again) == 0 {
+		l.bell.mute()
+		l.timer.sleep(nap)
+	}
 	for {
 		if l.at == len(l.ready) {
 			if err := l.wait(); err != nil {
 				return nil, err
 			}
 		}
-		l.out = l.out[:0]
-		for slot := 0; l.at < len(l.ready) && slot < loopSlots; l.at++ {
+		l.out, l.slots, l.free = l.out[:0], 0, loopRuns
+		for ; l.at < len(l.ready) && l.slots < loopSlots && l.free > 0; l.at++ {
 			s := l.ready[l.at]
 			l.ready[l.at] = nil
-			s.queued = false
-			want := min(s.batch, loopSlots-slot)
-			got := l.receive(s, slot, want)
-			slot += got
-			if got == want {
-				s.queued = true
+			if s.queued = l.drain(s); s.queued {
 				l.again = append(l.again, s)
 			}
 		}
@@ -163,20 +193,21 @@ func (l *Loop) Read() ([]Datagram, error) {
 	}
 }
 
-// wait fills ready. When nothing is there the goroutine waits in the runtime's poller for the epoll itself to become readable: a thread that waited
-// in the system call would have its processor taken away by the runtime's monitor, and be woken with it, again and again.
+// wait fills ready. When nothing is there the goroutine waits in the runtime's poller: a thread that waited in the system call would have its
+// processor taken away by the runtime's monitor, and be woken with it, again and again.
 func (l *Loop) wait() error {
 	l.ready, l.again, l.at = l.again, l.ready[:0], 0
-	if !l.poll(0) && len(l.ready) == 0 {
-		if err := l.raw.Read(l.poll); err != nil {
-			l.got = 0 // closed
-		}
+	l.got = 0
+	if len(l.ready) > 0 || !l.bell.on { // else nothing is there, as a rule
+		l.poll(0)
+	}
+	if l.got == 0 && len(l.ready) == 0 {
+		_ = l.bell.wait(l.poll) // who is closed is told below
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.closed {
-		_ = l.file.Close()
-		unix.Close(l.wake)
+		l.release()
 		return net.ErrClosed
 	}
 	for i := range l.got {
@@ -188,16 +219,32 @@ func (l *Loop) wait() error {
 	return nil
 }
 
+// drain takes what a socket has, up to its batch, and tells whether there may be more.
+func (l *Loop) drain(s *Sock) bool {
+	for left := s.batch; ; {
+		want := min(left, loopSlots-l.slots, l.free)
+		if want == 0 {
+			return true
+		}
+		got := l.receive(s, l.slots, want)
+		l.slots += got
+		if left -= got; got < want {
+			return false
+		}
+	}
+}
+
 // receive reads a socket into want slots from first on and returns how many it took: less than want is all that was there.
 func (l *Loop) receive(s *Sock, first, want int) int {
 	if !s.enter() {
 		return 0
 	}
-	for i := first; i < first+want; i++ {
-		h := &l.hdrs[i].hdr
+	for i := range want {
+		h := &l.hdrs[first+i].hdr
 		h.Namelen = unix.SizeofSockaddrInet6
 		h.SetControllen(cmsgSpace)
 		h.Flags = 0
+		l.iovs[first+i][1].Base = &l.runs[l.free-1-i][loopSmall]
 	}
 	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&l.hdrs[first])), uintptr(want), unix.MSG_DONTWAIT, 0, 0)
 	s.leave()
@@ -207,23 +254,30 @@ func (l *Loop) receive(s *Sock, first, want int) int {
 	if e != 0 { // it concerns an earlier send, and something may be there
 		return want
 	}
-	for i := first; i < first+int(n); i++ {
-		l.split(s, i)
+	was := l.free
+	for i := range int(n) {
+		l.split(s, first+i, was-1-i)
 	}
 	return int(n)
 }
 
-// split appends the datagrams of slot i.
-func (l *Loop) split(s *Sock, i int) {
-	m := &l.hdrs[i]
+// split appends the datagrams of a slot, which may go on in the run at the given place.
+func (l *Loop) split(s *Sock, slot, run int) {
+	m := &l.hdrs[slot]
 	if m.hdr.Flags&unix.MSG_TRUNC != 0 {
 		return // above 64 KiB: no UDP datagram is
 	}
-	from := addrPort(&l.name[i])
-	data := l.slab[i*loopStride : i*loopStride+int(m.n)]
-	seg := len(data)
+	from, size := addrPort(&l.name[slot]), int(m.n)
+	data := l.small[slot*loopSmall : slot*loopSmall+min(size, loopSmall)]
+	if size > loopSmall {
+		l.free--
+		l.runs[run], l.runs[l.free] = l.runs[l.free], l.runs[run]
+		copy(l.runs[l.free], data)
+		data = l.runs[l.free][:size]
+	}
+	seg := size
 	if m.hdr.Controllen > 0 {
-		if n := groSize(l.ctl[i][:m.hdr.Controllen]); n > 0 {
+		if n := groSize(l.ctl[slot][:m.hdr.Controllen]); n > 0 {
 			seg = n
 		}
 	}
