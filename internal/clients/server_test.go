@@ -89,7 +89,7 @@ func startServer(bin, dir string) (s *server, stop func() error, err error) {
 	if err := writeCertificates(s.ca, cert, key); err != nil {
 		return nil, nil, err
 	}
-	tcp, err := freePorts("tcp", 3)
+	tcp, err := freePorts("tcp", 4)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,7 +107,8 @@ http: {port: %d}
 xmpp: {port: %d, tls_port: %d}
 media: {port: %d, tcp: false}
 turn: {port: 0}
-`, domain, filepath.Join(dir, "data"), cert, key, tcp[2], s.port, s.tlsPort, udp[0])
+proxy: {port: %d}
+`, domain, filepath.Join(dir, "data"), cert, key, tcp[2], s.port, s.tlsPort, udp[0], tcp[3])
 	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
 		return nil, nil, err
 	}

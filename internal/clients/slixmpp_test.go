@@ -77,6 +77,7 @@ type chatOptions struct {
 	Mech     string `json:"mech,omitempty"`
 	TLS12    bool   `json:"tls12,omitempty"` // no newer version
 	PEP      bool   `json:"pep,omitempty"`   // wants to hear of avatars
+	Files    bool   `json:"files,omitempty"` // shares files
 }
 
 // options are those of user over STARTTLS.

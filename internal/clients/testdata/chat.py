@@ -4,7 +4,9 @@ Started as: chat.py '{"jid": ..., "password": ..., "host": ..., "port": ..., "ca
 "mech": "SCRAM-SHA-256", "tls12": true}'; without mech the client chooses, with it that one or its -PLUS.
 """
 import asyncio
+import io
 import json
+import os
 import ssl
 import sys
 import xml.etree.ElementTree as ET
@@ -37,6 +39,11 @@ class Chat(slixmpp.ClientXMPP):
             for plugin in ("xep_0060", "xep_0163", "xep_0084", "xep_0223"):
                 self.register_plugin(plugin)
             self.add_event_handler("avatar_metadata_publish", self.on_avatar)
+        if opt.get("files"):
+            os.environ["SSL_CERT_FILE"] = opt["ca"]  # for the plugin's HTTP client
+            self.register_plugin("xep_0065", {"auto_accept": True})
+            self.register_plugin("xep_0363")
+            self.add_event_handler("socks5_data", lambda d: emit("data", body=d.decode()))
         self.keep_unacked()
         on = self.add_event_handler
         on("session_start", self.on_start)
@@ -168,6 +175,20 @@ class Chat(slixmpp.ClientXMPP):
     async def cmd_fetch(self, c):
         iq = await self["xep_0060"].get_items(c.get("to") or None, c["node"], timeout=10)
         return {i["id"]: ET.tostring(i["payload"], encoding="unicode") for i in iq["pubsub"]["items"]}
+
+    async def cmd_upload(self, c):
+        # slixmpp 1.8.3 cannot ask all entities at once with Python 3.11, so the service is looked for one by one
+        items = await self["xep_0030"].get_items(jid=self.boundjid.domain, timeout=10)
+        for item in items["disco_items"]["items"]:
+            info = await self["xep_0030"].get_info(jid=item[0], timeout=10)
+            if "urn:xmpp:http:upload:0" in info["disco_info"]["features"]:
+                self["xep_0363"].upload_service = info["from"]
+        return await self["xep_0363"].upload_file(c["name"], input_file=io.BytesIO(c["data"].encode()), timeout=10)
+
+    async def cmd_stream(self, c):
+        # finds the proxy, offers it, connects, activates (XEP-0065)
+        sock = await self["xep_0065"].handshake(slixmpp.JID(c["to"]), timeout=10)
+        await sock.write(c["data"].encode())
 
     async def cmd_reconnect(self, c):
         self.dial()
