@@ -43,6 +43,11 @@ func Main(args []string, out io.Writer) int {
 			}
 			return 0
 		}
+	case "awake": // keeps CPUs from halting, see peers.Awake
+		if err := peers.AwakeMain(args[1:], os.Stdin); err != nil {
+			return fail(out, err)
+		}
+		return 0
 	case "report":
 		return reportMain(args[1:], out)
 	case "micro":
@@ -98,9 +103,14 @@ func scenarioMain(s measure.Scenario, args []string, out io.Writer) int {
 		fmt.Fprintln(out, "bench:", err)
 		return 2
 	}
+	sleep, err := o.keepAwake(&cfg)
+	if err != nil {
+		return fail(out, err)
+	}
 	line := newProgress(out, o.progress)
 	cfg.Progress = line.tell
 	r, err := measure.Run(ctx, cfg)
+	err = errors.Join(err, sleep())
 	line.end()
 	if err == nil || len(r.Rounds) > 0 {
 		report.Text(out, r)
@@ -203,13 +213,13 @@ func serversMain(out io.Writer) int {
 	return 0
 }
 
-// nullCommand is the program that the null relay runs as, nil when this program is none that has Main.
-func nullCommand() []string {
+// ownCommand is this program with a command of its own, nil when it is none that has Main.
+func ownCommand(name string) []string {
 	exe, err := os.Executable()
 	if err != nil || !isKonzil() {
 		return nil
 	}
-	return []string{exe, "bench", "echo"}
+	return []string{exe, "bench", name}
 }
 
 func startPinned(cpus []int) func(*exec.Cmd) error {

@@ -47,10 +47,11 @@ type options struct {
 	duration, warmup, timeout, maxP99    time.Duration
 	minDelivery, maxRatio, loss          float64
 	corruption                           shareFlag
-	fresh, ramp, null, anyTarget, debug  bool
+	fresh, ramp, null, awake             bool
+	anyTarget, debug                     bool
 
-	serverCPUs, generatorCPUs []int
-	sharedFault               *measure.Fault
+	allCPUs, serverCPUs, generatorCPUs []int
+	sharedFault                        *measure.Fault
 }
 
 // shareFlag is a share that may be given without a value.
@@ -109,6 +110,7 @@ func newOptions(s measure.Scenario, out io.Writer) *options {
 	fs.Var(&o.corruption, "inject-corruption", "change a bit in this `share` of what arrives, to see that the run is rejected")
 	fs.StringVar(&o.cpus, "cpus", "auto", "CPUs of servers that are started, such as 0 or 0-3,8; auto: the first half; none: any")
 	fs.StringVar(&o.genCPUs, "gen-cpus", "auto", "CPUs of the generator; auto: those that the server does not have")
+	fs.BoolVar(&o.awake, "awake", true, "keep all CPUs from halting, by loops of the lowest priority: what a virtual CPU costs after a halt differs from second to second")
 	fs.StringVar(&o.jsonPath, "json", "", "write the report as JSON to this `file`, - for the output")
 	fs.StringVar(&o.htmlPath, "html", "", "write the report as one self-contained page to this `file`")
 	fs.StringVar(&o.progress, "progress", "auto", "line (rewrites itself), plain, none; auto: line on a terminal, else plain")
@@ -197,11 +199,26 @@ func (o *options) config(plan *measure.Plan, command []string) (measure.Config, 
 		runtime.GOMAXPROCS(cfg.CPUs)
 	}
 	if o.null && plan.Null != "" {
-		relay := measure.NullRelay{Network: plan.Null, Size: plan.NullSize, Command: nullCommand(), Start: startPinned(o.serverCPUs)}
+		relay := measure.NullRelay{Network: plan.Null, Size: plan.NullSize, Command: ownCommand("echo"), Start: startPinned(o.serverCPUs)}
 		cfg.Null = func(ctx context.Context) (*hdrhistogram.Histogram, error) { return relay.Measure(ctx) }
 	}
 	cfg.Settings = o.settings(plan)
 	return cfg, nil
+}
+
+// keepAwake starts what keeps the CPUs from halting during the run; sleep ends it.
+func (o *options) keepAwake(cfg *measure.Config) (sleep func() error, err error) {
+	command := ownCommand("awake")
+	if !o.awake || command == nil {
+		cfg.Settings["-awake"] = "false"
+		return func() error { return nil }, nil
+	}
+	a, err := peers.KeepAwake(command, o.allCPUs)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Beside = a.PID
+	return a.Stop, nil
 }
 
 // gates are the defaults, as changed by the plan, as changed by the user.
@@ -275,7 +292,8 @@ func parseSpec(text, otherwise string) (spec, error) {
 
 // servers makes the servers of -target or -vs. Started tells whether bench starts all of them.
 func (o *options) servers(plan *measure.Plan) (list []measure.Server, started bool, err error) {
-	if o.serverCPUs, o.generatorCPUs, err = splitCPUs(o.cpus, o.genCPUs, peers.Allowed()); err != nil {
+	o.allCPUs = peers.Allowed()
+	if o.serverCPUs, o.generatorCPUs, err = splitCPUs(o.cpus, o.genCPUs, o.allCPUs); err != nil {
 		return nil, false, err
 	}
 	var pids []string
