@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,6 @@ type Config struct {
 	Local   netip.Addr // address of all sockets; default 127.0.0.1
 	Shards  int        // goroutines that work; default 1, which carries some hundred thousand packets a second
 	Profile string     // the one SRTP profile to offer, a key of Profiles; default AEAD_AES_128_GCM
-	Tick    time.Duration
 	// OwnSockets gives each transport a socket of its own even on the loopback, where those of a shard share one and have an address each.
 	OwnSockets bool
 	Logger     *slog.Logger
@@ -39,10 +39,6 @@ type Config struct {
 	Lose    func() bool
 	Corrupt func(payload []byte) bool
 }
-
-// tickDefault is how often sockets are read when nobody is joining: long, so that a call takes several of a server's bursts (times of arrival
-// are the kernel's), but short beside the 33 ms of a frame, which a keyframe that is asked for waits for anyway.
-const tickDefault = 20 * time.Millisecond
 
 // Engine is a set of shards.
 type Engine struct {
@@ -55,6 +51,8 @@ type Engine struct {
 	number  atomic.Int32 // of transports
 	base    uint32       // of participants' numbers: other runs on the same server have other numbers
 	closed  atomic.Bool
+	epoch   int64           // of the schedule, ns since 1970
+	placed  [2]atomic.Int32 // audio and video tracks that have a place in it
 
 	mu    sync.Mutex // guards all below
 	peers []*Peer
@@ -69,16 +67,13 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Shards <= 0 {
 		cfg.Shards = 1
 	}
-	if cfg.Tick <= 0 {
-		cfg.Tick = tickDefault
-	}
 	if cfg.Profile == "" {
 		cfg.Profile = "AEAD_AES_128_GCM"
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg, base: rand.Uint32() &^ 0xffff, ssrcs: make(map[uint32]bool)}
+	e := &Engine{cfg: cfg, epoch: time.Now().UnixNano(), base: rand.Uint32() &^ 0xffff, ssrcs: make(map[uint32]bool)}
 	var ok bool
 	if e.profile, ok = Profiles[cfg.Profile]; !ok {
 		return nil, fmt.Errorf("rtc: SRTP profile %q is not known", cfg.Profile)
@@ -86,6 +81,9 @@ func New(cfg Config) (*Engine, error) {
 	var err error
 	if e.id, err = newIdentity(); err != nil {
 		return nil, err
+	}
+	if n := cfg.Shards + 1; runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n) // see sleep
 	}
 	for range cfg.Shards {
 		sh, err := newShard(e)

@@ -108,10 +108,15 @@ func (t *Transport) bind(o *outTrack) {
 	}
 }
 
-// start puts the track into the schedule, at a phase of its own so that publishers do not send in step.
+// start puts the track into the schedule.
 func (o *outTrack) start(now int64) {
 	if o.at < 0 {
-		o.due = now + int64(o.t.sh.rng.Uint64N(uint64(o.every)))
+		e := o.t.sh.eng
+		kind := 0
+		if o.track.Kind == sfuload.Video {
+			kind = 1
+		}
+		o.due = e.after(now, phase(kind, int(e.placed[kind].Add(1))-1, o.every), o.every)
 		heap.Push(&o.t.sh.due, o)
 	}
 }

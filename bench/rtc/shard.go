@@ -16,12 +16,16 @@ import (
 )
 
 const (
-	// wheelSlots and wheelStep: every transport is looked after once in a turn of 100 ms, evenly spread.
-	wheelSlots = 10
-	wheelStep  = int64(10 * time.Millisecond)
-	// early is how much before its time a slot is looked after, or sockets are read, when the shard is awake anyway.
-	early = int64(2 * time.Millisecond)
-	turn  = wheelSlots * wheelStep
+	// tick is how often sockets are read when nobody is joining: long, so that a call takes several of a server's bursts (times of arrival are
+	// the kernel's), but short beside the 33 ms of a frame, which a keyframe that is asked for waits for anyway.
+	tick = int64(20 * time.Millisecond)
+	// wheelSlots: with each tick one slot is looked after, so that every transport is once in a turn of 100 ms, evenly spread.
+	wheelSlots = 5
+	turn       = wheelSlots * tick
+	// tickPhase is where ticks lie in the schedule that phase makes: not where the only sender of a scenario sends.
+	tickPhase = int64(13 * time.Millisecond)
+	// early is how much before its time a tick may be, when the shard is awake anyway.
+	early = int64(time.Millisecond)
 	// handshakeTick is the pace of the loop while a transport is not up yet.
 	handshakeTick = int64(time.Millisecond)
 	// shortest sleep: less is not worth a system call.
@@ -52,7 +56,7 @@ type shard struct {
 	held       bool
 	ended      bool
 
-	lookAt, readAt int64
+	tickAt int64
 
 	hdr     rtp.Header
 	rtcpHdr rtcp.Header
@@ -123,21 +127,17 @@ func (sh *shard) run() {
 		if !sh.held {
 			sh.sendDue(now)
 		}
-		if now >= sh.readAt-early {
+		due := now >= sh.tickAt-early
+		if due || len(sh.fast) > 0 {
 			sh.readAll()
-			sh.readAt = max(sh.readAt, now-early) + int64(sh.eng.cfg.Tick)
-			if len(sh.fast) > 0 {
-				sh.readAt = now + early + handshakeTick
-			}
-		}
-		if len(sh.fast) > 0 {
 			sh.handshakes(now)
 		}
-		if now >= sh.lookAt-early {
+		if due {
 			sh.look(now)
+			sh.tickAt = sh.eng.after(now+early, tickPhase, tick)
 		}
 		sh.flush()
-		next := min(sh.readAt, sh.lookAt)
+		next := sh.tickAt
 		if len(sh.fast) > 0 {
 			next = min(next, now+handshakeTick)
 		}
@@ -145,7 +145,7 @@ func (sh *shard) run() {
 			next = min(next, sh.due[0].due)
 		}
 		if d := next - time.Now().UnixNano(); d > 0 {
-			time.Sleep(time.Duration(max(d, shortSleep))) // the runtime's timers are exact to a millisecond
+			sleep(max(d, shortSleep))
 		}
 	}
 	sh.commands()
@@ -233,20 +233,13 @@ func (sh *shard) at(a [4]byte) *Transport {
 
 // look serves one slot of the wheel.
 func (sh *shard) look(now int64) {
-	now += early
-	if now-sh.lookAt > turn {
-		sh.lookAt = now // a stall: do not run after lost time
+	for _, t := range sh.wheel[sh.slot] {
+		t.lookAfter(now)
 	}
-	for sh.lookAt <= now {
-		sh.lookAt += wheelStep
-		for _, t := range sh.wheel[sh.slot] {
-			t.lookAfter(now)
-		}
-		sh.slot = (sh.slot + 1) % wheelSlots
-	}
+	sh.slot = (sh.slot + 1) % wheelSlots
 }
 
-// hold stops or starts the senders. After a pause each goes on at its own phase.
+// hold stops or starts the senders. After a pause each goes on at the place in the schedule where it was.
 func (sh *shard) hold(on bool) {
 	if sh.held == on {
 		return
@@ -255,7 +248,8 @@ func (sh *shard) hold(on bool) {
 	if on || len(sh.due) == 0 {
 		return
 	}
-	shift := time.Now().UnixNano() - sh.due[0].due
+	late := time.Now().UnixNano() - sh.due[0].due
+	shift := (late + period - 1) / period * period
 	for _, o := range sh.due { // the same shift for all keeps the heap in order
 		o.due += shift
 	}

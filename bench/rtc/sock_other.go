@@ -20,6 +20,8 @@ func openShared() (*sock, error)             { return nil, errLinux }
 func (s *sock) connect(netip.AddrPort) error { return errLinux }
 func (s *sock) close()                       {}
 
+func sleep(int64) {}
+
 type message struct {
 	b       []byte
 	seg     int
