@@ -110,7 +110,7 @@ func newOptions(s measure.Scenario, out io.Writer) *options {
 	fs.Var(&o.corruption, "inject-corruption", "change a bit in this `share` of what arrives, to see that the run is rejected")
 	fs.StringVar(&o.cpus, "cpus", "auto", "CPUs of servers that are started, such as 0 or 0-3,8; auto: the first half; none: any")
 	fs.StringVar(&o.genCPUs, "gen-cpus", "auto", "CPUs of the generator; auto: those that the server does not have")
-	fs.BoolVar(&o.awake, "awake", true, "keep all CPUs from halting, by loops of the lowest priority: what a virtual CPU costs after a halt differs from second to second")
+	fs.BoolVar(&o.awake, "awake", true, "keep idle CPUs from halting: what a CPU costs after a halt differs from second to second")
 	fs.StringVar(&o.jsonPath, "json", "", "write the report as JSON to this `file`, - for the output")
 	fs.StringVar(&o.htmlPath, "html", "", "write the report as one self-contained page to this `file`")
 	fs.StringVar(&o.progress, "progress", "auto", "line (rewrites itself), plain, none; auto: line on a terminal, else plain")
@@ -206,18 +206,16 @@ func (o *options) config(plan *measure.Plan, command []string) (measure.Config, 
 	return cfg, nil
 }
 
-// keepAwake starts what keeps the CPUs from halting during the run; sleep ends it.
+// keepAwake keeps the CPUs from halting until sleep is called.
 func (o *options) keepAwake(cfg *measure.Config) (sleep func() error, err error) {
-	command := ownCommand("awake")
-	if !o.awake || command == nil {
-		cfg.Settings["-awake"] = "false"
+	if !o.awake {
 		return func() error { return nil }, nil
 	}
-	a, err := peers.KeepAwake(command, o.allCPUs)
+	a, err := peers.KeepAwake(ownCommand("awake"), o.allCPUs)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Beside = a.PID
+	cfg.Beside, cfg.Settings["CPUs kept awake"] = a.PID, a.How
 	return a.Stop, nil
 }
 

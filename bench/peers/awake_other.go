@@ -8,7 +8,10 @@ import (
 )
 
 // Awake keeps CPUs from halting; on Linux only.
-type Awake struct{ PID int }
+type Awake struct {
+	How string
+	PID int
+}
 
 var errAwake = errors.New("peers: CPUs are kept awake on Linux only; say -awake=false")
 

@@ -68,11 +68,11 @@ func table(out io.Writer) *tabwriter.Writer {
 func servers(out io.Writer, r *measure.Report) {
 	fmt.Fprintln(out)
 	w := table(out)
-	fmt.Fprintf(w, "server\trounds\t%s/CPU-s\tmin–max\t%s/s\tdelivery\tserver CPU\tus/unit\tgenerator CPU\tidle MB\tKB/unit of scale\t\n", r.Unit, r.Unit)
+	fmt.Fprintf(w, "server\trounds\t%s/CPU-s\tmin–max\tspread\t%s/s\tdelivery\tserver CPU\tus/unit\tgenerator CPU\tidle MB\tKB/unit of scale\t\n", r.Unit, r.Unit)
 	for _, s := range r.Servers {
 		f := s.Figures
 		per := f[measure.PerCPUSecond]
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s–%s\t%s\t%.5f\t%.3f\t%.2f\t%.3f (%.2f of server's)\t%.1f\t%.1f\t\n", s.Name, f[measure.Delivery].N, Number(per.Median), Number(per.Min), Number(per.Max),
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s–%s\t%.1f %%\t%s\t%.5f\t%.3f\t%.2f\t%.3f (%.2f of server's)\t%.1f\t%.1f\t\n", s.Name, f[measure.Delivery].N, Number(per.Median), Number(per.Min), Number(per.Max), per.Relative()*100,
 			Number(f[measure.PerSecond].Median), f[measure.Delivery].Median, f[measure.ServerCPU].Median, f[measure.CPUPerUnit].Median/1000, f[measure.GeneratorCPU].Median,
 			f[measure.GeneratorRatio].Median, f[measure.IdleMemory].Median, f[measure.MemoryPerScale].Median)
 	}
