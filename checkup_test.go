@@ -91,8 +91,8 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 	if err != nil {
 		t.Fatal(err)
 	}
-	federation := fmt.Sprintf("xmpp: {federation: {port: %d, tls_port: %d, ca: %s}, ", freePort(t), freePort(t), authority.file)
-	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "xmpp: {", federation, 1)), 0o600); err != nil {
+	trusting := "federation: {ca: " + authority.file + ", "
+	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "federation: {", trusting, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h := startHouse(t, file)
@@ -138,9 +138,9 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 			func() { dns.SRV(clientSRV, "chat.campus.example", uint16(h.cfg.XMPP.Port)) }},
 		{"no address", func() { dns.Host("chat.campus.example") }, 1, []string{"FAIL  chat.campus.example has no address", "closed from outside"},
 			func() { dns.Host("chat.campus.example", "127.0.0.1") }},
-		{"closed port", change(fmt.Sprintf("tls_port: %d}", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d}", freePort(t))), 1,
+		{"closed port", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", freePort(t))), 1,
 			[]string{"(clients with TLS) is closed: at 127.0.0.1: connection refused", "→ start the server"}, change("", "")},
-		{"other program", change(fmt.Sprintf("tls_port: %d}", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d}", h.cfg.TURN.Port)), 1,
+		{"other program", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", h.cfg.TURN.Port)), 1,
 			[]string{"takes connections, and no TLS"}, change("", "")},
 		{"wrong bind password", change(ldaptest.SearchPassword, "wrong"), 1, []string{"FAIL  ldaps://", "→ correct auth.ldap.bind_dn and auth.ldap.bind_password"}, change("", "")},
 		{"wrong base", change("base_dn: \"ou=people", "base_dn: \"ou=persons"), 1, []string{"→ correct auth.ldap.base_dn"}, change("", "")},
@@ -148,7 +148,7 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 		{"soon", func() { authority.issue(time.Now().Add(5*24*time.Hour), names...) }, 1, []string{"warn  it ends in 4 days"}, nil},
 		{"other names", func() { authority.issue(year, "chat.campus.example") }, 1,
 			[]string{"FAIL  it is for chat.campus.example, not for campus.example", "warn  it is not for conference.campus.example"}, nil},
-		{"unknown authority", change(", ca: "+authority.file, ""), 1, []string{"others do not trust it", "fullchain.pem"}, change("", "")},
+		{"unknown authority", change("ca: "+authority.file+", ", ""), 1, []string{"others do not trust it", "fullchain.pem"}, change("", "")},
 	} {
 		c.do()
 		out, code := h.does("", "check")

@@ -24,8 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func settings(t *testing.T, more string) string {
 	t.Helper()
 	dir := t.TempDir()
-	text := fmt.Sprintf("data: %s/data\nlisten: [127.0.0.1]\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d}\nmedia: {port: %d, tcp: false}\nproxy: {port: %d}\nturn: {port: %d, tls_port: 0}\nlog: {level: warn}\n%s",
-		dir, freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), more)
+	text := fmt.Sprintf("data: %s/data\nlisten: [127.0.0.1]\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d, federation: {port: %d, tls_port: %d}}\nmedia: {port: %d, tcp: false}\nproxy: {port: %d}\nturn: {port: %d, tls_port: 0}\nlog: {level: warn}\n%s",
+		dir, freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), more)
 	file := filepath.Join(dir, "konzil.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

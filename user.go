@@ -18,27 +18,22 @@ konzil user [-config FILE] passwd NAME                     likewise
 konzil user [-config FILE] disable|enable NAME             disabling ends sessions and tokens at once
 konzil user [-config FILE] delete NAME                     with all that is kept of it
 konzil user [-config FILE] tokens NAME [revoke ID|all]     clients that log in without a password
-konzil user [-config FILE] import                          accounts from standard input, one a line: NAME PASSWORD, or NAME and its
-                                                           SCRAM-SHA-256$... keys (RFC 5803)`
+konzil user [-config FILE] export [NAME ...]               everything that is kept of accounts, as XML (XEP-0227)
+konzil user [-config FILE] import                          such XML from standard input, of Prosody or ejabberd too; or accounts, one a line:
+                                                           NAME PASSWORD, or NAME and its SCRAM-SHA-256$... keys (RFC 5803)`
 
 // userCommand is `konzil user`: accounts of a server that is open, serving or not.
 func (s *server) userCommand(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
-	if len(args) == 0 || args[0] != "list" && args[0] != "import" && len(args) < 2 {
+	if len(args) == 0 || args[0] != "list" && args[0] != "import" && args[0] != "export" && len(args) < 2 {
 		return errors.New("user: say what to do:\n" + userUsage)
 	}
 	switch verb := args[0]; verb {
 	case "list":
 		return s.listUsers(ctx, out)
 	case "import":
-		list, err := readAccounts(in)
-		if err != nil {
-			return err
-		}
-		if err := s.local.Import(ctx, list); err != nil {
-			return err
-		}
-		fmt.Fprintln(out, len(list), "accounts imported")
-		return nil
+		return s.importUsers(ctx, in, out)
+	case "export":
+		return s.exportUsers(ctx, args[1:], out)
 	case "add", "passwd":
 		password, err := readPassword(in)
 		if err != nil {

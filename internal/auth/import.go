@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -64,6 +65,22 @@ func (l *Local) Import(ctx context.Context, accounts []Imported) error {
 		}
 		return nil
 	})
+}
+
+// Keys gives the keys of an account in the form of RFC 5803 §2, none for no local account.
+func (l *Local) Keys(ctx context.Context, localpart string) (out []string, err error) {
+	b64 := base64.StdEncoding.EncodeToString
+	for _, hash := range hashes {
+		k, _, err := l.keys(ctx, localpart, hash)
+		if errors.Is(err, ErrNoAccount) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("auth: %w", err)
+		}
+		out = append(out, fmt.Sprintf("SCRAM-%s$%d:%s$%s:%s", hash, k.iterations, b64(k.salt), b64(k.stored), b64(k.server)))
+	}
+	return out, nil
 }
 
 // parseKeys reads keys of some hash at least. What is missing is made at the first login with PLAIN, or by the client (upgrade.go).

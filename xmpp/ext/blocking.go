@@ -66,9 +66,14 @@ func (b *Blocking) Refuses(owner, peer stanza.JID) bool { return b.get(owner.Bar
 
 // Forget removes the list of an account that is no more.
 func (b *Blocking) Forget(ctx context.Context, owner stanza.JID) error {
+	return b.replace(ctx, owner, nil)
+}
+
+// replace stores another list; it is read again when it is needed.
+func (b *Blocking) replace(ctx context.Context, owner stanza.JID, list []stanza.JID) error {
 	b.change.Lock()
 	defer b.change.Unlock()
-	if err := b.store.SetBlocked(ctx, owner, nil); err != nil {
+	if err := b.store.SetBlocked(ctx, owner, list); err != nil {
 		return err
 	}
 	b.mu.Lock()

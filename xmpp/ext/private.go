@@ -85,6 +85,22 @@ func (p *Private) All(ctx context.Context, owner stanza.JID) ([]*stanza.Element,
 	return out, nil
 }
 
+// Import stores elements as if their owner had sent them.
+func (p *Private) Import(owner stanza.JID, list []*stanza.Element) error {
+	for _, e := range list {
+		err := error(nil)
+		if v := p.views[e.Name]; v != nil {
+			err = v.Set(owner, e)
+		} else if len(e.AppendXML(nil, "")) <= maxPrivate {
+			err = p.Store(owner, e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Forget removes what an account has stored.
 func (p *Private) Forget(ctx context.Context, owner stanza.JID) error {
 	return p.store.ForgetPrivate(ctx, owner)

@@ -132,3 +132,22 @@ func (r *room) forget(bare stanza.JID) {
 	r.save(func(ctx context.Context, s Store) error { return s.SetAffiliations(ctx, r.jid.String(), changed) })
 	r.tellAbsent(shifts)
 }
+
+// Export lists the rooms that an account has an affiliation with, as muc#admin items; nil for none.
+func (s *Service) Export(bare stanza.JID) *stanza.Element {
+	var q *stanza.Element
+	for _, r := range s.all() {
+		r.mu.Lock()
+		e, ok := r.aff[bare]
+		kept := r.set.Persistent
+		r.mu.Unlock()
+		if !ok || !kept {
+			continue
+		}
+		if q == nil {
+			q = stanza.NewElement(nsAdmin, "query")
+		}
+		q.Add(stanza.NewElement(nsAdmin, "item", "affiliation", e.aff.String(), "jid", r.jid.String(), "nick", e.nick))
+	}
+	return q
+}
