@@ -21,7 +21,7 @@ func (o *Offline) Import(ctx context.Context, owner stanza.JID, messages []*stan
 		if err != nil {
 			at = time.Now()
 		}
-		if err := o.store.AddOffline(ctx, owner, at, st.WithTo(owner).AppendXML(nil, stanza.NSClient, true), maxOffline, maxOfflineBytes); err != nil {
+		if err := o.store.AddOffline(ctx, owner, at, "", st.WithTo(owner).AppendXML(nil, stanza.NSClient, true), maxOffline, maxOfflineBytes); err != nil {
 			return n, err
 		}
 		n++
