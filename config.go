@@ -40,6 +40,7 @@ type Config struct {
 	Meetings MeetingsConfig `yaml:"meetings" doc:"The focus: who meets, and how."`
 	Media    MediaConfig    `yaml:"media" doc:"The SFU: forwarding of audio and video."`
 	TURN     TURNConfig     `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
+	Services ServicesConfig `yaml:"services" doc:"Recorders, telephone gateways and bridges that run elsewhere."`
 	Tokens   token.Config   `yaml:"tokens" doc:"JSON web tokens, by which a web site says who comes to a meeting. With them only people with a token or an account begin meetings."`
 	API      token.Config   `yaml:"api" doc:"JSON web tokens of integrations that ask about meetings, end them, put people out and write to them; the room claim is not asked for. Without them that works at http.admin alone."`
 	Webhook  webhook.Config `yaml:"webhook" doc:"An operator's web server that is told of meetings."`
@@ -150,6 +151,7 @@ func DefaultConfig() Config {
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, FlexFEC: true, SSRCRewriting: true},
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
+		Services: ServicesConfig{Jibri: "jibribrewery", Jigasi: "jigasibrewery"},
 		Tokens:   token.DefaultConfig(),
 		API:      token.Config{Audiences: []string{"*"}},
 		Auth:     auth.DefaultConfig(),
@@ -276,7 +278,7 @@ func (c *Config) check() error {
 	if err := c.Auth.Validate(); err != nil {
 		return err
 	}
-	for _, err := range []error{c.Tokens.Validate("tokens"), c.API.Validate("api"), c.Webhook.Validate("webhook")} {
+	for _, err := range []error{c.checkServices(), c.Tokens.Validate("tokens"), c.API.Validate("api"), c.Webhook.Validate("webhook")} {
 		if err != nil {
 			return err
 		}

@@ -108,7 +108,7 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 
 // gauges are the names of the numbers that tell what there is now; the others only grow.
 var gauges = []string{
-	"conferences", "endpoints", "lobbies", "waiting", "tcp_connections", "nat_mapped", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
+	"conferences", "endpoints", "lobbies", "waiting", "recorders", "gateways", "tcp_connections", "nat_mapped", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
 	"opaque_relays", "opaque_channels", "channels", "log_bytes", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
 }
 

@@ -42,6 +42,9 @@ func (s *server) openRooms(disco *ext.Disco) (err error) {
 	if err = s.openServices(); err != nil {
 		return err
 	}
+	if err = s.openInternal(); err != nil {
+		return err
+	}
 	m.all = muc.Group{m.rooms, m.breakoutRooms}
 	if err = s.openBreakout(); err != nil {
 		return err
@@ -83,7 +86,7 @@ func (s *server) openServices() (err error) {
 		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
 		Create: create, LocalDomains: []string{domain}, HideRooms: true, Hats: s.hats,
 		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: history,
-		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate, StrictNicks: s.cfg.Meetings.StrictNicks, Decorate: s.decorate,
+		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate, StrictNicks: s.cfg.Meetings.StrictNicks, Decorate: s.decorate, Hidden: s.isRecorder,
 	}
 	kept := all
 	kept.Archive, kept.Ledger = s.mam.Rooms(), s.ledger
@@ -144,6 +147,7 @@ func (s *server) openBreakout() (err error) {
 		if s.jwt != nil {
 			svc.Guard(s.tokenGuard)
 		}
+		svc.Guard(s.serviceGuard)
 		svc.Guard(func(j muc.Join) muc.Verdict {
 			err, affiliation := m.breakout.Guard(j.Room, j.Real, j.Nick)
 			return muc.Verdict{Refuse: err, Affiliation: affiliation}

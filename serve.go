@@ -194,6 +194,7 @@ func (s *server) openXMPP(context.Context) (err error) {
 		c.Admit = s.admit
 	}
 	c.Ledger = s.ledger
+	c.Services, c.ServiceLogin = s.serviceDomains(), s.serviceLogin
 	c.Limits.PostAuth.Bytes = s.cfg.XMPP.MaxStanzaBytes
 	c.Limits.RateBytes, c.Limits.RateBurst = s.cfg.XMPP.RateBytesPerSec, max(c.Limits.RateBurst, s.cfg.XMPP.MaxStanzaBytes)
 	c.Limits.SessionsPerAccount = s.cfg.XMPP.SessionsPerUser
@@ -220,7 +221,9 @@ func (s *server) openFocus(context.Context) (err error) {
 	m := s.cfg.Meetings
 	s.focus, err = signaling.New(signaling.Config{
 		Domain: s.cfg.Domain, AuthRequired: m.RequireAccount || s.jwt != nil, Authenticated: s.authenticated, Owner: s.ownsMeetings,
-		AuthenticatedRequest: s.authenticatedRequest, LoginURL: s.loginURL, AcceptMUC: s.tenantRooms, DisableAutoOwner: !m.AutoOwner,
+		AuthenticatedRequest: s.authenticatedRequest, LoginURL: s.loginURL, AcceptMUC: s.tenantRooms,
+		JibriBrewery: s.brewery(s.cfg.Services.Jibri), JigasiBrewery: s.brewery(s.cfg.Services.Jigasi), MayUse: s.mayUseIn, Recorded: s.recorded, Service: s.isRecorder,
+		DisableAutoOwner:     !m.AutoOwner,
 		Breakout:             s.meetings.breakoutRooms.Domain(),
 		DisableSSRCRewriting: !m.SSRCRewriting, DisableFEC: !m.FlexFEC, MinParticipants: m.MinParticipants, Version: version(),
 	}, s.xmpp, s.bridge, s.log.With("part", "focus"))
@@ -231,6 +234,7 @@ func (s *server) openFocus(context.Context) (err error) {
 	s.bridge.SetListener(s.focus)
 	s.xmpp.Mount("focus."+s.cfg.Domain, s.focus)
 	s.xmpp.Mount("auth."+s.cfg.Domain, s.focus)
+	s.focus.Start()
 	return nil
 }
 

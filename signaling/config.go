@@ -47,6 +47,14 @@ type Config struct {
 	DisableSCTP bool
 	// MinParticipants for media to start; default 2.
 	MinParticipants int
+	// JibriBrewery and JigasiBrewery are the rooms where recorders and telephone gateways wait for work; "" for none.
+	JibriBrewery, JigasiBrewery string
+	// MayUse tells whether who is in a room may use a feature: recording, livestreaming, outbound-call, transcription; nil: moderators may.
+	MayUse func(feature string, room, real stanza.JID) bool
+	// Recorded, if set, is told when a recording or stream begins or ends. It must not wait.
+	Recorded func(room stanza.JID, session, mode, initiator string, on bool, failure string)
+	// Service tells of real addresses that are parts of the installation: they are nobody's moderators. Nil: presence tells.
+	Service func(real stanza.JID) bool
 	// MaxMeetings at a time, starting ones included; more are refused with resource-constraint. Default 10000: rooms of two
 	// fill a large machine long before.
 	MaxMeetings int

@@ -14,6 +14,7 @@ type counters struct {
 	sourceAdds, sourceRemoves, badSrc  atomic.Uint64
 	mutes, bridgeErrors, discoTimeouts atomic.Uint64
 	idle, iqTimeouts                   atomic.Uint64
+	recordings, dials                  atomic.Uint64
 }
 
 // Counters are totals since the start, by name; meetings is the number there are now.
@@ -47,5 +48,9 @@ func (f *Focus) Counters() map[string]uint64 {
 		"disco_timeouts_total":  c.discoTimeouts.Load(),
 		"iq_timeouts_total":     c.iqTimeouts.Load(),
 		"idle_sessions_expired": c.idle.Load(),
+		"recordings_total":      c.recordings.Load(),
+		"dials_total":           c.dials.Load(),
+		"recorders":             uint64(f.jibris.count()),
+		"gateways":              uint64(f.jigasis.count()),
 	}
 }

@@ -25,6 +25,9 @@ type Focus struct {
 	caps   *capsCache
 	fec    bool // the bridge sends repair packets, and may
 	count  counters
+	asks   asks // of services, across meetings
+
+	jibris, jigasis *brewery // nil for none
 
 	mu       sync.Mutex // guards meetings, byID, empty, closed, and the requester of each meeting
 	meetings map[stanza.JID]*meeting
@@ -49,6 +52,12 @@ func New(cfg Config, router xmpp.Router, bridge colibri.Bridge, log *slog.Logger
 	if f.self, err = f.user.WithResource("focus"); err != nil {
 		return nil, err
 	}
+	if f.jibris, err = newBrewery(f, cfg.JibriBrewery); err != nil {
+		return nil, err
+	}
+	if f.jigasis, err = newBrewery(f, cfg.JigasiBrewery); err != nil {
+		return nil, err
+	}
 	if n, ok := bridge.(colibri.Notifier); ok {
 		n.SetListener(f)
 	}
@@ -58,13 +67,25 @@ func New(cfg Config, router xmpp.Router, bridge colibri.Bridge, log *slog.Logger
 	return f, nil
 }
 
+// Start enters the breweries, once the focus is mounted.
+func (f *Focus) Start() {
+	for _, b := range []*brewery{f.jibris, f.jigasis} {
+		if b != nil {
+			b.join()
+		}
+	}
+}
+
 // JID is the full address of the focus, the real address of every "focus" occupant.
 func (f *Focus) JID() stanza.JID { return f.self }
 
 // HandleStanza takes what is addressed to the focus. It never blocks.
 func (f *Focus) HandleStanza(st *stanza.Stanza) {
 	f.count.stanzas.Add(1)
+	brewery := f.breweryOf(st.From.Bare())
 	switch {
+	case brewery != nil && st.To.Bare() == f.user:
+		f.fromBrewery(brewery, st)
 	case st.To.Bare() == f.user && f.cfg.acceptsMUC(st.From.Domain()):
 		f.fromRoom(st)
 	case st.To.Bare() == f.user && st.Kind == stanza.Message:

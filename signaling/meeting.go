@@ -48,6 +48,11 @@ type meeting struct {
 	sourceTimer                      *time.Timer
 	emptyUntil                       time.Time
 
+	recorders    []*jibriSession
+	recordStarts []time.Time     // of the last minute
+	recording    *stanza.Element // shown in presence, nil if there was none; the next likewise
+	callState    *stanza.Element
+
 	created bool // the bridge has the conference; belongs to the worker
 }
 
@@ -216,6 +221,12 @@ func (m *meeting) end(reason, text string) {
 		mem.session = nil
 	}
 	m.ended = true
+	for _, r := range m.recorders {
+		stop(&r.timer)
+		r.sendStop()
+		m.f.jibris.forget(r)
+	}
+	m.recorders = nil
 	stop(&m.joinTimer, &m.emptyTimer, &m.lastTimer, &m.sourceTimer)
 	for _, p := range m.iqs {
 		p.timer.Stop()
@@ -311,6 +322,10 @@ func (m *meeting) iq(st *stanza.Stanza) {
 	switch {
 	case st.Type == "set" && n == stanza.Name{Space: jingle.NS, Local: "jingle"}:
 		m.jingle(mem, st)
+	case st.Type == "set" && n == stanza.Name{Space: nsJibri, Local: "jibri"}:
+		m.jibri(mem, st)
+	case st.Type == "set" && n == stanza.Name{Space: nsRayo, Local: "dial"}:
+		m.dial(mem, st)
 	case st.Type == "set" && n.Local == "mute":
 		m.mute(mem, st)
 	default:

@@ -20,6 +20,7 @@ type member struct {
 	region, statsID   string
 	codecs            []string
 	presFeatures      []string
+	service           bool // by Config.Service
 	caps              capsRef
 	audioMuted        bool // as the member says
 	videoMuted        bool
@@ -68,9 +69,12 @@ const (
 	featTranscriber = "http://jitsi.org/protocol/transcriber"
 )
 
+// offers tells that the member's presence has a feature.
+func (mem *member) offers(feature string) bool { return slices.Contains(mem.presFeatures, feature) }
+
 // isService tells that the member is no person: a recorder, a telephone gateway, a transcriber.
 func (mem *member) isService() bool {
-	return slices.ContainsFunc(mem.presFeatures, func(v string) bool { return v == featJibri || v == featJigasi || v == featTranscriber })
+	return mem.service || slices.ContainsFunc(mem.presFeatures, func(v string) bool { return v == featJibri || v == featJigasi || v == featTranscriber })
 }
 
 func (mem *member) moderator() bool { return mem.role == "moderator" }

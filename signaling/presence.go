@@ -96,7 +96,7 @@ func (m *meeting) available(nick string, st *stanza.Stanza) {
 	isNew := mem == nil
 	if isNew {
 		m.seq++
-		mem = &member{nick: nick, occ: st.From, real: real, number: m.seq, audioMuted: true, videoMuted: true}
+		mem = &member{nick: nick, occ: st.From, real: real, number: m.seq, audioMuted: true, videoMuted: true, service: m.f.cfg.Service != nil && m.f.cfg.Service(real)}
 		m.members[nick] = mem
 		mem.place = len(m.members)
 		m.f.count.joins.Add(1)
@@ -207,6 +207,11 @@ func (m *meeting) presencePayload() []*stanza.Element {
 		prop("visitor-codecs", ""),
 	)
 	out := []*stanza.Element{versions, props}
+	for _, el := range []*stanza.Element{m.recording, m.callState} {
+		if el != nil {
+			out = append(out, el)
+		}
+	}
 	if m.bridgeMissing {
 		out = append(out, stanza.NewElement(nsFocus, "bridgeNotAvailable"))
 	}

@@ -91,7 +91,7 @@ func (f *Focus) properties(room stanza.JID) [][2]string {
 	return [][2]string{
 		{"authentication", boolText(f.cfg.AuthRequired)},
 		{"externalAuth", boolText(f.cfg.AuthRequired && f.cfg.LoginURL != nil && f.cfg.LoginURL(room) != "")},
-		{"sipGatewayEnabled", "false"},
+		{"sipGatewayEnabled", boolText(f.jigasis.count() > 0)},
 		{"visitors-supported", "false"},
 	}
 }

@@ -38,6 +38,9 @@ var scramMechanisms = [...]string{"SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1
 // mechanisms are what the stream offers now, the best first.
 func (st *stream) mechanisms() []string {
 	var out []string
+	if st.srv.service(st.domain) && st.wire.secure() {
+		return []string{"PLAIN"}
+	}
 	if st.domain == st.srv.cfg.Domain && st.wire.secure() {
 		can := st.srv.accounts.Mechanisms()
 		for _, m := range scramMechanisms {
@@ -51,7 +54,7 @@ func (st *stream) mechanisms() []string {
 			}
 		}
 	}
-	if g := st.srv.cfg.GuestDomain; g != "" && (st.domain == g || st.srv.cfg.AnonymousOnMain && st.tcp == nil) {
+	if g := st.srv.cfg.GuestDomain; g != "" && (st.domain == g || st.srv.cfg.AnonymousOnMain && st.domain == st.srv.cfg.Domain && st.tcp == nil) {
 		out = append(out, "ANONYMOUS")
 	}
 	return out
@@ -197,6 +200,9 @@ func (st *stream) mechanism(name string) sasl.Mechanism {
 	case "ANONYMOUS":
 		return sasl.Anonymous{}
 	case "PLAIN":
+		if st.srv.service(st.domain) {
+			return &sasl.Plain{Check: st.checkService}
+		}
 		return &sasl.Plain{Check: st.checkPassword}
 	}
 	hash, plus := strings.CutSuffix(strings.TrimPrefix(name, "SCRAM-"), "-PLUS")
@@ -206,6 +212,9 @@ func (st *stream) mechanism(name string) sasl.Mechanism {
 
 // canonical is a typed user name in one form, for the back-off: without our own domain if that was typed too, prepared if it can be.
 func (st *stream) canonical(user string) string {
+	if st.srv.service(st.domain) {
+		return strings.ToLower(strings.TrimSuffix(user, "@"+st.domain)) + "@" + st.domain
+	}
 	user = strings.TrimSuffix(user, "@"+st.srv.cfg.Domain)
 	if j, err := stanza.NewJID(user, st.srv.cfg.Domain, ""); err == nil {
 		return j.Local()
@@ -322,6 +331,13 @@ func (st *stream) identity(id sasl.Identity) (stanza.JID, *sasl.Failure) {
 	if id.User == "" {
 		return st.guestJID(), nil
 	}
+	if st.srv.service(st.domain) {
+		bare, err := st.serviceJID(id.User)
+		if err != nil || bare.Local() == "" || id.Authzid != "" && id.Authzid != bare.String() {
+			return stanza.JID{}, &sasl.Failure{Condition: "not-authorized"}
+		}
+		return bare, nil
+	}
 	local, err := st.srv.accounts.Localpart(st.srv.ctx, id.User)
 	if err != nil {
 		return stanza.JID{}, &sasl.Failure{Condition: "not-authorized"}
@@ -354,7 +370,7 @@ func (st *stream) means(claimed, bare stanza.JID) bool {
 // the id of a session that still exists gets its name again.
 func (st *stream) guestJID() stanza.JID {
 	if prev := st.params.Get("previd"); prev != "" {
-		if x := st.srv.bySMID(prev); x != nil && x.guest {
+		if x := st.srv.bySMID(prev); x != nil && x.jid.Domain() == st.srv.cfg.GuestDomain {
 			return x.jid.Bare()
 		}
 	}

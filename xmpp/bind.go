@@ -69,7 +69,7 @@ func (st *stream) bind(iq *stanza.Stanza) (bool, error) {
 
 // newSession makes a session of st, which nobody knows yet.
 func (st *stream) newSession(full stanza.JID) *Session {
-	x := &Session{srv: st.srv, jid: full, guest: st.bare.Domain() == st.srv.cfg.GuestDomain, params: st.params, lang: st.lang, stream: st}
+	x := &Session{srv: st.srv, jid: full, guest: st.bare.Domain() != st.srv.cfg.Domain, params: st.params, lang: st.lang, stream: st}
 	if !x.guest { // guests come for meetings, which end with the program
 		x.ch = st.srv.cfg.Ledger.New(sessionName + full.String())
 	}

@@ -20,6 +20,9 @@ type Config struct {
 	// AnonymousOnMain offers ANONYMOUS also to WebSocket clients that open a stream to Domain, which is what a Jitsi page without an
 	// anonymous domain in its settings does. They are bound to an address of GuestDomain all the same.
 	AnonymousOnMain bool
+	// Services are domains of accounts that are parts of the installation; ServiceLogin checks their passwords. See service.go.
+	Services     []string
+	ServiceLogin func(account stanza.JID, password string) bool
 	// TLS is for STARTTLS and direct TLS. Without it TCP streams are refused.
 	TLS *tls.Config
 	// StrictChannelBinding refuses the SCRAM gs2 flag "y" always where -PLUS is offered (RFC 5802 §6). Without it, a stream that has

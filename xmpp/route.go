@@ -16,6 +16,9 @@ func (s *Server) routeFrom(x *Session, st *stanza.Stanza) { s.route(x, st, false
 // seen it.
 func (s *Server) route(x *Session, st *stanza.Stanza, again bool) {
 	domain := st.To.Domain()
+	if s.toService(x, st, again) {
+		return
+	}
 	if h := s.handler(domain); h != nil {
 		h.HandleStanza(st)
 		return
@@ -24,7 +27,7 @@ func (s *Server) route(x *Session, st *stanza.Stanza, again bool) {
 	case st.To.IsZero():
 		s.toAccount(x, st, again)
 	case !s.local(domain):
-		if s.remote == nil || s.cfg.GuestDomain != "" && st.From.Domain() == s.cfg.GuestDomain { // guests are for this house
+		if s.remote == nil || (s.cfg.GuestDomain != "" && st.From.Domain() == s.cfg.GuestDomain || s.service(st.From.Domain())) { // guests are for this house
 			s.bounce(st, stanza.ErrRemoteServerNotFound)
 			return
 		}

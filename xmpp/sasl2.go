@@ -31,7 +31,7 @@ var tokenMechanisms = []struct{ name, binding string }{
 // sasl2Feature offers SASL2 (XEP-0388 §2.1) with what can be done inline: resumption, Bind 2, FAST. It comes after saslFeatures; nil when there
 // is nothing to log in with.
 func (st *stream) sasl2Feature() *stanza.Element {
-	if len(st.auth.offered) == 0 {
+	if len(st.auth.offered) == 0 || st.srv.service(st.domain) {
 		return nil
 	}
 	el := stanza.NewElement(nsSASL2, "authentication")

@@ -89,7 +89,7 @@ func (s *Server) GuestDomain() string { return s.cfg.GuestDomain }
 
 // Mount gives a whole domain to h, before serving. It panics on a domain that is taken: that is a mistake of the program.
 func (s *Server) Mount(domain string, h Handler) {
-	if s.mounted[domain] != nil || s.local(domain) {
+	if s.mounted[domain] != nil || s.local(domain) && !s.service(domain) {
 		panic("xmpp: domain mounted twice: " + domain)
 	}
 	s.mounted[domain] = h
@@ -140,7 +140,7 @@ func (s *Server) Domains() []string {
 }
 
 func (s *Server) local(domain string) bool {
-	return domain == s.cfg.Domain || domain == s.cfg.GuestDomain && domain != ""
+	return domain == s.cfg.Domain || domain == s.cfg.GuestDomain && domain != "" || s.service(domain)
 }
 
 // Sessions are the sessions of an account, hibernating ones included, in the order they were bound.

@@ -49,7 +49,7 @@ type Session struct {
 // JID is the full address.
 func (x *Session) JID() stanza.JID { return x.jid }
 
-// Guest tells that the session logged in with ANONYMOUS.
+// Guest tells that the session has no account of the main domain: it logged in with ANONYMOUS, or is a part of the installation.
 func (x *Session) Guest() bool { return x.guest }
 
 // Param is an argument of the WebSocket's URL (room, prefix, previd, token, customusername, vnode), "" if absent.

@@ -43,6 +43,8 @@ type Config struct {
 	Hidden func(real stanza.JID) bool
 	// Waiting makes the rooms waiting rooms: only moderators see who is there, and people can write to moderators alone.
 	Waiting bool
+	// AnyNick lets meeting rooms have nicks that are no endpoint ids: rooms of services.
+	AnyNick bool
 	// StrictNicks lets guests, people of other domains than LocalDomains, enter meetings only under the first eight characters of their
 	// localpart, which is the endpoint id of Jitsi clients.
 	StrictNicks bool

@@ -20,17 +20,18 @@ type Join struct {
 type Verdict struct {
 	Refuse      *stanza.Error
 	Affiliation string // given to the newcomer if it is more than what it has
+	Pass        bool   // it needs no password
 }
 
 // Guard looks at each newcomer but the service's admins before the room's own rules do. It is called with the room locked: it must not
 // wait, and must not ask this Service.
 type Guard func(Join) Verdict
 
-// guarded asks the guards, and grants what they give. The room is locked.
-func (r *room) guarded(st *stanza.Stanza) *stanza.Error {
+// guarded asks the guards, and grants what they give. pass: the newcomer needs no password. The room is locked.
+func (r *room) guarded(st *stanza.Stanza) (pass bool, _ *stanza.Error) {
 	bare := st.From.Bare()
 	if r.svc.admins[bare] || len(r.svc.guards) == 0 {
-		return nil
+		return false, nil
 	}
 	aff := r.affiliation(bare)
 	j := Join{
@@ -40,14 +41,15 @@ func (r *room) guarded(st *stanza.Stanza) *stanza.Error {
 	for _, g := range r.svc.guards {
 		v := g(j)
 		if v.Refuse != nil {
-			return v.Refuse
+			return false, v.Refuse
 		}
+		pass = pass || v.Pass
 		if given, ok := parseAffiliation(v.Affiliation); ok && aff != outcast && given > r.affiliation(bare) {
 			r.setAffiliation(bare, affEntry{aff: given})
 			j.Affiliation = given.String()
 		}
 	}
-	return nil
+	return pass, nil
 }
 
 // displayName is the nick of XEP-0172 among the children of a presence.

@@ -10,9 +10,9 @@ import (
 
 // enter lets a newcomer in or tells why not (XEP-0045 §7.2). The room is locked, as for all of this file.
 func (r *room) enter(st *stanza.Stanza) {
-	err := r.guarded(st)
+	pass, err := r.guarded(st)
 	if err == nil {
-		err = r.refusal(st)
+		err = r.refusal(st, pass)
 	}
 	if err != nil {
 		r.svc.count.joinErrors.Add(1)
@@ -91,8 +91,8 @@ func (r *room) roomCodes() []int {
 	return codes
 }
 
-// refusal is why the newcomer of st may not enter, nil if it may.
-func (r *room) refusal(st *stanza.Stanza) *stanza.Error {
+// refusal is why the newcomer of st may not enter, nil if it may. pass: it needs no password.
+func (r *room) refusal(st *stanza.Stanza, pass bool) *stanza.Error {
 	bare := st.From.Bare()
 	nick := st.To.Resource()
 	aff := r.affiliation(bare)
@@ -108,7 +108,7 @@ func (r *room) refusal(st *stanza.Stanza) *stanza.Error {
 		return stanza.ErrItemNotFound.With("The room is not configured yet")
 	case r.set.MembersOnly && aff == none && !(r.meeting && r.set.Secret != "" && r.passwordIn(st)): // §7.2.6; in a meeting the password will do
 		return stanza.ErrRegistrationRequired.With("Only members may enter this room")
-	case r.set.Secret != "" && aff < owner && !r.passwordIn(st) && !(r.meeting && r.set.MembersOnly): // §7.2.5; whom a moderator let in needs none
+	case r.set.Secret != "" && aff < owner && !pass && !r.passwordIn(st) && !(r.meeting && r.set.MembersOnly): // §7.2.5; whom a moderator let in needs none
 		return stanza.ErrNotAuthorized.With("The room needs a password")
 	case len(r.recipients) >= r.maxOccupants() && aff < admin: // §7.2.9
 		return &stanza.Error{Type: "wait", Condition: "service-unavailable", Text: "The room is full"}
@@ -143,7 +143,7 @@ func (r *room) badNick(nick string, bare stanza.JID) *stanza.Error {
 		return stanza.ErrJIDMalformed.With("A nickname is missing")
 	case slices.Contains(r.svc.cfg.AdminNicks, nick) && !r.svc.admins[bare]:
 		return stanza.ErrConflict.With("The nickname is taken")
-	case r.meeting && !meetingNick(nick):
+	case r.meeting && !r.svc.cfg.AnyNick && !meetingNick(nick):
 		return stanza.ErrNotAllowed.With("In a meeting the nickname is made of letters, digits and underscores")
 	case r.meeting && r.svc.cfg.StrictNicks && !r.svc.local[bare.Domain()] && !r.svc.admins[bare] && !strings.HasPrefix(bare.Local()+"-", nick+"-"):
 		return stanza.ErrNotAllowed.With("The nickname is not that of your address")
