@@ -5,7 +5,10 @@ import (
 	"errors"
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"time"
+
+	"konzil/internal/udpio"
 
 	"github.com/pion/stun/v4"
 )
@@ -18,8 +21,8 @@ const (
 	// there is no such need, and clients in use choose above it (coturn's).
 	minChannel, maxChannel = 0x4000, 0x7FFF
 
-	familyIPv4, familyIPv6 = 0x01, 0x02 // RFC 8656 §18.8
-	protocolUDP            = 17         // RFC 8656 §18.7
+	familyIPv4, familyIPv6 = 0x01, 0x02 // RFC 8656 §18.6
+	protocolUDP            = 17         // RFC 8656 §18.8
 )
 
 // admit looks at what is no data before pion/turn does. False: it is answered, or not worth an answer.
@@ -60,12 +63,22 @@ func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 			g.s.count.limited.Add(1)
 			return false
 		}
+		if unknown := unknownAttributes(m); len(unknown) > 0 && m.Type.Method == stun.MethodBinding {
+			g.s.count.refused.Add(1)
+			_ = g.link.write(g.errorResponse(stun.CodeUnknownAttribute, unknown), from)
+			return false
+		}
 		return true
 	}
+	if unknown := unknownAttributes(m); len(unknown) > 0 {
+		g.s.count.refused.Add(1)
+		_ = g.link.write(g.errorResponse(stun.CodeUnknownAttribute, unknown, stun.MessageIntegrity(g.cur.key)), from)
+		return false
+	}
 	code, reason := g.judge(m)
-	if longest := g.s.cfg.MaxLifetime; code == 0 && longest > 0 && (m.Type.Method == stun.MethodAllocate || m.Type.Method == stun.MethodRefresh) {
+	if code == 0 && (m.Type.Method == stun.MethodAllocate || m.Type.Method == stun.MethodRefresh) {
 		var ok bool
-		if g.cur.instead, ok = capped(m, longest, g.cur.key); !ok {
+		if g.cur.instead, ok = forPion(m, g.lifetime, g.cur.key); !ok {
 			code, reason = stun.CodeBadRequest, &g.s.count.refused
 		}
 	}
@@ -77,42 +90,47 @@ func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 	return true
 }
 
+// unknownAttributes are those that the server would have to understand and does not (RFC 8489 §6.3.1).
+func unknownAttributes(m *stun.Message) (unknown stun.UnknownAttributes) {
+	for _, a := range m.Attributes {
+		switch a.Type {
+		case stun.AttrUsername, stun.AttrMessageIntegrity, stun.AttrMessageIntegritySHA256, stun.AttrErrorCode, stun.AttrUnknownAttributes, stun.AttrRealm,
+			stun.AttrNonce, stun.AttrMappedAddress, stun.AttrXORMappedAddress, stun.AttrChannelNumber, stun.AttrLifetime, stun.AttrXORPeerAddress, stun.AttrData,
+			stun.AttrXORRelayedAddress, stun.AttrRequestedAddressFamily, stun.AttrEvenPort, stun.AttrRequestedTransport, stun.AttrReservationToken:
+		case stun.AttrDontFragment:
+			if !udpio.CanForbidFragments {
+				unknown = append(unknown, a.Type)
+			}
+		case stun.AttrPriority, stun.AttrUseCandidate: // ICE agents may send their Binding requests to a STUN server too (RFC 8445 §7.1)
+		default:
+			if a.Type.Required() {
+				unknown = append(unknown, a.Type)
+			}
+		}
+	}
+	return unknown
+}
+
 // defaultLifetime is what a request without LIFETIME asks for (RFC 8656 §3.2).
 const defaultLifetime = 10 * time.Minute
 
-// capped is the request with the longest lifetime at most, signed anew; nil when it asks for no more. The server may choose a shorter
-// one than is asked for (RFC 8656 §7.2), which pion/turn has no setting for. Not ok is a request that has no room for the attribute.
-func capped(m *stun.Message, longest time.Duration, key []byte) (p []byte, ok bool) {
-	wanted := defaultLifetime
-	next := &stun.Message{Type: m.Type, TransactionID: m.TransactionID}
-	next.WriteHeader()
-	for _, a := range m.Attributes {
-		if a.Type == stun.AttrMessageIntegrity { // what is behind it is not signed (RFC 8489 §14.5)
-			break
-		}
-		switch {
-		case a.Type != stun.AttrLifetime:
-			next.Add(a.Type, a.Value)
-		case len(a.Value) == 4:
-			wanted = time.Duration(binary.BigEndian.Uint32(a.Value)) * time.Second
-		}
+// longestLifetime is the most that pion/turn grants: of an hour it makes the default.
+const longestLifetime = time.Hour - time.Second
+
+// lifetime is what the request in hand gets of the lifetime that it asks for.
+func (g *gate) lifetime(wanted time.Duration) time.Duration {
+	if g.cur.drop != 0 { // the other relayed address goes on: no shorter than its client believes
+		wanted = longestLifetime
 	}
-	if wanted <= longest {
-		return nil, true
+	if most := g.s.cfg.MaxLifetime; most > 0 && wanted > most {
+		return most
 	}
-	next.Add(stun.AttrLifetime, binary.BigEndian.AppendUint32(nil, uint32(longest/time.Second)))
-	if stun.MessageIntegrity(key).AddTo(next) != nil || len(next.Raw) >= packetSize {
-		return nil, false
-	}
-	return next.Raw, true
+	return wanted
 }
 
 // authenticate fills cur from the message. It checks all but the nonce, which only pion/turn can.
 func (g *gate) authenticate(m *stun.Message, from netip.AddrPort) {
-	g.cur = request{from: from, id: m.TransactionID, method: m.Type.Method, family: familyIPv4, peers: g.cur.peers[:0]}
-	if v, err := m.Get(stun.AttrRequestedAddressFamily); err == nil && len(v) == 4 {
-		g.cur.family = v[0]
-	}
+	g.cur = request{from: from, id: m.TransactionID, method: m.Type.Method, peers: g.cur.peers[:0]}
 	username, err1 := m.Get(stun.AttrUsername)
 	realm, err2 := m.Get(stun.AttrRealm)
 	nonce, err3 := m.Get(stun.AttrNonce)
@@ -146,7 +164,7 @@ func (g *gate) judge(m *stun.Message) (stun.ErrorCode, counter) {
 	case r.username != g.cur.username:
 		return stun.CodeWrongCredentials, &c.refused // RFC 8656 §5
 	case m.Type.Method == stun.MethodRefresh:
-		return 0, nil
+		return g.judgeRefresh(m, r)
 	}
 	if v, err := m.Get(stun.AttrChannelNumber); m.Type.Method == stun.MethodChannelBind {
 		if err != nil || len(v) != 4 || !validChannel(binary.BigEndian.Uint16(v)) {
@@ -173,7 +191,10 @@ func (g *gate) judgeAllocate(m *stun.Message) (stun.ErrorCode, counter) {
 	if v, err := m.Get(stun.AttrRequestedTransport); err == nil && (len(v) != 4 || v[0] != protocolUDP) {
 		return stun.CodeUnsupportedTransProto, &c.refused // RFC 8656 §7.2: pion/turn takes TCP too, and gives UDP
 	}
-	if _, ok := g.s.relayAddress(g.cur.family); !ok {
+	if code := g.cur.wishes.read(m); code != 0 {
+		return code, &c.refused
+	}
+	if !slices.ContainsFunc(g.cur.wishes.families(), g.s.hasRelays) {
 		return stun.CodeAddrFamilyNotSupported, &c.refused
 	}
 	switch err := g.s.reg.room(quotaName(g.cur.username), g.cur.from.Addr()); {
@@ -181,6 +202,24 @@ func (g *gate) judgeAllocate(m *stun.Message) (stun.ErrorCode, counter) {
 		return stun.CodeAllocQuotaReached, &c.quota
 	case err != nil:
 		return stun.CodeInsufficientCapacity, &c.noPort
+	}
+	return 0, nil
+}
+
+// judgeRefresh looks at a Refresh of one relayed address of two: it can only be ended alone (RFC 8656 §8.2).
+func (g *gate) judgeRefresh(m *stun.Message, r *relay) (stun.ErrorCode, counter) {
+	family, ok := value(m, stun.AttrRequestedAddressFamily)
+	if !ok {
+		return 0, nil
+	}
+	if len(family) != 4 {
+		return stun.CodeBadRequest, &g.s.count.refused
+	}
+	if r.leg(family[0]) == nil {
+		return stun.CodePeerAddrFamilyMismatch, &g.s.count.refused
+	}
+	if life, ok := value(m, stun.AttrLifetime); ok && len(life) == 4 && binary.BigEndian.Uint32(life) == 0 && r.legsLeft() > 1 {
+		g.cur.drop = family[0]
 	}
 	return 0, nil
 }

@@ -145,8 +145,10 @@ func TestDeniedOnTheWire(t *testing.T) {
 	c := testConfig()
 	c.Relays = []RelayAddress{{Bind: netip.MustParseAddr("127.0.0.1"), Announce: netip.MustParseAddr("198.51.100.99")}, {Bind: netip.MustParseAddr("::1"), Announce: netip.MustParseAddr("2a00:1398::77")}}
 	s := start(t, c, nil)
+	s.policy.mu.Lock()
 	s.policy.interfaces = testPolicy("", "").interfaces
 	s.policy.extra = append(s.policy.extra, netip.MustParseAddr("131.246.7.7"))
+	s.policy.mu.Unlock()
 	clients := map[bool]*raw{}
 	for _, v6 := range []bool{false, true} {
 		r := newRaw(t, s, "user", "secret")

@@ -135,7 +135,7 @@ func FuzzSend(f *testing.F) {
 	}
 	f.Add(stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication), attr(stun.AttrDontFragment), peer("1.2.3.4:5"), attr(stun.AttrData)).Raw)
 	f.Fuzz(func(t *testing.T, p []byte) {
-		to, data, ok := parseSend(p)
+		to, data, _, ok := parseSend(p)
 		if !ok {
 			return
 		}

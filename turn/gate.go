@@ -60,27 +60,19 @@ type gate struct {
 
 // request is what the gate knows of the request in hand.
 type request struct {
-	from       netip.AddrPort
-	id         [stun.TransactionIDSize]byte
-	method     stun.Method
-	username   string
-	nonce      []byte
-	family     byte // of the relayed address wanted
-	additional bool // an IPv6 one beside it (ADDITIONAL-ADDRESS-FAMILY, RFC 8656 §18.12)
-	peers      []netip.AddrPort
-	channel    uint16 // of a ChannelBind
-	key        []byte
-	integrity  bool   // it has MESSAGE-INTEGRITY, USERNAME, REALM and NONCE
-	ok         bool   // and the integrity is right
-	instead    []byte // what pion/turn gets in place of the request; nil: the request
-}
-
-// families are those of the relayed addresses wanted, the first of which the allocation depends on.
-func (q *request) families() []byte {
-	if q.additional {
-		return []byte{familyIPv4, familyIPv6}
-	}
-	return []byte{q.family}
+	from      netip.AddrPort
+	id        [stun.TransactionIDSize]byte
+	method    stun.Method
+	username  string
+	nonce     []byte
+	wishes    wishes // of an Allocate
+	drop      byte   // the family of a relayed address that a Refresh ends; 0: none
+	peers     []netip.AddrPort
+	channel   uint16 // of a ChannelBind
+	key       []byte
+	integrity bool   // it has MESSAGE-INTEGRITY, USERNAME, REALM and NONCE
+	ok        bool   // and the integrity is right
+	instead   []byte // what pion/turn gets in place of the request; nil: the request
 }
 
 // newGate makes a gate on a link. fan sends to clients from the gate's goroutine, memory from those who deliver in memory; both are nil for
@@ -125,8 +117,8 @@ type generator struct{ g *gate }
 
 func (generator) Validate() error { return nil }
 
-func (n generator) AllocatePacketConn(_ string, port int) (net.PacketConn, net.Addr, error) {
-	r, err := n.g.s.newRelay(n.g, port)
+func (n generator) AllocatePacketConn(string, int) (net.PacketConn, net.Addr, error) {
+	r, err := n.g.s.newRelay(n.g)
 	if err != nil {
 		n.g.s.count.noPort.Add(1)
 		return nil, nil, err
@@ -209,9 +201,7 @@ func (g *gate) WriteTo(p []byte, to net.Addr) (int, error) {
 		case isErrorResponse(p):
 			out = g.corrected(p)
 		case isSuccess(p):
-			if out = g.accepted(p); out == nil {
-				return len(p), nil
-			}
+			out = g.accepted(p)
 		}
 	}
 	g.s.count.packetsOut.Add(1)
@@ -243,6 +233,15 @@ func (g *gate) accepted(p []byte) []byte {
 	switch g.cur.method {
 	case stun.MethodCreatePermission, stun.MethodChannelBind:
 		r.granted(&g.cur, g.s.clock())
+	case stun.MethodAllocate:
+		if len(r.answer) > 0 {
+			return extended(p, g.cur.key, 0, r.answer...)
+		}
+	case stun.MethodRefresh:
+		if g.cur.drop != 0 {
+			r.drop(g.cur.drop)
+			return extended(p, g.cur.key, stun.AttrLifetime, stun.RawAttribute{Type: stun.AttrLifetime, Value: make([]byte, 4)})
+		}
 	}
 	return p
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Why an allocation or a connection is not made.
@@ -18,18 +19,19 @@ type registry struct {
 	cfg     *Config
 	version atomic.Uint64 // of relays: changed with each change, never 0
 
-	mu          sync.RWMutex              // guards all below
-	relays      map[netip.AddrPort]*relay // by each relayed address
-	allocations int
-	byUser      map[string]int
-	byAddr      map[netip.Addr]int
-	streams     int
-	streamAddr  map[netip.Addr]int
-	draining    bool
+	mu         sync.RWMutex              // guards all below
+	relays     map[netip.AddrPort]*relay // by each relayed address
+	live       map[*relay]struct{}
+	reserved   map[uint64]*reservation // by token
+	byUser     map[string]int
+	byAddr     map[netip.Addr]int
+	streams    int
+	streamAddr map[netip.Addr]int
+	draining   bool
 }
 
 func newRegistry(cfg *Config) *registry {
-	r := &registry{cfg: cfg, relays: map[netip.AddrPort]*relay{}, byUser: map[string]int{}, byAddr: map[netip.Addr]int{}, streamAddr: map[netip.Addr]int{}}
+	r := &registry{cfg: cfg, relays: map[netip.AddrPort]*relay{}, live: map[*relay]struct{}{}, reserved: map[uint64]*reservation{}, byUser: map[string]int{}, byAddr: map[netip.Addr]int{}, streamAddr: map[netip.Addr]int{}}
 	r.version.Store(1)
 	return r
 }
@@ -43,7 +45,7 @@ func (r *registry) room(user string, addr netip.Addr) error {
 
 func (r *registry) roomLocked(user string, addr netip.Addr) error {
 	switch {
-	case r.draining || r.allocations >= r.cfg.MaxAllocations:
+	case r.draining || len(r.live) >= r.cfg.MaxAllocations:
 		return errFull
 	case r.byUser[user] >= r.cfg.PerUser || r.byAddr[addr] >= r.cfg.PerAddress:
 		return errQuota
@@ -61,7 +63,7 @@ func (r *registry) add(x *relay) error {
 		r.relays[l.announced] = x
 	}
 	r.version.Add(1)
-	r.allocations++
+	r.live[x] = struct{}{}
 	r.byUser[x.user]++
 	r.byAddr[x.client.Addr()]++
 	return nil
@@ -70,16 +72,68 @@ func (r *registry) add(x *relay) error {
 func (r *registry) remove(x *relay) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(x.legs) == 0 || r.relays[x.legs[0].announced] != x {
+	if _, ok := r.live[x]; !ok {
 		return
 	}
+	delete(r.live, x)
 	for _, l := range x.legs {
-		delete(r.relays, l.announced)
+		r.forgetLocked(l.announced, x)
 	}
-	r.version.Add(1)
-	r.allocations--
 	down(r.byUser, x.user)
 	down(r.byAddr, x.client.Addr())
+}
+
+// forget takes a relayed address from a relay that goes on without it.
+func (r *registry) forget(a netip.AddrPort, x *relay) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forgetLocked(a, x)
+}
+
+func (r *registry) forgetLocked(a netip.AddrPort, x *relay) {
+	if r.relays[a] == x {
+		delete(r.relays, a)
+		r.version.Add(1)
+	}
+}
+
+// reserve keeps a reservation until it is claimed or its time is over; false when there are too many.
+func (r *registry) reserve(token uint64, x *reservation) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining || len(r.reserved) >= maxReservations || r.reserved[token] != nil {
+		return false
+	}
+	r.reserved[token] = x
+	x.timer = time.AfterFunc(reservationLife, func() {
+		if r.claim(x.user, token) == x {
+			x.hold.Close()
+		}
+	})
+	return true
+}
+
+// claim takes a user's reservation out; nil when there is none.
+func (r *registry) claim(user string, token uint64) *reservation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x := r.reserved[token]
+	if x == nil || x.user != user {
+		return nil
+	}
+	delete(r.reserved, token)
+	return x
+}
+
+// endReservations closes all that wait.
+func (r *registry) endReservations() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for token, x := range r.reserved {
+		x.timer.Stop()
+		x.hold.Close()
+		delete(r.reserved, token)
+	}
 }
 
 func down[K comparable](m map[K]int, k K) {
@@ -109,8 +163,8 @@ func (r *registry) hasAddr(a netip.Addr) bool {
 func (r *registry) of(username string) (all []*relay) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for a, x := range r.relays {
-		if x.username == username && a == x.legs[0].announced {
+	for x := range r.live {
+		if x.username == username {
 			all = append(all, x)
 		}
 	}
@@ -150,5 +204,5 @@ func (r *registry) isDraining() bool {
 func (r *registry) now() (allocations, streams int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.allocations, r.streams
+	return len(r.live), r.streams
 }

@@ -1,6 +1,7 @@
 package turn
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"konzil/internal/udpio"
+
+	"github.com/pion/stun/v4"
 )
 
 const (
@@ -40,6 +43,7 @@ type leg struct {
 	announced netip.AddrPort
 	family    byte
 
+	over   bool                                   // ended before the other one; of the gate's goroutine
 	send   func(to netip.AddrPort, pkts [][]byte) // to the SFU, of the gate's goroutine; nil: not attached yet
 	detach func()                                 // guarded by relay.mu
 }
@@ -54,9 +58,10 @@ type relay struct {
 	s        *Server
 	gate     *gate
 	client   netip.AddrPort
-	username string // as authenticated
-	user     string // for quotas
-	legs     []*leg // not changed once made
+	username string        // as authenticated
+	user     string        // for quotas
+	legs     []*leg        // not changed once made
+	answer   []stun.Setter // what the success response says beside pion/turn's attributes
 
 	table atomic.Pointer[table]
 	over  atomic.Bool
@@ -68,21 +73,16 @@ type relay struct {
 	down downState // see there
 }
 
-// newRelay opens a relay for the request that the gate handles now. port 0 is any of the range.
-func (s *Server) newRelay(g *gate, port int) (*relay, error) {
+// newRelay opens a relay for the request that the gate handles now.
+func (s *Server) newRelay(g *gate) (*relay, error) {
 	r := &relay{s: s, gate: g, client: g.cur.from, username: g.cur.username, user: quotaName(g.cur.username), gone: make(chan struct{})}
 	r.table.Store(emptyTable)
 	if err := s.reg.room(r.user, r.client.Addr()); err != nil {
 		return nil, err
 	}
-	for i, family := range g.cur.families() {
-		l, err := s.openLeg(r, family, port)
-		if err != nil && i == 0 {
-			return nil, err
-		}
-		if err == nil { // without the additional address the allocation still stands (RFC 8656 §7.2)
-			r.legs = append(r.legs, l)
-		}
+	if err := s.openLegs(r, &g.cur.wishes); err != nil {
+		r.closeSockets()
+		return nil, err
 	}
 	if err := s.reg.add(r); err != nil {
 		r.closeSockets()
@@ -93,40 +93,122 @@ func (s *Server) newRelay(g *gate, port int) (*relay, error) {
 	return r, nil
 }
 
-// openLeg opens a UDP socket on the relay address of a family, on the given port or a random one of the range (RFC 8656 §7.2).
-func (s *Server) openLeg(r *relay, family byte, port int) (*leg, error) {
+// openLegs opens what the wishes ask for. Of two relayed addresses one is enough (RFC 8656 §7.2).
+func (s *Server) openLegs(r *relay, w *wishes) error {
+	families, port := w.families(), 0
+	if w.token != 0 {
+		family, reserved, ok := s.claim(r.user, w.token)
+		if !ok {
+			return errFull // RFC 8656 §7.2: 508 for a token that is not, or no longer, valid
+		}
+		families, port = []byte{family}, reserved
+	}
+	var last error
+	for _, family := range families {
+		l, token, err := s.openLeg(r, family, port, w)
+		if err != nil {
+			code := stun.CodeInsufficientCapacity
+			if !s.hasRelays(family) {
+				code = stun.CodeAddrFamilyNotSupported
+			}
+			r.answer, last = append(r.answer, addressError(family, code)), err
+			continue
+		}
+		if len(r.legs) > 0 {
+			r.answer = append(r.answer, relayedAddress(l.announced))
+		}
+		if token != 0 {
+			r.answer = append(r.answer, stun.RawAttribute{Type: stun.AttrReservationToken, Value: binary.BigEndian.AppendUint64(nil, token)})
+		}
+		r.legs = append(r.legs, l)
+	}
+	if len(r.legs) == 0 {
+		return last
+	}
+	return nil
+}
+
+// openLeg opens a UDP socket on the relay address of a family, on the given port or a random one of the range (RFC 8656 §7.2), an even one if
+// wished, with the next reserved if wished.
+func (s *Server) openLeg(r *relay, family byte, port int, w *wishes) (_ *leg, token uint64, err error) {
 	at, ok := s.relayAddress(family)
 	if !ok {
-		return nil, errFull
+		return nil, 0, errFull
 	}
 	loop := r.gate.link.loop()
 	opt := udpio.SockOptions{Batch: relayBatch, ReadBuffer: relayBuffer, Owner: r}
-	open := func(port int) (*udpio.Sock, error) {
-		return loop.Open(netip.AddrPortFrom(at.Bind, uint16(port)), opt)
-	}
 	lo, hi := int(s.cfg.PortMin), int(s.cfg.PortMax)
 	tries := portTries
 	if port != 0 || lo == 0 {
-		lo, hi, tries = port, port, 1
+		lo, hi = port, port
 	}
-	var sock *udpio.Sock
-	var err error
+	if lo == hi && !w.even {
+		tries = 1
+	}
+	err = errFull
 	for range tries {
-		if sock, err = open(lo + rand.IntN(hi-lo+1)); err == nil {
-			return &leg{sock: sock, announced: netip.AddrPortFrom(at.Announce, sock.LocalAddr().Port()), family: family}, nil
+		next := lo + rand.IntN(hi-lo+1)
+		if w.even && next%2 == 1 {
+			continue
 		}
+		var sock *udpio.Sock
+		if sock, err = loop.Open(netip.AddrPortFrom(at.Bind, uint16(next)), opt); err != nil {
+			continue
+		}
+		l := &leg{sock: sock, announced: netip.AddrPortFrom(at.Announce, sock.LocalAddr().Port()), family: family}
+		if w.even && l.announced.Port()%2 == 1 { // the kernel has chosen it
+			_ = sock.Close()
+			err = errFull
+			continue
+		}
+		if w.reserve {
+			if token, ok = s.reserve(r.user, l); !ok {
+				_ = sock.Close()
+				err = errFull
+				continue
+			}
+		}
+		return l, token, nil
 	}
-	return nil, err
+	return nil, 0, err
 }
 
 // leg gives the relayed address of a family, nil for none.
 func (r *relay) leg(family byte) *leg {
 	for _, l := range r.legs {
-		if l.family == family {
+		if l.family == family && !l.over {
 			return l
 		}
 	}
 	return nil
+}
+
+// legsLeft is how many relayed addresses there are now.
+func (r *relay) legsLeft() (n int) {
+	for _, l := range r.legs {
+		if !l.over {
+			n++
+		}
+	}
+	return n
+}
+
+// drop ends one relayed address of two. The gate's goroutine calls it.
+func (r *relay) drop(family byte) {
+	l := r.leg(family)
+	if l == nil {
+		return
+	}
+	l.over = true
+	_ = l.sock.Close() // the relay may have ended meanwhile
+	r.s.reg.forget(l.announced, r)
+	r.mu.Lock()
+	detach := l.detach
+	l.detach = nil
+	r.mu.Unlock()
+	if detach != nil {
+		detach()
+	}
 }
 
 func familyOf(a netip.Addr) byte {

@@ -128,6 +128,7 @@ func (s *Server) Close() error {
 		}
 	}
 	s.running.Wait()
+	s.reg.endReservations()
 	return errors.Join(errs...)
 }
 
@@ -187,7 +188,13 @@ func (s *Server) mayPermit(a netip.Addr) bool {
 	return s.policy.allowed(a) || a.Zone() == "" && (s.owns(netip.AddrPortFrom(a, 0)) || s.reg.hasAddr(a))
 }
 
-// relayAddress gives the relay address of a family (RFC 8656 §18.8).
+// hasRelays tells whether there are relay addresses of a family.
+func (s *Server) hasRelays(family byte) bool {
+	_, ok := s.relayAddress(family)
+	return ok
+}
+
+// relayAddress gives the relay address of a family (RFC 8656 §18.6).
 func (s *Server) relayAddress(family byte) (RelayAddress, bool) {
 	i := slices.IndexFunc(s.cfg.Relays, func(r RelayAddress) bool {
 		return family == familyIPv4 && r.Announce.Is4() || family == familyIPv6 && r.Announce.Is6()

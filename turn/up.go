@@ -84,7 +84,7 @@ func (g *gate) fromClient(p []byte, from netip.AddrPort) {
 		g.toPeer(r, &c.dest, p[4:4+n])
 		return
 	}
-	peer, data, ok := parseSend(p)
+	peer, data, whole, ok := parseSend(p)
 	if !ok {
 		g.tally.malformed++
 		return
@@ -97,7 +97,25 @@ func (g *gate) fromClient(p []byte, from netip.AddrPort) {
 	if d := &r.up.last; d.peer != peer || d.until <= g.now {
 		*d = g.s.route(peer, g.now)
 	}
+	if whole && r.up.last.route == routeSocket {
+		g.toPeerWhole(r, peer, data)
+		return
+	}
 	g.toPeer(r, &r.up.last, data)
+}
+
+// toPeerWhole sends a datagram that must not be cut on its way (DONT-FRAGMENT, RFC 8656 §12), which the kernel can be told for one socket, not for one
+// datagram: it goes by itself.
+func (g *gate) toPeerWhole(r *relay, to netip.AddrPort, data []byte) {
+	l := r.leg(familyOf(to.Addr()))
+	if rate := g.s.cfg.Bandwidth; l == nil || rate > 0 && !r.up.bucket.take(len(data), rate, g.now) {
+		g.tally.throttled++
+		return
+	}
+	g.tally.socketOut++
+	if l.sock.WriteWhole(data, to) != nil {
+		g.s.count.sendFailed.Add(1)
+	}
 }
 
 // recentClients is how many clients are found without asking the map; neighbours in it take turns.
@@ -199,40 +217,43 @@ func (g *gate) flush() {
 }
 
 // parseSend reads a Send indication (RFC 8656 §11.2). One with an attribute that we do not know and would have to is not ok (RFC 8489 §6.3.2);
-// so is one without a peer or data.
-func parseSend(p []byte) (peer netip.AddrPort, data []byte, ok bool) {
+// so is one without a peer or data. whole is DONT-FRAGMENT.
+func parseSend(p []byte) (peer netip.AddrPort, data []byte, whole, ok bool) {
 	const (
 		xorPeerAddress = 0x0012
 		dataAttr       = 0x0013
+		dontFragment   = 0x001a
 		optional       = 0x8000
 	)
 	if len(p) < stunHeader || int(binary.BigEndian.Uint16(p[2:])) != len(p)-stunHeader {
-		return peer, nil, false
+		return peer, nil, false, false
 	}
 	var havePeer, haveData bool
 	for rest := p[stunHeader:]; len(rest) > 0; {
 		if len(rest) < 4 {
-			return peer, nil, false
+			return peer, nil, false, false
 		}
 		kind, n := binary.BigEndian.Uint16(rest), int(binary.BigEndian.Uint16(rest[2:]))
 		padded := (n + 3) &^ 3
 		if 4+padded > len(rest) {
-			return peer, nil, false
+			return peer, nil, false, false
 		}
 		v := rest[4 : 4+n]
 		switch {
 		case kind == xorPeerAddress && !havePeer: // of several the first counts (RFC 8489 §14)
 			if peer, _, havePeer = decodeXORAddress(v, [12]byte(p[8:20])); !havePeer {
-				return peer, nil, false
+				return peer, nil, false, false
 			}
 		case kind == dataAttr && !haveData:
 			data, haveData = v, true
+		case kind == dontFragment && udpio.CanForbidFragments:
+			whole = true
 		case kind != xorPeerAddress && kind != dataAttr && kind < optional:
-			return peer, nil, false
+			return peer, nil, false, false
 		}
 		rest = rest[4+padded:]
 	}
-	return peer, data, havePeer && haveData
+	return peer, data, whole, havePeer && haveData
 }
 
 // bucket is a token bucket of bytes that fills at a rate and holds one second.

@@ -39,9 +39,14 @@ func TestErrorCodes(t *testing.T) {
 		"short transport":      {[]stun.Setter{attr(stun.AttrRequestedTransport, 17)}, 442},
 		"IPv6 without one":     {[]stun.Setter{requestUDP, attr(stun.AttrRequestedAddressFamily, familyIPv6, 0, 0, 0)}, 440},
 		"odd family":           {[]stun.Setter{requestUDP, attr(stun.AttrRequestedAddressFamily, 9, 0, 0, 0)}, 440},
-		"don't fragment":       {[]stun.Setter{requestUDP, attr(stun.AttrDontFragment)}, 420},
+		"unknown attribute":    {[]stun.Setter{requestUDP, attr(0x7ffe, 1, 2, 3, 4)}, 420},
+		"both families":        {[]stun.Setter{requestUDP, attr(stun.AttrRequestedAddressFamily, familyIPv4, 0, 0, 0), attr(attrAdditionalAddressFamily, familyIPv6, 0, 0, 0)}, 400},
+		"additional IPv4":      {[]stun.Setter{requestUDP, attr(attrAdditionalAddressFamily, familyIPv4, 0, 0, 0)}, 400},
+		"two even pairs":       {[]stun.Setter{requestUDP, attr(attrAdditionalAddressFamily, familyIPv6, 0, 0, 0), attr(stun.AttrEvenPort, 0x80)}, 400},
+		"unknown token":        {[]stun.Setter{requestUDP, attr(stun.AttrReservationToken, 1, 2, 3, 4, 5, 6, 7, 8)}, 508},
+		"short token":          {[]stun.Setter{requestUDP, attr(stun.AttrReservationToken, 1, 2, 3)}, 400},
 		"even port and token":  {[]stun.Setter{requestUDP, attr(stun.AttrEvenPort, 0), attr(stun.AttrReservationToken, 1, 2, 3, 4, 5, 6, 7, 8)}, 400},
-		"mistyped family size": {[]stun.Setter{requestUDP, attr(stun.AttrRequestedAddressFamily, familyIPv4), attr(stun.AttrDontFragment)}, 420},
+		"mistyped family size": {[]stun.Setter{requestUDP, attr(stun.AttrRequestedAddressFamily, familyIPv4)}, 400},
 	} {
 		if code := r.code(stun.MethodAllocate, tc.attrs...); code != tc.want {
 			t.Errorf("%s: %d, want %d", name, code, tc.want)

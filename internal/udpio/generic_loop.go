@@ -106,6 +106,12 @@ func (s *Sock) Close() error {
 // WriteTo sends one datagram; safe for concurrent use.
 func (s *Sock) WriteTo(b []byte, to netip.AddrPort) error { return s.c.WriteTo(b, to) }
 
+// CanForbidFragments: WriteWhole does as it says.
+const CanForbidFragments = false
+
+// WriteWhole sends one datagram, which may be cut on its way.
+func (s *Sock) WriteWhole(b []byte, to netip.AddrPort) error { return s.WriteTo(b, to) }
+
 // Fan sends datagrams over many sockets, one system call each.
 type Fan struct {
 	buf   []byte

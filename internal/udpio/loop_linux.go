@@ -46,9 +46,10 @@ type Loop struct {
 	poll     func(uintptr) bool // asks ep, and fills events and got
 	got      int
 
-	mu     sync.RWMutex // guards the fields below
-	socks  map[int32]*Sock
-	closed bool
+	mu      sync.RWMutex // guards the fields below
+	socks   map[int32]*Sock
+	closing bool // no more sockets
+	closed  bool // the reader has to end
 
 	// Of the reading goroutine.
 	events [loopEvents]unix.EpollEvent
@@ -135,7 +136,7 @@ func (l *Loop) Open(addr netip.AddrPort, opt SockOptions) (*Sock, error) {
 	s.loop = l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.closing {
 		unix.Close(s.fd)
 		return nil, net.ErrClosed
 	}
@@ -150,11 +151,11 @@ func (l *Loop) Open(addr netip.AddrPort, opt SockOptions) (*Sock, error) {
 // Close ends Read and closes all sockets. The descriptors of the loop itself are closed by the last Read.
 func (l *Loop) Close() error {
 	l.mu.Lock()
-	if l.closed {
+	if l.closing {
 		l.mu.Unlock()
 		return net.ErrClosed
 	}
-	l.closed = true
+	l.closing = true
 	all := make([]*Sock, 0, len(l.socks))
 	for _, s := range l.socks {
 		all = append(all, s)
@@ -163,6 +164,9 @@ func (l *Loop) Close() error {
 	for _, s := range all {
 		s.Close()
 	}
+	l.mu.Lock() // until it is written the reader must not close the descriptor
+	defer l.mu.Unlock()
+	l.closed = true
 	_, err := unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	return os.NewSyscallError("eventfd", err)
 }

@@ -95,6 +95,27 @@ func (s *Sock) writeTo(b []byte, to netip.AddrPort) error {
 	return nil
 }
 
+// CanForbidFragments: WriteWhole does as it says.
+const CanForbidFragments = true
+
+// WriteWhole sends one datagram with the DF bit set, whatever the path's MTU is said to be: one that is too long gives an error, or gets lost. No
+// other goroutine may send over the socket meanwhile.
+func (s *Sock) WriteWhole(b []byte, to netip.AddrPort) error {
+	if !s.enter() {
+		return net.ErrClosed
+	}
+	defer s.leave()
+	level, option, forbid, usual := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO, unix.IP_PMTUDISC_WANT
+	if s.v6 {
+		level, option, forbid, usual = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO, unix.IPV6_PMTUDISC_WANT
+	}
+	if err := unix.SetsockoptInt(s.fd, level, option, forbid); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	defer unix.SetsockoptInt(s.fd, level, option, usual) //nolint:errcheck // what could be set can be set back
+	return s.writeTo(b, to)
+}
+
 func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 	v6 := addr.Addr().Is6() && !addr.Addr().Is4In6()
 	family := unix.AF_INET
