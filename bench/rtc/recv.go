@@ -10,6 +10,8 @@ const (
 	sampleLow, sampleSpan = 48, 33
 	// maxMissing bounds the gaps of one stream that are asked for again; older ones are lost.
 	maxMissing = 128
+	// recentStreams of a transport are found without its map.
+	recentStreams = 8
 	// leap is a step of the sequence number that is a new start, not a loss.
 	leap = 1000
 	// keySearch bounds how many packets of a new video stream are decrypted while no keyframe comes.
@@ -101,13 +103,14 @@ func (t *Transport) rtp(b []byte, at int64) {
 		return
 	}
 	ssrc := binary.BigEndian.Uint32(b[8:])
-	st := t.last
+	st := t.recent[ssrc%recentStreams]
 	if st == nil || st.ssrc != ssrc {
 		if st = t.streams[ssrc]; st == nil {
 			st = t.newStream(ssrc)
 		}
-		t.last = st
+		t.recent[ssrc%recentStreams] = st
 	}
+	t.last = st
 	if pt := b[1] & 127; pt != st.pt {
 		st.pt, st.codec = pt, t.codecs[pt]
 		st.all = st.codec == codecRTX || (st.codec == codecVP8 || st.codec == codecVP9) && !st.keyDone

@@ -26,6 +26,8 @@ const (
 	tickPhase = int64(13 * time.Millisecond)
 	// early is how much before its time a tick may be, when the shard is awake anyway.
 	early = int64(time.Millisecond)
+	// soon is how much before its time a picture may leave when another one is sent: what clients send within a millisecond costs one waking.
+	soon = int64(time.Millisecond)
 	// handshakeTick is the pace of the loop while a transport is not up yet.
 	handshakeTick = int64(time.Millisecond)
 	// shortest sleep: less is not worth a system call.
@@ -258,9 +260,12 @@ func (sh *shard) hold(on bool) {
 // sendDue sends what is due.
 func (sh *shard) sendDue(now int64) {
 	out := sh.count.SentPackets
-	for len(sh.due) > 0 && sh.due[0].due <= now {
+	if len(sh.due) > 0 && sh.due[0].due > now {
+		return
+	}
+	for len(sh.due) > 0 && sh.due[0].due <= now+soon {
 		o := sh.due[0]
-		late := now - o.due
+		late := max(now-o.due, 0)
 		if late > tooLate {
 			n := late / o.every
 			sh.count.Skipped += uint64(n) * uint64(o.perPicture())

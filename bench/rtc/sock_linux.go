@@ -72,7 +72,11 @@ func newSock(v6 bool) (*sock, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	s := &sock{fd: fd, v6: v6}
-	for _, o := range [][3]int{{unix.IPPROTO_UDP, unix.UDP_GRO, 1}, {unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, {unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1}} {
+	options := [][3]int{{unix.IPPROTO_UDP, unix.UDP_GRO, 1}, {unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, {unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1}}
+	if !v6 { // never cut on the way: the kernel then needs no identification for each datagram, a counter that all CPUs share
+		options = append(options, [3]int{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO})
+	}
+	for _, o := range options {
 		if err := unix.SetsockoptInt(fd, o[0], o[1], o[2]); err != nil {
 			s.close()
 			return nil, os.NewSyscallError("setsockopt", err)

@@ -61,6 +61,7 @@ type Transport struct {
 	codecs     [128]codec
 	streams    map[uint32]*inStream
 	last       *inStream
+	recent     [recentStreams]*inStream // by SSRC modulo, to spare the map
 	arrivals   []arrival
 	fbCount    uint8
 	reportAt   int64
