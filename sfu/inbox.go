@@ -61,15 +61,15 @@ func (b *inbox) init(n int) {
 	b.spare = &items{list: make([]item, 0, n), slab: make([]byte, n*slotSize)}
 }
 
-// push copies it and data in, and wakes the worker.
-func (b *inbox) push(sh *shard, it item, data []byte) {
+// push copies it and data in, and wakes the worker; false when there was no room.
+func (b *inbox) push(sh *shard, it item, data []byte) bool {
 	b.mu.Lock()
 	f := b.fill
 	i := len(f.list)
 	if i == cap(f.list) || len(data) > slotSize {
 		b.mu.Unlock()
 		sh.count.inc(cDropInbox)
-		return
+		return false
 	}
 	it.n = copy(f.slab[i*slotSize:(i+1)*slotSize], data)
 	f.list = append(f.list, it)
@@ -78,6 +78,7 @@ func (b *inbox) push(sh *shard, it item, data []byte) {
 	case b.wake <- struct{}{}:
 	default:
 	}
+	return true
 }
 
 func (b *inbox) raw(sh *shard, t *transport, pkt []byte) {

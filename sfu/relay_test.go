@@ -177,3 +177,44 @@ func TestRelayAndLoss(t *testing.T) {
 		t.Fatal("detached relay was used")
 	}
 }
+
+// TestHeavyLoss: every eighth packet is lost, repetitions too: those are sent twice, and all of the picture arrives.
+func TestHeavyLoss(t *testing.T) {
+	t.Parallel()
+	s := startSFU(t, nil)
+	ev := newEvents()
+	c, err := s.NewConference("room", ev)
+	must(t, err)
+	a := newClient(t, c, "aaaa", clientOptions{layers: 1})
+	b := newClient(t, c, "bbbb", clientOptions{layers: 1})
+	var downs atomic.Int64
+	r := newRelay(t, s, nil, func([]byte) bool { return downs.Add(1)%8 == 0 })
+	a.joinVia(r, b.sources())
+	b.join(a.sources())
+	ev.connected(t, "aaaa")
+	ev.connected(t, "bbbb")
+	defer b.play(nil)()
+	a.ep.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
+	eventually(t, "repetitions sent twice", func() bool { return s.Counters()["rtx_twice"] > 20 })
+	if n := s.Counters(); n["rtx_twice"] > n["rtx_out"] {
+		t.Errorf("%d packets repeated, %d of them twice", n["rtx_out"], n["rtx_twice"])
+	}
+	from := len(a.packets(b.ssrc(1)))
+	eventually(t, "no gaps", func() bool {
+		p := a.packets(b.ssrc(1))
+		if len(p) < from+300 {
+			return false
+		}
+		got := map[uint16]bool{}
+		for _, x := range p[from:] {
+			got[x.SequenceNumber] = true
+		}
+		low := p[from].SequenceNumber
+		for i := range uint16(200) {
+			if !got[low+50+i] {
+				return false
+			}
+		}
+		return true
+	})
+}

@@ -143,16 +143,17 @@ func (sh *shard) runReplay(r *replay, now int64, may bool) bool {
 			break // lost on its way to us; it is being asked for
 		}
 		if ok || tr.gen.Got(r.next) {
+			if !sh.toCached(r, pkt, r.next == tr.key.seq, false, now) {
+				return now >= r.until+replayTime // again at the next tick; in the end the receiver's wait ends by itself
+			}
 			r.credit -= int64(len(pkt))
-			sh.toCached(r, pkt, r.next == tr.key.seq, false, now)
 		}
 		r.next++
 	}
 	if r.next != end || !may || !tr.src.reaches(r.ep, r.out) && !late {
 		return false
 	}
-	sh.toCached(r, nil, false, true, now)
-	return true
+	return sh.toCached(r, nil, false, true, now) || now >= r.until+replayTime
 }
 
 // reaches says whether live packets of src get to out.
@@ -169,21 +170,22 @@ func (src *source) reaches(e *Endpoint, out *send) bool {
 	return false
 }
 
-// toCached gives one packet of a repetition to the receiver's shard. No packet: one without payload, or with last the end.
-func (sh *shard) toCached(r *replay, pkt []byte, key, last bool, now int64) {
+// toCached gives one packet of a repetition to the receiver's shard; false when that has no room for it now. No packet: one without payload, or with
+// last the end.
+func (sh *shard) toCached(r *replay, pkt []byte, key, last bool, now int64) bool {
 	tr := r.tr
 	it := item{
 		kind: itemReplay, tr: tr, codec: tr.codec, key: key, padding: pkt == nil, last: last, dd: tr.dd, active: tr.active, seq: r.next,
 		ts: tr.clock, want: repeat{ep: r.ep, out: r.out},
 	}
 	if r.ep.sh != sh {
-		r.ep.sh.inbox.push(r.ep.sh, it, pkt)
-		return
+		return r.ep.sh.inbox.push(r.ep.sh, it, pkt)
 	}
 	if pkt != nil {
 		pkt = append(sh.copied[:0], pkt...) // it will be patched, the stored one must not be
 	}
 	sh.cached(&it, pkt, now)
+	return true
 }
 
 // cached sends one packet of a repetition to a receiver of this shard.

@@ -169,6 +169,40 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestReplayCrowded: the receiver's shard has room for a few packets at a time only: the repetition waits for it, and does not lose its end, which live
+// packets wait for.
+func TestReplayCrowded(t *testing.T) {
+	b, taps, step := replayBed(t, 2, func(c *Config) { c.InboxPackets = 4 })
+	step(true)
+	for range 21 {
+		step(false)
+	}
+	b.seen()
+	b.to[1].SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
+	eventually(t, "all frames of the cache", func() bool { return len(taps[1].of(200)) >= 6*3 })
+	looks := 0 // each 5 ms of a machine that runs; a second and more is what the wait without an end takes
+	eventually(t, "the end", func() bool {
+		looks++
+		e := b.to[1]
+		e.sh.mu.Lock()
+		defer e.sh.mu.Unlock()
+		return !e.m.sends[200].stream.Replaying()
+	})
+	eventually(t, "live packets", func() bool { step(false); return b.newest(taps[1]) })
+	if looks > 120 {
+		t.Errorf("live after %d looks: the end was lost", looks)
+	}
+	ps := taps[1].of(200)[:18]
+	for i, p := range ps[1:] {
+		if p.SequenceNumber != ps[i].SequenceNumber+1 {
+			t.Errorf("packet %d: number %d after %d", i, p.SequenceNumber, ps[i].SequenceNumber)
+		}
+	}
+	if n := b.s.Counters(); n["drop_inbox"] == 0 {
+		t.Error("the inbox was never full: nothing was tested")
+	}
+}
+
 // TestReplayRefused: what is not whole, too old or switched off is not repeated; the sender is asked for a keyframe.
 func TestReplayRefused(t *testing.T) {
 	for name, spoil := range map[string]func(b *bed, tr *track){

@@ -102,25 +102,8 @@ func (sh *shard) again(tr *track, plain []byte, id codecID, st *dd.Structure, w 
 	}
 	h := rtp.OutHeader{Marker: w.r.Marker, PT: pt, Seq: w.seq, TS: w.r.TS, SSRC: o.ssrc}
 	if o.rtxSSRC != 0 && rtx != noPT {
-		o.rtxSeq++
-		index, ok := o.rtxIndex.Next(o.rtxSeq)
-		if !ok {
-			sh.count.inc(cDropNonce)
-			return
-		}
-		sh.rtxb = binary.BigEndian.AppendUint16(sh.rtxb[:0], w.seq)
-		sh.rtxb = append(sh.rtxb, p.payload...)
-		h.PT, h.Seq, h.SSRC = rtx, o.rtxSeq, o.rtxSSRC
-		if !sh.emit(e, o, p, sh.rtxb, h, index, false) {
-			return
-		}
-		if w.probe {
-			sh.count.inc(cProbePackets)
-			m.probBytes += uint64(len(sh.rtxb))
-		} else {
-			sh.count.inc(cRTXOut)
-			m.rtxBytes += uint64(len(sh.rtxb))
-		}
+		h.PT, h.SSRC = rtx, o.rtxSSRC
+		sh.wrapped(e, o, p, h, w)
 		return
 	}
 	if w.probe {
@@ -134,5 +117,39 @@ func (sh *shard) again(tr *track, plain []byte, id codecID, st *dd.Structure, w 
 	}
 	if sh.emit(e, o, p, p.payload, h, index, true) {
 		sh.count.inc(cRTXOut)
+	}
+}
+
+// wrapped sends p over RTX with header h, whose number is the original's. Where many packets are lost it goes twice: what was asked for and is lost again
+// comes a round trip later, and mostly too late.
+func (sh *shard) wrapped(e *Endpoint, o *send, p *packet, h rtp.OutHeader, w *repeat) {
+	m := &e.m
+	sh.rtxb = binary.BigEndian.AppendUint16(sh.rtxb[:0], w.seq)
+	sh.rtxb = append(sh.rtxb, p.payload...)
+	for n := 0; ; n++ {
+		o.rtxSeq++
+		index, ok := o.rtxIndex.Next(o.rtxSeq)
+		if !ok {
+			sh.count.inc(cDropNonce)
+			return
+		}
+		h.Seq = o.rtxSeq
+		if !sh.emit(e, o, p, sh.rtxb, h, index, false) {
+			return
+		}
+		switch {
+		case w.probe:
+			sh.count.inc(cProbePackets)
+			m.probBytes += uint64(len(sh.rtxb))
+			return
+		case n == 1:
+			sh.count.inc(cRTXTwice)
+		default:
+			sh.count.inc(cRTXOut)
+		}
+		m.rtxBytes += uint64(len(sh.rtxb))
+		if n == 1 || m.loss.level(sh.clock) < 2 {
+			return
+		}
 	}
 }

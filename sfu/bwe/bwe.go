@@ -4,7 +4,7 @@
 //
 //  1. window.go measures what is sent and what arrives;
 //  2. group.go joins packets sent in one burst and measures how the gap between bursts changed on the way;
-//  3. trend.go fits a line to the accumulated delay and compares its slope with an adaptive threshold: overuse, underuse or normal;
+//  3. jump.go leaves out what is a change of path, and trend.go fits a line to the accumulated delay and compares its slope with an adaptive threshold: overuse, underuse or normal;
 //  4. aimd.go moves the estimate by delay: to 85 % of what arrives at overuse, up by 8 % a second otherwise, slowly near the capacity
 //     that the link was last seen to have, and not above 1.5 times what arrives;
 //  5. probe.go finds out more: when a better layer would be wanted than the estimate allows, Due asks for a short burst at that rate,
@@ -135,6 +135,7 @@ func (e *Estimator) packet(a *twcc.Acked) {
 	if p := &e.probe; a.Probe != 0 && a.Probe == p.now.ID {
 		p.m.packet(a)
 	}
+	e.trend.leaps.packet(a.ArrivalTime < 0)
 	if a.Late {
 		e.loss.found()
 	} else {
@@ -145,7 +146,9 @@ func (e *Estimator) packet(a *twcc.Acked) {
 	}
 	e.acked.add(a.ArrivalTime, a.Size)
 	if dSend, dArrive, at, ok := e.groups.add(a.SendTime, a.ArrivalTime); ok {
-		e.trend.add(dSend, dArrive, at)
+		if moved := e.trend.add(dSend, dArrive, at); moved > 0 {
+			e.transit.move(moved)
+		}
 		e.transit.add(e.groups.prev.lastSend, at)
 	}
 }

@@ -374,3 +374,41 @@ func TestRandomLoss(t *testing.T) {
 		}
 	}
 }
+
+// TestDelayJump is a path that changes: packets take longer at once, and no longer after that. Nothing is to be learnt about its capacity.
+func TestDelayJump(t *testing.T) {
+	for _, c := range []struct {
+		rate     float64
+		from, to int64
+		loss     float64
+	}{{5e6, 20 * ms, 100 * ms, 0}, {5e6, 100 * ms, 20 * ms, 0}, {3e6, 20 * ms, 100 * ms, 0.02}, {5e6, 10 * ms, 50 * ms, 0}, {5e6, 20 * ms, 300 * ms, 0}} {
+		s := newSim(c.rate, c.from, 300*ms)
+		s.link.Loss = c.loss
+		f := s.flow(camera...)
+		s.run(20e9, nil)
+		s.link.Delay = c.to
+		low, top, n := 1e12, 0, 0
+		s.run(10e9, func() {
+			low = min(low, float64(f.e.Bitrate()))
+			n++
+			if f.layer == 2 {
+				top++
+			}
+		})
+		row(t, fmt.Sprintf("delay %d→%d ms each way, %g %% loss", c.from/ms, c.to/ms, 100*c.loss), "lowest estimate %.2f Mbit/s, in the top layer %d %%", low/1e6, 100*top/n)
+		if top < 99*n/100 {
+			t.Errorf("left the top layer: %d of %d", top, n)
+		}
+		// What it believes of queues afterwards is right: a real one is still seen at once.
+		s.link.Rate = 0.5e6
+		down, begin := int64(-1), s.now
+		s.run(5e9, func() {
+			if down < 0 && f.e.Bitrate() < 500e3 {
+				down = s.now - begin
+			}
+		})
+		if down < 0 || down > 2e9+2*(c.to-20*ms) {
+			t.Errorf("%d ms to a safe rate afterwards", down/ms)
+		}
+	}
+}

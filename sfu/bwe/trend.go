@@ -37,27 +37,29 @@ type trend struct {
 	overFor   float64 // ms
 	overCount int
 	state     usage
+	leaps     leaps
 }
 
 func (t *trend) reset() { *t = trend{thresh: startThresh} }
 
-// add takes the gaps between two bursts and when the second one arrived.
-func (t *trend) add(dSend, dArrive, at int64) usage {
+// add takes the gaps between two bursts and when the second one arrived. moved is by how much, in ns, the path has become longer at once.
+func (t *trend) add(dSend, dArrive, at int64) (moved int64) {
 	if t.count == 0 {
 		t.first = at
 	}
 	t.count++
-	t.acc += float64(dArrive-dSend) / 1e6
+	known, leapt := t.leaps.add(float64(dArrive-dSend) / 1e6)
+	t.acc += known
 	t.sm = smoothing*t.sm + (1-smoothing)*t.acc
 	t.x[t.head], t.y[t.head] = float64(at-t.first)/1e6, t.sm
 	t.head = (t.head + 1) % trendLen
 	t.n = min(t.n+1, trendLen)
 	if t.n < trendLen {
-		return normal
+		return int64(leapt * 1e6)
 	}
 	slope := t.slope()
 	t.state = t.detect(float64(min(t.count, maxDeltas))*slope*gain, float64(dSend)/1e6, float64(at-t.first)/1e6)
-	return t.state
+	return int64(leapt * 1e6)
 }
 
 // slope is that of the least squares line.
@@ -148,6 +150,12 @@ func (t *transit) add(send, arrive int64) {
 		t.floor, t.floorAt = [2]float64{x, t.floor[0]}, arrive
 	}
 	t.floor[0] = math.Min(t.floor[0], x)
+}
+
+// move says that the path has become longer by d ns.
+func (t *transit) move(d int64) {
+	t.base += d
+	t.sm = math.Max(0, t.sm-float64(d)/1e6)
 }
 
 // queue is how much longer packets take than they could, ns.
