@@ -116,9 +116,9 @@ func TestFlexFEC(t *testing.T) {
 	b.until("receiver connected", 15*time.Second, func() bool { return ev.has("transport recv 1") })
 	recv.SetConstraints(sfu.VideoConstraints{LastN: -1, Default: sfu.Constraint{MaxHeight: 720}})
 	v := fmt.Sprintf("v%d", sources[1].SSRCs[0])
-	b.until("repair packets", 40*time.Second, func() bool { return b.stats("recv")[v].Fec > 100 })
+	b.until("repair packets", 40*time.Second, func() bool { return b.stats("recv")[v].Fec > 30 })
 	first, sent, lost := b.stats("recv")[v], path.sent.Load(), path.lost.Load()
-	b.until("ten seconds of video", 40*time.Second, func() bool { return b.stats("recv")[v].Frames > first.Frames+250 })
+	b.until("five seconds of video", 40*time.Second, func() bool { return b.stats("recv")[v].Frames > first.Frames+100 })
 	last := b.stats("recv")[v]
 	sent, lost = path.sent.Load()-sent, path.lost.Load()-lost
 	t.Logf("%d of %d packets lost; %d repair packets came, %d repetitions, %d NACKs; %d frames decoded, %d freezes, %d PLIs", lost, sent, last.Fec-first.Fec,
@@ -126,7 +126,7 @@ func TestFlexFEC(t *testing.T) {
 	if last.Errors != 0 {
 		t.Errorf("%d frames were not decoded", last.Errors)
 	}
-	if n := b.sfu.Counters(); n["fec_out"] < 100 {
+	if n := b.sfu.Counters(); n["fec_out"] < 30 {
 		t.Errorf("%d repair packets sent", n["fec_out"])
 	}
 }
