@@ -81,6 +81,7 @@ type XMPPConfig struct {
 	SessionsPerUser int           `yaml:"sessions_per_user" doc:"Connections of one account at a time."`
 
 	Federation FederationConfig `yaml:"federation" doc:"Other XMPP servers of the world."`
+	Components ComponentsConfig `yaml:"components" doc:"Programs of their own that serve domains, such as gateways to other networks (XEP-0114)."`
 }
 
 // RoomsConfig is the MUC service.
@@ -144,7 +145,7 @@ func DefaultConfig() Config {
 		Log:    LogConfig{Level: "info", Format: "text"},
 		HTTP:   HTTPConfig{Port: 8443},
 		XMPP: XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20,
-			Federation: FederationConfig{Port: 5269, TLSPort: 5270}},
+			Federation: FederationConfig{Port: 5269, TLSPort: 5270}, Components: ComponentsConfig{Port: 5347, Listen: []string{"127.0.0.1", "::1"}}},
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Proxy:    ProxyConfig{Port: 7777, MaxStreams: 500, PerAccount: 10, AccountRate: 25_000_000},
@@ -217,7 +218,7 @@ func (c *Config) check() error {
 		}
 	}
 	ports := map[string]int{"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "xmpp.federation.port": c.XMPP.Federation.Port,
-		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "turn.port": c.TURN.Port, "turn.tls_port": c.TURN.TLSPort, "tls.acme.http_port": c.TLS.ACME.HTTPPort, "media.port": c.Media.Port, "proxy.port": c.Proxy.Port}
+		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "xmpp.components.port": c.XMPP.Components.Port, "turn.port": c.TURN.Port, "turn.tls_port": c.TURN.TLSPort, "tls.acme.http_port": c.TLS.ACME.HTTPPort, "media.port": c.Media.Port, "proxy.port": c.Proxy.Port}
 	for name, p := range ports {
 		if p < 0 || p > 65535 {
 			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
@@ -248,6 +249,9 @@ func (c *Config) check() error {
 	}
 	if m := c.XMPP.Federation.Mode; !slices.Contains([]string{"", s2s.Open, s2s.Listed, s2s.Closed}, m) {
 		return fmt.Errorf("xmpp.federation.mode: %q is none of open, listed, closed", m)
+	}
+	if err := c.XMPP.Components.check(); err != nil {
+		return err
 	}
 	if c.XMPP.ResumeTime < 0 {
 		return fmt.Errorf("xmpp.resume_time: %v is no time to wait", c.XMPP.ResumeTime)

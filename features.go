@@ -52,6 +52,9 @@ func (s *server) attachFeatures() (err error) {
 	if s.directory != nil {
 		disco.Item("search."+domain, "People")
 	}
+	if err := s.openComponents(disco); err != nil {
+		return err
+	}
 	disco.Seal() // last: all features are announced
 	return nil
 }

@@ -109,14 +109,14 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 // gauges are the names of the numbers that tell what there is now; the others only grow.
 var gauges = []string{
 	"conferences", "endpoints", "lobbies", "waiting", "recorders", "gateways", "tcp_connections", "nat_mapped", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
-	"opaque_relays", "opaque_channels", "channels", "log_bytes", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
+	"opaque_relays", "opaque_channels", "channels", "log_bytes", "connected", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
 }
 
 // counters are the numbers of each part for the metrics page; docs/metrics.md says what each means.
 func (s *server) counters() map[string]func() map[string]uint64 {
 	c := map[string]func() map[string]uint64{
 		"sfu": s.sfu.Counters, "bridge": s.bridge.Counters, "focus": s.focus.Counters,
-		"xmpp": s.xmpp.Counters, "muc": s.meetings.rooms.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "ledger": s.ledger.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters, "push": s.push.Counters,
+		"xmpp": s.xmpp.Counters, "muc": s.meetings.rooms.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "ledger": s.ledger.Counters, "component": s.components.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters, "push": s.push.Counters,
 		"federation": s.federation.Counters,
 		"store":      s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
 	}

@@ -28,6 +28,7 @@ import (
 	"konzil/signaling/bridge"
 	"konzil/turn"
 	"konzil/xmpp"
+	"konzil/xmpp/component"
 	"konzil/xmpp/events"
 	"konzil/xmpp/ext"
 	"konzil/xmpp/mam"
@@ -66,6 +67,7 @@ type server struct {
 	push       *push.Service
 	sharing    sharing
 	federation *s2s.Service
+	components *component.Service
 	meetings   meetings
 	jwt        *token.Verifier // nil when off
 	events     *events.Watcher // likewise, as the next
@@ -99,6 +101,7 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 		s.openFocus,
 		s.restore, // sessions from before the start
 		s.openHTTP,
+		s.listenComponents,
 		s.listenXMPP, // last: who connects finds everything
 		s.followDirectory,
 		s.renewCertificate,

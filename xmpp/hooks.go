@@ -30,6 +30,7 @@ type Hooks struct {
 	inbound  []func(*stanza.Stanza) bool
 	offline  []func(*stanza.Stanza) bool
 	accIQ    []func(*stanza.Stanza) bool
+	srvIQ    []func(*stanza.Stanza) bool
 	covers   []func(*Session, stanza.JID) bool
 	disco    []discoEntry
 
@@ -121,6 +122,9 @@ func (h *Hooks) Inbound(f func(*stanza.Stanza) bool) { h.inbound = append(h.inbo
 // AccountIQ sees every iq, answers included, addressed to a local account (bare or full), before it is answered or delivered, from
 // wherever it came; true: handled. It may answer a get or set and nothing else (RFC 6120 §8.2.3).
 func (h *Hooks) AccountIQ(f func(*stanza.Stanza) bool) { h.accIQ = append(h.accIQ, f) }
+
+// ServerIQ sees every get and set addressed to a served domain itself, before it is answered; true: handled.
+func (h *Hooks) ServerIQ(f func(*stanza.Stanza) bool) { h.srvIQ = append(h.srvIQ, f) }
 
 // Covers is asked when a session becomes unavailable: true if the feature's own broadcast will tell to, who once got directed presence, so
 // that it is told once (RFC 6121 §4.6.3).

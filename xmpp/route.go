@@ -39,6 +39,32 @@ func (s *Server) route(x *Session, st *stanza.Stanza, again bool) {
 	}
 }
 
+// SendAs sends st for an account, a bare address, as one of its clients would: a message is kept and copied to its clients; a handler of iqs takes it
+// for the account's own. Answers go to st.From. It waits for the disk.
+func (s *Server) SendAs(account stanza.JID, st *stanza.Stanza) {
+	full, err := account.WithResource(newID())
+	if err != nil {
+		return
+	}
+	x := &Session{srv: s, jid: full} // nobody finds it: it stands in for this one stanza
+	it := inItem{st: st}
+	if st.Kind == stanza.Message {
+		it.st = s.honest(st)
+		it.keep(s, x)
+	}
+	if it.refused == nil && it.ticket != 0 && s.hooks.keeper.Settle(it.ticket) != nil {
+		it.refused = stanza.ErrInternal
+	}
+	if it.refused != nil {
+		s.bounce(it.st, it.refused)
+	} else {
+		x.dispatch(it.st, nil)
+	}
+	if it.ticket != 0 {
+		s.hooks.keeper.Sent(it.st)
+	}
+}
+
 // bounce answers st with err where an error may be answered (RFC 6120 §8.3.1).
 func (s *Server) bounce(st *stanza.Stanza, err *stanza.Error) {
 	if st.Kind == stanza.Presence && st.Type != "" { // unavailable and subscriptions: nobody waits for an answer
@@ -54,6 +80,13 @@ func (s *Server) bounce(st *stanza.Stanza, err *stanza.Error) {
 func (s *Server) toServer(x *Session, st *stanza.Stanza) {
 	switch {
 	case st.Kind == stanza.IQ:
+		if st.Type == "get" || st.Type == "set" {
+			for _, f := range s.hooks.srvIQ {
+				if f(st) {
+					return
+				}
+			}
+		}
 		s.hookedIQ(ToServer, x, st)
 	case st.Kind == stanza.Message && st.Type != "headline":
 		s.bounce(st, stanza.ErrServiceUnavailable)

@@ -150,6 +150,16 @@ func (s *Server) Sessions(bare stanza.JID) []*Session {
 	return slices.Clone(s.byBare[bare.Bare()])
 }
 
+// AllSessions are the sessions of all accounts and guests, in no order.
+func (s *Server) AllSessions() (out []*Session) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, list := range s.byBare {
+		out = append(out, list...)
+	}
+	return out
+}
+
 // Session is the session with that full JID, or nil.
 func (s *Server) Session(full stanza.JID) *Session {
 	s.mu.RLock()

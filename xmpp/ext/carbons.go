@@ -156,12 +156,9 @@ func recipients(all []*xmpp.Session, to stanza.JID) map[*xmpp.Session]bool {
 
 // wrap makes the copy (§7, XEP-0297): from the own bare address, which is how clients know that it is honest.
 func wrap(kind string, st *stanza.Stanza, bare stanza.JID) *stanza.Stanza {
-	m := stanza.NewElement(stanza.NSClient, "message", "from", st.From.String(), "to", st.To.String(), "id", st.ID, "type", st.Type).Add(st.Payload()...)
+	m := st.AsElement()
 	if id := st.Archive(); id != "" && kind == "sent" { // by which the own archive has it (XEP-0313 §5.1.2)
 		m.Add(stanza.NewElement(nsSID, "stanza-id", "by", bare.String(), "id", id))
-	}
-	if st.Lang != "" {
-		m.Attrs = append(m.Attrs, stanza.Attr{Space: stanza.NSXML, Local: "lang", Value: st.Lang})
 	}
 	el := stanza.NewElement(nsCarbons, kind).Add(stanza.NewElement(nsForward, "forwarded").Add(m))
 	return stanza.NewMessage(st.Type, bare, stanza.JID{}, el)

@@ -255,3 +255,15 @@ func escape(s string, attr bool) (esc string, width int) {
 	}
 	return "", width
 }
+
+// AsElement is the stanza as an element, to be wrapped in another one (XEP-0297).
+func (s *Stanza) AsElement() *Element {
+	e := NewElement(NSClient, s.Kind.String(), "from", s.From.String(), "to", s.To.String(), "id", s.ID, "type", s.Type).Add(s.Payload()...)
+	if s.Lang != "" {
+		e.Attrs = append(e.Attrs, Attr{Space: NSXML, Local: "lang", Value: s.Lang})
+	}
+	return e
+}
+
+// FromElement is the stanza that was wrapped, strict as from a stream.
+func FromElement(e *Element) (*Stanza, error) { return Parse(e.AppendXML(nil, "")) }

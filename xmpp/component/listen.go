@@ -1,0 +1,94 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"konzil/xmpp/stanza"
+)
+
+// Serve serves the connections of components. It returns nil after Shutdown.
+func (s *Service) Serve(ln net.Listener) error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return ln.Close()
+	}
+	s.lns[ln] = struct{}{}
+	s.mu.Unlock()
+	defer ln.Close()
+	for pause := time.Duration(0); ; {
+		c, err := ln.Accept()
+		if err == nil {
+			pause = 0
+			s.accept(c)
+			continue
+		}
+		if s.ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second) // out of descriptors and the like
+		s.log.Warn("accept", "err", err, "pause", pause)
+		select {
+		case <-time.After(pause):
+		case <-s.ctx.Done():
+		}
+	}
+}
+
+// accept starts a connection, unless too many wait for their handshake.
+func (s *Service) accept(raw net.Conn) {
+	c := &conn{s: s, raw: raw, rd: stanza.NewReader(raw, loginLimits), wake: make(chan struct{}, 1)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing || s.logins >= maxLogins {
+		s.count.refused.Add(1)
+		_ = raw.Close()
+		return
+	}
+	s.logins++
+	s.conns[c] = struct{}{}
+	s.wg.Go(func() {
+		c.serve()
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	})
+}
+
+func (s *Service) loggedIn() {
+	s.mu.Lock()
+	s.logins--
+	s.mu.Unlock()
+}
+
+// Shutdown ends all connections and waits for them, or for ctx.
+func (s *Service) Shutdown(ctx context.Context) error {
+	s.stop()
+	s.mu.Lock()
+	s.closing = true
+	for ln := range s.lns {
+		_ = ln.Close()
+	}
+	for c := range s.conns {
+		c.end(&streamError{"system-shutdown", ""})
+	}
+	for id, r := range s.pending {
+		r.timer.Stop()
+		delete(s.pending, id)
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
