@@ -38,6 +38,7 @@ type Config struct {
 	Upload   UploadConfig   `yaml:"upload" doc:"Files that people share by their URL (XEP-0363). They are in the data folder."`
 	Proxy    ProxyConfig    `yaml:"proxy" doc:"The SOCKS5 proxy for files between clients that cannot reach each other (XEP-0065)."`
 	Meetings MeetingsConfig `yaml:"meetings" doc:"The focus: who meets, and how."`
+	Bridge   BridgeConfig   `yaml:"bridge" doc:"The bridge, for focuses elsewhere."`
 	Media    MediaConfig    `yaml:"media" doc:"The SFU: forwarding of audio and video."`
 	TURN     TURNConfig     `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
 	Services ServicesConfig `yaml:"services" doc:"Recorders, telephone gateways and bridges that run elsewhere."`
@@ -150,6 +151,7 @@ func DefaultConfig() Config {
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Proxy:    ProxyConfig{Port: 7777, MaxStreams: 500, PerAccount: 10, AccountRate: 25_000_000},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, FlexFEC: true, SSRCRewriting: true},
+		Bridge:   BridgeConfig{Own: "equal"},
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
 		Services: ServicesConfig{Jibri: "jibribrewery", Jigasi: "jigasibrewery"},
@@ -258,6 +260,9 @@ func (c *Config) check() error {
 	}
 	if c.Media.Port == 0 {
 		return errors.New("media.port: media cannot be off: give a UDP port")
+	}
+	if err := c.Bridge.check(); err != nil {
+		return err
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		return errors.New("tls: cert and key go together: give both, or neither for a self-signed one")

@@ -32,7 +32,7 @@ func (s *server) openHTTP(context.Context) (err error) {
 
 	page := web.Config{
 		Domain: s.cfg.Domain, MUC: s.meetings.rooms.Domain(), Focus: "focus." + s.cfg.Domain,
-		GuestDomain: s.xmpp.GuestDomain(), SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true,
+		GuestDomain: s.xmpp.GuestDomain(), SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true, BOSH: true, Tenants: s.cfg.Meetings.Tenants,
 	}
 	s.http.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
 	s.http.Handle("/http-bind", s.xmpp.BOSHHandler())
@@ -50,6 +50,7 @@ func (s *server) openHTTP(context.Context) (err error) {
 
 	s.openAPI()
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
+	s.openDrain()
 
 	s.http.AddCheck("store", func(ctx context.Context) error { return s.db.Read().PingContext(ctx) })
 	if s.turn != nil {
@@ -108,17 +109,55 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 
 // gauges are the names of the numbers that tell what there is now; the others only grow.
 var gauges = []string{
-	"conferences", "endpoints", "lobbies", "waiting", "recorders", "gateways", "tcp_connections", "nat_mapped", "meetings", "occupants", "rooms", "sessions", "sessions_hibernating", "streams_pending",
-	"opaque_relays", "opaque_channels", "channels", "log_bytes", "connected", "history_queue", "write_queue", "outgoing", "incoming", "certificate_seconds_remaining",
+	"bridges",
+	"certificate_seconds_remaining",
+	"channels",
+	"conferences",
+	"connected",
+	"endpoints",
+	"gateways",
+	"history_queue",
+	"incoming",
+	"joined",
+	"lobbies",
+	"log_bytes",
+	"meetings",
+	"nat_mapped",
+	"occupants",
+	"opaque_channels",
+	"opaque_relays",
+	"outgoing",
+	"recorders",
+	"rooms",
+	"sessions",
+	"sessions_hibernating",
+	"streams_pending",
+	"tcp_connections",
+	"waiting",
+	"write_queue",
 }
 
 // counters are the numbers of each part for the metrics page; docs/metrics.md says what each means.
 func (s *server) counters() map[string]func() map[string]uint64 {
 	c := map[string]func() map[string]uint64{
-		"sfu": s.sfu.Counters, "bridge": s.bridge.Counters, "focus": s.focus.Counters,
-		"xmpp": s.xmpp.Counters, "muc": s.meetings.rooms.Counters, "roster": s.roster.Counters, "offline": s.offline.Counters, "archive": s.archive.Counters, "ledger": s.ledger.Counters, "component": s.components.Counters, "mam": s.mam.Counters, "pubsub": s.pubsub.Counters, "push": s.push.Counters,
+		"sfu":        s.sfu.Counters,
+		"bridge":     s.bridge.Counters,
+		"focus":      s.focus.Counters,
+		"xmpp":       s.xmpp.Counters,
+		"muc":        s.meetings.rooms.Counters,
+		"roster":     s.roster.Counters,
+		"offline":    s.offline.Counters,
+		"archive":    s.archive.Counters,
+		"ledger":     s.ledger.Counters,
+		"component":  s.components.Counters,
+		"mam":        s.mam.Counters,
+		"pubsub":     s.pubsub.Counters,
+		"push":       s.push.Counters,
+		"brewery":    s.breweryCounters,
 		"federation": s.federation.Counters,
-		"store":      s.db.Stats, "certs": s.certs.Stats, "auth": s.logins,
+		"store":      s.db.Stats,
+		"certs":      s.certs.Stats,
+		"auth":       s.logins,
 	}
 	if s.hooks != nil {
 		c["webhook"] = s.hooks.Counters
@@ -132,6 +171,9 @@ func (s *server) counters() map[string]func() map[string]uint64 {
 	s.sharing.counters(c)
 	if s.turn != nil {
 		c["turn"] = s.turn.Counters
+	}
+	if s.pool != nil {
+		c["pool"] = s.pool.Counters
 	}
 	return c
 }

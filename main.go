@@ -22,6 +22,7 @@ import (
 const usage = `konzil: chat, rooms and video meetings in one program
 
   konzil [-config FILE]             serve (the default)
+  konzil bridge -config FILE        run the bridge alone, for a focus elsewhere (settings: bridge, media, http)
   konzil check [-config FILE]       print the DNS records to set; look at DNS, certificate, ports, directory and say what is wrong;
                                     with the name of another server: exchange a ping with it; with the word config: read the file alone
   konzil config                     print the whole configuration with its documentation
@@ -60,12 +61,14 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	var err error
 	switch command {
-	case "serve", "check", "user", "ldap":
+	case "serve", "bridge", "check", "user", "ldap":
 		var c Config
 		if c, err = loadConfig(*file); err != nil {
 			break
 		}
 		switch command {
+		case "bridge":
+			err = serveBridge(ctx, c, out, errOut)
 		case "check":
 			err = checkup(ctx, c, flags.Args(), out)
 		case "user", "ldap":

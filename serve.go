@@ -25,7 +25,9 @@ import (
 	"konzil/internal/webhook"
 	"konzil/sfu"
 	"konzil/signaling"
+	"konzil/signaling/brewery"
 	"konzil/signaling/bridge"
+	"konzil/signaling/pool"
 	"konzil/turn"
 	"konzil/xmpp"
 	"konzil/xmpp/component"
@@ -73,6 +75,9 @@ type server struct {
 	events     *events.Watcher // likewise, as the next
 	hooks      *webhook.Sender
 	bridge     *bridge.Bridge
+	breweries  []*brewery.Member // where it offers itself
+	pool       *pool.Pool        // of bridges elsewhere, nil for none
+	load       load
 	focus      *signaling.Focus
 	http       *httpd.Server
 
@@ -98,6 +103,8 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 		s.openMedia,
 		s.openTURN,
 		s.openXMPP, // server, features, rooms
+		s.openBridge,
+		s.openBrewery,
 		s.openFocus,
 		s.restore, // sessions from before the start
 		s.openHTTP,
@@ -105,6 +112,7 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 		s.listenXMPP, // last: who connects finds everything
 		s.followDirectory,
 		s.renewCertificate,
+		s.joinBreweries,
 		s.openControl,
 	} {
 		if err := step(ctx); err != nil {
@@ -130,9 +138,17 @@ func (s *server) stop() {
 
 func (s *server) onStop(f func(context.Context)) { s.stops = append(s.stops, f) }
 
-func (s *server) openData(ctx context.Context) (err error) {
+// openFolder makes the data folder.
+func (s *server) openFolder(context.Context) error {
 	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
 		return oops.File("data", s.cfg.Data, "set data to a folder that this user may write", err)
+	}
+	return nil
+}
+
+func (s *server) openData(ctx context.Context) (err error) {
+	if err := s.openFolder(ctx); err != nil {
+		return err
 	}
 	if s.db, err = store.Open(ctx, s.cfg.Data, s.log); err != nil {
 		return err
@@ -219,8 +235,6 @@ func (s *server) openXMPP(context.Context) (err error) {
 }
 
 func (s *server) openFocus(context.Context) (err error) {
-	s.bridge = bridge.New(s.sfu, bridge.Config{WebSocketURL: s.webSocketURL("colibri-ws"), Version: version()}, s.log.With("part", "bridge"))
-	s.onStop(func(context.Context) { s.bridge.Close() })
 	m := s.cfg.Meetings
 	s.focus, err = signaling.New(signaling.Config{
 		Domain: s.cfg.Domain, AuthRequired: m.RequireAccount || s.jwt != nil, Authenticated: s.authenticated, Owner: s.ownsMeetings,
@@ -229,12 +243,11 @@ func (s *server) openFocus(context.Context) (err error) {
 		DisableAutoOwner:     !m.AutoOwner,
 		Breakout:             s.meetings.breakoutRooms.Domain(),
 		DisableSSRCRewriting: !m.SSRCRewriting, DisableFEC: !m.FlexFEC, MinParticipants: m.MinParticipants, Version: version(),
-	}, s.xmpp, s.bridge, s.log.With("part", "focus"))
+	}, s.xmpp, s.bridges(), s.log.With("part", "focus"))
 	if err != nil {
 		return err
 	}
 	s.onStop(func(ctx context.Context) { s.focus.Shutdown(ctx) })
-	s.bridge.SetListener(s.focus)
 	s.xmpp.Mount("focus."+s.cfg.Domain, s.focus)
 	s.xmpp.Mount("auth."+s.cfg.Domain, s.focus)
 	s.focus.Start()

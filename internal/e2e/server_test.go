@@ -25,6 +25,8 @@ type server struct {
 	file string // configuration
 	log  *syncBuffer
 
+	xmppPort int
+
 	cmd   *exec.Cmd
 	ended chan error // of cmd
 }
@@ -43,7 +45,7 @@ func startServer(t *testing.T, turnSettings ...string) *server {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, url: fmt.Sprintf("https://localhost:%d", https), file: file, log: &syncBuffer{}}
+	s := &server{t: t, url: fmt.Sprintf("https://localhost:%d", https), file: file, log: &syncBuffer{}, xmppPort: xmpp}
 	s.start()
 	t.Cleanup(func() {
 		s.stop()

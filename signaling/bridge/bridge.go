@@ -32,6 +32,9 @@ type Config struct {
 	StatsEndpoints int
 	// PingInterval and IdleTimeout of WebSockets; default 15 s and 60 s.
 	PingInterval, IdleTimeout time.Duration
+	// ExpireAfter is how long an endpoint without a transport that works, and a conference without endpoints, are kept: for a focus on another
+	// machine, which may be gone. 0: until they are expired.
+	ExpireAfter time.Duration
 }
 
 // Bridge carries media in this process. It implements colibri.Bridge, colibri.Notifier and colibri.Protector.
@@ -55,7 +58,7 @@ type counters struct {
 	messages, badMessages, unknownMessages, dropped atomic.Uint64
 	sent, sendErrors, overflow                      atomic.Uint64
 	wsOpened, wsRefused, wsReplaced                 atomic.Uint64
-	noChannel                                       atomic.Uint64
+	noChannel, expired                              atomic.Uint64
 }
 
 // NewWith makes a bridge on any engine; New does on the sfu.
@@ -111,6 +114,7 @@ func (b *Bridge) Counters() map[string]uint64 {
 		"websockets_refused":      c.wsRefused.Load(),
 		"websockets_replaced":     c.wsReplaced.Load(),
 		"clients_without_channel": c.noChannel.Load(),
+		"expired_total":           c.expired.Load(),
 	}
 }
 
@@ -137,6 +141,9 @@ func refusal(r colibri.Reason, endpoint, text string) *colibri.Error {
 func (b *Bridge) Modify(ctx context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
 	if m.MeetingID == "" {
 		return nil, refusal(colibri.ReasonBadRequest, "", "no meeting id")
+	}
+	if len(m.Relays) > 0 {
+		return nil, refusal(colibri.ReasonFeatureNotSupported, "", "this bridge takes no relays")
 	}
 	c, isNew, err := b.find(m)
 	if err != nil {
@@ -192,6 +199,7 @@ func (b *Bridge) find(m *colibri.ConferenceModify) (c *conference, isNew bool, e
 		defer b.wg.Done()
 		c.run()
 	}()
+	c.watchEmpty()
 	c.log.Info("conference made", "name", m.Name)
 	return c, true, nil
 }
@@ -287,6 +295,7 @@ func (c *conference) create(ctx context.Context, r *colibri.Endpoint) (*jingle.T
 		e.Close()
 		return nil, refusal(colibri.ReasonConferenceNotFound, "", "closed meanwhile")
 	}
+	c.watch(ep)
 	t, err := e.LocalTransport(ctx)
 	if err != nil {
 		c.expire(ep)

@@ -613,3 +613,38 @@ func TestWebSocketRefusals(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
+
+// TestForgottenEndpointsExpire: a focus on another machine may be gone; what works stays.
+func TestForgottenEndpointsExpire(t *testing.T) {
+	inBench(t, Config{ExpireAfter: time.Minute}, func(t *testing.T, x *bench) {
+		x.create("a", true)
+		x.create("b", false)
+		x.f.ev.Transport("a", sfu.TransportConnected)
+		conferences := func() uint64 { synctest.Wait(); return x.b.Counters()["conferences"] }
+		closed := func(id string) (yes bool) {
+			x.get(id, func(e *fakeEndpoint) { yes = e.closed })
+			return yes
+		}
+		time.Sleep(59 * time.Second)
+		if closed("b") {
+			t.Error("expired too early")
+		}
+		time.Sleep(2 * time.Second)
+		if !closed("b") || closed("a") {
+			t.Errorf("a closed %v, b closed %v", closed("a"), closed("b"))
+		}
+		x.f.ev.Transport("a", sfu.TransportFailed)
+		synctest.Wait()
+		time.Sleep(30 * time.Second)
+		x.f.ev.Transport("a", sfu.TransportConnected) // it came back by an ICE restart
+		time.Sleep(2 * time.Minute)
+		if closed("a") {
+			t.Error("expired though its transport came back")
+		}
+		x.update(colibri.Endpoint{ID: "a", Expire: true})
+		time.Sleep(61 * time.Second)
+		if n := conferences(); n != 0 {
+			t.Errorf("%d conferences without endpoints", n)
+		}
+	})
+}

@@ -26,6 +26,7 @@ type conference struct {
 	endpoints map[string]*endpoint
 	order     []*endpoint // as they came
 	speaker   *speaker    // nil before anybody spoke
+	empty     *time.Timer // ends the conference if nobody comes; nil: nobody waits for that
 	closed    bool
 }
 
@@ -59,6 +60,7 @@ type endpoint struct {
 	audio     []sfu.SourceMapping
 	noChannel *time.Timer
 	lost      *time.Timer // everything is told again soon
+	dead      *time.Timer // expires it if its transport does not come up; nil: it is up, or nobody waits for that
 	gone      bool
 }
 
@@ -100,6 +102,9 @@ func (c *conference) close() {
 	list := c.order
 	c.order = nil
 	clear(c.endpoints)
+	if c.empty != nil {
+		c.empty.Stop()
+	}
 	for _, ep := range list {
 		c.closeEndpoint(ep)
 	}
@@ -141,6 +146,7 @@ func (c *conference) expire(ep *endpoint) {
 	}
 	c.mu.Unlock()
 	ep.eng.Close()
+	c.watchEmpty()
 }
 
 // closeEndpoint ends a client's channel; c.mu is held. The engine's endpoint is closed by the caller, or with the conference.
@@ -151,6 +157,9 @@ func (c *conference) closeEndpoint(ep *endpoint) {
 	}
 	if ep.lost != nil {
 		ep.lost.Stop()
+	}
+	if ep.dead != nil {
+		ep.dead.Stop()
 	}
 	if ep.ws != nil {
 		ep.ws.close(ws.StatusGoingAway, "the endpoint is gone")

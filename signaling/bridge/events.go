@@ -25,10 +25,12 @@ func (e events) Transport(id string, state sfu.TransportState) {
 	e.with(id, func(c *conference, ep *endpoint) {
 		switch state {
 		case sfu.TransportConnected:
+			c.alive(ep)
 			if ep.noChannel == nil && !ep.sctpOpen && ep.ws == nil {
 				ep.noChannel = time.AfterFunc(c.b.cfg.NoChannelTimeout, func() { e.with(id, (*conference).silent) })
 			}
 		case sfu.TransportFailed:
+			c.watchLocked(ep)
 			c.b.mu.Lock()
 			l := c.b.listener
 			c.b.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package colibri is what a focus asks of a bridge, in COLIBRI2 terms as neutral structs: conference-modify and
-// conference-modified. A Bridge may be the engine in this process or another machine reached over XMPP; the focus does
+// Package colibri is what a focus asks of a bridge, in COLIBRI2 terms as neutral structs (colibri.go): conference-modify and
+// conference-modified; xml.go is how they look on the wire. A Bridge may be the engine in this process or another machine reached over XMPP; the focus does
 // not know which.
 package colibri
 
@@ -47,6 +47,7 @@ type ConferenceModify struct {
 	Create    bool   // it is an error if it exists
 	Expire    bool
 	Endpoints []Endpoint
+	Relays    []Relay
 }
 
 // Endpoint is one endpoint's part of a request. Nil fields keep what they were.
@@ -69,8 +70,29 @@ type Endpoint struct {
 type Transport struct {
 	ICEControlling bool // with Create
 	SCTP           bool // with Create: take an association for the bridge channel
+	SCTPRole       SCTPRole
 	ICERestart     bool
 	Remote         *jingle.Transport // the client's side
+}
+
+// SCTPRole tells who opens an association. With clients the bridge is the server, always.
+type SCTPRole string
+
+// Roles of SCTP.
+const (
+	SCTPClient SCTPRole = "client"
+	SCTPServer SCTPRole = "server"
+)
+
+// Relay is another bridge that carries a part of the same conference. Nil fields keep what they were.
+type Relay struct {
+	ID        string // relay id of the other bridge
+	MeshID    string
+	Create    bool
+	Expire    bool
+	Media     []jingle.Description // with Create
+	Transport *Transport
+	Endpoints []Endpoint // those at the other end that come, change or (Expire) go; of each only id, stats id, create, expire and sources
 }
 
 // ForceMute drops an endpoint's media at the bridge whatever it sends.
@@ -79,6 +101,7 @@ type ForceMute struct{ Audio, Video bool }
 // ConferenceModified is the answer.
 type ConferenceModified struct {
 	Endpoints []EndpointModified
+	Relays    []RelayModified
 	Sources   jingle.SourceSet // the bridge's feedback sources, when something was created
 }
 
@@ -86,6 +109,13 @@ type ConferenceModified struct {
 type EndpointModified struct {
 	ID        string
 	Transport *jingle.Transport // the bridge's side, when created or restarted
+}
+
+// RelayModified is the answer about one relay.
+type RelayModified struct {
+	ID        string
+	Transport *jingle.Transport
+	SCTPRole  SCTPRole
 }
 
 // Reason is why a bridge refused.

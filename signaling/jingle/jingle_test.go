@@ -154,7 +154,7 @@ func TestCandidatesWithNamesArePassedOver(t *testing.T) {
 		stanza.NewElement(NSICE, "candidate", "ip", "x.local", "port", "1", "priority", "1", "protocol", "udp", "type", "host"),
 		stanza.NewElement(NSICE, "candidate", "ip", "192.0.2.1", "port", "1", "priority", "1", "protocol", "udp", "type", "host"))
 	var tr Transport
-	if err := parseTransport(el, &tr); err != nil || len(tr.Candidates) != 1 {
+	if err := tr.Parse(el); err != nil || len(tr.Candidates) != 1 {
 		t.Errorf("%+v, %v", tr, err)
 	}
 }

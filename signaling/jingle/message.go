@@ -34,6 +34,9 @@ type BridgeSession struct {
 // maxCandidates bounds what one message may carry; browsers send well under 50.
 const maxCandidates = 200
 
+// maxWebSockets bounds how many places a bridge may name for its channel.
+const maxWebSockets = 8
+
 // Parse reads a <jingle/>. It is lenient about what it does not need and strict about what it takes: an error means bad-request.
 func Parse(el *stanza.Element) (*Message, error) {
 	if el == nil || el.Space != NS || el.Local != "jingle" {
@@ -93,7 +96,7 @@ func (m *Message) parseContent(c *stanza.Element) error {
 			media = Media(x)
 		}
 		if media == Audio || media == Video {
-			if err := parseSourceXML(d, media, &m.Sources); err != nil {
+			if err := m.Sources.Parse(d, media); err != nil {
 				return err
 			}
 			if err := m.parseDescription(d, media); err != nil {
@@ -104,7 +107,7 @@ func (m *Message) parseContent(c *stanza.Element) error {
 	}
 	m.lastN(c)
 	if t := c.Child(NSICE, "transport"); t != nil {
-		return parseTransport(t, &m.Transport)
+		return m.Transport.Parse(t)
 	}
 	return nil
 }
@@ -123,24 +126,32 @@ func (m *Message) lastN(el *stanza.Element) {
 // maxPayloads bounds a description: there are only 128 payload types.
 const maxPayloads = 128
 
-func (m *Message) parseDescription(d *stanza.Element, media Media) error {
-	for _, el := range d.ChildrenNamed(NSRTP, "payload-type") {
-		p, err := ParsePayloadType(el)
+func (m *Message) parseDescription(el *stanza.Element, media Media) error {
+	d := Description{Payloads: m.Payloads[media], HdrExts: m.HdrExts}
+	err := d.Parse(el)
+	m.Payloads[media], m.HdrExts = d.Payloads, d.HdrExts
+	return err
+}
+
+// Parse adds the payload types and header extensions in el to d.
+func (d *Description) Parse(el *stanza.Element) error {
+	for _, x := range el.ChildrenNamed(NSRTP, "payload-type") {
+		p, err := ParsePayloadType(x)
 		if err != nil {
 			return err
 		}
-		if len(m.Payloads[media]) >= maxPayloads {
+		if len(d.Payloads) >= maxPayloads {
 			return errors.New("too many payload types")
 		}
-		m.Payloads[media] = append(m.Payloads[media], p)
+		d.Payloads = append(d.Payloads, p)
 	}
-	for _, el := range d.ChildrenNamed(NSHdrExt, "rtp-hdrext") {
-		id, err := strconv.ParseUint(el.Attr("id"), 10, 8)
+	for _, x := range el.ChildrenNamed(NSHdrExt, "rtp-hdrext") {
+		id, err := strconv.ParseUint(x.Attr("id"), 10, 8)
 		if err != nil || id == 0 {
-			return fmt.Errorf("bad header extension id %q", clip(el.Attr("id")))
+			return fmt.Errorf("bad header extension id %q", clip(x.Attr("id")))
 		}
-		if len(m.HdrExts) < 255 {
-			m.HdrExts = append(m.HdrExts, HdrExt{uint8(id), el.Attr("uri")})
+		if len(d.HdrExts) < 255 {
+			d.HdrExts = append(d.HdrExts, HdrExt{uint8(id), x.Attr("uri")})
 		}
 	}
 	return nil
@@ -172,8 +183,8 @@ func ParsePayloadType(el *stanza.Element) (PayloadType, error) {
 	return p, nil
 }
 
-// parseTransport merges one <transport/> into t.
-func parseTransport(el *stanza.Element, t *Transport) error {
+// Parse merges one <transport/> into t.
+func (t *Transport) Parse(el *stanza.Element) error {
 	if t.Ufrag == "" {
 		t.Ufrag, t.Pwd = el.Attr("ufrag"), el.Attr("pwd")
 	}
@@ -197,6 +208,10 @@ func parseTransport(el *stanza.Element, t *Transport) error {
 					return errors.New("too many candidates")
 				}
 				t.Candidates = append(t.Candidates, cand)
+			}
+		case stanza.Name{Space: NSColibri, Local: "web-socket"}:
+			if u := c.Attr("url"); u != "" && len(t.WebSockets) < maxWebSockets {
+				t.WebSockets = append(t.WebSockets, u)
 			}
 		}
 	}

@@ -74,11 +74,12 @@ func (d *Description) Element() *stanza.Element {
 	if d.Media == Audio {
 		el.SetAttr("maxptime", "60")
 	}
-	el.Add(d.elements()...)
+	el.Add(d.Elements()...)
 	return el.Add(stanza.NewElement(NSHdrExt, "extmap-allow-mixed"), stanza.NewElement(NSRTP, "rtcp-mux"))
 }
 
-func (d *Description) elements() []*stanza.Element {
+// Elements are the payload types and header extensions of a description, which COLIBRI2 has without the rest.
+func (d *Description) Elements() []*stanza.Element {
 	var out []*stanza.Element
 	for _, p := range d.Payloads {
 		pt := stanza.NewElement(NSRTP, "payload-type", "id", strconv.Itoa(int(p.ID)), "name", p.Name,

@@ -14,21 +14,26 @@ func addSourceXML(d *stanza.Element, owner string, set SourceSet, m Media) {
 		if s.Media != m {
 			continue
 		}
-		el := stanza.NewElement(NSSSMA, "source", "ssrc", formatSSRC(s.SSRC), "name", s.Name, "videoType", s.VideoType)
-		if s.MSID != "" {
-			el.Add(stanza.NewElement(NSSSMA, "parameter", "name", "msid", "value", s.MSID))
-		}
-		el.Add(stanza.NewElement(NSJitmeet, "ssrc-info", "owner", owner))
-		d.Add(el)
+		d.Add(s.Element().Add(stanza.NewElement(NSJitmeet, "ssrc-info", "owner", owner)))
 	}
 	for _, g := range set.Groups {
 		if g.Media == m {
-			d.Add(groupElement(g))
+			d.Add(g.Element())
 		}
 	}
 }
 
-func groupElement(g Group) *stanza.Element {
+// Element is the <source/> of XEP-0339 §3.
+func (s Source) Element() *stanza.Element {
+	el := stanza.NewElement(NSSSMA, "source", "ssrc", formatSSRC(s.SSRC), "name", s.Name, "videoType", s.VideoType)
+	if s.MSID != "" {
+		el.Add(stanza.NewElement(NSSSMA, "parameter", "name", "msid", "value", s.MSID))
+	}
+	return el
+}
+
+// Element is the <ssrc-group/> of XEP-0339 §4.
+func (g Group) Element() *stanza.Element {
 	el := stanza.NewElement(NSSSMA, "ssrc-group", "semantics", g.Semantics)
 	for _, x := range g.SSRCs {
 		el.Add(stanza.NewElement(NSSSMA, "source", "ssrc", formatSSRC(x)))
@@ -46,8 +51,8 @@ func parseSSRC(s string) (uint32, error) {
 	return uint32(n), nil
 }
 
-// parseSourceXML reads the sources and groups of a description.
-func parseSourceXML(d *stanza.Element, m Media, set *SourceSet) error {
+// Parse adds the sources and groups in d, all of one kind of media, to the set.
+func (set *SourceSet) Parse(d *stanza.Element, m Media) error {
 	for _, el := range d.Children() {
 		if el.Space != NSSSMA {
 			continue

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"konzil/internal/httpd"
+	"konzil/signaling/brewery"
+	"konzil/signaling/bridge"
+	"konzil/signaling/colibri"
+	"konzil/signaling/pool"
+	"konzil/xmpp/muc"
+	"konzil/xmpp/stanza"
+)
+
+// BridgeConfig is this server's bridge for focuses elsewhere, and bridges elsewhere for its focus.
+type BridgeConfig struct {
+	Accounts []string `yaml:"accounts" doc:"Local accounts of other bridges (konzil bridge, or JVB). They find this server's focus in the room jvbbrewery@internal.DOMAIN, which nobody else may enter. Empty: meetings are on this server's own bridge alone."`
+	Own      string   `yaml:"own" doc:"When meetings are on this server's own bridge though there are others: equal (by load, as the others), last (while no other is there) or never."`
+
+	Region  string          `yaml:"region" doc:"Region of this bridge, for the focus to choose by. Empty: none."`
+	RelayID string          `yaml:"relay_id" doc:"Name of this bridge for other bridges of the same conference. Empty: it works alone."`
+	Join    []BridgeAccount `yaml:"join" doc:"Rooms on XMPP servers, this one or others, where the bridge offers itself to a focus (jicofo or konzil). Each entry has server (host:port, empty: the account's domain), account, password, room (such as jvbbrewery@internal.example.org), nick (empty: made up) and any_certificate (true: the server's certificate is not looked at)."`
+}
+
+// BridgeAccount is one room that the bridge joins.
+type BridgeAccount struct {
+	Server         string `yaml:"server"`
+	Account        string `yaml:"account"`
+	Password       string `yaml:"password"`
+	Room           string `yaml:"room"`
+	Nick           string `yaml:"nick"`
+	AnyCertificate bool   `yaml:"any_certificate"`
+}
+
+// check says what is wrong with the settings.
+func (c BridgeConfig) check() error {
+	switch c.Own {
+	case "equal", "last", "never":
+		return nil
+	}
+	return fmt.Errorf("bridge.own: %q is none of equal, last, never", c.Own)
+}
+
+// orphanTime is how long what a focus on another machine has forgotten is kept, as every Jitsi bridge does.
+const orphanTime = time.Minute
+
+// serveBridge runs a bridge alone: media, its channel over WebSocket, and the rooms where a focus finds it.
+func serveBridge(ctx context.Context, c Config, out, errOut io.Writer) error {
+	if len(c.Bridge.Join) == 0 {
+		return errors.New("bridge.join: a bridge alone needs a room where a focus finds it")
+	}
+	s := &server{cfg: c, log: logger(c.Log, errOut)}
+	defer s.stop()
+	for _, step := range []func(context.Context) error{
+		s.openFolder,
+		func(context.Context) error { return s.openCertificate() },
+		s.openMedia,
+		s.openBridge,
+		s.openBridgeHTTP,
+		s.joinBreweries,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(out, "Konzil's bridge is ready.")
+	<-ctx.Done()
+	s.log.Info("stopping")
+	return nil
+}
+
+// openBridge makes the bridge on the sfu.
+func (s *server) openBridge(context.Context) error {
+	c := bridge.Config{WebSocketURL: s.webSocketURL("colibri-ws"), Version: version()}
+	if len(s.cfg.Bridge.Join) > 0 {
+		c.ExpireAfter = orphanTime
+	}
+	s.bridge = bridge.New(s.sfu, c, s.log.With("part", "bridge"))
+	s.onStop(func(context.Context) { s.bridge.Close() })
+	return nil
+}
+
+// openBrewery makes the room where bridges elsewhere offer themselves, and the pool that chooses among them.
+func (s *server) openBrewery(context.Context) (err error) {
+	c := s.cfg.Bridge
+	if len(c.Accounts) == 0 {
+		return nil
+	}
+	domain := "internal." + s.cfg.Domain
+	self := stanza.MustJID("bridges." + s.cfg.Domain + "/focus")
+	may := map[stanza.JID]bool{self.Bare(): true}
+	for _, a := range c.Accounts {
+		j, err := stanza.NewJID(a, s.cfg.Domain, "")
+		if err != nil {
+			return fmt.Errorf("bridge.accounts: %q is no account's name", a)
+		}
+		may[j] = true
+	}
+	log := s.log.With("part", "pool")
+	rooms, err := muc.New(muc.Config{Domain: domain, Name: "Internal", Create: muc.CreateAnyone, HideRooms: true}, s.xmpp, nil, log)
+	if err != nil {
+		return err
+	}
+	rooms.Guard(func(j muc.Join) (v muc.Verdict) {
+		if !may[j.Real.Bare()] {
+			v.Refuse = stanza.ErrForbidden
+		}
+		return v
+	})
+	s.xmpp.Mount(domain, rooms)
+	s.onStop(func(ctx context.Context) { rooms.Shutdown(ctx) })
+	p := pool.Config{Self: self, Room: stanza.MustJID("jvbbrewery@" + domain), Region: c.Region, LocalStress: s.load.stress, LocalLast: c.Own == "last"}
+	if c.Own != "never" {
+		p.Local = s.bridge
+	}
+	if s.pool, err = pool.New(p, s.xmpp, log); err != nil {
+		return err
+	}
+	s.xmpp.Mount(self.Domain(), s.pool)
+	s.pool.Enter()
+	s.onStop(func(context.Context) { s.pool.Close() })
+	return nil
+}
+
+// bridges is what carries the focus' meetings.
+func (s *server) bridges() colibri.Bridge {
+	if s.pool != nil {
+		return s.pool
+	}
+	return s.bridge
+}
+
+// openBridgeHTTP is the HTTPS server of a bridge alone.
+func (s *server) openBridgeHTTP(context.Context) (err error) {
+	c := httpd.DefaultConfig()
+	c.Setting, c.TLS = "http.port", s.certs.Config()
+	if s.cfg.HTTP.Port != 0 {
+		c.Listen = s.present(s.cfg.addrs(s.cfg.HTTP.Port))
+	}
+	for _, a := range s.cfg.HTTP.Admin {
+		c.Admin = append(c.Admin, netip.MustParseAddrPort(a))
+	}
+	if s.http, err = httpd.New(c, s.log.With("part", "httpd")); err != nil {
+		return err
+	}
+	s.onStop(func(ctx context.Context) { s.http.Shutdown(ctx) })
+	s.http.Handle(bridge.WebSocketPath, s.bridge.WebSocketHandler())
+	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
+	s.openDrain()
+	s.http.AddMetrics("sfu", s.sfu.Counters, gauges...)
+	s.http.AddMetrics("bridge", s.bridge.Counters, gauges...)
+	s.http.AddMetrics("brewery", s.breweryCounters, gauges...)
+	s.http.Start()
+	return nil
+}
+
+// openDrain lets an operator take the bridge out of use and back (POST /colibri/drain/enable, disable), where health and metrics are.
+func (s *server) openDrain() {
+	for path, on := range map[string]bool{"enable": true, "disable": false} {
+		s.http.HandlePrivate("POST /colibri/drain/"+path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.load.drain.Store(on)
+			s.log.Info("drain", "on", on)
+		}))
+	}
+}
+
+// joinBreweries offers the bridge where the operator says.
+func (s *server) joinBreweries(context.Context) error {
+	for i, a := range s.cfg.Bridge.Join {
+		m, err := brewery.New(s.bridge, brewery.Config{
+			Account: brewery.Account{Server: a.Server, JID: a.Account, Password: a.Password, Room: a.Room, Nick: a.Nick, AnyCertificate: a.AnyCertificate},
+			Stats:   s.bridgeStats, Version: version(), Region: s.cfg.Bridge.Region, RelayID: s.cfg.Bridge.RelayID,
+		}, s.log.With("part", "brewery"))
+		if err != nil {
+			return fmt.Errorf("bridge.join: entry %d: %w", i+1, err)
+		}
+		s.breweries = append(s.breweries, m)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			m.Run(ctx)
+		}()
+		s.onStop(func(context.Context) {
+			cancel()
+			<-done
+		})
+	}
+	return nil
+}
+
+// breweryCounters are those of all rooms together.
+func (s *server) breweryCounters() map[string]uint64 {
+	sum := map[string]uint64{}
+	for _, m := range s.breweries {
+		for k, v := range m.Counters() {
+			sum[k] += v
+		}
+	}
+	return sum
+}
+
+// load tells how busy the process is.
+type load struct {
+	drain atomic.Bool
+
+	last  atomic.Int64  // when it was asked, Unix ns
+	used  atomic.Int64  // CPU time until then, ns
+	level atomic.Uint64 // thousandths of all CPUs since the time before
+}
+
+// loadInterval is the shortest time over which the load is worked out.
+const loadInterval = time.Second
+
+// stress is the share of the machine's CPUs that the process used lately, from 0 to 1.
+func (l *load) stress() float64 {
+	now := time.Now().UnixNano()
+	last := l.last.Load()
+	if now-last >= int64(loadInterval) && l.last.CompareAndSwap(last, now) {
+		var ru syscall.Rusage
+		if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
+			used := ru.Utime.Nano() + ru.Stime.Nano()
+			before := l.used.Swap(used)
+			if last != 0 {
+				l.level.Store(uint64(max(0, 1000*(used-before)/(int64(runtime.GOMAXPROCS(0))*(now-last)))))
+			}
+		}
+	}
+	return float64(min(l.level.Load(), 1000)) / 1000
+}
+
+// bridgeStats is how the bridge is now.
+func (s *server) bridgeStats() brewery.Stats {
+	sfu := s.sfu.Counters()
+	return brewery.Stats{Stress: s.load.stress(), Healthy: true, Drain: s.load.drain.Load(),
+		Conferences: int(sfu["conferences"]), Endpoints: int(sfu["endpoints"])}
+}

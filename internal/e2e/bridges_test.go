@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startBridge runs `konzil bridge` for a server, under an account of that name.
+func startBridge(t *testing.T, s *server, name string) *exec.Cmd {
+	t.Helper()
+	s.addUser(name, "secret-"+name)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "bridge.yaml")
+	config := fmt.Sprintf("domain: localhost\ndata: %q\nlisten: [127.0.0.1]\nhttp: {port: %d}\nmedia: {port: %d}\nlog: {level: debug}\n"+
+		"bridge:\n  region: lab\n  join:\n    - {server: '127.0.0.1:%d', account: %s@localhost, password: secret-%s, room: jvbbrewery@internal.localhost, nick: %s, any_certificate: true}\n",
+		filepath.Join(dir, "data"), freePort(t, "tcp"), freePort(t, "both"), s.xmppPort, name, name, name)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := &syncBuffer{}
+	cmd := exec.Command(binary(t), "bridge", "-config", file)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("bridge %s:\n%s", name, log)
+		}
+	})
+	eventually(t, 15*time.Second, "the bridge is in the brewery", func() (bool, error) {
+		return strings.Contains(s.log.String(), "bridge came") && strings.Contains(s.log.String(), "bridge="+name), nil
+	})
+	return cmd
+}
+
+// TestBridgesElsewhere: a server without a bridge of its own meets on bridges in other processes; one of them is killed in mid-meeting, and
+// the meeting goes on with the other.
+func TestBridgesElsewhere(t *testing.T) {
+	s := startServer(t, "bridge:\n  accounts: [one, two]\n  own: never\n")
+	bridges := map[string]*exec.Cmd{"one": startBridge(t, s, "one"), "two": startBridge(t, s, "two")}
+	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
+	ada.join(s.url + "/spread")
+	grace.join(s.url + "/spread")
+	ada.receives(grace)
+	grace.receives(ada)
+	used := ""
+	for name := range bridges {
+		if placed(s, name) {
+			used += name
+		}
+	}
+	if bridges[used] == nil {
+		t.Fatalf("the conference is on %q", used)
+	}
+	if err := bridges[used].Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	other := map[string]string{"one": "two", "two": "one"}[used]
+	eventually(t, 60*time.Second, "the conference is on the other bridge", func() (bool, error) { return placed(s, other), nil })
+	ada.receives(grace)
+	grace.receives(ada)
+}
+
+// placed tells whether a conference was given to a bridge.
+func placed(s *server, name string) bool {
+	for _, line := range strings.Split(s.log.String(), "\n") {
+		if strings.Contains(line, "conference placed") && strings.HasSuffix(line, "bridge="+name) {
+			return true
+		}
+	}
+	return false
+}
