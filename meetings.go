@@ -207,7 +207,7 @@ func (s *server) lobbyChanged(room stanza.JID, on bool) {
 func (s *server) openParts(disco *ext.Disco) (err error) {
 	m, domain := &s.meetings, s.cfg.Domain
 	at := func(name string) string { return name + "." + domain }
-	if m.metadata, err = metadata.New(at("metadata"), s.xmpp, m.all, s.metadataServices, s.log.With("part", "metadata")); err != nil {
+	if m.metadata, err = metadata.New(at("metadata"), s.xmpp, m.all, s.metadataServices); err != nil {
 		return err
 	}
 	moderation, err := avmoderation.New(at("avmoderation"), s.xmpp, m.all)

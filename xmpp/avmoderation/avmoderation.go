@@ -112,7 +112,7 @@ func (c *Component) HandleStanza(st *stanza.Stanza) { c.Serve(st, c.change) }
 
 // change is a moderator's wish.
 func (c *Component) change(st *stanza.Stanza) *stanza.Error {
-	el := st.Child(jitsi.NSJitMeet, "av_moderation")
+	el := jitsi.Child(st, "av_moderation")
 	if el == nil {
 		return stanza.ErrServiceUnavailable
 	}

@@ -50,7 +50,7 @@ func TestMeeting(t *testing.T) {
 	c.Joined(room, mod, "ab")
 	c.Joined(room, user, "cd")
 	say := func(from stanza.JID, attrs ...string) string {
-		c.HandleStanza(stanza.NewMessage("", from, c.Domain, stanza.NewElement(jitsi.NSJitMeet, "av_moderation", attrs...)))
+		c.HandleStanza(stanza.NewMessage("", from, c.Domain, stanza.NewElement(stanza.NSClient, "av_moderation", attrs...)))
 		return h.said()
 	}
 	const on = `{"type":"av_moderation","room":"standup@rooms.example.org","enabled":true,"actor":"standup@rooms.example.org/ab","mediaType":"audio"}`

@@ -16,7 +16,7 @@ type move struct {
 
 // command is a moderator's wish.
 func (c *Component) command(st *stanza.Stanza) *stanza.Error {
-	el := st.Child(jitsi.NSJitMeet, "breakout_rooms")
+	el := jitsi.Child(st, "breakout_rooms")
 	if el == nil {
 		return stanza.ErrServiceUnavailable
 	}

@@ -30,7 +30,7 @@ func New(domain string, router xmpp.Router, rooms jitsi.Rooms, end func(room sta
 func (c *Component) HandleStanza(st *stanza.Stanza) { c.Serve(st, c.message) }
 
 func (c *Component) message(st *stanza.Stanza) *stanza.Error {
-	if !st.Has(jitsi.NSJitMeet, "end_conference") {
+	if jitsi.Child(st, "end_conference") == nil {
 		return stanza.ErrServiceUnavailable
 	}
 	p, err := c.Moderator(st.From)

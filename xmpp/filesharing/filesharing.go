@@ -70,7 +70,7 @@ func (c *Component) Destroyed(room stanza.JID) {
 func (c *Component) HandleStanza(st *stanza.Stanza) { c.Serve(st, c.message) }
 
 func (c *Component) message(st *stanza.Stanza) *stanza.Error {
-	el := st.Child(jitsi.NSJitMeet, "file-sharing")
+	el := jitsi.Child(st, "file-sharing")
 	if el == nil {
 		return stanza.ErrServiceUnavailable
 	}

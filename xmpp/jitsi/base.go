@@ -256,3 +256,12 @@ func (b *Base) Info(node string) *stanza.Element {
 func (b *Base) Counters(meetings int) map[string]uint64 {
 	return map[string]uint64{"meetings": uint64(meetings), "changes_total": b.changes.Load(), "refused_total": b.refused.Load()}
 }
+
+// Child is the element of a message by which clients command a component: in the namespace of Jitsi, or in none of its own, as lib-jitsi-meet sends
+// some.
+func Child(st *stanza.Stanza, local string) *stanza.Element {
+	if el := st.Child(NSJitMeet, local); el != nil {
+		return el
+	}
+	return st.Child(stanza.NSClient, local)
+}

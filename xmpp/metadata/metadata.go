@@ -12,18 +12,12 @@ package metadata
 
 import (
 	"encoding/json"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 
 	"konzil/xmpp"
+	"konzil/xmpp/jitsi"
 	"konzil/xmpp/stanza"
-)
-
-const (
-	nsJitMeet   = "http://jitsi.org/jitmeet"
-	nsDiscoInfo = "http://jabber.org/protocol/disco#info"
-	nsPing      = "urn:xmpp:ping"
 )
 
 // Limits of one meeting.
@@ -31,16 +25,6 @@ const (
 	maxKeys = 64
 	maxSize = 64 << 10 // bytes of all data together; it is sent to everybody at each change
 )
-
-// Rooms answers about meetings; the MUC service does. Addresses are bare for rooms, full for occupants.
-type Rooms interface {
-	// Meeting tells whether room is a meeting room, not a chat room of people.
-	Meeting(room stanza.JID) bool
-	// Standing tells whether the session real is in room, and whether as a moderator.
-	Standing(room, real stanza.JID) (inside, moderator bool)
-	// Recipients are the sessions in room.
-	Recipients(room stanza.JID) []stanza.JID
-}
 
 // Service is one STUN or TURN server with credentials, as clients read it: all values are strings.
 type Service struct {
@@ -56,16 +40,10 @@ type Service struct {
 
 // Component is the handler of the metadata domain and an observer of rooms.
 type Component struct {
-	domain   stanza.JID
-	router   xmpp.Router
-	rooms    Rooms
+	*jitsi.Base
 	services func(real stanza.JID) []Service
-	log      *slog.Logger
-
-	mu      sync.Mutex // guards meeting
-	meeting map[stanza.JID]*meeting
-
-	updates, refused, pushes atomic.Uint64
+	pushes   atomic.Uint64
+	meeting  map[stanza.JID]*meeting // guarded by Base's lock
 }
 
 // meeting is what is known of one. Its changes are sent by one goroutine at a time, so that nobody is left with an old one.
@@ -79,25 +57,26 @@ type meeting struct {
 
 // New makes the component for domain. services gives the STUN and TURN servers for a client, it may be nil. Mount it, and let the MUC
 // service have it as observer.
-func New(domain string, router xmpp.Router, rooms Rooms, services func(real stanza.JID) []Service, log *slog.Logger) (*Component, error) {
-	d, err := stanza.ParseJID(domain)
+func New(domain string, router xmpp.Router, rooms jitsi.Rooms, services func(real stanza.JID) []Service) (*Component, error) {
+	base, err := jitsi.New("room_metadata", domain, router, rooms)
 	if err != nil {
 		return nil, err
 	}
-	return &Component{domain: d, router: router, rooms: rooms, services: services, log: log, meeting: map[stanza.JID]*meeting{}}, nil
+	return &Component{Base: base, services: services, meeting: map[stanza.JID]*meeting{}}, nil
 }
 
 // Counters are numbers for metrics.
 func (c *Component) Counters() map[string]uint64 {
-	c.mu.Lock()
+	c.Lock()
 	n := len(c.meeting)
-	c.mu.Unlock()
-	return map[string]uint64{"meetings": uint64(n), "updates_total": c.updates.Load(), "refused_total": c.refused.Load(), "pushes_total": c.pushes.Load()}
+	c.Unlock()
+	m := c.Base.Counters(n)
+	return map[string]uint64{"meetings": m["meetings"], "updates_total": m["changes_total"], "refused_total": m["refused_total"], "pushes_total": c.pushes.Load()}
 }
 
 // Joining implements the observer of rooms: it sends the first object, with services, before the newcomer sees any presence.
 func (c *Component) Joining(room, real stanza.JID, _ string, send func(*stanza.Stanza)) {
-	if !c.rooms.Meeting(room) {
+	if !c.Rooms.Meeting(room) {
 		return
 	}
 	data := c.Get(room)
@@ -110,24 +89,18 @@ func (c *Component) Joining(room, real stanza.JID, _ string, send func(*stanza.S
 	c.pushes.Add(1)
 }
 
-// Joined implements the observer of rooms.
-func (c *Component) Joined(_, _ stanza.JID, _ string) {}
-
-// Left implements the observer of rooms.
-func (c *Component) Left(_, _ stanza.JID, _ string) {}
-
 // Destroyed implements the observer of rooms.
 func (c *Component) Destroyed(room stanza.JID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
 	delete(c.meeting, room)
 }
 
 // Get gives a copy of what is known of a room, without services.
 func (c *Component) Get(room stanza.JID) map[string]json.RawMessage {
-	c.mu.Lock()
+	c.Lock()
 	m := c.meeting[room]
-	c.mu.Unlock()
+	c.Unlock()
 	out := map[string]json.RawMessage{}
 	if m == nil {
 		return out
@@ -143,13 +116,13 @@ func (c *Component) Get(room stanza.JID) map[string]json.RawMessage {
 // Set changes a key for the server itself, also one that clients may not set; nil removes it. Everybody inside is told. The error says
 // that the limits are reached.
 func (c *Component) Set(room stanza.JID, key string, data json.RawMessage) *stanza.Error {
-	c.mu.Lock()
+	c.Lock()
 	m := c.meeting[room]
 	if m == nil {
 		m = &meeting{data: map[string]json.RawMessage{}}
 		c.meeting[room] = m
 	}
-	c.mu.Unlock()
+	c.Unlock()
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -187,8 +160,8 @@ func (c *Component) tellLocked(room stanza.JID, m *meeting) {
 		}
 		m.mu.Unlock()
 		st := c.message(room, data)
-		for _, to := range c.rooms.Recipients(room) {
-			c.router.Route(st.WithTo(to))
+		for _, to := range c.Rooms.Recipients(room) {
+			c.Router.Route(st.WithTo(to))
 			c.pushes.Add(1)
 		}
 		m.mu.Lock()
@@ -198,71 +171,33 @@ func (c *Component) tellLocked(room stanza.JID, m *meeting) {
 
 // message carries the whole object.
 func (c *Component) message(room stanza.JID, data map[string]json.RawMessage) *stanza.Stanza {
-	b, err := json.Marshal(struct {
+	return c.Message(room, struct {
 		Type     string                     `json:"type"`
 		Metadata map[string]json.RawMessage `json:"metadata"`
 	}{"room_metadata", data})
-	if err != nil { // only checked JSON is in it
-		panic("metadata: " + err.Error())
-	}
-	return stanza.NewMessage("", c.domain, stanza.JID{}, stanza.TextElement(nsJitMeet, "json-message", string(b), "room", room.String()))
 }
 
 // HandleStanza implements xmpp.Handler for the component's domain.
-func (c *Component) HandleStanza(st *stanza.Stanza) {
-	switch {
-	case st.Kind == stanza.Presence, st.Type == "error", st.Type == "result":
-		// nothing to say
-	case st.Kind == stanza.IQ:
-		c.iq(st)
-	case st.Has(nsJitMeet, "room_metadata"):
-		if err := c.update(st); err != nil {
-			c.refused.Add(1)
-			c.reply(st.ErrorReply(err))
-			return
-		}
-		c.updates.Add(1)
-	default:
-		c.reply(st.ErrorReply(stanza.ErrServiceUnavailable))
-	}
-}
-
-func (c *Component) reply(st *stanza.Stanza) {
-	if st != nil {
-		c.router.Route(st)
-	}
-}
-
-func (c *Component) iq(st *stanza.Stanza) {
-	switch {
-	case st.Type == "get" && st.First() == stanza.Name{Space: nsDiscoInfo, Local: "query"}:
-		q := stanza.NewElement(nsDiscoInfo, "query", "node", st.Child(nsDiscoInfo, "query").Attr("node")).Add(
-			stanza.NewElement(nsDiscoInfo, "identity", "category", "component", "type", "room_metadata", "name", c.domain.String()),
-			stanza.NewElement(nsDiscoInfo, "feature", "var", nsDiscoInfo),
-			stanza.NewElement(nsDiscoInfo, "feature", "var", nsPing))
-		c.reply(st.Result(q))
-	case st.Type == "get" && st.First() == stanza.Name{Space: nsPing, Local: "ping"}:
-		c.reply(st.Result())
-	default:
-		c.reply(st.ErrorReply(stanza.ErrServiceUnavailable))
-	}
-}
+func (c *Component) HandleStanza(st *stanza.Stanza) { c.Serve(st, c.update) }
 
 // update is a moderator's change.
 func (c *Component) update(st *stanza.Stanza) *stanza.Error {
-	el := st.Child(nsJitMeet, "room_metadata")
+	el := jitsi.Child(st, "room_metadata")
+	if el == nil {
+		return stanza.ErrServiceUnavailable
+	}
 	room, err := stanza.ParseJID(el.Attr("room"))
 	if err != nil || room.Local() == "" {
 		return stanza.ErrBadRequest.With("The attribute room is missing")
 	}
 	room = room.Bare()
-	inside, moderator := c.rooms.Standing(room, st.From)
+	inside, moderator := c.Rooms.Standing(room, st.From)
 	switch {
 	case !inside:
 		return stanza.ErrForbidden.With("You are not in that meeting")
 	case !moderator:
 		return stanza.ErrForbidden.With("Only moderators may do that")
-	case !c.rooms.Meeting(room):
+	case !c.Rooms.Meeting(room):
 		return stanza.ErrNotAllowed.With("That is no meeting")
 	}
 	key, data, perr := parseUpdate(el.Text())

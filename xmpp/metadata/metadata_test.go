@@ -2,12 +2,12 @@ package metadata
 
 import (
 	"encoding/json"
-	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	"konzil/xmpp/jitsi"
 	"konzil/xmpp/stanza"
 )
 
@@ -45,7 +45,7 @@ func newComponent(t *testing.T) (*Component, *house) {
 	h := &house{}
 	c, err := New("metadata.example.org", h, h, func(real stanza.JID) []Service {
 		return []Service{{Type: "turn", Host: "turn.example.org", Port: "3478", Transport: "udp", Username: real.Local(), Password: "p", Restricted: "1"}}
-	}, slog.New(slog.DiscardHandler))
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,10 +53,10 @@ func newComponent(t *testing.T) (*Component, *house) {
 }
 
 func set(c *Component, from stanza.JID, json string) {
-	c.HandleStanza(stanza.NewMessage("", from, c.domain, stanza.TextElement(nsJitMeet, "room_metadata", json, "room", room.String())).WithID("m"))
+	c.HandleStanza(stanza.NewMessage("", from, c.Domain, stanza.TextElement(jitsi.NSJitMeet, "room_metadata", json, "room", room.String())).WithID("m"))
 }
 
-func body(st *stanza.Stanza) string { return st.Child(nsJitMeet, "json-message").Text() }
+func body(st *stanza.Stanza) string { return st.Child(jitsi.NSJitMeet, "json-message").Text() }
 
 // TestMeeting: a newcomer gets services, a moderator's change reaches everybody without them, the end forgets all.
 func TestMeeting(t *testing.T) {
@@ -69,7 +69,7 @@ func TestMeeting(t *testing.T) {
 	if want := `{"type":"room_metadata","metadata":{"services":[{"type":"turn","host":"turn.example.org","port":"3478","transport":"udp","username":"user","password":"p","restricted":"1"}]}}`; body(first) != want {
 		t.Errorf("got  %s\nwant %s", body(first), want)
 	}
-	if first.From.String() != "metadata.example.org" || first.Child(nsJitMeet, "json-message").Attr("room") != room.String() {
+	if first.From.String() != "metadata.example.org" || first.Child(jitsi.NSJitMeet, "json-message").Attr("room") != room.String() {
 		t.Errorf("got %s", first)
 	}
 	set(c, mod, `{"type":"room_metadata","key":"startMuted","data":{ "audio": true }}`)
@@ -126,8 +126,8 @@ func TestRefused(t *testing.T) {
 	if last := got[len(got)-1]; len(got) != 7 || last.Type != "error" {
 		t.Errorf("%d stanzas, the last %.100s; want three changes for two and one error", len(got), last)
 	}
-	c.HandleStanza(stanza.NewMessage("error", mod, c.domain))
-	c.HandleStanza(stanza.NewPresence("", mod, c.domain))
+	c.HandleStanza(stanza.NewMessage("error", mod, c.Domain))
+	c.HandleStanza(stanza.NewPresence("", mod, c.Domain))
 	if got := h.take(); len(got) != 0 {
 		t.Errorf("got %v", got)
 	}
@@ -136,8 +136,8 @@ func TestRefused(t *testing.T) {
 // TestDisco: the identity by which clients know the component.
 func TestDisco(t *testing.T) {
 	c, h := newComponent(t)
-	c.HandleStanza(stanza.NewIQ("get", "d", user, c.domain, stanza.NewElement(nsDiscoInfo, "query")))
-	id := h.take()[0].Child(nsDiscoInfo, "query").Child(nsDiscoInfo, "identity")
+	c.HandleStanza(stanza.NewIQ("get", "d", user, c.Domain, stanza.NewElement(jitsi.NSDiscoInfo, "query")))
+	id := h.take()[0].Child(jitsi.NSDiscoInfo, "query").Child(jitsi.NSDiscoInfo, "identity")
 	if id.Attr("category") != "component" || id.Attr("type") != "room_metadata" || id.Attr("name") != "metadata.example.org" {
 		t.Errorf("identity is %v", id)
 	}
@@ -184,7 +184,7 @@ func FuzzUpdate(f *testing.F) {
 			t.Fatalf("not JSON: %q", data)
 		}
 		h := &house{}
-		c, nerr := New("metadata.example.org", h, h, nil, slog.New(slog.DiscardHandler))
+		c, nerr := New("metadata.example.org", h, h, nil)
 		if nerr != nil {
 			t.Fatal(nerr)
 		}

@@ -86,7 +86,7 @@ func (c *Component) Destroyed(room stanza.JID) {
 func (c *Component) HandleStanza(st *stanza.Stanza) { c.Serve(st, c.message) }
 
 func (c *Component) message(st *stanza.Stanza) *stanza.Error {
-	el := st.Child(jitsi.NSJitMeet, "json-message")
+	el := jitsi.Child(st, "json-message")
 	if el == nil {
 		return stanza.ErrServiceUnavailable
 	}

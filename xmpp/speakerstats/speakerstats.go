@@ -97,7 +97,7 @@ func (c *Component) Destroyed(room stanza.JID) {
 func (c *Component) HandleStanza(st *stanza.Stanza) { c.Serve(st, c.message) }
 
 func (c *Component) message(st *stanza.Stanza) *stanza.Error {
-	speaks, face := st.Child(jitsi.NSJitMeet, "speakerstats"), st.Child(jitsi.NSJitMeet, "faceLandmarks")
+	speaks, face := jitsi.Child(st, "speakerstats"), jitsi.Child(st, "faceLandmarks")
 	el := speaks
 	if el == nil {
 		el = face
