@@ -19,6 +19,7 @@ import (
 	"konzil/internal/token"
 	"konzil/internal/webhook"
 	"konzil/xmpp/s2s"
+	"konzil/xmpp/stanza"
 )
 
 // Config is the whole configuration. Its tags are the documentation: `konzil config` prints them, docs/config.md is
@@ -35,6 +36,7 @@ type Config struct {
 	HTTP     HTTPConfig     `yaml:"http" doc:"The meeting page, XMPP over WebSocket, health and metrics."`
 	XMPP     XMPPConfig     `yaml:"xmpp" doc:"Messaging."`
 	Rooms    RoomsConfig    `yaml:"rooms" doc:"Chat and meeting rooms (XEP-0045)."`
+	About    AboutConfig    `yaml:"about" doc:"What everybody is told of the service."`
 	Upload   UploadConfig   `yaml:"upload" doc:"Files that people share by their URL (XEP-0363). They are in the data folder."`
 	Proxy    ProxyConfig    `yaml:"proxy" doc:"The SOCKS5 proxy for files between clients that cannot reach each other (XEP-0065)."`
 	Meetings MeetingsConfig `yaml:"meetings" doc:"The focus: who meets, and how."`
@@ -148,6 +150,7 @@ func DefaultConfig() Config {
 		XMPP: XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20,
 			Federation: FederationConfig{Port: 5269, TLSPort: 5270}, Components: ComponentsConfig{Port: 5347, Listen: []string{"127.0.0.1", "::1"}}},
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
+		About:    AboutConfig{Retention: "infinite"},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Proxy:    ProxyConfig{Port: 7777, MaxStreams: 500, PerAccount: 10, AccountRate: 25_000_000},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, FlexFEC: true, SSRCRewriting: true},
@@ -212,6 +215,11 @@ func (c *Config) check() error {
 	for i, u := range c.TURN.Users {
 		if name, password, ok := strings.Cut(u, ":"); !ok || name == "" || password == "" {
 			return fmt.Errorf("turn.users: entry %d is not name:password", i+1)
+		}
+	}
+	for _, a := range c.About.ReportsTo {
+		if j, err := stanza.ParseJID(a); err != nil || j.Local() == "" {
+			return fmt.Errorf("about.reports_to: %q is no address of a person: write it like abuse@example.org", a)
 		}
 	}
 	for _, a := range c.HTTP.Admin {

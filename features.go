@@ -32,6 +32,10 @@ func (s *server) attachFeatures() (err error) {
 	ext.AttachLast(x, visible)
 	s.vcards = ext.AttachVCard(x, stored, log)
 	s.private = ext.AttachPrivate(x, stored, log)
+	s.takeReports()
+	if s.cfg.HTTP.Port != 0 {
+		ext.AttachMeetings(x, func(name string) string { return s.cfg.publicURL() + name })
+	}
 	ext.AttachServices(x, s.iceServices, nil)
 	if err = s.attachPubSub(); err != nil {
 		return err
@@ -39,7 +43,7 @@ func (s *server) attachFeatures() (err error) {
 	if s.push, err = push.Attach(x, s.db, log); err != nil {
 		return err
 	}
-	disco := ext.AttachDisco(x, ext.DiscoOptions{Name: "Konzil", Visible: visible, NodeInfo: s.pubsub.Info, Nodes: s.pubsub.List})
+	disco := ext.AttachDisco(x, ext.DiscoOptions{Name: "Konzil", About: s.about(), Visible: visible, NodeInfo: s.pubsub.Info, Nodes: s.pubsub.List})
 
 	disco.Item("pubsub."+domain, "Publish and subscribe")
 	if err := s.openRooms(disco); err != nil {

@@ -55,7 +55,7 @@ func (st *stream) mechanisms() []string {
 		}
 	}
 	if g := st.srv.cfg.GuestDomain; g != "" && (st.domain == g || st.srv.cfg.AnonymousOnMain && st.domain == st.srv.cfg.Domain && st.tcp == nil) {
-		out = append(out, "ANONYMOUS")
+		out = append(out, "ANONYMOUS") // XEP-0175
 	}
 	return out
 }
@@ -91,7 +91,7 @@ func (st *stream) authenticate() error {
 	if err := st.open(); err != nil {
 		return err
 	}
-	if err := st.answerOpen(append(st.saslFeatures(), st.sasl2Feature())); err != nil {
+	if err := st.answerOpen(append(st.saslFeatures(), st.sasl2Feature(), limitsFeature(st.srv.cfg.Limits.PreAuth))); err != nil {
 		return err
 	}
 	for {

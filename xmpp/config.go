@@ -53,7 +53,7 @@ type Login struct {
 	Params url.Values // arguments of the WebSocket's URL that are kept; see Session.Param
 }
 
-// Limits is what one peer may cost. Zero means no limit only where said.
+// Limits is what one peer may cost (XEP-0205). Zero means no limit only where said.
 type Limits struct {
 	PreAuth  stanza.Limits // before authentication: a login needs little, and strangers get no more
 	PostAuth stanza.Limits

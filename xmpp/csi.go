@@ -5,7 +5,7 @@ import (
 )
 
 const (
-	nsCSI        = "urn:xmpp:csi:0"
+	nsCSI        = "urn:xmpp:csi:0" // with XEP-0286: a mobile's radio is woken for what matters
 	nsChatStates = "http://jabber.org/protocol/chatstates"
 	nsForward    = "urn:xmpp:forward:0"
 	nsEvent      = "http://jabber.org/protocol/pubsub#event"

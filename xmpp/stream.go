@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ const (
 	nsBind    = "urn:ietf:params:xml:ns:xmpp-bind"
 	nsSession = "urn:ietf:params:xml:ns:xmpp-session"
 	nsSM      = "urn:xmpp:sm:3"
+	nsLimits  = "urn:xmpp:stream-limits:0"
 )
 
 const (
@@ -343,8 +345,14 @@ func (s *Server) sessionFeatures() []*stanza.Element {
 		stanza.NewElement(nsSession, "session").Add(stanza.NewElement(nsSession, "optional")),
 		stanza.NewElement(nsSM, "sm"),
 		stanza.NewElement(nsCSI, "csi"),
+		limitsFeature(s.cfg.Limits.PostAuth),
 	}
 	return append(out, s.hooks.streamFeatures...)
+}
+
+// limitsFeature tells what an element may cost (XEP-0478 §3). Silence costs nothing: who does not answer is asked first.
+func limitsFeature(l stanza.Limits) *stanza.Element {
+	return stanza.NewElement(nsLimits, "limits").Add(stanza.TextElement(nsLimits, "max-bytes", strconv.Itoa(l.Bytes)))
 }
 
 // negotiateTLS offers STARTTLS and nothing else (RFC 6120 §5.3.1).

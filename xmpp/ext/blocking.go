@@ -36,6 +36,7 @@ type Blocking struct {
 	store   BlockStore
 	visible Visible
 	log     *slog.Logger
+	report  func(Report) // nil: nobody wants them
 
 	change sync.Mutex // held while a list is read from the store or written to it, so that no older one overwrites a newer
 	mu     sync.Mutex // guards lists; a set in it is not changed any more
@@ -196,11 +197,17 @@ func (b *Blocking) block(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	b.presence(owner, jids, func(x *xmpp.Session, to stanza.JID) *stanza.Stanza {
 		return stanza.NewPresence("unavailable", x.JID(), to)
 	})
-	return b.edit(iq, owner, "block", jids, func(set blockSet) {
+	answer := b.edit(iq, owner, "block", jids, func(set blockSet) {
 		for _, j := range jids {
 			set[j] = true
 		}
 	})
+	if answer.Type == "result" && b.report != nil {
+		for _, r := range reports(owner, iq.Child(nsBlocking, "block").ChildrenNamed(nsBlocking, "item")) {
+			b.report(r)
+		}
+	}
+	return answer
 }
 
 // unblock takes from the list, or empties it (§3.4, §3.5). Those who are free again see the owner.

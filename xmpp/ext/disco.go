@@ -25,10 +25,10 @@ type Item struct{ JID, Name string }
 
 // DiscoOptions is what the operator and the other parts say of the server.
 type DiscoOptions struct {
-	Name     string              // of the server
-	Node     string              // URI of the software, for entity capabilities
-	Contacts map[string][]string // XEP-0157: abuse, admin, support, ... to URIs
-	Visible  Visible             // who may ask about an account
+	Name    string  // of the server
+	Node    string  // URI of the software, for entity capabilities
+	About   About   // what the operator tells
+	Visible Visible // who may ask about an account
 
 	// NodeInfo and Nodes, if set, answer for what accounts publish (XEP-0060 §5): disco#info of a node, disco#items with or without one.
 	NodeInfo, Nodes func(iq *stanza.Stanza) *stanza.Stanza
@@ -70,7 +70,7 @@ func (d *Disco) Item(jid, name string) { d.items = append(d.items, Item{jid, nam
 
 // Seal computes the server's capabilities and puts them into the stream features (XEP-0115 §6.3). It comes after everything else is attached.
 func (d *Disco) Seal() {
-	d.ver = capsHash(d.identities, d.srv.Hooks().Features(xmpp.ToServer), d.forms())
+	d.ver = capsHash(d.identities, d.srv.Hooks().Features(xmpp.ToServer), d.opt.About.forms())
 	d.srv.Hooks().StreamFeature(stanza.NewElement(nsCaps, "c", "hash", "sha-1", "node", d.opt.Node, "ver", d.ver))
 }
 
@@ -107,30 +107,7 @@ func (d *Disco) info(node string) *stanza.Element {
 	for _, f := range unique(d.srv.Hooks().Features(xmpp.ToServer)) {
 		q.Add(stanza.NewElement(nsDiscoInfo, "feature", "var", f))
 	}
-	return q.Add(d.forms()...)
-}
-
-// forms is the extended information: contact addresses (XEP-0157).
-func (d *Disco) forms() []*stanza.Element {
-	if len(d.opt.Contacts) == 0 {
-		return nil
-	}
-	x := stanza.NewElement(nsData, "x", "type", "result").Add(
-		stanza.NewElement(nsData, "field", "var", "FORM_TYPE", "type", "hidden").Add(
-			stanza.TextElement(nsData, "value", "http://jabber.org/network/serverinfo")))
-	var kinds []string
-	for k := range d.opt.Contacts {
-		kinds = append(kinds, k)
-	}
-	slices.Sort(kinds)
-	for _, k := range kinds {
-		f := stanza.NewElement(nsData, "field", "var", k+"-addresses", "type", "list-multi")
-		for _, a := range d.opt.Contacts[k] {
-			f.Add(stanza.TextElement(nsData, "value", a))
-		}
-		x.Add(f)
-	}
-	return []*stanza.Element{x}
+	return q.Add(d.opt.About.forms()...)
 }
 
 func (d *Disco) serverInfo(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {

@@ -1,12 +1,15 @@
 // Package ext holds the small extensions, one file for each; a function Attach... adds it to a server before it serves.
 //
-//	disco.go     XEP-0030, XEP-0115, XEP-0128, XEP-0157: what server and accounts can do, and the server's caps in the stream features
+//	about.go     XEP-0128, XEP-0157, XEP-0455, XEP-0504: what the operator tells of the service
+//	disco.go     XEP-0030, XEP-0115: what server and accounts can do, and the server's caps in the stream features
 //	ping.go      XEP-0199 ping, XEP-0092 version, XEP-0202 time, XEP-0012 last activity
 //	vcard.go     XEP-0054 vcard-temp
 //	private.go   XEP-0049 private XML
 //	services.go  XEP-0215 STUN and TURN servers with credentials
 //	offline.go   XEP-0160 messages for who is not there
 //	blocking.go  XEP-0191 block lists
+//	report.go    XEP-0377 complaints that come with a block
+//	meetings.go  XEP-0483 URLs of video meetings
 //	carbons.go   XEP-0280 copies for one's other clients
 //	search.go    XEP-0055 search for people
 //	sqlstore.go  what the others store, in the database

@@ -42,8 +42,16 @@ func TestPlays(t *testing.T) {
 		t.Cleanup(func() { _ = db.Close() })
 		sql, log := SQLStore{DB: db}, slog.New(slog.DiscardHandler)
 		return play.NewLive(t, func(s *xmpp.Server) {
-			AttachBlocking(s, sql, friends, log)
-			d := AttachDisco(s, DiscoOptions{Name: "Konzil", Node: "https://konzil.example", Visible: friends, Contacts: map[string][]string{"abuse": {"mailto:abuse@example.org"}}})
+			AttachBlocking(s, sql, friends, log).Reports(func(r Report) {
+				text := r.By.String() + " " + r.About.String() + " " + r.Reason + " " + r.Text + " " + strings.Join(r.IDs, ",")
+				s.Route(stanza.NewMessage("headline", stanza.MustJID("example.org"), stanza.MustJID("watch@example.org/desk"), stanza.TextElement(stanza.NSClient, "body", text)))
+			})
+			AttachMeetings(s, func(name string) string { return "https://meet.example/" + name })
+			d := AttachDisco(s, DiscoOptions{Name: "Konzil", Node: "https://konzil.example", Visible: friends, About: About{
+				Contacts: map[string][]string{"abuse": {"mailto:abuse@example.org"}, "support": {"xmpp:help@example.org", "https://example.org/help"}},
+				Outage:   []string{"https://elsewhere.example/status.json"},
+				Policy:   []PolicyField{{"data_retention", "text-single", []string{"720"}}},
+			}})
 			d.Identity("component", "room_metadata", "metadata.example.org")
 			d.Item("rooms.example.org", "Chat rooms")
 			d.PushTo(func(x *xmpp.Session) bool { return strings.HasPrefix(x.JID().Resource(), "pushed") })

@@ -34,7 +34,7 @@ func matters(st *stanza.Stanza) bool {
 				return true
 			}
 		case "jabber:x:encrypted", "urn:xmpp:openpgp:0", "urn:xmpp:sce:1", "urn:xmpp:jingle-message:0", "urn:xmpp:call-invites:0", "jabber:x:conference":
-			return true
+			return true // XEP-0373, XEP-0420, XEP-0353, XEP-0482, XEP-0249
 		}
 	}
 	return false

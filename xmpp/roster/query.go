@@ -43,7 +43,7 @@ func (r *Roster) get(s *xmpp.Session, iq *stanza.Stanza, q *stanza.Element) *sta
 	}
 	versioned := false
 	for _, a := range q.Attrs {
-		versioned = versioned || a.Space == "" && a.Local == "ver" // ver='' asks for versions too (§2.6.2)
+		versioned = versioned || a.Space == "" && a.Local == "ver" // ver='' asks for versions too (§2.6.2; XEP-0237 of old)
 	}
 	if versioned && q.Attr("ver") == ver {
 		return iq.Result()
