@@ -93,6 +93,7 @@ func (m *meeting) allocated(mem *member, s *session, offer *jingle.Offer, r *col
 	mem.failures = 0
 	mem.invited = true
 	offer.Transport = *local
+	offer.Data = offer.Data && local.SCTPPort > 0 // a bridge may have WebSockets alone
 	s.told = m.wanted(mem)
 	offer.Sources = append([]jingle.Owned{{Owner: jingle.BridgeOwner, SourceSet: m.ownMed}}, ownedList(s.told)...)
 	s.state = offered

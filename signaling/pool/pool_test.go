@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ type world struct {
 
 type fakeBridge struct {
 	silent, sick bool
+	noSCTP       bool
 	refuse       *colibri.Error
 	got          []*colibri.ConferenceModify
 }
@@ -81,6 +83,10 @@ func (w *world) Route(st *stanza.Stanza) {
 			return
 		}
 		b.got = append(b.got, m)
+		if b.noSCTP && len(m.Endpoints) > 0 && m.Endpoints[0].Transport.SCTP {
+			go w.p.HandleStanza(st.ErrorReply((&colibri.Error{Reason: colibri.ReasonFeatureNotSupported}).Stanza()))
+			return
+		}
 		done := colibri.ConferenceModified{}
 		for _, e := range m.Endpoints {
 			done.Endpoints = append(done.Endpoints, colibri.EndpointModified{ID: e.ID, Transport: &jingle.Transport{Ufrag: st.To.Resource(), Pwd: "p"}})
@@ -228,6 +234,26 @@ func TestRefusals(t *testing.T) {
 		if _, err := w.modify("o", "b", true); err == nil || reason(err) != "" {
 			t.Errorf("a bridge that shuts down was asked again: %v", err)
 		}
+	})
+}
+
+// TestNoSCTP: a bridge with WebSockets alone is asked for SCTP once.
+func TestNoSCTP(t *testing.T) {
+	inWorld(t, Config{}, func(t *testing.T, w *world) {
+		b := w.bridge("one", "drain", "false")
+		w.set(func() { b.noSCTP = true })
+		w.want("m", "a", true, "one")
+		w.want("m", "b", false, "one")
+		w.set(func() {
+			var got []string
+			for _, m := range b.got {
+				got = append(got, fmt.Sprintf("%s create=%v sctp=%v", m.Endpoints[0].ID, m.Create, m.Endpoints[0].Transport.SCTP))
+			}
+			want := []string{"a create=true sctp=true", "a create=false sctp=false", "b create=false sctp=false"}
+			if !slices.Equal(got, want) {
+				t.Errorf("asked %q, want %q", got, want)
+			}
+		})
 	})
 }
 

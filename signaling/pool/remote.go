@@ -3,7 +3,9 @@ package pool
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"konzil/signaling/brewery"
@@ -19,6 +21,8 @@ type remote struct {
 	jid   stanza.JID // as occupant
 	state state
 	stop  context.CancelFunc // of its health checks
+
+	noSCTP atomic.Bool // it has WebSockets alone
 }
 
 // name is for logs.
@@ -43,8 +47,40 @@ func (s *state) read(st *stanza.Stanza) {
 	s.open = stats["drain"] == "false" && stats["graceful_shutdown"] != "true" && stats["shutting_down"] != "true" && stats["healthy"] != "false"
 }
 
-// modify asks the bridge over XMPP.
+// modify asks the bridge. One that refuses SCTP is asked again without, and from then on.
 func (r *remote) modify(ctx context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
+	plain, wanted := withoutSCTP(m)
+	if wanted && r.noSCTP.Load() {
+		m, wanted = plain, false
+	}
+	done, err := r.request(ctx, m)
+	var refusal *colibri.Error
+	if wanted && errors.As(err, &refusal) && refusal.Reason == colibri.ReasonFeatureNotSupported {
+		r.noSCTP.Store(true)
+		again := *plain
+		again.Create = false // JVB keeps the conference that it could not put the endpoint into
+		if done, err = r.request(ctx, &again); errors.As(err, &refusal) && refusal.Reason == colibri.ReasonConferenceNotFound {
+			done, err = r.request(ctx, plain)
+		}
+	}
+	return done, err
+}
+
+// withoutSCTP is a request that asks for no association; wanted tells whether m does.
+func withoutSCTP(m *colibri.ConferenceModify) (plain *colibri.ConferenceModify, wanted bool) {
+	c := *m
+	c.Endpoints = slices.Clone(m.Endpoints)
+	for i, e := range c.Endpoints {
+		if e.Transport != nil && e.Transport.SCTP {
+			t := *e.Transport
+			t.SCTP, c.Endpoints[i].Transport, wanted = false, &t, true
+		}
+	}
+	return &c, wanted
+}
+
+// request asks the bridge over XMPP.
+func (r *remote) request(ctx context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
 	answer, err := r.p.question(ctx, r.jid, m.Element())
 	if err != nil {
 		return nil, err
