@@ -83,6 +83,8 @@ type XMPPConfig struct {
 	ResumeTime      time.Duration `yaml:"resume_time" doc:"How long a broken session waits for its client (XEP-0198)."`
 	SessionsPerUser int           `yaml:"sessions_per_user" doc:"Connections of one account at a time."`
 
+	Admins []string `yaml:"admins" doc:"Addresses of people who may administer the server with their client (XEP-0133): accounts, sessions, words to all, stopping it."`
+
 	Federation FederationConfig `yaml:"federation" doc:"Other XMPP servers of the world."`
 	Components ComponentsConfig `yaml:"components" doc:"Programs of their own that serve domains, such as gateways to other networks (XEP-0114)."`
 }

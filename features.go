@@ -59,6 +59,10 @@ func (s *server) attachFeatures() (err error) {
 	if err := s.openComponents(disco); err != nil {
 		return err
 	}
+	if err := s.attachAdmin(); err != nil {
+		return err
+	}
+	ext.AttachCommands(x, disco, log)
 	disco.Seal() // last: all features are announced
 	return nil
 }

@@ -91,12 +91,15 @@ type server struct {
 	photos     chan struct{}  // bounds what reads pictures of the directory
 	background sync.WaitGroup // goroutines that end by themselves
 
+	quit  func()                  // ends the program
 	stops []func(context.Context) // in the order of building
 }
 
 // serve runs the program until ctx ends. demo is a start without a configuration file.
 func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) error {
 	s := &server{cfg: c, log: logger(c.Log, errOut)}
+	ctx, s.quit = context.WithCancel(ctx)
+	defer s.quit()
 	defer s.stop()
 	for _, step := range []func(context.Context) error{
 		s.openData, // folder, database, accounts, certificate

@@ -33,6 +33,7 @@ type Hooks struct {
 	srvIQ    []func(*stanza.Stanza) bool
 	covers   []func(*Session, stanza.JID) bool
 	disco    []discoEntry
+	commands []Command
 
 	restored []func(*Session)
 	signed   func(owner stanza.JID, ref uint64)

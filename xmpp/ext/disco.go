@@ -41,6 +41,9 @@ type Disco struct {
 	identities []Identity
 	items      []Item
 	ver        string // set by Seal
+
+	// serverNode answers for nodes of the server, items or info; nil: not its.
+	serverNode func(iq *stanza.Stanza, node string, items bool) *stanza.Element
 }
 
 // AttachDisco adds service discovery to s.
@@ -112,6 +115,11 @@ func (d *Disco) info(node string) *stanza.Element {
 
 func (d *Disco) serverInfo(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	node := iq.Child(nsDiscoInfo, "query").Attr("node")
+	if iq.Type == "get" && node != "" && d.serverNode != nil {
+		if q := d.serverNode(iq, node, false); q != nil {
+			return iq.Result(q)
+		}
+	}
 	switch {
 	case iq.Type != "get":
 		return iq.ErrorReply(stanza.ErrNotAllowed)
@@ -123,6 +131,11 @@ func (d *Disco) serverInfo(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 
 func (d *Disco) serverItems(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	q := stanza.NewElement(nsDiscoItem, "query")
+	if node := iq.Child(nsDiscoItem, "query").Attr("node"); iq.Type == "get" && node != "" && d.serverNode != nil {
+		if q := d.serverNode(iq, node, true); q != nil {
+			return iq.Result(q)
+		}
+	}
 	switch {
 	case iq.Type != "get":
 		return iq.ErrorReply(stanza.ErrNotAllowed)
