@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -80,7 +79,7 @@ func (s *server) listenTURN() error {
 		}
 		t := s.certs.Config().Clone()
 		t.NextProtos = []string{"stun.turn"} // RFC 7443; clients that ask for nothing are served too
-		if err := s.turn.Serve(tls.NewListener(l, t)); err != nil {
+		if err := s.turn.ServeTLS(l, t); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package turn
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -27,11 +26,11 @@ func TestCoturnClient(t *testing.T) {
 	s := start(t, c, nil)
 	peer := coturnPeer(t)
 	server, _ := selfSigned(t)
-	secure, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	secure, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Serve(secure); err != nil {
+	if err := s.ServeTLS(secure, server); err != nil {
 		t.Fatal(err)
 	}
 	received := regexp.MustCompile(`tot_send_msgs=(\d+), tot_recv_msgs=(\d+)`)

@@ -69,6 +69,7 @@ func bareServer() *Server {
 	s := &Server{cfg: c, log: slog.New(slog.DiscardHandler), peer: newEcho("127.0.0.1:10000")}
 	s.creds, s.policy, s.reg = newCredentials(c), newPolicy(nil, nil, nil), newRegistry(&s.cfg)
 	s.started = time.Now()
+	s.makePools()
 	return s
 }
 
@@ -189,7 +190,6 @@ func FuzzStream(f *testing.F) {
 	f.Add(append([]byte{0x40, 0, 0xff, 0xff}, make([]byte, 70_000)...), uint16(3000)) // longer than any frame may be, and then rubbish
 	f.Fuzz(func(t *testing.T, stream []byte, piece uint16) {
 		s := bareServer()
-		s.fans.New = func() any { return udpio.NewFan(1, 1) }
 		l := &streamLink{s: s, conn: &chunks{rest: stream, piece: int(piece) + 1}}
 		l.gate = s.newGate(l, false, nil, nil)
 		rest := stream

@@ -1,6 +1,7 @@
 package turn
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -27,6 +28,8 @@ type Server struct {
 	started time.Time
 	checks  atomic.Uint64 // health checks so far
 	fans    sync.Pool     // of *udpio.Fan, for streams while they are busy
+	reads   sync.Pool     // of []byte of maxBuffer, likewise
+	writes  sync.Pool     // of empty []byte, likewise
 
 	udp, tcp []netip.AddrPort
 
@@ -45,7 +48,7 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 	}
 	s := &Server{log: log, peer: peer, open: map[io.Closer]struct{}{}, stopping: make(chan struct{})}
 	s.started = time.Now()
-	s.fans.New = func() any { return udpio.NewFan(streamMessages, streamRun) }
+	s.makePools()
 	cfg.Relays = relayAddresses(cfg)
 	s.cfg = cfg
 	var announced []netip.Addr
@@ -57,6 +60,12 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 		if err := s.listenUDP(a); err != nil {
 			s.Close()
 			return nil, &ListenError{"udp", a, err}
+		}
+	}
+	if len(cfg.TCP) > 0 {
+		if _, err := s.streamLoop(); err != nil {
+			s.Close()
+			return nil, err
 		}
 	}
 	for _, a := range cfg.TCP {
@@ -71,6 +80,17 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 		}
 	}
 	return s, nil
+}
+
+// ServeTLS takes TURN connections over TLS of a TCP listener, which is the server's to close from now on.
+func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
+	return s.Serve(tlsListener{l, config})
+}
+
+func (s *Server) makePools() {
+	s.fans.New = func() any { return udpio.NewFan(streamMessages, streamRun) }
+	s.reads.New = func() any { return make([]byte, maxBuffer) }
+	s.writes.New = func() any { return make([]byte, 0, firstBuffer) }
 }
 
 // Serve takes TURN connections of a TCP or TLS listener, which is the server's to close from now on.

@@ -1,6 +1,7 @@
 package turn
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -20,14 +21,14 @@ const (
 	// acceptPause is how long accepting waits when the process has no file descriptor left.
 	acceptPause = 50 * time.Millisecond
 
-	// firstBuffer and maxBuffer bound what a connection is read with, bytes: a silent one needs little, a busy one is read many frames at
+	// firstBuffer and maxBuffer are what a connection is read with, bytes: a silent one needs little, a busy one is read many frames at
 	// a time. maxBuffer is also the longest frame.
 	firstBuffer, maxBuffer = 2 << 10, 32 << 10
 	// outboxSize is how much waits for a client that is slower than its peers, bytes: 100 ms of 20 Mbit/s. When it is full what comes
 	// is dropped, as a full socket buffer would do; counted as queue_full.
 	outboxSize = 256 << 10
-	// keepOutbox is the largest buffer that an idle connection keeps.
-	keepOutbox = 8 << 10
+	// keepOutbox is the largest buffer that is kept for the next one who has something to write.
+	keepOutbox = 64 << 10
 )
 
 var errFrame = errors.New("turn: neither STUN nor channel data")
@@ -61,24 +62,44 @@ func (s *Server) accept(c net.Conn) {
 		return
 	}
 	s.count.streams.Add(1)
-	pump, err := s.streamLoop()
-	if err != nil {
-		if !errors.Is(err, net.ErrClosed) {
-			s.log.Warn("connection not accepted", "err", err)
-		}
-		s.reg.removeStream(from.Addr())
-		c.Close()
-		return
-	}
-	l := &streamLink{s: s, conn: c, pump: pump, from: from, wake: make(chan struct{}, 1), gone: make(chan struct{})}
-	g := s.newGate(l, false, nil, nil)
-	l.gate = g
-	if !s.track(l) || !s.enter() {
+	l := &streamLink{s: s, conn: c, from: from}
+	if !s.track(l) {
 		l.Close()
 		return
 	}
-	go l.writeLoop()
-	if err := s.serve(g); err != nil {
+	if t, ok := c.(*tls.Conn); ok && !t.ConnectionState().HandshakeComplete {
+		if s.enter() {
+			go l.handshake(t)
+		} else {
+			l.Close()
+		}
+		return
+	}
+	l.begin()
+}
+
+// handshake has a goroutine of its own, which ends with it: it takes ten times the stack that the connection needs later.
+func (l *streamLink) handshake(t *tls.Conn) {
+	defer l.s.leave()
+	if t.SetDeadline(time.Now().Add(l.s.cfg.IdleTimeout)) != nil || t.Handshake() != nil || t.SetDeadline(time.Time{}) != nil {
+		l.s.count.malformed.Add(1)
+		l.Close()
+		return
+	}
+	l.begin()
+}
+
+// begin serves the connection.
+func (l *streamLink) begin() {
+	var err error
+	if l.pump, err = l.s.streamLoop(); err == nil {
+		l.gate = l.s.newGate(l, false, nil, nil)
+		err = l.s.serve(l.gate)
+	}
+	if err != nil {
+		if !errors.Is(err, net.ErrClosed) {
+			l.s.log.Warn("connection not served", "err", err)
+		}
 		l.Close()
 	}
 }
@@ -132,17 +153,17 @@ type streamLink struct {
 	gate *gate
 	pump *udpio.Loop
 	done atomic.Bool
-	gone chan struct{} // closed by Close
-	wake chan struct{} // of writeLoop
 
 	// Of the gate's goroutine: buf[start:end] is read but not handed out; skip bytes of a frame that is too long are still to come.
 	buf        []byte
+	small      []byte // buf of a connection that is not busy
 	start, end int
 	skip       int
 	frames     []udpio.Datagram
 
-	mu     sync.Mutex // guards outbox
-	outbox []byte     // frames that wait for writeLoop
+	mu      sync.Mutex // guards the fields below
+	outbox  []byte     // frames that wait for writeLoop
+	writing bool       // writeLoop runs
 }
 
 // read gives the whole frames that are there. A frame longer than maxBuffer is skipped. The time for a frame is that of the whole frame, not of each byte.
@@ -185,16 +206,20 @@ func (l *streamLink) relax() {
 	}
 }
 
-// makeRoom moves the part of a frame that is there to the front. A buffer that was filled grows.
+// makeRoom moves the part of a frame that is there to the front. A buffer that was filled gives way to a large one, until less comes.
 func (l *streamLink) makeRoom() {
-	full := l.end == len(l.buf)
-	l.end = copy(l.buf, l.buf[l.start:l.end])
-	l.start = 0
-	if full && len(l.buf) < maxBuffer {
-		next := make([]byte, max(firstBuffer, 2*len(l.buf)))
-		copy(next, l.buf[:l.end])
-		l.buf = next
+	rest, full, large := l.buf[l.start:l.end], l.end == len(l.buf), len(l.buf) == maxBuffer
+	switch {
+	case l.small == nil:
+		l.small = make([]byte, firstBuffer)
+		l.buf = l.small
+	case full && !large:
+		l.buf = l.s.reads.Get().([]byte)
+	case large && !full && len(rest) == 0:
+		l.s.reads.Put(l.buf) //nolint:staticcheck // the slice's head is allocated once for many frames
+		l.buf = l.small
 	}
+	l.start, l.end = 0, copy(l.buf, rest)
 }
 
 // cut takes the whole frames out of the buffer.
@@ -260,48 +285,50 @@ func (l *streamLink) message(_ *outlet, _ netip.AddrPort, p []byte) { l.queue(ni
 func (l *streamLink) queue(head, data []byte, padding int) {
 	l.mu.Lock()
 	full := len(l.outbox)+len(head)+len(data)+padding > outboxSize
+	start := false
 	if !full {
+		if l.outbox == nil {
+			l.outbox = l.s.writes.Get().([]byte)
+		}
 		l.outbox = append(append(append(l.outbox, head...), data...), "\x00\x00\x00"[:padding]...)
+		start = !l.writing && l.s.enter()
+		l.writing = l.writing || start
 	}
 	l.mu.Unlock()
 	if full {
 		l.s.count.queueFull.Add(1)
-		return
 	}
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	if start {
+		go l.writeLoop()
 	}
 }
 
-// writeLoop writes what waits, all at once, until the connection ends. A client that takes nothing for WriteTimeout is cut off: a frame
+// writeLoop writes what waits, all at once, until nothing waits any more. A client that takes nothing for WriteTimeout is cut off: a frame
 // written in part cannot be taken back.
 func (l *streamLink) writeLoop() {
 	defer l.s.leave()
-	var spare []byte
 	for {
-		select {
-		case <-l.wake:
-		case <-l.gone:
-			return
-		}
 		l.mu.Lock()
 		out := l.outbox
-		l.outbox = spare[:0]
+		l.outbox = nil
+		l.writing = len(out) > 0
 		l.mu.Unlock()
-		if err := l.conn.SetWriteDeadline(time.Now().Add(l.s.cfg.WriteTimeout)); err != nil {
-			l.Close()
+		if len(out) == 0 {
 			return
 		}
-		if err := l.writeFrames(out); err != nil {
+		err := l.conn.SetWriteDeadline(time.Now().Add(l.s.cfg.WriteTimeout))
+		if err == nil {
+			err = l.writeFrames(out)
+		}
+		if cap(out) <= keepOutbox {
+			l.s.writes.Put(out[:0]) //nolint:staticcheck // the slice's head is allocated once for many frames
+		}
+		if err != nil { // writing stays true: nothing more goes to a connection that is closed
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				l.s.count.streamsSlow.Add(1)
 			}
 			l.Close()
 			return
-		}
-		if spare = out; cap(spare) > keepOutbox {
-			spare = nil
 		}
 	}
 }
@@ -309,18 +336,83 @@ func (l *streamLink) writeLoop() {
 // writeFrames writes whole frames: over TLS each in a record of its own, because some clients take what one SSL_read gives them for one
 // message (coturn's turnutils_uclient), over TCP all at once.
 func (l *streamLink) writeFrames(p []byte) error {
-	_, plain := l.conn.(*net.TCPConn)
-	for len(p) > 0 {
+	t, ok := l.conn.(*tls.Conn)
+	if !ok {
+		_, err := l.conn.Write(p)
+		return err
+	}
+	cork, corked := t.NetConn().(*corkedConn)
+	if corked {
+		cork.hold(l.s.writes.Get().([]byte))
+	}
+	var err error
+	for len(p) > 0 && err == nil {
 		n := len(p)
-		if size, err := frameSize(p); !plain && err == nil && size > 0 {
+		if size, e := frameSize(p); e == nil && size > 0 {
 			n = min(size, n)
 		}
-		if _, err := l.conn.Write(p[:n]); err != nil {
-			return err
-		}
+		_, err = t.Write(p[:n])
 		p = p[n:]
 	}
-	return nil
+	if corked {
+		held, e := cork.release()
+		if cap(held) <= keepOutbox {
+			l.s.writes.Put(held[:0]) //nolint:staticcheck // see writeLoop
+		}
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// corkedConn lets many TLS records leave with one system call.
+type corkedConn struct {
+	net.Conn
+
+	mu   sync.Mutex // guards held; TLS writes from its reader too
+	held []byte     // nil: not corked
+}
+
+// Write keeps p while the connection is corked.
+func (c *corkedConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held == nil {
+		return c.Conn.Write(p)
+	}
+	c.held = append(c.held, p...)
+	return len(p), nil
+}
+
+// hold corks the connection; buf, which is empty but not nil, takes what is written.
+func (c *corkedConn) hold(buf []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = buf
+}
+
+// release writes what was kept and gives the buffer back.
+func (c *corkedConn) release() ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := c.held
+	c.held = nil
+	_, err := c.Conn.Write(held)
+	return held, err
+}
+
+// tlsListener makes TLS connections that can be corked.
+type tlsListener struct {
+	net.Listener
+	config *tls.Config
+}
+
+// Accept gives a *tls.Conn before its handshake.
+func (l tlsListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return tls.Server(&corkedConn{Conn: c}, l.config), nil
 }
 
 func (l *streamLink) loop() *udpio.Loop { return l.pump }
@@ -334,7 +426,6 @@ func (l *streamLink) Close() error {
 	if !l.done.CompareAndSwap(false, true) {
 		return nil
 	}
-	close(l.gone)
 	l.s.forget(l)
 	l.s.reg.removeStream(l.from.Addr())
 	return l.conn.Close()

@@ -15,8 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"konzil/internal/udpio"
-
 	"github.com/pion/stun/v4"
 )
 
@@ -322,7 +320,6 @@ func TestFrames(t *testing.T) {
 	big := slices.Concat([]byte{0x40, 0, 0xff, 0xfc}, make([]byte, 0xfffc))
 	for _, piece := range []int{1, 3, 1 << 20} {
 		s := bareServer()
-		s.fans.New = func() any { return udpio.NewFan(1, 1) }
 		l := &streamLink{s: s, conn: &chunks{rest: slices.Concat(msg, data, big, msg, []byte{0x80, 0, 0, 0}), piece: piece}}
 		l.gate = s.newGate(l, false, nil, nil)
 		var got [][]byte

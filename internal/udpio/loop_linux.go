@@ -61,6 +61,7 @@ type Loop struct {
 	iovs   [loopSlots][2]unix.Iovec // the slot's own bytes, and where a run goes on
 	name   [loopSlots]unix.RawSockaddrInet6
 	ctl    [loopSlots][cmsgSpace]byte
+	memory []byte   // of all buffers, from the system: as much on the heap would be a reason to collect later
 	small  []byte   // loopSmall bytes for each slot
 	runs   [][]byte // each begins with room for the head
 	free   int      // of runs: those before it hold no run now
@@ -73,7 +74,7 @@ func NewLoop() (*Loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	l := &Loop{ep: ep, socks: map[int32]*Sock{}, small: make([]byte, loopSlots*loopSmall), out: make([]Datagram, 0, loopSlots+loopRuns*MaxSegments)}
+	l := &Loop{ep: ep, socks: map[int32]*Sock{}, out: make([]Datagram, 0, loopSlots+loopRuns*MaxSegments)}
 	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		unix.Close(ep)
 		return nil, os.NewSyscallError("eventfd", err)
@@ -103,8 +104,13 @@ func (l *Loop) init() (err error) {
 	if err := l.timer.open(); err != nil {
 		return err
 	}
-	for range loopRuns {
-		l.runs = append(l.runs, make([]byte, coalescedSize))
+	const smallSize = loopSlots * loopSmall
+	if l.memory, err = unix.Mmap(-1, 0, smallSize+loopRuns*coalescedSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON); err != nil {
+		return os.NewSyscallError("mmap", err)
+	}
+	l.small = l.memory[:smallSize:smallSize]
+	for i := range loopRuns {
+		l.runs = append(l.runs, l.memory[smallSize+i*coalescedSize:][:coalescedSize:coalescedSize])
 	}
 	for i := range l.hdrs {
 		h := &l.hdrs[i].hdr
@@ -125,6 +131,11 @@ func (l *Loop) release() {
 	l.timer.close()
 	unix.Close(l.ep)
 	unix.Close(l.wake)
+	if l.memory != nil {
+		_ = unix.Munmap(l.memory)
+		l.memory, l.small, l.runs, l.out = nil, nil, nil, nil
+		clear(l.iovs[:])
+	}
 }
 
 // Open binds a UDP socket that the loop reads from now on. The error names the address.
