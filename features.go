@@ -37,6 +37,7 @@ func (s *server) attachFeatures() (err error) {
 		ext.AttachMeetings(x, func(name string) string { return s.cfg.publicURL() + name })
 	}
 	ext.AttachServices(x, s.iceServices, nil)
+	x.Hooks().Closed(s.endTURN)
 	if err = s.attachPubSub(); err != nil {
 		return err
 	}

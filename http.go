@@ -51,6 +51,10 @@ func (s *server) openHTTP(context.Context) (err error) {
 	s.openAPI()
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
 	s.openDrain()
+	if s.turn != nil {
+		s.http.HandlePrivate("POST /debug/turn/drain", s.drainTURN(true))
+		s.http.HandlePrivate("DELETE /debug/turn/drain", s.drainTURN(false))
+	}
 
 	s.http.AddCheck("store", func(ctx context.Context) error { return s.db.Read().PingContext(ctx) })
 	if s.turn != nil {
@@ -176,4 +180,15 @@ func (s *server) counters() map[string]func() map[string]uint64 {
 		c["pool"] = s.pool.Counters
 	}
 	return c
+}
+
+// drainTURN lets the TURN server take no more allocations, or take them again, and tells how many there are: an operator asks until there are none.
+func (s *server) drainTURN(on bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		s.turn.Drain(on)
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(map[string]uint64{"allocations_now": s.turn.Counters()["allocations_now"]}); err != nil {
+			s.log.Debug("answer not sent", "error", err)
+		}
+	}
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -52,6 +54,7 @@ func (s *server) openTURN(context.Context) error {
 	if c.Secret, err = s.turnSecret(); err != nil {
 		return err
 	}
+	s.turnKey = []byte("user names " + c.Secret)
 	if s.turn, err = turn.New(c, sfuPeer{s.sfu}, s.log.With("part", "turn")); err != nil {
 		var l *turn.ListenError
 		if errors.As(err, &l) {
@@ -123,6 +126,24 @@ func (s *server) iceServices(session *xmpp.Session) []ext.Service {
 	return s.services(session.JID())
 }
 
+// turnUser is who a session is to the TURN server: a user of its own, which says nothing to those who see it pass by, as USERNAME is not encrypted. What
+// stands before the slash is the same for all sessions of an account.
+func (s *server) turnUser(session stanza.JID) string {
+	part := func(text string) string {
+		m := hmac.New(sha256.New, s.turnKey)
+		m.Write([]byte(text))
+		return hex.EncodeToString(m.Sum(nil)[:12])
+	}
+	return part(session.Bare().String()) + "/" + part(session.String())
+}
+
+// endTURN takes its TURN credentials from a session that has ended.
+func (s *server) endTURN(session *xmpp.Session) {
+	if s.turn != nil {
+		s.turn.Revoke(s.turnUser(session.JID()))
+	}
+}
+
 func (s *server) services(who stanza.JID) []ext.Service {
 	if s.turn == nil {
 		return nil
@@ -131,7 +152,7 @@ func (s *server) services(who stanza.JID) []ext.Service {
 	if host == "" {
 		host = s.cfg.Domain
 	}
-	user, password, expires := s.turn.Credentials(who.Bare().String(), credentialLife)
+	user, password, expires := s.turn.Credentials(s.turnUser(who), credentialLife)
 	out := []ext.Service{{Type: "stun", Host: host, Port: port, Transport: "udp"}}
 	for _, transport := range []string{"udp", "tcp"} {
 		out = append(out, ext.Service{Type: "turn", Host: host, Port: port, Transport: transport, Username: user, Password: password, Expires: expires})

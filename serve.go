@@ -59,6 +59,7 @@ type server struct {
 
 	sfu        *sfu.SFU
 	turn       *turn.Server // nil when off
+	turnKey    []byte       // of turnUser
 	xmpp       *xmpp.Server
 	roster     *roster.Roster
 	offline    *ext.Offline

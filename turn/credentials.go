@@ -13,8 +13,9 @@ import (
 	pion "github.com/pion/turn/v3"
 )
 
-// maxRevoked bounds the list of revoked credentials. When it is full the one that runs out first is forgotten.
-const maxRevoked = 10_000
+// maxRevoked bounds the list of users whose credentials were revoked: as many sessions as end in a day. When it is full the one whose credentials run
+// out first is forgotten.
+const maxRevoked = 100_000
 
 // credentials knows the users' keys.
 type credentials struct {
@@ -23,8 +24,9 @@ type credentials struct {
 	users  map[string]string
 	now    func() time.Time
 
-	mu      sync.Mutex // guards revoked
-	revoked map[string]int64
+	mu      sync.Mutex       // guards the fields below
+	revoked map[string]int64 // user to the latest expiry, Unix time, of the credentials that are
+	latest  int64            // of all expiries so far
 }
 
 func newCredentials(c Config) *credentials {
@@ -37,11 +39,14 @@ func newCredentials(c Config) *credentials {
 }
 
 // issue makes a credential by draft-uberti-behave-turn-rest-00 §2.2: the name is <Unix time of expiry>:<user>, the password
-// base64(HMAC-SHA1(secret, name)).
+// base64(HMAC-SHA1(secret, name)). One made after the user's were revoked runs out after those.
 func (c *credentials) issue(user string, ttl time.Duration) (username, password string, expires time.Time) {
-	expires = time.Unix(c.now().Add(ttl).Unix(), 0)
-	username = strconv.FormatInt(expires.Unix(), 10) + ":" + user
-	return username, c.password(username), expires
+	c.mu.Lock()
+	at := max(c.now().Add(ttl).Unix(), c.revoked[user]+1)
+	c.latest = max(c.latest, at)
+	c.mu.Unlock()
+	username = strconv.FormatInt(at, 10) + ":" + user
+	return username, c.password(username), time.Unix(at, 0)
 }
 
 func (c *credentials) password(username string) string {
@@ -59,13 +64,12 @@ func (c *credentials) key(username, realm string) ([]byte, bool) {
 	if password, ok := c.users[username]; ok {
 		return pion.GenerateAuthKey(username, realm, password), true
 	}
-	expiry, _, _ := strings.Cut(username, ":")
-	at, err := strconv.ParseInt(expiry, 10, 64)
-	if err != nil || at <= c.now().Unix() {
+	at, user, ok := cutName(username)
+	if !ok || at <= c.now().Unix() {
 		return nil, false
 	}
 	c.mu.Lock()
-	_, gone := c.revoked[username]
+	gone := at <= c.revoked[user]
 	c.mu.Unlock()
 	if gone {
 		return nil, false
@@ -73,25 +77,30 @@ func (c *credentials) key(username, realm string) ([]byte, bool) {
 	return pion.GenerateAuthKey(username, realm, c.password(username)), true
 }
 
-// quotaName is what a user's quota is counted under: all credentials of a user together.
+// cutName gives the expiry and the user of a time-limited credential's name.
+func cutName(username string) (at int64, user string, ok bool) {
+	expiry, user, _ := strings.Cut(username, ":")
+	at, err := strconv.ParseInt(expiry, 10, 64)
+	return at, user, err == nil
+}
+
+// quotaName is what a user's quota is counted under: all credentials of all sessions of a user together.
 func quotaName(username string) string {
-	if expiry, user, ok := strings.Cut(username, ":"); ok && user != "" {
-		if _, err := strconv.ParseInt(expiry, 10, 64); err == nil {
-			return user
-		}
+	if _, user, ok := cutName(username); ok && user != "" {
+		user, _, _ = strings.Cut(user, "/")
+		return user
 	}
 	return username
 }
 
-func (c *credentials) revoke(username string) {
-	expiry, _, _ := strings.Cut(username, ":")
-	at, err := strconv.ParseInt(expiry, 10, 64)
-	if err != nil {
-		return
-	}
+// revoke ends all credentials that a user has by now.
+func (c *credentials) revoke(user string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now().Unix()
+	if c.latest <= now {
+		return
+	}
 	if len(c.revoked) >= maxRevoked {
 		first := ""
 		for name, t := range c.revoked {
@@ -105,7 +114,5 @@ func (c *credentials) revoke(username string) {
 			delete(c.revoked, first)
 		}
 	}
-	if at > now {
-		c.revoked[username] = at
-	}
+	c.revoked[user] = c.latest
 }

@@ -12,7 +12,7 @@ import (
 	pion "github.com/pion/turn/v3"
 )
 
-// checkUser is who the health check allocates as, with a number: a name that was revoked is of no use within the same second.
+// checkUser is who the health check allocates as, with a number: checks may overlap.
 const checkUser = "health check "
 
 // checkLife is how long its credential is good.
@@ -23,8 +23,9 @@ func (s *Server) Check(ctx context.Context) error {
 	if s.reg.isDraining() {
 		return nil
 	}
-	username, password, _ := s.Credentials(checkUser+strconv.FormatUint(s.checks.Add(1), 10), checkLife)
-	defer s.Revoke(username)
+	user := checkUser + strconv.FormatUint(s.checks.Add(1), 10)
+	username, password, _ := s.Credentials(user, checkLife)
+	defer s.Revoke(user)
 	conn, to, err := s.dialSelf(ctx)
 	if err != nil {
 		return fmt.Errorf("turn: %w", err)

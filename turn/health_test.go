@@ -29,7 +29,7 @@ func TestCheck(t *testing.T) {
 			if err := s.Check(t.Context()); err == nil {
 				t.Error("a full server is well")
 			}
-			s.Drain()
+			s.Drain(true)
 			if err := s.Check(t.Context()); err != nil {
 				t.Errorf("a server that drains: %v", err)
 			}

@@ -159,12 +159,12 @@ func (r *registry) hasAddr(a netip.Addr) bool {
 	return false
 }
 
-// of gives the relays of a full user name.
-func (r *registry) of(username string) (all []*relay) {
+// of gives the relays of whoever has time-limited credentials as user.
+func (r *registry) of(user string) (all []*relay) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for x := range r.live {
-		if x.username == username {
+		if _, u, ok := cutName(x.username); ok && u == user {
 			all = append(all, x)
 		}
 	}
@@ -189,10 +189,10 @@ func (r *registry) removeStream(a netip.Addr) {
 	down(r.streamAddr, a)
 }
 
-func (r *registry) drain() {
+func (r *registry) drain(on bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.draining = true
+	r.draining = on
 }
 
 func (r *registry) isDraining() bool {

@@ -112,22 +112,22 @@ func (s *Server) UDPAddrs() []netip.AddrPort { return s.udp }
 // TCPAddrs are the addresses that TCP is served on, in the order of the configuration.
 func (s *Server) TCPAddrs() []netip.AddrPort { return s.tcp }
 
-// Credentials makes a name and password that are good for ttl (draft-uberti-behave-turn-rest-00). user is whose quota it
-// counts for, and may be any text without a line break, like a session's identifier.
+// Credentials makes a name and password that are good for ttl (draft-uberti-behave-turn-rest-00). user may be any text
+// of up to 400 bytes without a line break; what stands before the first slash is whose quota it counts for, the rest can tell sessions apart.
 func (s *Server) Credentials(user string, ttl time.Duration) (username, password string, expires time.Time) {
 	return s.creds.issue(user, ttl)
 }
 
-// Revoke ends a credential that Credentials made, and its allocations.
-func (s *Server) Revoke(username string) {
-	s.creds.revoke(username)
-	for _, r := range s.reg.of(username) {
+// Revoke ends all credentials that Credentials has made for a user so far, and their allocations.
+func (s *Server) Revoke(user string) {
+	s.creds.revoke(user)
+	for _, r := range s.reg.of(user) {
 		r.Close()
 	}
 }
 
-// Drain refuses new allocations (508) and leaves the others; Counters tells allocations_now.
-func (s *Server) Drain() { s.reg.drain() }
+// Drain refuses new allocations (508) and leaves the others, until it is told otherwise; Counters tells allocations_now.
+func (s *Server) Drain(on bool) { s.reg.drain(on) }
 
 // Close ends all listeners, connections and allocations and waits for their goroutines.
 func (s *Server) Close() error {

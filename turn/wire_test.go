@@ -97,8 +97,8 @@ func TestCredentials(t *testing.T) {
 	s := start(t, testConfig(), nil)
 	good, password, _ := s.Credentials("u", time.Hour)
 	expired, oldPassword, _ := s.Credentials("u", -time.Second)
-	revoked, revokedPassword, _ := s.Credentials("u", time.Hour+time.Minute)
-	s.Revoke(revoked)
+	revoked, revokedPassword, _ := s.Credentials("r", time.Hour)
+	s.Revoke("r")
 	forged := strings.Replace(good, "1", "2", 1)
 	for name, tc := range map[string]struct{ user, password string }{
 		"static, wrong":      {"user", "wrong"},
@@ -180,10 +180,10 @@ func TestQuotas(t *testing.T) {
 	c := testConfig()
 	c.PerUser, c.PerAddress, c.MaxAllocations = 2, 3, 100
 	s := start(t, c, nil)
-	ttl := time.Hour
+	sessions := 0
 	alloc := func(user string) (*raw, int) {
-		ttl += time.Minute // another name each time
-		name, password, _ := s.Credentials(user, ttl)
+		sessions++
+		name, password, _ := s.Credentials(user+"/"+strconv.Itoa(sessions), time.Hour)
 		r := newRaw(t, s, name, password)
 		return r, r.code(stun.MethodAllocate, requestUDP)
 	}
@@ -208,7 +208,7 @@ func TestQuotas(t *testing.T) {
 	if _, code := alloc("a"); code != 0 {
 		t.Errorf("after a release: %d", code)
 	}
-	s.Drain()
+	s.Drain(true)
 	if _, code := alloc("d"); code != 508 {
 		t.Errorf("while draining: %d, want 508", code)
 	}
@@ -256,19 +256,24 @@ func TestRevokeEndsAllocations(t *testing.T) {
 	if code := r.code(stun.MethodAllocate, requestUDP); code != 0 {
 		t.Fatal(code)
 	}
-	s.Revoke(name)
+	s.Revoke("u")
 	eventually(t, "end", func() bool { return s.Counters()["allocations_now"] == 0 })
 	if code := r.code(stun.MethodRefresh); code != 401 {
 		t.Errorf("%d, want 401", code)
+	}
+	name, password, _ = s.Credentials("u", time.Hour) // the next session, in the same second
+	if code := newRaw(t, s, name, password).code(stun.MethodAllocate, requestUDP); code != 0 {
+		t.Errorf("a credential made after the end: %d", code)
 	}
 }
 
 func TestRevokedListIsBounded(t *testing.T) {
 	c := newCredentials(Config{Realm: "r"})
 	for i := range maxRevoked + 100 {
-		c.revoke(strconv.FormatInt(time.Now().Unix()+1000+int64(i), 10) + ":u")
+		user := strconv.Itoa(i)
+		c.issue(user, time.Hour)
+		c.revoke(user)
 	}
-	c.revoke("no number")
 	if len(c.revoked) != maxRevoked {
 		t.Error(len(c.revoked))
 	}
