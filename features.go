@@ -20,7 +20,7 @@ func (s *server) attachFeatures() (err error) {
 	s.mam = mam.Attach(x, s.archive, mam.SQLStore{DB: s.db}, mam.Options{ // then: what goes on is on disk
 		Refused: s.blocking.Refuses,
 		Contact: func(owner, peer stanza.JID) bool { return s.roster.Contact(owner, peer) },
-		Ledger:  s.ledger,
+		Ledger:  s.ledger, Displayed: s.displayed,
 	}, log)
 	s.roster = roster.Attach(x, roster.SQLStore{DB: s.db}, log)
 	s.offline = ext.AttachOffline(x, stored, log) // after the roster: presence comes before what was missed
@@ -84,6 +84,22 @@ func (s *server) attachPubSub() (err error) {
 	s.avatars = s.pubsub.AttachAvatars(s.vcards)
 	s.vcards.Changed, s.vcards.View = s.avatars.CardSet, s.avatars.Card
 	return nil
+}
+
+// displayed are the marks of what somebody has seen (XEP-0490), by conversation.
+func (s *server) displayed(owner stanza.JID) map[string]string {
+	const node, most = "urn:xmpp:mds:displayed:0", 10_000
+	items, err := s.pubsub.Items(owner, node, most)
+	if err != nil {
+		s.log.Error("displayed marks not read", "owner", owner.String(), "err", err)
+	}
+	marks := map[string]string{}
+	for _, it := range items {
+		if el, err := stanza.ParseElement(it.XML); err == nil {
+			marks[it.ID] = el.Child("urn:xmpp:sid:0", "stanza-id").Attr("id")
+		}
+	}
+	return marks
 }
 
 // focusJID is who sits in every meeting.

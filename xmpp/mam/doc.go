@@ -8,7 +8,8 @@
 //  2. Service.inbound (keep.go) gets what comes from elsewhere (rooms, other servers), keeps it and routes it again once it is on disk.
 //
 // The path of a query: Service.query (query.go, the asking stream's goroutine) reads form and result set (form.go), asks konzil/internal/archive,
-// sends one message for each result and then the answer. Preferences (XEP-0441) are in prefs.go, rooms in rooms.go.
+// sends one message for each result and then the answer. Preferences (XEP-0441) are in prefs.go, rooms in rooms.go, conversations (XEP-0430)
+// in inbox.go.
 package mam
 
 import (
@@ -52,6 +53,8 @@ type Options struct {
 	Refused func(owner, peer stanza.JID) bool
 	// Contact tells whether peer is in owner's roster, for the preference "roster".
 	Contact func(owner, peer stanza.JID) bool
+	// Displayed gives the ids of the last messages that owner has seen on any client (XEP-0490), by the bare address of the conversation.
+	Displayed func(owner stanza.JID) map[string]string
 	// Ledger remembers what is on its way from the archive to those who get it; nil: a kill leaves that to queries.
 	Ledger *ledger.Ledger
 }
@@ -75,11 +78,12 @@ func Attach(s *xmpp.Server, a *archive.Archive, store PrefsStore, opt Options, l
 	m := &Service{srv: s, archive: a, store: store, opt: opt, log: log, prefs: map[stanza.JID]prefs{}}
 	h := s.Hooks()
 	for _, t := range []xmpp.Target{xmpp.ToAccount, xmpp.ToServer} {
-		h.Feature(t, nsMAM, nsExtended, nsFulltext, nsSID)
+		h.Feature(t, nsMAM, nsExtended, nsFulltext, nsSID, nsInbox)
 	}
 	h.IQ(xmpp.ToAccount, nsMAM, "query", m.query)
 	h.IQ(xmpp.ToAccount, nsMAM, "metadata", m.metadata)
 	h.IQ(xmpp.ToAccount, nsMAM, "prefs", m.preferences)
+	h.IQ(xmpp.ToAccount, nsInbox, "inbox", m.inbox)
 	h.BoundInfo(m.bound)
 	h.Keeper(m)
 	h.Inbound(m.inbound)

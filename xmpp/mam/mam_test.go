@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"testing"
 
@@ -42,6 +43,9 @@ func TestPlays(t *testing.T) {
 			m = Attach(s, a, SQLStore{db}, Options{
 				Refused: func(_, peer stanza.JID) bool { return peer.Local() == "tybalt" },
 				Contact: func(_, peer stanza.JID) bool { return peer.Local() == "juliet" },
+				Displayed: func(stanza.JID) map[string]string {
+					return map[string]string{"mercutio@example.org": archive.ID(math.MaxInt64).String()} // everything
+				},
 			}, quiet)
 			rooms := m.Rooms()
 			s.Mount("rooms.example.org", xmpp.HandlerFunc(func(st *stanza.Stanza) {
