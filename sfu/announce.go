@@ -14,8 +14,10 @@ const (
 	announceTime = 500 * 1e6
 	// renegotiateTime is how long it waits after an acknowledgement of receipt.
 	renegotiateTime = 400 * 1e6
-	// ackLimit is how long an acknowledgement is waited for.
-	ackLimit = 3000 * 1e6
+	// ackLimit is how long an acknowledgement is waited for, and appliedLimit how long that of a client which answers when it is done: on a busy
+	// machine that takes seconds, and Firefox gives audio that comes before to somebody else's m-line for good.
+	ackLimit     = 3000 * 1e6
+	appliedLimit = 10000 * 1e6
 )
 
 // AckSources says that the endpoint's client knows the sources with these SSRCs, which others send. SSRCs of nobody are ignored.
@@ -51,8 +53,12 @@ func (e *Endpoint) knows(sb *sub, now int64) bool {
 		return true
 	}
 	wait := int64(announceTime)
-	if e.cfg.Acks != NoAcks {
+	switch e.cfg.Acks {
+	case AckReceived:
 		wait = ackLimit
+	case AckApplied:
+		wait = appliedLimit
+	case NoAcks:
 	}
 	if at, ok := e.acked[src]; ok {
 		if e.cfg.Acks == AckApplied {

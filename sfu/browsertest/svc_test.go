@@ -107,10 +107,8 @@ func TestChromiumSimulcast(t *testing.T) {
 }
 
 func TestChromiumSVC(t *testing.T) {
-	for _, codec := range []string{"VP9", "AV1"} {
-		for _, mode := range []string{"L3T3_KEY", "L3T3"} {
-			t.Run(codec+"/"+mode, func(t *testing.T) { svcHeights(t, codec, mode) })
-		}
+	for _, c := range [][2]string{{"VP9", "L3T3_KEY"}, {"VP9", "L3T3"}, {"AV1", "L3T3_KEY"}, {"AV1", "L3T3"}} {
+		t.Run(c[0]+"/"+c[1], func(t *testing.T) { svcHeights(t, c[0], c[1]) })
 	}
 }
 
@@ -140,6 +138,9 @@ func svcHeights(t *testing.T, codec, mode string) {
 		})
 		t.Logf("%v lines after %v", step, time.Since(began).Round(time.Millisecond))
 	}
+	if mode != "" {
+		b.temporal(to, ids, v)
+	}
 	for _, id := range ids {
 		st := b.stats(id)[v]
 		t.Logf("%s: %s", id, b.call("stats(%s)", id))
@@ -150,4 +151,36 @@ func svcHeights(t *testing.T, codec, mode string) {
 		}
 	}
 	t.Logf("sender: %s", b.call("stats('send')"))
+}
+
+// temporal limits the frame rate of the first of two receivers of the same picture: it gets the lower temporal layers, and the other one all.
+func (b *browser) temporal(to []*sfu.Endpoint, ids []string, v string) {
+	b.t.Helper()
+	to[0].SetConstraints(sfu.VideoConstraints{LastN: -1, Default: sfu.Constraint{MaxHeight: 720, MaxFrameRate: 17}})
+	frames := func() (one, two int) { return b.stats(ids[0])[v].Frames, b.stats(ids[1])[v].Frames }
+	one, two := frames()
+	var share float64
+	b.until("half the frames", 60*time.Second, func() bool {
+		x, y := frames()
+		if y-two < 40 {
+			return false
+		}
+		share = float64(x-one) / float64(y-two) // over the same time: a busy machine's encoder may make fewer than 30
+		one, two = x, y
+		return share > 0.2 && share < 0.7
+	})
+	b.t.Logf("the limited one gets %.0f %% of the frames", 100*share)
+	if st := b.stats(ids[0])[v]; st.H != 720 {
+		b.t.Errorf("%d lines", st.H)
+	}
+	to[0].SetConstraints(sfu.VideoConstraints{LastN: -1, Default: sfu.Constraint{MaxHeight: 720}})
+	b.until("all frames again", 60*time.Second, func() bool {
+		x, y := frames()
+		if y-two < 40 {
+			return false
+		}
+		share = float64(x-one) / float64(y-two)
+		one, two = x, y
+		return share > 0.9
+	})
 }
