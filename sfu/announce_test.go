@@ -26,9 +26,9 @@ func TestKnows(t *testing.T) {
 		{AckReceived, false, Audio, 150, 160, 600}, // still busy with the answer
 		{AckReceived, false, Video, 1000, 0, 0},
 		{AckApplied, false, Audio, 50, 0, 0},
-		{AckApplied, false, Audio, 1000, 0, 4000},
+		{AckApplied, false, Audio, 1000, 0, 11000},
 		{AckApplied, false, Audio, 1000, 1300, 1300},
-		{AckApplied, false, Video, 1000, 0, 4000},
+		{AckApplied, false, Video, 1000, 0, 11000},
 		{AckApplied, false, Video, 1000, 1300, 1300},
 		{NoAcks, true, Audio, 1000, 0, 1500},
 		{NoAcks, true, Video, 1000, 0, 0},
@@ -37,7 +37,7 @@ func TestKnows(t *testing.T) {
 			src := &source{kind: c.kind, created: c.created * ms}
 			e := &Endpoint{created: 100 * ms, connectedAt: 200 * ms, acked: map[*source]int64{}, cfg: EndpointConfig{Acks: c.acks, SSRCRewriting: c.rewriting}}
 			sb := &sub{src: src, notBefore: 1500 * ms}
-			for now := int64(1); now < 6000; now++ {
+			for now := int64(1); now < 12000; now++ {
 				if now == c.acked {
 					e.acked[src] = now * ms
 				}
