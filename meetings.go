@@ -175,7 +175,7 @@ func (s *server) openLobby() (err error) {
 	}
 	m.parts["lobby"] = m.lobby
 	newcomer := func(j muc.Join) lobby.Newcomer {
-		return lobby.Newcomer{Room: j.Room, Real: j.Real, Name: j.Name, Affiliation: j.Affiliation, MembersOnly: j.MembersOnly, Password: j.Password}
+		return lobby.Newcomer{Room: j.Room, Real: j.Real, Name: j.Name, Affiliation: j.Affiliation, Meeting: j.Meeting, MembersOnly: j.MembersOnly, Password: j.Password}
 	}
 	m.rooms.Guard(func(j muc.Join) muc.Verdict {
 		err, affiliation := m.lobby.Door(newcomer(j))

@@ -73,6 +73,7 @@ func (m *meeting) avModeration(ev *roomEvent) {
 	for media, list := range ev.Whitelists {
 		if mod := m.moderation[media]; mod != nil {
 			mod.allowed = set(list)
+			m.liftMutes(media)
 		}
 	}
 	if ev.Enabled == nil {
@@ -80,6 +81,7 @@ func (m *meeting) avModeration(ev *roomEvent) {
 	}
 	if !*ev.Enabled {
 		delete(m.moderation, ev.MediaType)
+		m.liftMutes(ev.MediaType)
 		return
 	}
 	switch ev.MediaType {
@@ -97,5 +99,16 @@ func (m *meeting) avModeration(ev *roomEvent) {
 				m.tellMuted(mem, ev.MediaType, ev.Actor)
 			}
 		})
+	}
+}
+
+// liftMutes lets media of those through whom moderation does not hold any more. Their clients stay muted until they unmute; one that tried in
+// vain meanwhile does not ask again.
+func (m *meeting) liftMutes(media string) {
+	for _, mem := range m.sorted(nil) {
+		forced := media == "audio" && mem.audioForced || media == "video" && mem.videoForced
+		if forced && !m.moderates(media, mem) {
+			m.forceMute(mem, media, false, func(error) {})
+		}
 	}
 }

@@ -55,6 +55,9 @@ func TestAVModeration(t *testing.T) {
 		if w.focus.meeting(stanza.MustJID(testRoom)).moderation["audio"] != nil {
 			t.Error("moderation is still on")
 		}
+		if e := w.bridge.last(c.nick, func(e colibri.Endpoint) bool { return e.ForceMute != nil }); e.ForceMute.Audio {
+			t.Error("who tried in vain to unmute stays muted at the bridge")
+		}
 	})
 }
 

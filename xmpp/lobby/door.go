@@ -9,14 +9,15 @@ import (
 type Newcomer struct {
 	Room, Real        stanza.JID
 	Name, Affiliation string
+	Meeting           bool
 	MembersOnly       bool
 	Password          bool // the right one was given
 }
 
 // Door judges who comes to a meeting: a refusal, or an affiliation that is given. It runs with the meeting locked.
 func (c *Component) Door(n Newcomer) (*stanza.Error, string) {
-	l := c.of(n.Room)
-	if l == nil || !n.MembersOnly || n.Affiliation != "none" {
+	room, err := c.address(n.Room) // the lobby is there, or will be in a moment: Configured comes after the change
+	if err != nil || !n.Meeting || !n.MembersOnly || n.Affiliation != "none" {
 		return nil, ""
 	}
 	switch {
@@ -25,7 +26,7 @@ func (c *Component) Door(n Newcomer) (*stanza.Error, string) {
 	case n.Name == "" && !c.opt.NameOptional:
 		return stanza.ErrNotAcceptable.With("A display name is needed", stanza.NewElement(jitsi.NSJitMeet, "displayname-required", "lobby", "true")), ""
 	}
-	return stanza.ErrRegistrationRequired.With("Only members may enter; knock in the lobby", stanza.TextElement(jitsi.NSJitMeet, "lobbyroom", l.room.String())), ""
+	return stanza.ErrRegistrationRequired.With("Only members may enter; knock in the lobby", stanza.TextElement(jitsi.NSJitMeet, "lobbyroom", room.String())), ""
 }
 
 // Porch judges who comes to a lobby room: people are there what they are in the meeting, if that is moderator; else they knock. It runs with the

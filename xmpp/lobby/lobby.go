@@ -178,11 +178,7 @@ func (c *Component) Configured(room, actor stanza.JID, membersOnly bool) {
 }
 
 func (c *Component) open(meeting stanza.JID) bool {
-	name := meeting.Local()
-	if c.opt.RoomName != nil {
-		name = c.opt.RoomName(meeting)
-	}
-	room, err := stanza.NewJID(name, c.base.Domain.String(), "")
+	room, err := c.address(meeting)
 	if err != nil || !c.rooms.Open(room) {
 		return false
 	}
@@ -192,6 +188,15 @@ func (c *Component) open(meeting stanza.JID) bool {
 	c.mu.Unlock()
 	c.meetings.SetInfo(meeting, infoField, room.String())
 	return true
+}
+
+// address is that of a meeting's lobby room, whether there is one or not.
+func (c *Component) address(meeting stanza.JID) (stanza.JID, error) {
+	name := meeting.Local()
+	if c.opt.RoomName != nil {
+		name = c.opt.RoomName(meeting)
+	}
+	return stanza.NewJID(name, c.base.Domain.String(), "")
 }
 
 // close ends the lobby of a meeting; who waits is sent on to instead, if it is not zero.

@@ -31,7 +31,7 @@ func TestPlays(t *testing.T) {
 			}
 			judge := func(f func(Newcomer) (*stanza.Error, string)) muc.Guard {
 				return func(j muc.Join) muc.Verdict {
-					err, aff := f(Newcomer{j.Room, j.Real, j.Name, j.Affiliation, j.MembersOnly, j.Password})
+					err, aff := f(Newcomer{j.Room, j.Real, j.Name, j.Affiliation, j.Meeting, j.MembersOnly, j.Password})
 					return muc.Verdict{Refuse: err, Affiliation: aff}
 				}
 			}
