@@ -24,6 +24,7 @@ func (s *server) keepings() []keeping {
 	list := []keeping{
 		{"tokens", func(ctx context.Context, owner stanza.JID) error { return s.tokens.Revoke(ctx, owner.Local(), "") }},
 		{"contacts", s.roster.Forget}, // tells the contacts
+		{"invitations", s.register.Forget},
 		{"rooms", s.meetings.rooms.Forget},
 		{"archive", s.mam.Forget},
 		{"offline messages", s.offline.Forget},

@@ -50,6 +50,10 @@ func (c *Config) plan() *check.Plan {
 		p.CAA = "letsencrypt.org"
 	}
 	source, err := c.shownCertificate()
+	p.CertAdvice = "set tls.cert and tls.key, or tls.acme.email to get one"
+	if c.TLS.ACME.Enabled() {
+		p.CertAdvice = "let the server run with the records set and port " + strconv.Itoa(c.TLS.ACME.HTTPPort) + " open: it asks the authority at its start and tries again; its log tells what the authority says"
+	}
 	if p.CertError = err; err == nil {
 		p.Certificate = source.Certificate()
 		p.SelfSigned = p.Certificate.Leaf.Subject.CommonName == certs.SelfSignedName
@@ -126,6 +130,11 @@ func (c *Config) records() (out []check.Record) {
 		for _, d := range c.below() {
 			srv("_xmpp-server._tcp."+d, f.Port, true, "people of other servers cannot use "+d)
 			srv("_xmpps-server._tcp."+d, f.TLSPort, false, "other servers cannot connect with TLS from the first byte")
+		}
+	}
+	if c.TLS.ACME.Enabled() {
+		for _, d := range c.below() {
+			out = append(out, check.Record{Name: d, Type: "CNAME", Value: c.host() + ".", Why: "the authority cannot see that it is ours, and leaves it out of the certificate"})
 		}
 	}
 	const turn = "clients that are not told by the server do not find it"

@@ -87,14 +87,7 @@ resolver: %s
 tls: {cert: %s, key: %s}
 auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_dn: "%s"}}
 `, dns.Addr, cert, key, dir.TLS, dir.CAFile, ldaptest.SearchDN, ldaptest.SearchPassword, ldaptest.BaseDN))
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	trusting := "federation: {ca: " + authority.file + ", "
-	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "federation: {", trusting, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	rewrite(t, file, "federation: {", "federation: {ca: "+authority.file+", ")
 	h := startHouse(t, file)
 	dns.Host("chat.campus.example", "127.0.0.1")
 	dns.Host("campus.example", "127.0.0.1")

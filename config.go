@@ -85,8 +85,17 @@ type XMPPConfig struct {
 
 	Admins []string `yaml:"admins" doc:"Addresses of people who may administer the server with their client (XEP-0133): accounts, sessions, words to all, stopping it."`
 
-	Federation FederationConfig `yaml:"federation" doc:"Other XMPP servers of the world."`
-	Components ComponentsConfig `yaml:"components" doc:"Programs of their own that serve domains, such as gateways to other networks (XEP-0114)."`
+	Invitations InvitationsConfig `yaml:"invitations" doc:"Invitations to a contact or an account (XEP-0401); the operator makes them by konzil user invite in any case."`
+	Federation  FederationConfig  `yaml:"federation" doc:"Other XMPP servers of the world."`
+	Components  ComponentsConfig  `yaml:"components" doc:"Programs of their own that serve domains, such as gateways to other networks (XEP-0114)."`
+}
+
+// InvitationsConfig is who may invite.
+type InvitationsConfig struct {
+	Users    bool          `yaml:"users" doc:"People with an account may make a link by which others become their contacts."`
+	Accounts bool          `yaml:"accounts" doc:"Such a link also makes an account here for who has none."`
+	Life     time.Duration `yaml:"life" doc:"How long an invitation can be used."`
+	Identity string        `yaml:"identity_url" doc:"Where people of the directory manage their account and password; clients show it."`
 }
 
 // RoomsConfig is the MUC service.
@@ -150,7 +159,8 @@ func DefaultConfig() Config {
 		Log:    LogConfig{Level: "info", Format: "text"},
 		HTTP:   HTTPConfig{Port: 8443},
 		XMPP: XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20,
-			Federation: FederationConfig{Port: 5269, TLSPort: 5270}, Components: ComponentsConfig{Port: 5347, Listen: []string{"127.0.0.1", "::1"}}},
+			Invitations: InvitationsConfig{Life: 7 * 24 * time.Hour},
+			Federation:  FederationConfig{Port: 5269, TLSPort: 5270}, Components: ComponentsConfig{Port: 5347, Listen: []string{"127.0.0.1", "::1"}}},
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		About:    AboutConfig{Retention: "infinite"},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},

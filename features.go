@@ -22,6 +22,7 @@ func (s *server) attachFeatures() (err error) {
 		Contact: func(owner, peer stanza.JID) bool { return s.roster.Contact(owner, peer) },
 		Ledger:  s.ledger, Displayed: s.displayed,
 	}, log)
+	s.attachRegister()
 	s.roster = roster.Attach(x, roster.SQLStore{DB: s.db}, log)
 	s.offline = ext.AttachOffline(x, stored, log) // after the roster: presence comes before what was missed
 	ext.AttachCarbons(x)
@@ -44,7 +45,9 @@ func (s *server) attachFeatures() (err error) {
 	if s.push, err = push.Attach(x, s.db, log); err != nil {
 		return err
 	}
-	disco := ext.AttachDisco(x, ext.DiscoOptions{Name: "Konzil", About: s.about(), Visible: visible, NodeInfo: s.pubsub.Info, Nodes: s.pubsub.List})
+	disco := ext.AttachDisco(x, ext.DiscoOptions{
+		Name: "Konzil", About: s.about(), Visible: visible, NodeInfo: s.pubsub.Info, Nodes: s.pubsub.List,
+	})
 
 	disco.Item("pubsub."+domain, "Publish and subscribe")
 	if err := s.openRooms(disco); err != nil {

@@ -35,6 +35,7 @@ func (s *server) openHTTP(context.Context) (err error) {
 		GuestDomain: s.xmpp.GuestDomain(), SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true, BOSH: true, Tenants: s.cfg.Meetings.Tenants,
 	}
 	s.http.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
+	s.http.Handle("GET /"+invitePath+"{token}", http.HandlerFunc(s.serveInvitation))
 	s.http.Handle("/http-bind", s.xmpp.BOSHHandler())
 	s.http.Handle("/colibri-ws/", s.bridge.WebSocketHandler())
 	s.http.Handle("/conference-request/v1", s.focus.HTTPHandler())

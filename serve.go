@@ -36,6 +36,7 @@ import (
 	"konzil/xmpp/mam"
 	"konzil/xmpp/pubsub"
 	"konzil/xmpp/push"
+	"konzil/xmpp/register"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/s2s"
 	"konzil/xmpp/stanza"
@@ -89,6 +90,7 @@ type server struct {
 	vcards     *ext.VCards
 	avatars    *pubsub.Avatars
 	pings      *pinger
+	register   *register.Service
 	photos     chan struct{}  // bounds what reads pictures of the directory
 	background sync.WaitGroup // goroutines that end by themselves
 
@@ -346,7 +348,7 @@ func (s *server) announce(ctx context.Context, demo bool, out io.Writer) error {
 	fmt.Fprintln(out, "Konzil is ready.")
 	if c.HTTP.Port != 0 {
 		note := ""
-		if c.TLS.Cert == "" {
+		if c.TLS.Cert == "" && !c.TLS.ACME.Enabled() {
 			note = "   (self-signed certificate: let your browser accept it once)"
 		}
 		fmt.Fprintf(out, "  meet     %s%s\n", c.publicURL(), note)

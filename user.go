@@ -17,6 +17,7 @@ konzil user [-config FILE] add NAME [mail address ...]     the password is read 
 konzil user [-config FILE] passwd NAME                     likewise
 konzil user [-config FILE] disable|enable NAME             disabling ends sessions and tokens at once
 konzil user [-config FILE] delete NAME                     with all that is kept of it
+konzil user [-config FILE] invite [NAME]                   a link by which somebody makes an account, of that name if one is given
 konzil user [-config FILE] tokens NAME [revoke ID|all]     clients that log in without a password
 konzil user [-config FILE] export [NAME ...]               everything that is kept of accounts, as XML (XEP-0227)
 konzil user [-config FILE] import                          such XML from standard input, of Prosody or ejabberd too; or accounts, one a line:
@@ -24,7 +25,7 @@ konzil user [-config FILE] import                          such XML from standar
 
 // userCommand is `konzil user`: accounts of a server that is open, serving or not.
 func (s *server) userCommand(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
-	if len(args) == 0 || args[0] != "list" && args[0] != "import" && args[0] != "export" && len(args) < 2 {
+	if len(args) == 0 || args[0] != "list" && args[0] != "import" && args[0] != "export" && args[0] != "invite" && len(args) < 2 {
 		return errors.New("user: say what to do:\n" + userUsage)
 	}
 	switch verb := args[0]; verb {
@@ -47,6 +48,8 @@ func (s *server) userCommand(ctx context.Context, args []string, in io.Reader, o
 		return s.disableUser(ctx, args[1], verb == "disable")
 	case "delete":
 		return s.deleteUser(ctx, args[1], out)
+	case "invite":
+		return s.inviteUser(ctx, args[1:], out)
 	case "tokens":
 		return s.userTokens(ctx, args[1], args[2:], out)
 	default:

@@ -24,6 +24,7 @@ type authState struct {
 	offered  []string
 	types    []string // of channel binding, as offered (XEP-0440)
 	tried    string   // the name as typed, of the exchange that succeeded
+	stranger Stranger // what a feature keeps of who is not logged in
 	guesses  int      // wrong passwords
 	failures int      // of any kind
 	noBind   bool     // the client named a channel-binding type we have not
@@ -91,7 +92,8 @@ func (st *stream) authenticate() error {
 	if err := st.open(); err != nil {
 		return err
 	}
-	if err := st.answerOpen(append(st.saslFeatures(), st.sasl2Feature(), limitsFeature(st.srv.cfg.Limits.PreAuth))); err != nil {
+	features := append(st.saslFeatures(), st.sasl2Feature(), limitsFeature(st.srv.cfg.Limits.PreAuth))
+	if err := st.answerOpen(append(features, st.strangerFeatures()...)); err != nil {
 		return err
 	}
 	for {
@@ -106,6 +108,8 @@ func (st *stream) authenticate() error {
 			done, err = st.authenticate1(it.Elem)
 		case it.Elem != nil && it.Elem.Name == stanza.Name{Space: nsSASL2, Local: "authenticate"}:
 			done, err = st.authenticate2(it.Elem)
+		case it.Stanza != nil && je == nil:
+			err = st.stranger(it.Stanza)
 		default:
 			return &streamError{condition: "not-authorized", text: "log in first"}
 		}

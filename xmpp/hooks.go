@@ -39,6 +39,7 @@ type Hooks struct {
 	signed   func(owner stanza.JID, ref uint64)
 
 	streamFeatures []*stanza.Element
+	strangers      strangers
 	keeper         Keeper // nil: nothing is kept
 	bindFeatures   []bindFeature
 	boundInfo      []func(*Session) *stanza.Element

@@ -15,7 +15,7 @@ const renewal = 14 * 24 * time.Hour
 func (p *Plan) certificate(r *Report) {
 	r.title("Certificate")
 	if p.Certificate == nil {
-		r.Fail("set tls.cert and tls.key, or tls.acme.email to get one", "it cannot be used: %v", p.CertError)
+		r.Fail(p.CertAdvice, "it cannot be used: %v", p.CertError)
 		return
 	}
 	leaf := p.Certificate.Leaf

@@ -62,6 +62,7 @@ type Plan struct {
 	Resolver    *net.Resolver
 	Certificate *tls.Certificate // nil: it could not be read
 	CertError   error
+	CertAdvice  string // what to do about that
 	SelfSigned  bool           // made by ourselves, for trying out
 	Roots       *x509.CertPool // whom clients trust; nil: the system's
 	CAA         string         // the authority that issues our certificate by ACME, "" for none
@@ -125,9 +126,9 @@ func (p *Plan) Run(ctx context.Context, out io.Writer) error {
 	}
 	switch {
 	case r.fails > 0:
-		return fmt.Errorf("check: %d things are wrong, %d may be: see the lines with FAIL and warn", r.fails, r.warns)
+		return fmt.Errorf("check: wrong: %d, perhaps wrong: %d: see the lines with FAIL and warn", r.fails, r.warns)
 	case r.warns > 0:
-		fmt.Fprintf(out, "it works; %d things may be better\n", r.warns)
+		fmt.Fprintf(out, "it works; to be better: %d, see the lines with warn\n", r.warns)
 	default:
 		fmt.Fprintln(out, "everything is fine")
 	}

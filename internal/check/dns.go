@@ -66,8 +66,11 @@ func (p *Plan) dns(ctx context.Context, r *Report) []netip.Addr {
 	r.title("DNS")
 	addrs := p.host(ctx, r)
 	for _, rec := range p.Records {
-		if rec.Type == "SRV" {
+		switch rec.Type {
+		case "SRV":
 			p.srv(ctx, r, rec)
+		case "CNAME":
+			p.alias(ctx, r, rec)
 		}
 	}
 	return addrs
@@ -125,6 +128,15 @@ func (p *Plan) srv(ctx context.Context, r *Report, rec Record) {
 		others = append(others, fmt.Sprintf("%s port %d", s.Target, s.Port))
 	}
 	r.Fail(add+", in place of what is there", "%s leads to %s, and not here", rec.Name, strings.Join(others, ", "))
+}
+
+// alias looks whether a name leads to an address at all.
+func (p *Plan) alias(ctx context.Context, r *Report, rec Record) {
+	if addrs, err := p.addresses(ctx, rec.Name); err != nil || len(addrs) == 0 {
+		r.Warn(fmt.Sprintf("set the record: %s. IN CNAME %s", rec.Name, rec.Value), "%s has no address: %s", rec.Name, rec.Why)
+	} else {
+		r.OK("%s is %s", rec.Name, addrs[0])
+	}
 }
 
 // dnsError is what an operator needs to know of it.

@@ -66,3 +66,28 @@ func (r *Roster) Export(owner stanza.JID) (query *stanza.Element, requests []*st
 	})
 	return query, requests, err
 }
+
+// Befriend makes a contact of somebody who has agreed by other means: the contact sees the owner, and with both the owner the contact too;
+// else the owner has asked for that. The other side's list is not touched.
+func (r *Roster) Befriend(owner, contact stanza.JID, both bool) error {
+	var pushed pushing
+	if err := r.with(owner, func(ctx context.Context, l *list) error {
+		i := l.items[contact]
+		i.JID, i.Listed, i.PendingIn, i.Request = contact, true, false, nil
+		i.Subscription |= From
+		if both {
+			i.Subscription = Both
+		}
+		i.Ask = i.Subscription&To == 0
+		if err := l.put(ctx, r.store, []Item{i}, nil); err != nil {
+			return err
+		}
+		pushed = pushing{l.item(contact), l.ver(), false}
+		return nil
+	}); err != nil {
+		return err
+	}
+	r.push(owner, pushed)
+	r.appear(owner, contact)
+	return nil
+}
