@@ -62,7 +62,7 @@ type Plan struct {
 	Resolver    *net.Resolver
 	Certificate *tls.Certificate // nil: it could not be read
 	CertError   error
-	CertAdvice  string // what to do about that
+	CertAdvice  string         // what to do about that
 	SelfSigned  bool           // made by ourselves, for trying out
 	Roots       *x509.CertPool // whom clients trust; nil: the system's
 	CAA         string         // the authority that issues our certificate by ACME, "" for none
