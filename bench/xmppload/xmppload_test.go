@@ -1,17 +1,11 @@
 package xmppload
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/bench/measure"
+	"konzil/bench/peers"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -161,67 +156,22 @@ func decode(t *testing.T, s string) string {
 
 const testAccounts = 6
 
-// startKonzil builds the program and runs it with a few accounts until the test ends.
+// startKonzil runs the program with a few accounts until the test ends.
 func startKonzil(t *testing.T) *measure.Target {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds the program")
 	}
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "konzil")
-	if out, err := exec.Command("go", "build", "-o", bin, "konzil").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	p := freePorts(t, 4)
-	addr := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", p[i]) }
-	tgt := &measure.Target{Name: "konzil", Domain: "localhost", Rooms: "conference.localhost", Accounts: testAccounts,
-		Addr: map[string]string{"xmpp": addr(0), "xmpps": addr(1), "ws": "wss://" + addr(2) + "/xmpp-websocket"}}
-	conf := filepath.Join(dir, "konzil.yaml")
-	yaml := fmt.Sprintf("data: %s\nlisten: [127.0.0.1]\nlog: {level: warn}\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d, rate_bytes_per_second: 100000000}\n"+
-		"rooms: {messages_per_second: 1000000}\nmedia: {port: %d}\nturn: {port: 0}\n", filepath.Join(dir, "data"), p[2], p[0], p[1], p[3])
-	if err := os.WriteFile(conf, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for i := range testAccounts {
-		add := exec.Command(bin, "user", "-config", conf, "add", tgt.AccountName(i))
-		add.Stdin = strings.NewReader(measure.AccountPassword + "\n")
-		if out, err := add.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
-	cmd := exec.Command(bin, "-config", conf)
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	out, err := cmd.StdoutPipe()
+	target, err := peers.Start(t.Context(), "konzil", peers.Options{Accounts: testAccounts})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the server ended with %v\n%s", err, log.String())
+		if err := target.Stop(); err != nil {
+			t.Error(err)
 		}
 	})
-	ready := bufio.NewScanner(out)
-	for ready.Scan() && !strings.Contains(ready.Text(), "ready") {
-	}
-	tgt.PIDs = []int{cmd.Process.Pid}
-	return tgt
-}
-
-func freePorts(t *testing.T, n int) (ports []int) {
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
+	return target
 }
 
 type lossy struct{ lose, corrupt bool }

@@ -33,20 +33,11 @@ func (a *Adapter) Join(ctx context.Context, p *sfuload.Participant, c sfuload.Co
 	if err != nil {
 		return nil, fmt.Errorf("galene: %w", err)
 	}
-	ws.SetReadLimit(maxFrame)
 	c.Step("dial")
 	s := newSession(ws, p, c, a.group+"/"+p.Room)
-	go s.read()
-	select {
-	case <-s.ready:
-		return s, nil
-	case <-s.done:
-		s.closeAll()
-		return nil, fmt.Errorf("galene: %s: %w", p.Name, s.Err())
-	case <-ctx.Done():
-		s.end(nil)
-		<-s.done
-		s.closeAll()
-		return nil, fmt.Errorf("galene: %s: join: %w", p.Name, ctx.Err())
+	s.Run(s.read)
+	if err := s.Joined(ctx); err != nil {
+		return nil, fmt.Errorf("galene: %s: %w", p.Name, err)
 	}
+	return s, nil
 }

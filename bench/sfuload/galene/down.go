@@ -21,8 +21,8 @@ type down struct {
 
 // Want implements sfuload.Session.
 func (s *session) Want(_ context.Context, w sfuload.Want) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	s.want = w
 	return s.tune()
 }
@@ -55,7 +55,7 @@ func (s *session) offered(m *message) (err error) {
 		}
 	}
 	d.version++
-	if err := s.write(s.ctx, message{Type: "answer", ID: m.ID, SDP: sfuload.WriteSDP(d.t.Local(), "active", d.version, sections)}); err != nil {
+	if err := s.write(s.Ctx, message{Type: "answer", ID: m.ID, SDP: sfuload.WriteSDP(d.t.Local(), "active", d.version, sections)}); err != nil {
 		return err
 	}
 	if d.started {
@@ -83,15 +83,15 @@ func (s *session) closed(id string) {
 		s.again.Stop()
 	}
 	s.again = time.AfterFunc(againAfter, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.ctx.Err() != nil {
-			return
+		s.Mu.Lock()
+		var err error
+		if s.Ctx.Err() == nil {
+			s.asked = ""
+			err = s.tune()
 		}
-		s.asked = ""
-		if err := s.tune(); err != nil && s.ctx.Err() == nil {
-			s.err = err
-			s.cancel()
+		s.Mu.Unlock()
+		if err != nil {
+			s.End(err)
 		}
 	})
 }
@@ -101,7 +101,7 @@ func (s *session) tune() error {
 	general := kinds(s.want, "", 0)
 	if all := strings.Join(general, " "); all != s.asked {
 		s.asked = all
-		if err := s.write(s.ctx, message{Type: "request", Request: map[string][]string{"": general}}); err != nil {
+		if err := s.write(s.Ctx, message{Type: "request", Request: map[string][]string{"": general}}); err != nil {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func (s *session) tune() error {
 			continue
 		}
 		d.asked = text
-		if err := s.write(s.ctx, message{Type: "requestStream", ID: id, Request: want}); err != nil {
+		if err := s.write(s.Ctx, message{Type: "requestStream", ID: id, Request: want}); err != nil {
 			return fmt.Errorf("galene: %w", err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -16,20 +15,13 @@ import (
 
 // session is one participant. Its reader goroutine handles every message of the server.
 type session struct {
-	ws     *websocket.Conn
-	p      *sfuload.Participant
-	c      sfuload.Connector
-	group  string
-	id     string          // of the client
-	ctx    context.Context // of reads and writes, ends with the session
-	cancel context.CancelFunc
-	ready  chan struct{} // closed when the server has taken the participant in
-	done   chan struct{} // closed by the reader when it ends
+	sfuload.Link
+	p     *sfuload.Participant
+	c     sfuload.Connector
+	group string
+	id    string // of the client
 
-	mu      sync.Mutex // guards what follows
-	err     error
-	left    bool // Leave was called
-	isReady bool
+	// All below is guarded by Mu.
 	ups     map[string]*up
 	downs   map[string]*down
 	heights map[string]int // of the highest layer, by client id
@@ -46,48 +38,18 @@ type up struct {
 }
 
 func newSession(ws *websocket.Conn, p *sfuload.Participant, c sfuload.Connector, group string) *session {
-	s := &session{ws: ws, p: p, c: c, group: group, id: rand.Text(), ready: make(chan struct{}), done: make(chan struct{}),
-		ups: map[string]*up{}, downs: map[string]*down{}, heights: map[string]int{}, want: p.Want}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s := &session{p: p, c: c, group: group, id: rand.Text(), ups: map[string]*up{}, downs: map[string]*down{}, heights: map[string]int{}, want: p.Want}
+	s.Open(ws, maxFrame, s.closeAll)
 	return s
-}
-
-// Done implements sfuload.Session.
-func (s *session) Done() <-chan struct{} { return s.done }
-
-// Err implements sfuload.Session.
-func (s *session) Err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
 }
 
 // Leave implements sfuload.Session. It closes the connection, as a browser's tab does: Galene 1.1 ends with a nil pointer when somebody says
 // leave while there is still something to tell them.
 func (s *session) Leave(context.Context) error {
-	s.mu.Lock()
-	s.left = true
-	s.mu.Unlock()
-	s.end(nil)
-	<-s.done
-	s.closeAll()
-	return nil
-}
-
-// end makes the reader stop. The first error stays.
-func (s *session) end(err error) {
-	s.mu.Lock()
-	if s.err == nil && !s.left {
-		s.err = err
-	}
-	s.mu.Unlock()
-	s.cancel()
+	return s.Leaving(func() error { return nil })
 }
 
 func (s *session) closeAll() {
-	_ = s.ws.CloseNow()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.again != nil {
 		s.again.Stop()
 	}
@@ -99,23 +61,22 @@ func (s *session) closeAll() {
 	}
 }
 
-func (s *session) read() {
-	defer close(s.done)
+func (s *session) read() error {
 	name, none := s.p.Name, ""
-	err := s.write(s.ctx, message{Type: "handshake", Version: []string{version}, ID: s.id})
+	err := s.write(s.Ctx, message{Type: "handshake", Version: []string{version}, ID: s.id})
 	if err == nil {
-		err = s.write(s.ctx, message{Type: "join", Kind: "join", Group: s.group, Username: &name, Password: &none, Data: &userData{Height: s.height()}})
+		err = s.write(s.Ctx, message{Type: "join", Kind: "join", Group: s.group, Username: &name, Password: &none, Data: &userData{Height: s.height()}})
 	}
 	for err == nil {
 		var b []byte
 		var m *message
-		if _, b, err = s.ws.Read(s.ctx); err == nil {
+		if _, b, err = s.WS.Read(s.Ctx); err == nil {
 			if m, err = decode(b); err == nil {
 				err = s.handle(m)
 			}
 		}
 	}
-	s.end(err)
+	return err
 }
 
 // height of the highest video layer that we publish, 0 without video.
@@ -129,8 +90,8 @@ func (s *session) height() (h int) {
 }
 
 func (s *session) handle(m *message) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	switch m.Type {
 	case "handshake":
 		if !slices.Contains(m.Version, version) {
@@ -161,7 +122,7 @@ func (s *session) handle(m *message) error {
 			return fmt.Errorf("galene: %s: %s", m.Kind, m.text())
 		}
 	case "ping":
-		return s.write(s.ctx, message{Type: "pong"})
+		return s.write(s.Ctx, message{Type: "pong"})
 	}
 	return nil // chat and what else does not concern media
 }
@@ -174,7 +135,7 @@ func (s *session) joined(m *message) error {
 	default:
 		return fmt.Errorf("galene: join: %s %s %s", m.Kind, m.Error, m.text())
 	}
-	if s.isReady || len(s.ups) > 0 {
+	if s.IsReady() || len(s.ups) > 0 {
 		return nil
 	}
 	if len(s.p.Publish) > 0 && !slices.Contains(m.Permissions, "present") {
@@ -185,7 +146,7 @@ func (s *session) joined(m *message) error {
 		return err
 	}
 	if len(s.p.Publish) == 0 {
-		s.setReady()
+		s.Ready()
 		return nil
 	}
 	s.c.Step("offer")
@@ -222,7 +183,7 @@ func (s *session) publish(label string, tracks ...*sfuload.Track) error {
 		}
 	}
 	name := s.p.Name
-	return s.write(s.ctx, message{Type: "offer", ID: id, Label: label, Source: s.id, Username: &name, SDP: sfuload.WriteSDP(t.Local(), "actpass", 1, sections)})
+	return s.write(s.Ctx, message{Type: "offer", ID: id, Label: label, Source: s.id, Username: &name, SDP: sfuload.WriteSDP(t.Local(), "actpass", 1, sections)})
 }
 
 func (s *session) answered(m *message) error {
@@ -256,15 +217,8 @@ func (s *session) answered(m *message) error {
 		}
 	}
 	s.c.Step("answer")
-	s.setReady()
+	s.Ready()
 	return nil
-}
-
-func (s *session) setReady() {
-	if !s.isReady {
-		s.isReady = true
-		close(s.ready)
-	}
 }
 
 func (s *session) ice(m *message) error {

@@ -77,7 +77,7 @@ func (s *session) write(ctx context.Context, m message) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
-	if err := s.ws.Write(ctx, websocket.MessageText, text); err != nil {
+	if err := s.WS.Write(ctx, websocket.MessageText, text); err != nil {
 		return fmt.Errorf("galene: %w", err)
 	}
 	return nil

@@ -36,22 +36,13 @@ func (a *Adapter) Join(ctx context.Context, p *sfuload.Participant, c sfuload.Co
 	if err != nil {
 		return nil, fmt.Errorf("janus: %w", err)
 	}
-	ws.SetReadLimit(maxFrame)
 	c.Step("dial")
 	s := newSession(ws, p, c)
-	go s.read()
-	select {
-	case <-s.ready:
-		return s, nil
-	case <-s.done:
-		s.closeAll()
-		return nil, fmt.Errorf("janus: %s: %w", p.Name, s.Err())
-	case <-ctx.Done():
-		s.end(nil)
-		<-s.done
-		s.closeAll()
-		return nil, fmt.Errorf("janus: %s: join: %w", p.Name, ctx.Err())
+	s.Run(s.read)
+	if err := s.Joined(ctx); err != nil {
+		return nil, fmt.Errorf("janus: %s: %w", p.Name, err)
 	}
+	return s, nil
 }
 
 // roomID is the number of a room: Janus names rooms by numbers unless it is configured otherwise. 48 bits are safe in JSON.

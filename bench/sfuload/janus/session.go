@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -20,19 +19,11 @@ const keepAlive = 25 * time.Second
 
 // session is one participant. Its reader goroutine handles every message of the server; the pinger keeps the session alive.
 type session struct {
-	ws     *websocket.Conn
-	p      *sfuload.Participant
-	c      sfuload.Connector
-	ctx    context.Context // of reads and writes, ends with the session
-	cancel context.CancelFunc
-	ready  chan struct{} // closed when the server has taken the participant in
-	done   chan struct{} // closed by the reader when it ends
-	pings  sync.WaitGroup
+	sfuload.Link
+	p *sfuload.Participant
+	c sfuload.Connector
 
-	mu       sync.Mutex // guards what follows
-	err      error
-	left     bool // Leave was called
-	isReady  bool
+	// All below is guarded by Mu.
 	last     int                           // transaction
 	open     map[string]func(*event) error // what to do with the answer to a transaction
 	id       uint64                        // of the session
@@ -53,51 +44,24 @@ type session struct {
 }
 
 func newSession(ws *websocket.Conn, p *sfuload.Participant, c sfuload.Connector) *session {
-	s := &session{ws: ws, p: p, c: c, ready: make(chan struct{}), done: make(chan struct{}), open: map[string]func(*event) error{}, room: roomID(p.Room),
+	s := &session{p: p, c: c, open: map[string]func(*event) error{}, room: roomID(p.Room),
 		feeds: map[uint64]*feed{}, have: map[source]*received{}, want: p.Want}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.Open(ws, maxFrame, s.closeAll)
 	return s
-}
-
-// Done implements sfuload.Session.
-func (s *session) Done() <-chan struct{} { return s.done }
-
-// Err implements sfuload.Session.
-func (s *session) Err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
 }
 
 // Leave implements sfuload.Session.
 func (s *session) Leave(ctx context.Context) error {
-	s.mu.Lock()
-	s.left = true
-	s.last++
-	r := request{Janus: "destroy", Session: s.id, Transaction: strconv.Itoa(s.last)}
-	s.mu.Unlock()
-	err := s.write(ctx, r)
-	s.end(nil)
-	<-s.done
-	s.closeAll()
-	return err
-}
-
-// end makes the reader stop. The first error stays.
-func (s *session) end(err error) {
-	s.mu.Lock()
-	if s.err == nil && !s.left {
-		s.err = err
-	}
-	s.mu.Unlock()
-	s.cancel()
+	return s.Leaving(func() error {
+		s.Mu.Lock()
+		s.last++
+		r := request{Janus: "destroy", Session: s.id, Transaction: strconv.Itoa(s.last)}
+		s.Mu.Unlock()
+		return s.write(ctx, r)
+	})
 }
 
 func (s *session) closeAll() {
-	s.pings.Wait()
-	_ = s.ws.CloseNow()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, t := range []sfuload.Transport{s.pub, s.sub} {
 		if t != nil {
 			t.Close()
@@ -105,19 +69,18 @@ func (s *session) closeAll() {
 	}
 }
 
-func (s *session) read() {
-	defer close(s.done)
-	s.mu.Lock()
+func (s *session) read() error {
+	s.Mu.Lock()
 	err := s.ask(request{Janus: "create"}, false, s.created)
-	s.mu.Unlock()
+	s.Mu.Unlock()
 	for err == nil {
 		var b []byte
-		_, b, err = s.ws.Read(s.ctx)
+		_, b, err = s.WS.Read(s.Ctx)
 		if err == nil {
 			err = s.handle(b)
 		}
 	}
-	s.end(err)
+	return err
 }
 
 func (s *session) handle(b []byte) error {
@@ -125,8 +88,8 @@ func (s *session) handle(b []byte) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	if e.Janus == "ack" {
 		return nil // the event comes later, with the same transaction
 	}
@@ -152,7 +115,7 @@ func (s *session) handle(b []byte) error {
 func (s *session) created(e *event) error {
 	s.id = e.Data.ID
 	s.c.Step("login")
-	s.pings.Add(1)
+	s.Work.Add(1)
 	go s.ping()
 	return s.ask(request{Janus: "attach", Plugin: plugin}, false, func(e *event) error {
 		s.pubH = e.Data.ID
@@ -185,7 +148,7 @@ func (s *session) joined(e *event) (err error) {
 	s.c.Step("joined")
 	s.published(e.Plugin.Data.Publishers)
 	if len(s.p.Publish) == 0 {
-		s.setReady()
+		s.Ready()
 		return s.sync()
 	}
 	if s.pub, err = s.c.Transport("pub"); err != nil {
@@ -241,15 +204,8 @@ func (s *session) configured(e *event) error {
 		return err
 	}
 	s.c.Step("answer")
-	s.setReady()
+	s.Ready()
 	return nil
-}
-
-func (s *session) setReady() {
-	if !s.isReady {
-		s.isReady = true
-		close(s.ready)
-	}
 }
 
 // trickled takes a candidate that Janus sends after its description, when it is configured for full trickle.
@@ -273,19 +229,19 @@ func (s *session) trickled(e *event) error {
 
 // ping keeps the session alive.
 func (s *session) ping() {
-	defer s.pings.Done()
+	defer s.Work.Done()
 	t := time.NewTicker(keepAlive)
 	defer t.Stop()
 	for {
 		select {
-		case <-s.ctx.Done():
+		case <-s.Ctx.Done():
 			return
 		case <-t.C:
-			s.mu.Lock()
+			s.Mu.Lock()
 			err := s.ask(request{Janus: "keepalive"}, false, nil)
-			s.mu.Unlock()
+			s.Mu.Unlock()
 			if err != nil {
-				s.end(err)
+				s.End(err)
 				return
 			}
 		}

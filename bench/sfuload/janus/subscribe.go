@@ -39,8 +39,8 @@ type choice struct {
 
 // Want implements sfuload.Session.
 func (s *session) Want(_ context.Context, w sfuload.Want) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	s.want = w
 	return s.sync()
 }

@@ -151,7 +151,7 @@ func (s *session) ask(r request, mayFail bool, then func(*event) error) error {
 			return then(e)
 		}
 	}
-	return s.write(s.ctx, r)
+	return s.write(s.Ctx, r)
 }
 
 // body sends a request to the plugin.
@@ -166,7 +166,7 @@ func (s *session) write(ctx context.Context, r request) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
-	if err := s.ws.Write(ctx, websocket.MessageText, text); err != nil {
+	if err := s.WS.Write(ctx, websocket.MessageText, text); err != nil {
 		return fmt.Errorf("janus: %w", err)
 	}
 	return nil

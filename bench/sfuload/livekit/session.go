@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -20,19 +19,11 @@ const writeTime = 10 * time.Second
 
 // session is one participant. Its reader goroutine handles every message of the server; the pinger keeps the connection alive.
 type session struct {
-	ws     *websocket.Conn
-	p      *sfuload.Participant
-	c      sfuload.Connector
-	ctx    context.Context // of reads and writes, ends with the session
-	cancel context.CancelFunc
-	ready  chan struct{} // closed when the server has taken the participant in
-	done   chan struct{} // closed by the reader when it ends
-	pings  sync.WaitGroup
+	sfuload.Link
+	p *sfuload.Participant
+	c sfuload.Connector
 
-	mu       sync.Mutex // guards what follows
-	err      error
-	left     bool // Leave was called
-	isReady  bool
+	// All below is guarded by Mu.
 	pub, sub sfuload.Transport
 	started  bool // sub has been started
 	offered  []sfuload.Section
@@ -44,49 +35,18 @@ type session struct {
 }
 
 func newSession(ws *websocket.Conn, p *sfuload.Participant, c sfuload.Connector, auto bool) *session {
-	s := &session{ws: ws, p: p, c: c, ready: make(chan struct{}), done: make(chan struct{}), waiting: map[string]bool{}, want: p.Want,
+	s := &session{p: p, c: c, waiting: map[string]bool{}, want: p.Want,
 		remote: map[string]*remoteTrack{}, auto: auto}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.Open(ws, maxFrame, s.closeAll)
 	return s
-}
-
-// Done implements sfuload.Session.
-func (s *session) Done() <-chan struct{} { return s.done }
-
-// Err implements sfuload.Session.
-func (s *session) Err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
 }
 
 // Leave implements sfuload.Session.
 func (s *session) Leave(ctx context.Context) error {
-	s.mu.Lock()
-	s.left = true
-	s.mu.Unlock()
-	err := s.send(ctx, reqLeave, message(nil).num(2, reasonClientInitiated))
-	s.end(nil)
-	<-s.done
-	s.closeAll()
-	return err
-}
-
-// end makes the reader stop. The first error stays.
-func (s *session) end(err error) {
-	s.mu.Lock()
-	if s.err == nil && !s.left {
-		s.err = err
-	}
-	s.mu.Unlock()
-	s.cancel()
+	return s.Leaving(func() error { return s.send(ctx, reqLeave, message(nil).num(2, reasonClientInitiated)) })
 }
 
 func (s *session) closeAll() {
-	s.pings.Wait()
-	_ = s.ws.CloseNow()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, t := range []sfuload.Transport{s.pub, s.sub} {
 		if t != nil {
 			t.Close()
@@ -98,16 +58,15 @@ func (s *session) closeAll() {
 func (s *session) send(ctx context.Context, kind protowire.Number, m message) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
-	if err := s.ws.Write(ctx, websocket.MessageBinary, message(nil).sub(kind, m)); err != nil {
+	if err := s.WS.Write(ctx, websocket.MessageBinary, message(nil).sub(kind, m)); err != nil {
 		return fmt.Errorf("livekit: %w", err)
 	}
 	return nil
 }
 
-func (s *session) read() {
-	defer close(s.done)
+func (s *session) read() error {
 	for {
-		typ, b, err := s.ws.Read(s.ctx)
+		typ, b, err := s.WS.Read(s.Ctx)
 		if err == nil && typ != websocket.MessageBinary {
 			err = errors.New("livekit: text frame")
 		}
@@ -119,15 +78,14 @@ func (s *session) read() {
 			err = s.handle(r)
 		}
 		if err != nil {
-			s.end(err)
-			return
+			return err
 		}
 	}
 }
 
 func (s *session) handle(r response) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	switch {
 	case r.Join != nil:
 		return s.joined(r.Join)
@@ -151,10 +109,10 @@ func (s *session) handle(r response) error {
 
 func (s *session) joined(j *joined) (err error) {
 	s.c.Step("joined")
-	s.pings.Add(1)
+	s.Work.Add(1)
 	go s.ping(time.Duration(max(j.PingInterval, 1)) * time.Second)
 	if len(s.p.Publish) == 0 {
-		s.setReady()
+		s.Ready()
 		return s.update(j.Others)
 	}
 	if s.pub, err = s.c.Transport("pub"); err != nil {
@@ -162,18 +120,11 @@ func (s *session) joined(j *joined) (err error) {
 	}
 	for _, t := range s.p.Publish {
 		s.waiting[cid(t)] = true
-		if err := s.send(s.ctx, reqAddTrack, addRequest(t).encode()); err != nil {
+		if err := s.send(s.Ctx, reqAddTrack, addRequest(t).encode()); err != nil {
 			return err
 		}
 	}
 	return s.update(j.Others)
-}
-
-func (s *session) setReady() {
-	if !s.isReady {
-		s.isReady = true
-		close(s.ready)
-	}
 }
 
 // cid is the client's id of a track: the server finds the track in the offer by it.
@@ -226,7 +177,7 @@ func (s *session) published(id string) error {
 		})
 	}
 	s.c.Step("offer")
-	return s.send(s.ctx, reqOffer, description{Type: "offer", SDP: sfuload.WriteSDP(s.pub.Local(), "actpass", 1, s.offered), ID: 1}.encode())
+	return s.send(s.Ctx, reqOffer, description{Type: "offer", SDP: sfuload.WriteSDP(s.pub.Local(), "actpass", 1, s.offered), ID: 1}.encode())
 }
 
 func (s *session) answered(d *description) error {
@@ -250,7 +201,7 @@ func (s *session) answered(d *description) error {
 		return err
 	}
 	s.c.Step("answer")
-	s.setReady()
+	s.Ready()
 	return nil
 }
 
@@ -273,7 +224,7 @@ func (s *session) answer(d *description) (err error) {
 	}
 	s.version++
 	reply := description{Type: "answer", SDP: sfuload.WriteSDP(s.sub.Local(), "active", s.version, sections), ID: d.ID}
-	if err := s.send(s.ctx, reqAnswer, reply.encode()); err != nil {
+	if err := s.send(s.Ctx, reqAnswer, reply.encode()); err != nil {
 		return err
 	}
 	if s.started {
@@ -317,18 +268,18 @@ func parseCandidate(text string) (ap netip.AddrPort, ok bool, err error) {
 
 // ping keeps the signalling alive: the server ends a session that is silent for its ping timeout.
 func (s *session) ping(every time.Duration) {
-	defer s.pings.Done()
+	defer s.Work.Done()
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
 		select {
-		case <-s.ctx.Done():
+		case <-s.Ctx.Done():
 			return
 		case now := <-t.C:
 			ms := uint64(now.UnixMilli())
-			err := s.send(s.ctx, reqPing, message(nil).num(1, ms))
+			err := s.send(s.Ctx, reqPing, message(nil).num(1, ms))
 			if err != nil {
-				s.end(err)
+				s.End(err)
 				return
 			}
 		}

@@ -25,8 +25,8 @@ type settings struct {
 
 // Want implements sfuload.Session.
 func (s *session) Want(_ context.Context, w sfuload.Want) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
 	s.want = w
 	return s.apply()
 }
@@ -80,12 +80,12 @@ func (s *session) apply() error {
 		if len(u.sids) == 0 {
 			continue
 		}
-		if err := s.send(s.ctx, reqSubscription, sids(u.sids).flag(2, u.on)); err != nil {
+		if err := s.send(s.Ctx, reqSubscription, sids(u.sids).flag(2, u.on)); err != nil {
 			return err
 		}
 	}
 	for set, list := range change {
-		if err := s.send(s.ctx, reqTrackSetting, sids(list).flag(3, set.disabled).num(4, 2-set.low)); err != nil {
+		if err := s.send(s.Ctx, reqTrackSetting, sids(list).flag(3, set.disabled).num(4, 2-set.low)); err != nil {
 			return err
 		}
 	}
