@@ -29,7 +29,7 @@ const (
 	roundsCompared = 5               // several: an interval of confidence needs some
 	warmupDefault  = 3 * time.Second // lets estimates, layers and caches settle before counting
 	durationDef    = 10 * time.Second
-	corruptionDef  = 0.001 // of -inject-corruption without a value
+	corruptionDef  = 0.05 // of -inject-corruption without a value; loads that look into every 64th packet only must find some in seconds
 )
 
 // options are the flags that all scenarios have.

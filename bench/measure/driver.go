@@ -292,6 +292,9 @@ func (d *driver) interval(ctx context.Context, t *Target, l Load, r *Round) erro
 	r.Notes = append(append(slices.Clone(r.Notes), sample.Notes...), notes...)
 	if lost, corrupted := d.Fault.Done(); d.Fault.String() != "" {
 		r.Notes = append(r.Notes, fmt.Sprintf("injected on purpose: %d lost, %d corrupted", lost-lost0, corrupted-corrupted0))
+		if lost == lost0 && corrupted == corrupted0 {
+			r.Failed = append(r.Failed, "no fault was injected: the gates were not tried")
+		}
 	}
 	return nil
 }

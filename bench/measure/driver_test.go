@@ -164,6 +164,7 @@ func TestGates(t *testing.T) {
 		"slow":                      {load: fakeLoad{rate: 1e3, latency: 60 * time.Millisecond}, gates: func(g *Gates) { g.LatencyP99 = 50 * time.Millisecond }, want: "p99 60"},
 		"slow but allowed":          {load: fakeLoad{rate: 1e3, latency: 60 * time.Millisecond}},
 		"injected loss":             {load: fakeLoad{rate: 1e5}, fault: &Fault{Loss: 0.001}, want: "delivery 0.99"},
+		"fault without effect":      {load: fakeLoad{rate: 1e5}, fault: &Fault{Loss: 1e-12}, want: "no fault was injected"},
 		"injected nonsense":         {load: fakeLoad{rate: 1e5}, fault: &Fault{Corruption: 0.001}, want: "with wrong payload"},
 	} {
 		t.Run(name, func(t *testing.T) {
