@@ -19,24 +19,25 @@ import (
 // NullRelay measures the path without a server: packets go to a process that does nothing but send them back, over the same kind of
 // sockets, with the same wake-ups. What is left of a server's latency after taking this off is the server's own.
 type NullRelay struct {
-	Network string   // udp or tcp
-	Size    int      // bytes of a packet
-	Rate    int      // packets per second; 0 is nullRate
-	Command []string // a program that runs EchoMain, so that the relay is a process of its own; nil runs it in this process
+	Network string        // udp or tcp
+	Size    int           // bytes of a packet
+	Rate    int           // packets per second; 0 is nullRate
+	For     time.Duration // how long to measure; 0 is nullTime
+	Command []string      // a program that runs EchoMain, so that the relay is a process of its own; nil runs it in this process
 	// Start starts the command, for example pinned to the server's CPUs; nil is exec.Cmd.Start.
 	Start func(*exec.Cmd) error
 }
 
 const (
 	nullRate    = 2000             // packets per second: enough for a p99.9 in a second, far from loading anything
-	nullTime    = time.Second      // how long it measures
+	nullTime    = time.Second      // default of For
 	nullWait    = time.Second      // for the last packets
 	nullMinimum = 8                // bytes: the time of sending
 	echoBuffer  = 64 << 10         // bytes: the largest datagram
 	echoDial    = 10 * time.Second // for the relay to come up
 )
 
-// Measure sends packets through the relay for about a second.
+// Measure sends packets through the relay.
 func (n NullRelay) Measure(ctx context.Context) (*hdrhistogram.Histogram, error) {
 	addr, stop, err := n.start(ctx)
 	if err != nil {
@@ -57,7 +58,11 @@ func (n NullRelay) drive(ctx context.Context, conn net.Conn) (*hdrhistogram.Hist
 	if rate == 0 {
 		rate = nullRate
 	}
-	total := int(float64(rate) * nullTime.Seconds())
+	last := n.For
+	if last == 0 {
+		last = nullTime
+	}
+	total := int(float64(rate) * last.Seconds())
 	base := time.Now()
 	h := NewHistogram()
 	var wg sync.WaitGroup

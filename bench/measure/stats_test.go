@@ -154,18 +154,20 @@ func TestMachine(t *testing.T) {
 }
 
 // The relay measures a path in this process and through one of its own: this test binary.
+const nullTestTime = 200 * time.Millisecond
+
 func TestNullRelay(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []NullRelay{{Network: "udp", Size: 1200}, {Network: "tcp", Size: 200},
-		{Network: "udp", Command: []string{exe, "-test.run=TestEchoProgram$", "--", "echo"}}} {
+	for _, n := range []NullRelay{{Network: "udp", Size: 1200, For: nullTestTime}, {Network: "tcp", Size: 200, For: nullTestTime},
+		{Network: "udp", For: nullTestTime, Command: []string{exe, "-test.run=TestEchoProgram$", "--", "echo"}}} {
 		h, err := n.Measure(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.TotalCount() < nullRate/2 || h.ValueAtQuantile(50) <= 0 || h.ValueAtQuantile(50) > int64(time.Second) {
+		if h.TotalCount() < int64(nullRate*nullTestTime.Seconds())/2 || h.ValueAtQuantile(50) <= 0 || h.ValueAtQuantile(50) > int64(time.Second) {
 			t.Errorf("%+v: %d, p50 %d", n, h.TotalCount(), h.ValueAtQuantile(50))
 		}
 	}

@@ -187,6 +187,7 @@ func TestAccept(t *testing.T) {
 func TestClient(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
 		t.Run(map[bool]string{false: "json", true: "xml"}[legacy], func(t *testing.T) {
+			t.Parallel()
 			f := newFake(t)
 			f.legacy = legacy
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -18,6 +18,9 @@ func phase(kind, n int, every int64) int64 {
 	return int64((x - float64(int(x))) * float64(every))
 }
 
+// startAfter a track is bound to a transport that is up it begins: the other side of the handshake may not be quite there.
+const startAfter = int64(50 * time.Millisecond)
+
 // after is the first moment from now on at which something is due that has this phase and comes each every ns.
 func (e *Engine) after(now, phase, every int64) int64 {
 	first := e.epoch + phase

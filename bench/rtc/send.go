@@ -116,7 +116,7 @@ func (o *outTrack) start(now int64) {
 		if o.track.Kind == sfuload.Video {
 			kind = 1
 		}
-		o.due = e.after(now, phase(kind, int(e.placed[kind].Add(1))-1, o.every), o.every)
+		o.due = e.after(now+startAfter, phase(kind, int(e.placed[kind].Add(1))-1, o.every), o.every)
 		heap.Push(&o.t.sh.due, o)
 	}
 }
