@@ -34,6 +34,7 @@ func (s *server) attachFeatures() (err error) {
 	s.vcards = ext.AttachVCard(x, stored, log)
 	s.private = ext.AttachPrivate(x, stored, log)
 	s.takeReports()
+	ext.AttachAccess(x, accessStore{s.tokens}, log)
 	if s.cfg.HTTP.Port != 0 {
 		ext.AttachMeetings(x, func(name string) string { return s.cfg.publicURL() + name })
 	}

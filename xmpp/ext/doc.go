@@ -8,6 +8,7 @@
 //	services.go  XEP-0215 STUN and TURN servers with credentials
 //	offline.go   XEP-0160 messages for who is not there
 //	blocking.go  XEP-0191 block lists
+//	access.go    XEP-0494 which clients have access to an account
 //	report.go    XEP-0377 complaints that come with a block
 //	meetings.go  XEP-0483 URLs of video meetings
 //	carbons.go   XEP-0280 copies for one's other clients

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,28 @@ func friends(owner, contact stanza.JID) bool {
 	return slices.Contains(who, owner.Local()) && slices.Contains(who, contact.Local())
 }
 
+// tokens are those of romeo.
+type tokens struct {
+	mu   sync.Mutex // guards list
+	list []AccessClient
+}
+
+func (k *tokens) AccessClients(_ context.Context, who string) ([]AccessClient, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if who != "romeo" {
+		return nil, nil
+	}
+	return slices.Clone(k.list), nil
+}
+
+func (k *tokens) RevokeAccess(_ context.Context, who, id string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.list = slices.DeleteFunc(k.list, func(c AccessClient) bool { return c.ID == id })
+	return nil
+}
+
 // TestPlays performs the plays of testdata on a real server with everything attached.
 func TestPlays(t *testing.T) {
 	play.Run(t, "testdata/*.play", func(t *testing.T) play.World {
@@ -46,6 +69,7 @@ func TestPlays(t *testing.T) {
 				text := r.By.String() + " " + r.About.String() + " " + r.Reason + " " + r.Text + " " + strings.Join(r.IDs, ",")
 				s.Route(stanza.NewMessage("headline", stanza.MustJID("example.org"), stanza.MustJID("watch@example.org/desk"), stanza.TextElement(stanza.NSClient, "body", text)))
 			})
+			AttachAccess(s, &tokens{list: []AccessClient{{ID: "lost-phone", Issued: time.Unix(1_800_000_000, 0)}}}, log)
 			AttachMeetings(s, func(name string) string { return "https://meet.example/" + name })
 			d := AttachDisco(s, DiscoOptions{Name: "Konzil", Node: "https://konzil.example", Visible: friends, About: About{
 				Contacts: map[string][]string{"abuse": {"mailto:abuse@example.org"}, "support": {"xmpp:help@example.org", "https://example.org/help"}},
