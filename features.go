@@ -86,7 +86,14 @@ func (s *server) attachPubSub() (err error) {
 	s.roster.Granted(s.pubsub.Granted)
 	s.private.View(stanza.Name{Space: "storage:bookmarks", Local: "storage"}, s.pubsub.AttachBookmarks(s.private))
 	s.avatars = s.pubsub.AttachAvatars(s.vcards)
-	s.vcards.Changed, s.vcards.View = s.avatars.CardSet, s.avatars.Card
+	cards := s.pubsub.AttachVCard4(s.vcards)
+	s.vcards.Changed = func(owner stanza.JID, card *stanza.Element) {
+		s.avatars.CardSet(owner, card)
+		cards.CardSet(owner, card)
+	}
+	s.vcards.View = func(owner, asker stanza.JID, card *stanza.Element) *stanza.Element {
+		return cards.Card(owner, asker, s.avatars.Card(owner, asker, card))
+	}
 	return nil
 }
 

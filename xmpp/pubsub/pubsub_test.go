@@ -46,7 +46,11 @@ func attach(t testing.TB, s *xmpp.Server, db *store.DB) *Engine {
 	r.Granted(e.Granted)
 	private.View(stanza.Name{Space: nodeOldBookmarks, Local: "storage"}, e.AttachBookmarks(private))
 	a := e.AttachAvatars(vcards)
-	vcards.Changed, vcards.View = a.CardSet, a.Card
+	v4 := e.AttachVCard4(vcards)
+	vcards.Changed = func(owner stanza.JID, card *stanza.Element) { a.CardSet(owner, card); v4.CardSet(owner, card) }
+	vcards.View = func(owner, asker stanza.JID, card *stanza.Element) *stanza.Element {
+		return v4.Card(owner, asker, a.Card(owner, asker, card))
+	}
 	ext.AttachDisco(s, ext.DiscoOptions{Name: "Konzil", Visible: r.Subscribed, NodeInfo: e.Info, Nodes: e.List})
 	return e
 }
