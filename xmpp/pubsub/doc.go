@@ -13,5 +13,6 @@
 // presence; one with the capabilities of before costs a comparison. A hash that is not known is asked for, and the answer is
 // shared with others only if it has that hash. With new capabilities a client gets the last items of those it watches.
 //
-// bookmarks.go keeps the bookmarks of old and new clients the same (XEP-0402, XEP-0048), avatar.go the avatars (XEP-0398, XEP-0084, XEP-0153).
+// bookmarks.go keeps the bookmarks of old and new clients the same (XEP-0402, XEP-0048), avatar.go the avatars (XEP-0398, XEP-0084, XEP-0153), vcard4.go
+// the vcards (XEP-0292).
 package pubsub
