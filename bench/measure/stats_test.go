@@ -185,3 +185,17 @@ func TestEchoProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A round counts once, with the median of its intervals.
+func TestPerRound(t *testing.T) {
+	p := perRound{}
+	for _, x := range []struct {
+		round int
+		v     float64
+	}{{1, 10}, {1, 90}, {1, 11}, {2, 12}} {
+		p.add("f", &Round{Number: x.round}, x.v)
+	}
+	if s := p.spread("f"); s.N != 2 || s.Min != 11 || s.Max != 12 {
+		t.Errorf("%+v", s)
+	}
+}

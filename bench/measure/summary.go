@@ -42,7 +42,7 @@ func (d *driver) result(s Server) ServerResult {
 	if t := d.seen[s.Name]; t != nil {
 		res.Version, res.Command, res.Config = t.Version, t.Command, t.Config
 	}
-	values := map[string][]float64{}
+	values := perRound{}
 	var null map[string]Latency
 	for i := range d.report.Rounds {
 		r := &d.report.Rounds[i]
@@ -59,7 +59,7 @@ func (d *driver) result(s Server) ServerResult {
 			continue // figures of a ramp are those at the knee
 		}
 		for k, v := range r.Figures {
-			values[k] = append(values[k], v)
+			values.add(k, r, v)
 		}
 		res.Latency = merge(res.Latency, r.Latency)
 		res.Steps = merge(res.Steps, r.Steps)
@@ -67,8 +67,8 @@ func (d *driver) result(s Server) ServerResult {
 			null = merge(null, map[string]Latency{"": *r.Null})
 		}
 	}
-	for k, v := range values {
-		res.Figures[k] = NewSpread(v)
+	for k := range values {
+		res.Figures[k] = values.spread(k)
 	}
 	if n, ok := null[""]; ok {
 		res.Null = &n
@@ -78,6 +78,26 @@ func (d *driver) result(s Server) ServerResult {
 		}
 	}
 	return res
+}
+
+// perRound is the values of figures, by name and round. A round with several intervals counts once, with their median: what disturbs one of them
+// for a moment is no difference between rounds.
+type perRound map[string]map[[2]int][]float64
+
+func (p perRound) add(name string, r *Round, v float64) {
+	if p[name] == nil {
+		p[name] = map[[2]int][]float64{}
+	}
+	at := [2]int{r.Number, r.Scale}
+	p[name][at] = append(p[name][at], v)
+}
+
+func (p perRound) spread(name string) Spread {
+	var medians []float64
+	for _, v := range p[name] {
+		medians = append(medians, NewSpread(v).Median)
+	}
+	return NewSpread(medians)
 }
 
 // compare divides each server's figures by the first server's of the same round, unless they did not do the same work.
@@ -96,7 +116,7 @@ func (d *driver) compare() {
 	}
 	for _, b := range r.Servers[1:] {
 		c := Comparison{Server: b.Name, Against: a.Name, Ratios: map[string]Spread{}}
-		values := map[string][]float64{}
+		values := perRound{}
 		for i := range r.Rounds {
 			x := &r.Rounds[i]
 			if x.Server != b.Name || !x.counts() {
@@ -108,19 +128,19 @@ func (d *driver) compare() {
 			}
 			for k, v := range x.Figures {
 				if w := y.Figures[k]; w > 0 && v > 0 {
-					values[k] = append(values[k], v/w)
+					values.add(k, x, v/w)
 				}
 			}
 			for k, l := range x.Latency {
 				v, w := l.Quantiles(), y.Latency[k].Quantiles()
 				if w.P50 > 0 && w.P99 > 0 {
-					values["p50 "+k] = append(values["p50 "+k], float64(v.P50)/float64(w.P50))
-					values["p99 "+k] = append(values["p99 "+k], float64(v.P99)/float64(w.P99))
+					values.add("p50 "+k, x, float64(v.P50)/float64(w.P50))
+					values.add("p99 "+k, x, float64(v.P99)/float64(w.P99))
 				}
 			}
 		}
-		for k, v := range values {
-			c.Ratios[k] = NewSpread(v)
+		for k := range values {
+			c.Ratios[k] = values.spread(k)
 		}
 		r.Comparisons = append(r.Comparisons, c)
 	}
