@@ -136,6 +136,7 @@ type TURNConfig struct {
 	Port      int           `yaml:"port" doc:"UDP and TCP port; 0 turns the TURN server off."`
 	TLSPort   int           `yaml:"tls_port" doc:"TCP port for TURN over TLS; 0 is off."`
 	HTTPS     bool          `yaml:"https" doc:"Take TURN over TLS on the HTTPS port too, for networks that let nothing else out."`
+	OnMedia   bool          `yaml:"media_port" doc:"Take TURN over UDP on the media port too, and tell clients that port instead of the other, so that one open UDP port is enough."`
 	Host      string        `yaml:"host" doc:"Name or address that clients are told. Empty: the domain."`
 	RelayMin  int           `yaml:"relay_port_min" doc:"First UDP port of relayed addresses."`
 	RelayMax  int           `yaml:"relay_port_max" doc:"Last UDP port of relayed addresses."`

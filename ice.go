@@ -63,7 +63,17 @@ func (s *server) openTURN(context.Context) error {
 		return err
 	}
 	s.onStop(func(context.Context) { s.turn.Close() })
+	if t.OnMedia {
+		if err := s.turn.ServeMedia(s.sfu.Addrs(), s.hostTURN); err != nil {
+			return err
+		}
+	}
 	return s.listenTURN()
+}
+
+// hostTURN lets the TURN server share the sockets of media.
+func (s *server) hostTURN(take func(local, from netip.AddrPort, pkt []byte)) func(local, to netip.AddrPort, pkt []byte) error {
+	return s.sfu.Host(take)
 }
 
 // listenTURN opens TURN over TLS.
@@ -153,10 +163,13 @@ func (s *server) services(who stanza.JID) []ext.Service {
 		host = s.cfg.Domain
 	}
 	user, password, expires := s.turn.Credentials(s.turnUser(who), credentialLife)
-	out := []ext.Service{{Type: "stun", Host: host, Port: port, Transport: "udp"}}
-	for _, transport := range []string{"udp", "tcp"} {
-		out = append(out, ext.Service{Type: "turn", Host: host, Port: port, Transport: transport, Username: user, Password: password, Expires: expires})
+	udp := port
+	if s.cfg.TURN.OnMedia {
+		udp = s.cfg.Media.Port
 	}
+	out := []ext.Service{{Type: "stun", Host: host, Port: udp, Transport: "udp"},
+		{Type: "turn", Host: host, Port: udp, Transport: "udp", Username: user, Password: password, Expires: expires},
+		{Type: "turn", Host: host, Port: port, Transport: "tcp", Username: user, Password: password, Expires: expires}}
 	// One more and browsers complain of too many. The HTTPS port is the one that is open where others are not.
 	tlsPort := s.turnHTTPS()
 	if tlsPort == 0 {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -51,6 +54,26 @@ func (l turnLogin) allocate(t *testing.T) (net.PacketConn, error) {
 		t.Cleanup(func() { r.Close() })
 	}
 	return r, err
+}
+
+// TestTURNOnMediaPort: one UDP port is enough.
+func TestTURNOnMediaPort(t *testing.T) {
+	file := settings(t, "")
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, bytes.Replace(text, []byte("turn: {"), []byte("turn: {media_port: true, "), 1), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := startHouse(t, file)
+	l := h.guest("lecture").turnLogin()
+	if want := net.JoinHostPort("127.0.0.1", strconv.Itoa(h.cfg.Media.Port)); l.at != want {
+		t.Errorf("clients are told of %s, want %s", l.at, want)
+	}
+	if _, err := l.allocate(t); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestSessionsOfTURN: each session has credentials of its own, which end with it, and its allocations too.

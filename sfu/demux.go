@@ -66,6 +66,9 @@ func (sh *shard) demux(b *batch, local int, pkts []udpio.Packet) {
 			continue
 		}
 		b.owner[i] = nil
+		if sh.s.toGuest(local, p.From, p.Data) {
+			continue
+		}
 		if t, ok := sh.s.route(&sh.count, &b.stun, t, local, p.From, p.Data); ok {
 			sh.count.inc(cHandedOver)
 			t.sh.inbox.raw(t.sh, t, p.Data)

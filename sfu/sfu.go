@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"konzil/internal/udpio"
@@ -44,6 +45,7 @@ type SFU struct {
 	nat    natWatch
 	done   chan struct{} // ends clock
 	routes routes
+	guest  atomic.Pointer[Guest]
 	count  counters
 	wg     sync.WaitGroup
 

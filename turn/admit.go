@@ -167,7 +167,7 @@ func (g *gate) judge(m *stun.Message) (stun.ErrorCode, counter) {
 		return g.judgeRefresh(m, r)
 	}
 	if v, err := m.Get(stun.AttrChannelNumber); m.Type.Method == stun.MethodChannelBind {
-		if err != nil || len(v) != 4 || !validChannel(binary.BigEndian.Uint16(v)) {
+		if err != nil || len(v) != 4 || !g.validChannel(binary.BigEndian.Uint16(v)) {
 			return stun.CodeBadRequest, &c.refused // RFC 8656 §12.2
 		}
 		g.cur.channel = binary.BigEndian.Uint16(v)
@@ -184,7 +184,7 @@ func (g *gate) judge(m *stun.Message) (stun.ErrorCode, counter) {
 	return 0, nil
 }
 
-func validChannel(n uint16) bool { return n >= minChannel && n <= maxChannel }
+func (g *gate) validChannel(n uint16) bool { return n >= minChannel && n <= g.maxChannel }
 
 func (g *gate) judgeAllocate(m *stun.Message) (stun.ErrorCode, counter) {
 	c := &g.s.count

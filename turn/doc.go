@@ -3,14 +3,16 @@
 //
 // The path of a client's packet, in order:
 //
-//  1. udpLink.read (datagram.go) or streamLink.read (stream.go) takes a batch of datagrams from the sockets of a shard, or of frames from a TCP or
-//     TLS connection. It runs on the link's one goroutine, which is pion/turn's and sits in gate.ReadFrom (gate.go).
+//  1. udpLink.read (datagram.go), streamLink.read (stream.go) or mediaLink.read (media.go) takes a batch of datagrams from the sockets of a shard, of
+//     frames from a TCP or TLS connection, or of what the media port's sockets have handed over. It runs on the link's one goroutine, which is
+//     pion/turn's and sits in gate.ReadFrom (gate.go).
 //  2. gate.fromClient (up.go, same goroutine) relays channel data and Send indications of clients who have a channel or permission (table.go): to
 //     a peer's address from the relay's socket, or in memory when the peer is our own SFU or another relay of ours.
 //  3. gate.flush (up.go), once per batch, sends what was collected: runs of one size and destination as one message, and what stays in this
 //     process a batch at a time.
 //  4. gate.admit (admit.go, same goroutine) looks at a request before pion does and answers what pion would get wrong or does not
-//     know: 403 for a forbidden peer, 437, 440, 441, 442, 443, 486 for a quota, 508 when a table is full.
+//     know: 403 for a forbidden peer, 420, 437, 440, 441, 442, 443, 486 for a quota, 508 when a table is full. What an Allocate wishes beside an
+//     address (allocate.go) pion does not get to see.
 //  5. pion/turn does nonces, MESSAGE-INTEGRITY, allocations, permissions, channels and their lifetimes. gate.WriteTo (gate.go, same goroutine) sees its
 //     success responses go out, and relay.granted (relay.go) takes over into the table what was granted.
 //

@@ -36,10 +36,11 @@ type link interface {
 // before it reads the next, so that cur is the request it handles when it asks for a key, a permission or a relay, and when it writes
 // an answer.
 type gate struct {
-	s        *Server
-	link     link
-	datagram bool          // the source address may be forged
-	memory   *sharedOutlet // for packets that come in memory
+	s          *Server
+	link       link
+	datagram   bool          // the source address may be forged
+	maxChannel uint16        // the highest channel number that it can carry
+	memory     *sharedOutlet // for packets that come in memory
 
 	// Of the goroutine.
 	cur     request
@@ -78,7 +79,7 @@ type request struct {
 // newGate makes a gate on a link. fan sends to clients from the gate's goroutine, memory from those who deliver in memory; both are nil for
 // a stream.
 func (s *Server) newGate(l link, datagram bool, fan, memory *udpio.Fan) *gate {
-	g := &gate{s: s, link: l, datagram: datagram, clients: map[netip.AddrPort]*relay{}, seen: make([]*relay, 1)}
+	g := &gate{s: s, link: l, datagram: datagram, maxChannel: maxChannel, clients: map[netip.AddrPort]*relay{}, seen: make([]*relay, 1)}
 	if datagram {
 		g.seen = make([]*relay, recentClients)
 	}

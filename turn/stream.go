@@ -206,7 +206,8 @@ func (l *streamLink) relax() {
 	}
 }
 
-// makeRoom moves the part of a frame that is there to the front. A buffer that was filled gives way to a large one, until less comes.
+// makeRoom moves the part of a frame that is there to the front. A buffer that was filled gives way to a large one, until what
+// comes fits the small one.
 func (l *streamLink) makeRoom() {
 	rest, full, large := l.buf[l.start:l.end], l.end == len(l.buf), len(l.buf) == maxBuffer
 	switch {
@@ -215,7 +216,7 @@ func (l *streamLink) makeRoom() {
 		l.buf = l.small
 	case full && !large:
 		l.buf = l.s.reads.Get().([]byte)
-	case large && !full && len(rest) == 0:
+	case large && l.end <= firstBuffer && len(rest) == 0:
 		l.s.reads.Put(l.buf) //nolint:staticcheck // the slice's head is allocated once for many frames
 		l.buf = l.small
 	}
