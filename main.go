@@ -74,6 +74,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		case "user", "ldap":
 			err = operate(ctx, c, append([]string{command}, flags.Args()...), in, out, errOut)
 		default:
+			go keepMemory(ctx)
 			err = serve(ctx, c, *file == "", out, errOut)
 		}
 	case "config":

@@ -55,10 +55,11 @@ type item struct {
 	active              uint32
 }
 
-func (b *inbox) init(n int) {
+// init makes room for n packets; both halves of slab are for their bytes.
+func (b *inbox) init(n int, slab []byte) {
 	b.wake = make(chan struct{}, 1)
-	b.fill = &items{list: make([]item, 0, n), slab: make([]byte, n*slotSize)}
-	b.spare = &items{list: make([]item, 0, n), slab: make([]byte, n*slotSize)}
+	b.fill = &items{list: make([]item, 0, n), slab: slab[:n*slotSize]}
+	b.spare = &items{list: make([]item, 0, n), slab: slab[n*slotSize:]}
 }
 
 // push copies it and data in, and wakes the worker; false when there was no room.

@@ -2,6 +2,7 @@ package sfu
 
 import (
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -120,8 +121,13 @@ type packet struct {
 }
 
 func newShard(s *SFU, id int) *shard {
-	sh := &shard{s: s, id: id, done: make(chan struct{}), kick: make(chan struct{}, 1), arena: make([]byte, arenaSize), queued: make([]datagram, 1, 1024), rooms: map[*Conference]*room{}}
-	sh.inbox.init(s.cfg.InboxPackets)
+	sh := &shard{s: s, id: id, done: make(chan struct{}), kick: make(chan struct{}, 1), queued: make([]datagram, 1, 1024), rooms: map[*Conference]*room{}}
+	inbox := 2 * s.cfg.InboxPackets * slotSize
+	mem, free := udpio.Buffer(inbox + arenaSize)
+	// Nobody says goodbye to a shard: relays may come in late.
+	runtime.AddCleanup(sh, func(free func()) { free() }, free)
+	sh.inbox.init(s.cfg.InboxPackets, mem[:inbox])
+	sh.arena = mem[inbox:]
 	sh.rtcp = make([]byte, 0, maxPacket)
 	sh.wire = make([]byte, 0, maxPacket+64)
 	sh.rtxb = make([]byte, 0, 2*maxPacket)

@@ -31,6 +31,7 @@ type Reader struct {
 	name [ReadBatch]unix.RawSockaddrInet6
 	ctl  [ReadBatch][cmsgSpace]byte
 	slab []byte
+	free func() // of slab, nil when it is done
 	slot int
 	pkts []Packet
 
@@ -45,7 +46,7 @@ func (c *Conn) NewReader() *Reader {
 	if c.gro {
 		r.slot = coalescedSize
 	}
-	r.slab = make([]byte, ReadBatch*r.slot)
+	r.slab, r.free = Buffer(ReadBatch * r.slot)
 	r.pkts = make([]Packet, 0, ReadBatch*MaxSegments)
 	for i := range r.hdrs {
 		h := &r.hdrs[i].hdr
@@ -69,6 +70,9 @@ func (c *Conn) NewReader() *Reader {
 // Errors that concern a destination of earlier sends (ICMP) are swallowed.
 func (r *Reader) Read() ([]Packet, error) {
 	for {
+		if r.free == nil {
+			return nil, net.ErrClosed
+		}
 		for i := range r.hdrs {
 			h := &r.hdrs[i].hdr
 			h.Namelen = unix.SizeofSockaddrInet6
@@ -76,6 +80,8 @@ func (r *Reader) Read() ([]Packet, error) {
 			h.Flags = 0
 		}
 		if err := r.c.raw.Read(r.recv); err != nil {
+			r.free()
+			r.free = nil
 			return nil, net.ErrClosed
 		}
 		if r.err != 0 {
