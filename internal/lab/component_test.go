@@ -25,9 +25,14 @@ func script(t *testing.T, name string, args ...string) map[string]bool {
 			steps[s] = true
 		}
 	}
-	if t.Failed() || p.cmd.ProcessState.ExitCode() != 0 {
-		t.Errorf("%s:\n%s", name, p.log.String())
+	if c := p.cmd.ProcessState.ExitCode(); c != 0 {
+		t.Errorf("%s has ended with %d", name, c)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s:\n%s", name, p.log.String())
+		}
+	})
 	return steps
 }
 

@@ -6,4 +6,6 @@
 //
 //   - kill_test.go: servers, clients and the links between servers are killed at random under load; what was sent, archived and received is
 //     compared. KONZIL_KILL=5m makes it long (make kill).
+//   - interop_test.go, ejabberd_test.go: federation with Debian's prosody and ejabberd, by two slixmpp clients (testdata/federate.py).
+//   - component_test.go: a slixmpp component.
 package lab

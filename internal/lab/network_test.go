@@ -60,7 +60,9 @@ var (
 	zoneK = zone{"k.zone", "10.77.0.4", 5269, 5270}
 	zoneP = zone{"p.zone", "10.77.0.5", 5269, 0}
 	zoneE = zone{"e.zone", "10.77.0.6", 5269, 0}
-	zones = []zone{zoneA, zoneB, zoneK, zoneP, zoneE}
+	zoneQ = zone{"q.zone", "10.77.0.7", 0, 5270} // direct TLS alone
+	zoneD = zone{"d.zone", "10.77.0.8", 0, 5270}
+	zones = []zone{zoneA, zoneB, zoneK, zoneP, zoneE, zoneQ, zoneD}
 )
 
 var lab struct{ dir, bin, ca string }

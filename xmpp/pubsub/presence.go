@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -217,7 +218,8 @@ func (e *Engine) inbound(st *stanza.Stanza) bool {
 func (e *Engine) peer(st *stanza.Stanza) {
 	c := st.Child(nsCaps, "c")
 	id, ok := idOf(c)
-	if !ok || len(e.srv.Sessions(st.To)) == 0 || !e.opt.Subscribed(st.To, st.From) {
+	// A contact that the owner watches may watch the owner later, and does not say again what it is interested in.
+	if !ok || len(e.srv.Sessions(st.To)) == 0 || !e.opt.Subscribed(st.To, st.From) && !slices.Contains(e.opt.Watched(st.To), st.From.Bare()) {
 		return
 	}
 	what, known := e.caps.get(id)

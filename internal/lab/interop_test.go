@@ -1,0 +1,103 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// steps are those of federate.py between Konzil and another server.
+func steps(other string) []string {
+	var out []string
+	for _, d := range []string{zoneK.domain, other} {
+		out = append(out, "chat to "+d, "burst from "+d, "presence of "+d, "room at "+d, "archive at "+d, "avatar of "+d)
+	}
+	return out
+}
+
+// prosody starts Debian's prosody for z with the certificate of a zone; extra is configuration of the whole server. It gives its log.
+func prosody(t *testing.T, z, cert zone, extra string) (log func() string) {
+	t.Helper()
+	if _, err := exec.LookPath("prosody"); err != nil {
+		t.Skip("the Debian package prosody is not installed")
+	}
+	dir := t.TempDir()
+	config := filepath.Join(dir, "prosody.cfg.lua")
+	lua := fmt.Sprintf(`run_as_root = true
+data_path = %[1]q
+pidfile = %[2]q
+interfaces = { %[3]q }
+use_ipv6 = false
+modules_enabled = { "roster", "saslauth", "tls", "dialback", "disco", "carbons", "pep", "private", "blocklist", "vcard_legacy", "ping", "mam", "s2s_bidi", "smacks" }
+allow_registration = false
+s2s_require_encryption = true
+s2s_secure_auth = false
+authentication = "internal_plain"
+log = { debug = %[4]q }
+ssl = { certificate = %[5]q, key = %[6]q, cafile = %[7]q }
+%[10]s
+VirtualHost %[9]q
+Component "conference.%[8]s" "muc"
+Component "proxy.%[8]s" "proxy65"
+  proxy65_acl = { %[9]q, "k.zone" }
+`, dir, filepath.Join(dir, "pid"), z.addr, filepath.Join(dir, "log"), certFile(cert), keyFile(cert), lab.ca, z.domain, z.domain, extra)
+	if err := os.WriteFile(config, []byte(lua), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("prosodyctl", "--root", "--config", config, "register", "juliet", z.domain, password("juliet")).CombinedOutput(); err != nil {
+		t.Fatalf("prosodyctl: %v\n%s", err, out)
+	}
+	p := &process{name: "prosody"}
+	if err := p.start(exec.Command("prosody", "--root", "-F", "--config", config)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.kill()
+		if b, err := os.ReadFile(filepath.Join(dir, "log")); err == nil && os.Getenv("KONZIL_LAB_LOGS") != "" {
+			_ = os.WriteFile(filepath.Join(os.Getenv("KONZIL_LAB_LOGS"), "prosody.log"), b, 0o600)
+		}
+	})
+	if err := p.listening(z.addr + ":5222"); err != nil {
+		t.Fatal(err)
+	}
+	return func() string {
+		b, err := os.ReadFile(filepath.Join(dir, "log"))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(b)
+	}
+}
+
+// TestProsody: everything that two people at two servers do, with certificates.
+func TestProsody(t *testing.T) {
+	needLab(t)
+	log := prosody(t, zoneP, zoneP, "")
+	newKonzil(t, zoneK, []string{"romeo"}, "")
+	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneP.addr, zoneP.domain, lab.ca, "proxy"), append(steps(zoneP.domain), "upload at k.zone", "proxy of k.zone", "proxy of p.zone")...)
+	if !strings.Contains(log(), "SASL EXTERNAL") {
+		t.Error("prosody has not taken our certificate")
+	}
+}
+
+// TestProsodyDialback: a server whose certificate is for another name proves who it is by dialback (XEP-0220).
+func TestProsodyDialback(t *testing.T) {
+	needLab(t)
+	log := prosody(t, zoneP, zoneE, "")
+	newKonzil(t, zoneK, []string{"romeo"}, "")
+	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneP.addr, zoneP.domain, lab.ca, "brief"), "chat to k.zone", "chat to p.zone")
+	if !strings.Contains(log(), "dialback") {
+		t.Error("there was no dialback")
+	}
+}
+
+// TestProsodyDirectTLS: both servers take streams that begin with TLS (XEP-0368), and nothing else.
+func TestProsodyDirectTLS(t *testing.T) {
+	needLab(t)
+	prosody(t, zoneQ, zoneQ, "s2s_ports = {}\ns2s_direct_tls_ports = { 5270 }")
+	newKonzil(t, zoneD, []string{"romeo"}, "")
+	wantSteps(t, script(t, "federate.py", zoneD.addr, zoneD.domain, zoneQ.addr, zoneQ.domain, lab.ca, "brief"), "chat to d.zone", "chat to q.zone")
+}

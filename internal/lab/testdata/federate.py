@@ -1,0 +1,182 @@
+"""Two slixmpp clients, each at a server of its own; says "ok STEP" for each step that went right. Arguments: address and domain of either server, the authority of
+their certificates, and which parts."""
+import asyncio
+import base64
+import hashlib
+import ssl
+import sys
+import traceback
+import urllib.request
+
+import slixmpp
+from slixmpp.xmlstream import ET
+
+CA = sys.argv[5]
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
+
+
+def ok(step):
+    print("ok", step, flush=True)
+
+
+class Client(slixmpp.ClientXMPP):
+    def __init__(self, user, domain, addr):
+        super().__init__("%s@%s/lab" % (user, domain), user + "-secret")
+        self.domain, self.me = domain, user + "@" + domain
+        self.ssl_context.check_hostname = False
+        self.ssl_context.verify_mode = ssl.CERT_NONE
+        for p in ("xep_0030", "xep_0045", "xep_0060", "xep_0065", "xep_0084", "xep_0115", "xep_0163", "xep_0199", "xep_0313", "xep_0363"):
+            self.register_plugin(p)
+        self.queue = {k: asyncio.Queue() for k in ("message", "presence_available", "groupchat_message", "avatar_metadata_publish", "presence_unsubscribed")}
+        for k, q in self.queue.items():
+            self.add_event_handler(k, q.put_nowait)
+        self.ready = asyncio.get_event_loop().create_future()
+        self.add_event_handler("session_start", self.start)
+        self.connect((addr, 5222))
+
+    async def start(self, _):
+        self.plugin["xep_0163"].add_interest("urn:xmpp:avatar:metadata")
+        await self.plugin["xep_0115"].update_caps(broadcast=False)
+        self.send_presence()
+        await self.get_roster()
+        self.ready.done() or self.ready.set_result(True)
+
+    async def get(self, kind, wanted=lambda x: True, time=15):
+        async def look():
+            while True:
+                x = await self.queue[kind].get()
+                if wanted(x):
+                    return x
+        return await asyncio.wait_for(look(), time)
+
+
+async def chat(a, b, step):
+    a.send_message(mto=b.me, mbody="hello " + step, mtype="chat")
+    m = await b.get("message", lambda m: m["body"] == "hello " + step)
+    if m["from"].bare == a.me:
+        ok(step)
+
+
+async def burst(a, b, n=200):
+    for i in range(n):
+        a.send_message(mto=b.me, mbody="burst %d" % i, mtype="chat")
+    for i in range(n):
+        await b.get("message", lambda m: m["body"] == "burst %d" % i)
+    ok("burst from " + a.domain)
+
+
+async def subscribe(a, b):
+    a.send_presence_subscription(pto=b.me, ptype="subscribe")
+    p = await a.get("presence_available", lambda p: p["from"].bare == b.me)
+    ok("presence of " + b.domain)
+
+
+async def room(a, b):
+    """a makes a room at its server, b comes."""
+    name = "lab@conference." + a.domain
+    await a["xep_0045"].join_muc_wait(name, "host", timeout=15)
+    iq = a.make_iq_set(ito=name)
+    iq.append(ET.fromstring("<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"))
+    await iq.send(timeout=15)
+    await b["xep_0045"].join_muc_wait(name, "guest", timeout=15)
+    b.send_message(mto=name, mbody="in the room", mtype="groupchat")
+    for c in (a, b):
+        await c.get("groupchat_message", lambda m: m["body"] == "in the room" and m["from"].resource == "guest")
+    ok("room at " + a.domain)
+
+
+async def archive(a, b):
+    """what b has written is in a's archive."""
+    found = 0
+    async for r in a["xep_0313"].iterate(with_jid=b.me, rsm={"max": 50}, total=400):
+        if r["mam_result"]["forwarded"]["stanza"]["body"].startswith("hello"):
+            found += 1
+    if found >= 2:
+        ok("archive at " + a.domain)
+
+
+async def avatar(a, b):
+    h = hashlib.sha1(PIXEL).hexdigest()
+    await a["xep_0084"].publish_avatar(PIXEL, timeout=15)
+    await a["xep_0084"].publish_avatar_metadata([{"id": h, "type": "image/png", "bytes": len(PIXEL)}], timeout=15)
+    m = await b.get("avatar_metadata_publish", lambda m: m["from"].bare == a.me)
+    data = await b["xep_0084"].retrieve_avatar(a.me, m["pubsub_event"]["items"]["item"]["avatar_metadata"]["info"]["id"], timeout=15)
+    if data["pubsub"]["items"]["item"]["avatar_data"]["value"] == PIXEL:
+        ok("avatar of " + a.domain)
+
+
+async def bytestream(a, b):
+    """a file through the proxy of a's server."""
+    got, data = bytearray(), b"x" * 100000
+    over = asyncio.get_event_loop().create_future()
+
+    def received(chunk):
+        got.extend(chunk)
+        if len(got) >= len(data) and not over.done():
+            over.set_result(True)
+    b["xep_0065"].auto_accept = True
+    b.add_event_handler("socks5_data", received)
+    a["xep_0065"]._proxies = {}
+    s = await a["xep_0065"].handshake(b.boundjid.full, timeout=15)
+    s.transport.write(data)
+    await asyncio.wait_for(over, 15)
+    if bytes(got) == data:
+        ok("proxy of " + a.domain)
+
+
+async def upload(a, b):
+    """a file at a's server, fetched by who b is."""
+    data = b"y" * 50000
+    slot = await a["xep_0363"].request_slot("upload." + a.domain, "lab.txt", len(data), "text/plain", timeout=15)
+    put, loop = slot["http_upload_slot"]["put"], asyncio.get_event_loop()
+    trust = ssl.create_default_context(cafile=CA)
+
+    def request(method, url, body=None, headers=()):
+        r = urllib.request.Request(url, data=body, method=method, headers=dict(headers))
+        return urllib.request.urlopen(r, timeout=15, context=trust).read()
+    headers = {h["name"]: h["value"] for h in put["headers"]}
+    headers["Content-Type"] = "text/plain"
+    await loop.run_in_executor(None, lambda: request("PUT", put["url"], data, headers))
+    a.send_message(mto=b.me, mbody=slot["http_upload_slot"]["get"]["url"], mtype="chat")
+    m = await b.get("message", lambda m: m["body"].startswith("https://"))
+    if await loop.run_in_executor(None, lambda: request("GET", m["body"])) == data:
+        ok("upload at " + a.domain)
+
+
+async def attempt(name, step):
+    try:
+        await step
+    except Exception:
+        print("failed:", name, flush=True)
+        traceback.print_exc(file=sys.stdout)
+
+
+async def main():
+    k = Client("romeo", sys.argv[2], sys.argv[1])
+    p = Client("juliet", sys.argv[4], sys.argv[3])
+    await asyncio.wait_for(asyncio.gather(k.ready, p.ready), 25)
+    await attempt("chat", chat(k, p, "chat to " + p.domain))
+    await attempt("chat", chat(p, k, "chat to " + k.domain))
+    if "brief" in sys.argv[5:]:
+        k.abort()
+        p.abort()
+        return
+    await attempt("burst", burst(k, p))
+    await attempt("burst", burst(p, k))
+    await attempt("subscribe", subscribe(k, p))
+    await attempt("subscribe", subscribe(p, k))
+    await attempt("room", room(k, p))
+    await attempt("room", room(p, k))
+    await attempt("archive", archive(k, p))
+    await attempt("archive", archive(p, k))
+    await attempt("avatar", avatar(k, p))
+    await attempt("avatar", avatar(p, k))
+    await attempt("upload", upload(k, p))
+    if "proxy" in sys.argv[5:]:
+        await attempt("proxy", bytestream(k, p))
+        await attempt("proxy", bytestream(p, k))
+    k.abort()
+    p.abort()
+
+
+asyncio.get_event_loop().run_until_complete(main())
