@@ -52,6 +52,7 @@ func (s *server) openHTTP(context.Context) (err error) {
 	s.openAPI()
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
 	s.openDrain()
+	s.openStatistics()
 	if s.turn != nil {
 		s.http.HandlePrivate("POST /debug/turn/drain", s.drainTURN(true))
 		s.http.HandlePrivate("DELETE /debug/turn/drain", s.drainTURN(false))

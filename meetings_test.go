@@ -748,3 +748,35 @@ func TestJigasi(t *testing.T) {
 		t.Errorf("got %s", a)
 	}
 }
+
+// TestStatistics: what a bridge and a focus tell dashboards, to this machine alone, and that drain shows.
+func TestStatistics(t *testing.T) {
+	h := openHouse(t, "")
+	a := h.guest("standup")
+	if p := a.meet("standup@conference.localhost"); p.Type == "error" {
+		t.Fatal(p)
+	}
+	read := func(path string) map[string]any {
+		t.Helper()
+		code, text := h.http("GET", path, "")
+		out := map[string]any{}
+		if err := json.Unmarshal([]byte(text), &out); code != http.StatusOK || err != nil {
+			t.Fatalf("%s: %d %s", path, code, text)
+		}
+		return out
+	}
+	if s := read("/colibri/stats"); s["participants"] != 1.0 || s["largest_conference"] != 1.0 || s["total_conferences_created"] != 1.0 || s["drain"] != false || s["healthy"] != true {
+		t.Errorf("statistics %v", s)
+	}
+	if v := read("/about/version"); v["name"] != "Konzil" || v["version"] == "" {
+		t.Errorf("version %v", v)
+	}
+	for path, want := range map[string]bool{"enable": true, "disable": false} {
+		if code, _ := h.http("POST", "/colibri/drain/"+path, ""); code != http.StatusOK {
+			t.Errorf("drain %s: %d", path, code)
+		}
+		if s := read("/colibri/drain"); s["drain"] != want {
+			t.Errorf("drain %v after %s", s, path)
+		}
+	}
+}

@@ -10,7 +10,7 @@
 //     what speaks STUN.
 //  3. Server.serve (httpd.go, the connection's or stream's goroutine) sets the headers that all answers have, counts, and
 //     passes on by pattern (net/http.ServeMux).
-//  4. /health/*, /metrics (status.go) and what rooms add under /debug/ answer only to loopback peers, or on the admin listener when there is one.
+//  4. /health/*, /metrics (status.go) and what rooms add under /debug/, /colibri/ and /about/ answer only to loopback peers, or on the admin listener when there is one.
 package httpd
 
 import (
@@ -99,7 +99,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	}
 	if len(cfg.Admin) == 0 {
 		guard := loopbackOnly(s.private)
-		for _, path := range []string{"/health", "/health/", "/metrics", "/debug/"} {
+		for _, path := range []string{"/health", "/health/", "/metrics", "/debug/", "/colibri/", "/about/"} {
 			s.mux.Handle(path, guard)
 		}
 	}
@@ -155,7 +155,8 @@ func (s *Server) closeListeners() {
 // Handle serves a pattern of net/http.ServeMux. It must come before Start.
 func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
-// HandlePrivate adds what only the operator may see, under /debug/: it is served where health and metrics are.
+// HandlePrivate adds what only the operator may see: it is served where health and metrics are, on the HTTPS port only what lies under /debug/,
+// /colibri/ and /about/.
 func (s *Server) HandlePrivate(pattern string, h http.Handler) { s.private.Handle(pattern, h) }
 
 // Start accepts connections.
