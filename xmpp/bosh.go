@@ -17,7 +17,7 @@ import (
 // held until there is something to answer. The path, in order:
 //
 //  1. BOSHHandler (net/http's goroutine) reads a body (boshbody.go) and finds the session by its sid, or makes one with a stream of its own (boshwire.go).
-//  2. boshWire.accept puts the request where its rid belongs: those that are too early wait, repeated ones get the answer that they had.
+//  2. boshWire.accept (boshorder.go) puts the request where its rid belongs: those that are too early wait, repeated ones get the answer that they had.
 //  3. What the body holds goes into the wire's queue, which the stream's goroutine reads like any other transport.
 //  4. A write of the stream answers the oldest held request (boshWire.write) and returns when net/http has taken the answer; until then the stanzas stay in the session.
 //  5. A request that is held for too long, or that is one too many, is answered with nothing; a client that holds none for too long is gone.
