@@ -111,6 +111,16 @@ func (e *Engine) Close() {
 // Profile is the name of the SRTP profile that all transports use.
 func (e *Engine) Profile() string { return e.cfg.Profile }
 
+// Shared tells whether the transports share sockets.
+func (e *Engine) Shared() bool {
+	for _, sh := range e.shards {
+		if sh.shared == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // Peer makes a participant and chooses the SSRCs of what it publishes. When it began is the start of its steps.
 func (e *Engine) Peer(p *sfuload.Participant) *Peer {
 	h := fnv.New32a()

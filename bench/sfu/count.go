@@ -49,6 +49,11 @@ func (l *Load) compare(a, b *rtc.Snapshot) *measure.Sample {
 	}
 	s.Expected, s.Delivered = audio.expected+video.expected, audio.delivered+video.delivered
 	l.counters(a, b, s)
+	if l.eng.Shared() {
+		s.Notes = append(s.Notes, "clients share a socket and have an address each")
+	} else {
+		s.Notes = append(s.Notes, "clients have a socket each")
+	}
 	if excess > 0 {
 		s.Wrong["duplicate"] += excess
 	}

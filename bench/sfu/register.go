@@ -43,7 +43,7 @@ func Scenario() measure.Scenario {
 
 func flags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	o := &Options{}
-	local := ""
+	local, own := "", false
 	var names []string
 	for _, s := range scenarios() {
 		names = append(names, s.name+" ("+s.what+")")
@@ -57,7 +57,8 @@ func flags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	fs.IntVar(&o.Shards, "shards", 1, "threads of the generator's engine")
 	fs.IntVar(&o.Joins, "joins", joinsDefault, "joins under way at a time")
 	fs.StringVar(&local, "local", "127.0.0.1", "`address` of the generator's media sockets")
-	return func(c *measure.Common) (*measure.Plan, error) { return plan(*o, local, c) }
+	fs.BoolVar(&own, "own-sockets", false, "a socket for each client, also on 127.0.0.1, where they share one and have an address each; as beside servers that take no media on the loopback")
+	return func(c *measure.Common) (*measure.Plan, error) { return plan(*o, local, own, c) }
 }
 
 func profileNames() string {
@@ -69,7 +70,7 @@ func profileNames() string {
 	return strings.Join(names, ", ")
 }
 
-func plan(o Options, local string, c *measure.Common) (*measure.Plan, error) {
+func plan(o Options, local string, own bool, c *measure.Common) (*measure.Plan, error) {
 	if _, err := participants(&o); err != nil { // fills in the defaults
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func plan(o Options, local string, c *measure.Common) (*measure.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := rtc.Config{Local: ip}
+	cfg := rtc.Config{Local: ip, OwnSockets: own}
 	if c.Log != nil && c.Log.Enabled(context.Background(), slog.LevelInfo) {
 		cfg.Logger = c.Log
 	}
