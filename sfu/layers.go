@@ -43,6 +43,9 @@ func (sh *shard) vp9Layers(p *packet) bool {
 		SID: d.SID, TID: d.TID, Start: d.Start, End: d.End, Key: d.SID == 0 && !d.Predicted, SwitchUp: d.SwitchUp,
 		HasTL0: d.HasTL0, TL0: d.TL0, NumRefs: d.NumRefs,
 	}
+	if v.Key && d.NotRef && d.Spatial > 1 {
+		v.Apart = uint8(d.Spatial)
+	}
 	if d.HasPictureID {
 		v.Number, v.Mask = d.PictureID, 0x7f
 		if d.Long {

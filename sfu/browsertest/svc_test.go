@@ -107,7 +107,7 @@ func TestChromiumSimulcast(t *testing.T) {
 }
 
 func TestChromiumSVC(t *testing.T) {
-	for _, c := range [][2]string{{"VP9", "L3T3_KEY"}, {"VP9", "L3T3"}, {"AV1", "L3T3_KEY"}, {"AV1", "L3T3"}} {
+	for _, c := range [][2]string{{"VP9", "L3T3_KEY"}, {"VP9", "L3T3"}, {"VP9", "S3T3"}, {"AV1", "L3T3_KEY"}, {"AV1", "L3T3"}} {
 		t.Run(c[0]+"/"+c[1], func(t *testing.T) { svcHeights(t, c[0], c[1]) })
 	}
 }

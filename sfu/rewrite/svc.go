@@ -23,6 +23,7 @@ type SVC struct {
 	SwitchUp bool // VP9's U bit (RFC 9628 §4.2)
 	HasTL0   bool
 	TL0      uint8
+	Apart    uint8              // VP9, with Key: so many spatial layers that do not refer to each other (S modes: simulcast in one SSRC); 0: they do
 	Refs     [dd.MaxRefs]uint16 // numbers back of what the frame refers to
 	NumRefs  uint8
 
@@ -61,7 +62,8 @@ type svc struct {
 	want, active limit
 	ts           uint32 // of the newest picture
 	tsAny        bool
-	pending      bool // a wanted spatial layer is there and waits for a keyframe
+	pending      bool  // a wanted spatial layer is there and waits for a keyframe
+	apart        uint8 // of the newest keyframe: the receiver gets one spatial layer alone, and changes it at keyframes
 
 	told uint32 // mask of active decode targets that the receiver knows
 	tell int    // packets on which it is yet to be told
@@ -92,7 +94,7 @@ func (t *tl0) out(in uint8) uint8 {
 func (l *svc) newSource(to limit) {
 	l.n, l.offSet, l.tl0.set, l.tsAny, l.pending = 0, false, false, false, false
 	l.want, l.active = to, to
-	l.told, l.tell = 0, 0
+	l.told, l.tell, l.apart = 0, 0, 0
 }
 
 // resync forgets the pictures before, within a source.
@@ -101,8 +103,15 @@ func (l *svc) resync() { l.n, l.tsAny = 0, false }
 // limit sets the wanted layers: lower ones from the next picture on, higher ones as soon as they can be entered.
 func (l *svc) limit(to limit) {
 	l.want = to
+	if l.apart > 0 {
+		l.pending = l.one(to.sid) != l.one(l.active.sid)
+		return
+	}
 	l.pending = l.pending && to.sid > l.active.sid
 }
+
+// one is the layer that a receiver with limit sid gets of those that do not refer to each other.
+func (l *svc) one(sid uint8) uint8 { return min(sid, l.apart-1) }
 
 // frame decides about a packet and numbers its frame. newest: the packet is the newest of its SSRC.
 func (l *svc) frame(in *In, newest bool, out *Out) bool {
@@ -110,7 +119,13 @@ func (l *svc) frame(in *In, newest bool, out *Out) bool {
 	fresh := newest && (!l.tsAny || in.TS != l.ts)
 	if fresh {
 		l.ts, l.tsAny = in.TS, true
-		l.active.sid, l.active.tid = min(l.active.sid, l.want.sid), min(l.active.tid, l.want.tid)
+		if v.Key {
+			l.apart = v.Apart
+		}
+		if l.apart == 0 || v.Key {
+			l.active.sid = min(l.active.sid, l.want.sid)
+		}
+		l.active.tid = min(l.active.tid, l.want.tid)
 	}
 	s := l.find(in, newest, fresh)
 	if s == nil {
@@ -119,6 +134,12 @@ func (l *svc) frame(in *In, newest bool, out *Out) bool {
 	// Only where a picture begins: later on the marker of a lower layer may be out already, or a lower frame left out.
 	if fresh && l.raise(v) {
 		s.limit = l.active
+	}
+	top := s.sid
+	if l.apart > 0 {
+		if top = l.one(s.sid); v.SID != top {
+			return false
+		}
 	}
 	if !v.within(s.limit) {
 		if newest && v.SID > s.sid && v.SID <= l.want.sid {
@@ -135,7 +156,7 @@ func (l *svc) frame(in *In, newest bool, out *Out) bool {
 	}
 	out.PatchSVC = v.Mask != 0 || v.HasTL0
 	// The picture ends for this receiver with the highest layer that it gets.
-	out.Marker = in.Marker || v.End && v.SID == s.sid
+	out.Marker = in.Marker || v.End && v.SID == top
 	if v.DD != nil {
 		l.activeTargets(v, s.limit, newest, out)
 	}
@@ -224,6 +245,9 @@ func (l *svc) refsSent(v *SVC) bool {
 
 // raise enters higher layers if v, the first packet seen of its picture, allows it.
 func (l *svc) raise(v *SVC) bool {
+	if v.Key {
+		l.pending = false
+	}
 	if l.want.sid <= l.active.sid && l.want.tid <= l.active.tid {
 		return false
 	}

@@ -490,3 +490,55 @@ func FuzzMapSVC(f *testing.F) {
 		}
 	})
 }
+
+// TestApart: of layers that do not refer to each other (S3T3) one goes on alone; another one, also a lower one, is entered at a keyframe, which is asked
+// for.
+func TestApart(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	s := &svcSender{flexible: true, ssrc: 7, mask: 0x7fff}
+	var out Stream
+	out.Reset(100, 1000)
+	now := uint8(All)
+	seq := uint16(100)
+	for n := range 120 {
+		want := []uint8{All, 0, 2, 1}[n/30]
+		out.TargetSVC(7, want, All)
+		key := n%30 == 10 || n == 0
+		if one := min(want, 2); n%30 > 0 && n%30 < 10 && now != All && one != now && !out.WantsKeyframe() {
+			t.Fatalf("picture %d: layer %d is wanted instead of %d, and no keyframe asked for", n, want, now)
+		}
+		if n%30 > 10 && out.WantsKeyframe() {
+			t.Fatalf("picture %d: a keyframe is still asked for", n)
+		}
+		var sids []uint8
+		for _, p := range s.picture(r, n, key) {
+			p.in.SVC = &p.v
+			if p.v.Key {
+				p.v.Apart = 3
+			}
+			o, ok := out.Map(&p.in)
+			if !ok {
+				continue
+			}
+			sids = append(sids, p.sid)
+			if o.Seq != seq {
+				t.Fatalf("picture %d: number %d, want %d", n, o.Seq, seq)
+			}
+			seq++
+			if o.Marker != (p.v.End && p.sid == sids[0]) {
+				t.Fatalf("picture %d: marker %v", n, o.Marker)
+			}
+		}
+		if key {
+			now = min(want, 2)
+		}
+		if len(sids) == 0 {
+			t.Fatalf("picture %d: nothing", n)
+		}
+		for _, sid := range sids {
+			if sid != now {
+				t.Fatalf("picture %d: layers %v, want %d alone", n, sids, now)
+			}
+		}
+	}
+}
