@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"konzil/xmpp/ext"
@@ -18,7 +19,7 @@ type AboutConfig struct {
 	Support   []string `yaml:"support" doc:"Likewise for help."`
 	Outage    []string `yaml:"outage" doc:"URLs, on another machine, where clients read of an outage while this server cannot tell it (JSON of XEP-0455)."`
 	Terms     string   `yaml:"terms" doc:"URI of the terms of service (XEP-0504)."`
-	Retention string   `yaml:"data_retention" doc:"How long messages are kept, told to everybody (XEP-0504): hours, infinite or unknown."`
+	Retention string   `yaml:"data_retention" doc:"How long messages are kept, told to everybody (XEP-0504): hours, infinite or unknown. With infinite, retention.messages is told where that is set."`
 	AtRest    bool     `yaml:"encrypted_at_rest" doc:"Tell everybody that the disk of the data folder is encrypted."`
 	ReportsTo []string `yaml:"reports_to" doc:"XMPP addresses that are written to when somebody blocks and reports an address (XEP-0377)."`
 }
@@ -39,9 +40,13 @@ func (s *server) about() ext.About {
 	if c.AtRest {
 		rest = "true"
 	}
+	kept := c.Retention
+	if d := s.cfg.Retention.Messages; kept == "infinite" && d > 0 {
+		kept = strconv.Itoa(int(d.Hours()))
+	}
 	policy := []ext.PolicyField{
 		{Var: "auth_data", Type: "list-single", Values: []string{login}},
-		{Var: "data_retention", Type: "text-single", Values: []string{c.Retention}},
+		{Var: "data_retention", Type: "text-single", Values: []string{kept}},
 		{Var: "encryption_at_rest", Type: "boolean", Values: []string{rest}},
 		{Var: "access_policy", Type: "list-multi", Values: []string{"admins"}},
 	}

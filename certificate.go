@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -60,4 +62,20 @@ func (s *server) serveQuestions(web *http.Server, ln net.Listener) {
 	if err := web.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		s.log.Error("the authority's questions are not answered any more", "err", err)
 	}
+}
+
+// certificatePool reads a PEM file of authorities; nil for no file.
+func certificatePool(file, setting string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, oops.File(setting, file, "let this user read it", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, oops.New(setting, file+" holds no certificate", "give a PEM file", nil)
+	}
+	return pool, nil
 }

@@ -31,23 +31,24 @@ type Config struct {
 	Resolver string   `yaml:"resolver" doc:"DNS server to ask, as address:port. Empty: the system's."`
 	Listen   []string `yaml:"listen" doc:"IP addresses that all services listen on. [\"0.0.0.0\", \"::\"] is every interface."`
 
-	Log      LogConfig      `yaml:"log" doc:"What is logged; it goes to standard error."`
-	TLS      TLSConfig      `yaml:"tls" doc:"The TLS certificate of all services. Without one a self-signed one is made once."`
-	HTTP     HTTPConfig     `yaml:"http" doc:"The meeting page, XMPP over WebSocket, health and metrics."`
-	XMPP     XMPPConfig     `yaml:"xmpp" doc:"Messaging."`
-	Rooms    RoomsConfig    `yaml:"rooms" doc:"Chat and meeting rooms (XEP-0045)."`
-	About    AboutConfig    `yaml:"about" doc:"What everybody is told of the service."`
-	Upload   UploadConfig   `yaml:"upload" doc:"Files that people share by their URL (XEP-0363). They are in the data folder."`
-	Proxy    ProxyConfig    `yaml:"proxy" doc:"The SOCKS5 proxy for files between clients that cannot reach each other (XEP-0065)."`
-	Meetings MeetingsConfig `yaml:"meetings" doc:"The focus: who meets, and how."`
-	Bridge   BridgeConfig   `yaml:"bridge" doc:"The bridge, for focuses elsewhere."`
-	Media    MediaConfig    `yaml:"media" doc:"The SFU: forwarding of audio and video."`
-	TURN     TURNConfig     `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
-	Services ServicesConfig `yaml:"services" doc:"Recorders, telephone gateways and bridges that run elsewhere."`
-	Tokens   token.Config   `yaml:"tokens" doc:"JSON web tokens, by which a web site says who comes to a meeting. With them only people with a token or an account begin meetings."`
-	API      token.Config   `yaml:"api" doc:"JSON web tokens of integrations that ask about meetings, end them, put people out and write to them; the room claim is not asked for. Without them that works at http.admin alone."`
-	Webhook  webhook.Config `yaml:"webhook" doc:"An operator's web server that is told of meetings."`
-	Auth     auth.Config    `yaml:"auth" doc:"Accounts: local ones, and those of a directory."`
+	Log       LogConfig       `yaml:"log" doc:"What is logged; it goes to standard error."`
+	TLS       TLSConfig       `yaml:"tls" doc:"The TLS certificate of all services. Without one a self-signed one is made once."`
+	HTTP      HTTPConfig      `yaml:"http" doc:"The meeting page, XMPP over WebSocket, health and metrics."`
+	XMPP      XMPPConfig      `yaml:"xmpp" doc:"Messaging."`
+	Retention RetentionConfig `yaml:"retention" doc:"How long archived messages are kept."`
+	Rooms     RoomsConfig     `yaml:"rooms" doc:"Chat and meeting rooms (XEP-0045)."`
+	About     AboutConfig     `yaml:"about" doc:"What everybody is told of the service."`
+	Upload    UploadConfig    `yaml:"upload" doc:"Files that people share by their URL (XEP-0363). They are in the data folder."`
+	Proxy     ProxyConfig     `yaml:"proxy" doc:"The SOCKS5 proxy for files between clients that cannot reach each other (XEP-0065)."`
+	Meetings  MeetingsConfig  `yaml:"meetings" doc:"The focus: who meets, and how."`
+	Bridge    BridgeConfig    `yaml:"bridge" doc:"The bridge, for focuses elsewhere."`
+	Media     MediaConfig     `yaml:"media" doc:"The SFU: forwarding of audio and video."`
+	TURN      TURNConfig      `yaml:"turn" doc:"The embedded TURN server (RFC 8656)."`
+	Services  ServicesConfig  `yaml:"services" doc:"Recorders, telephone gateways and bridges that run elsewhere."`
+	Tokens    token.Config    `yaml:"tokens" doc:"JSON web tokens, by which a web site says who comes to a meeting. With them only people with a token or an account begin meetings."`
+	API       token.Config    `yaml:"api" doc:"JSON web tokens of integrations that ask about meetings, end them, put people out and write to them; the room claim is not asked for. Without them that works at http.admin alone."`
+	Webhook   webhook.Config  `yaml:"webhook" doc:"An operator's web server that is told of meetings."`
+	Auth      auth.Config     `yaml:"auth" doc:"Accounts: local ones, and those of a directory."`
 }
 
 // LogConfig chooses what is logged.
@@ -83,7 +84,8 @@ type XMPPConfig struct {
 	ResumeTime      time.Duration `yaml:"resume_time" doc:"How long a broken session waits for its client (XEP-0198)."`
 	SessionsPerUser int           `yaml:"sessions_per_user" doc:"Connections of one account at a time."`
 
-	Admins []string `yaml:"admins" doc:"Addresses of people who may administer the server with their client (XEP-0133): accounts, sessions, words to all, stopping it."`
+	ClientCA string   `yaml:"client_ca" doc:"PEM file with authorities whose certificates people may log in with (SASL EXTERNAL): for their XMPP address, or a mail address that is a login. Empty: certificates are not asked for."`
+	Admins   []string `yaml:"admins" doc:"Addresses of people who may administer the server with their client (XEP-0133): accounts, sessions, words to all, stopping it."`
 
 	Invitations InvitationsConfig `yaml:"invitations" doc:"Invitations to a contact or an account (XEP-0401); the operator makes them by konzil user invite in any case."`
 	Federation  FederationConfig  `yaml:"federation" doc:"Other XMPP servers of the world."`
@@ -287,6 +289,9 @@ func (c *Config) check() error {
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		return errors.New("tls: cert and key go together: give both, or neither for a self-signed one")
+	}
+	if _, err := c.Retention.rules(); err != nil {
+		return err
 	}
 	if c.TLS.ACME.Enabled() && c.TLS.Cert != "" {
 		return errors.New("tls: there are certificate files and acme.email: give one of them")

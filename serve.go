@@ -118,6 +118,7 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 		s.listenXMPP, // last: who connects finds everything
 		s.followDirectory,
 		s.renewCertificate,
+		s.expireMessages,
 		s.joinBreweries,
 		s.openControl,
 	} {
@@ -214,6 +215,9 @@ func (s *server) openXMPP(context.Context) (err error) {
 		c.GuestDomain, c.AnonymousOnMain = "guest."+s.cfg.Domain, true
 	}
 	c.Tokens, c.Upgrades = s.tokens, s.local
+	if c.ClientCAs, err = certificatePool(s.cfg.XMPP.ClientCA, "xmpp.client_ca"); err != nil {
+		return err
+	}
 	if s.cfg.Tokens.Enabled() {
 		s.jwt = token.New(s.cfg.Tokens, s.log.With("part", "tokens"))
 		c.Admit = s.admit

@@ -36,6 +36,8 @@ type Accounts interface {
 	CheckPassword(ctx context.Context, user, password string) (localpart string, ok bool, err error)
 	// Localpart tells whose session a name as typed is for, once its password or token was right; an error for nobody's.
 	Localpart(ctx context.Context, user string) (string, error)
+	// Enabled tells whether localpart is an account that may log in, for who shows something else than its password: a token, a certificate.
+	Enabled(ctx context.Context, localpart string) (bool, error)
 	// Exists tells whether localpart is an account; presence and messages to others are refused as if they were not there.
 	Exists(ctx context.Context, localpart string) (bool, error)
 	// Mechanisms lists what all accounts can do, of SCRAM-SHA-512, SCRAM-SHA-256, SCRAM-SHA-1, PLAIN (a directory can do PLAIN alone).

@@ -22,6 +22,7 @@ const (
 type authState struct {
 	bindings map[string][]byte
 	offered  []string
+	names    []string // that the client's certificate is for
 	types    []string // of channel binding, as offered (XEP-0440)
 	tried    string   // the name as typed, of the exchange that succeeded
 	stranger Stranger // what a feature keeps of who is not logged in
@@ -43,6 +44,9 @@ func (st *stream) mechanisms() []string {
 		return []string{"PLAIN"}
 	}
 	if st.domain == st.srv.cfg.Domain && st.wire.secure() {
+		if len(st.auth.names) > 0 {
+			out = append(out, "EXTERNAL")
+		}
 		can := st.srv.accounts.Mechanisms()
 		for _, m := range scramMechanisms {
 			if slices.Contains(can, m) && len(st.auth.bindings) > 0 {
@@ -63,7 +67,7 @@ func (st *stream) mechanisms() []string {
 
 // saslFeatures are <mechanisms/> and, with channel binding, its types (XEP-0440).
 func (st *stream) saslFeatures() []*stanza.Element {
-	st.auth.bindings = st.wire.bindings()
+	st.auth.bindings, st.auth.names = st.wire.bindings(), st.certificateNames()
 	st.auth.offered = st.mechanisms()
 	m := stanza.NewElement(nsSASL, "mechanisms")
 	for _, name := range st.auth.offered {
@@ -203,6 +207,8 @@ func (st *stream) mechanism(name string) sasl.Mechanism {
 	switch name {
 	case "ANONYMOUS":
 		return sasl.Anonymous{}
+	case "EXTERNAL":
+		return st.external()
 	case "PLAIN":
 		if st.srv.service(st.domain) {
 			return &sasl.Plain{Check: st.checkService}

@@ -3,6 +3,7 @@ package xmpp
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/url"
 	"time"
@@ -32,6 +33,8 @@ type Config struct {
 
 	// Tokens keeps what clients log in with instead of a password (XEP-0484); nil: none.
 	Tokens Tokens
+	// ClientCAs vouch for certificates by which clients log in (XEP-0178 §2); nil: none do, and none are asked for.
+	ClientCAs *x509.CertPool
 	// Upgrades takes keys for more mechanisms from clients (XEP-0480); nil: none are wanted.
 	Upgrades Upgrades
 

@@ -75,6 +75,10 @@ func (a testAccounts) Localpart(_ context.Context, user string) (string, error) 
 	return strings.ToLower(strings.TrimSuffix(user, "@x.test")), nil
 }
 
+func (a testAccounts) Enabled(ctx context.Context, local string) (bool, error) {
+	return a.Exists(ctx, local)
+}
+
 func (a testAccounts) Mechanisms() []string { return []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"} }
 
 var testCert = sync.OnceValue(func() tls.Certificate {

@@ -139,7 +139,7 @@ func (st *stream) tokenMechanism(l *login2) sasl.Mechanism {
 			return false, err
 		}
 		l.rotate = rotate && !invalidate
-		return st.srv.accounts.Exists(ctx, local) // an account that is gone or disabled has no tokens that count
+		return st.srv.accounts.Enabled(ctx, local) // an account that is gone or disabled has no tokens that count
 	}}
 }
 

@@ -66,7 +66,9 @@ func New(cfg Config, accounts Accounts, log *slog.Logger) (*Server, error) {
 		streams: map[*stream]struct{}{}, lns: map[net.Listener]struct{}{},
 		ended: endedSM{h: map[string]endedEntry{}}, inputs: bufferPool{size: inputBuffer},
 	}
-	s.cfg.TLS = captureLeaf(cfg.TLS)
+	if s.cfg.TLS = captureLeaf(cfg.TLS); s.cfg.TLS != nil && cfg.ClientCAs != nil {
+		askCertificates(s.cfg.TLS)
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	// RFC 3921 §3 wanted a session after bind; old clients still ask for it.
 	legacy := func(_ *Session, iq *stanza.Stanza) *stanza.Stanza { return iq.Result() }

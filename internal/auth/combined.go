@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"strings"
 )
@@ -85,6 +86,15 @@ func (c *Combined) Exists(ctx context.Context, localpart string) (bool, error) {
 		return false, err
 	}
 	return !s.disabled && (err == nil || s.gone == 0), nil
+}
+
+// Enabled is Exists, but for local accounts that are disabled.
+func (c *Combined) Enabled(ctx context.Context, localpart string) (bool, error) {
+	if local, err := c.local.Exists(ctx, localpart); local || err != nil {
+		ok, eerr := c.local.Enabled(ctx, localpart)
+		return ok, errors.Join(err, eerr)
+	}
+	return c.Exists(ctx, localpart)
 }
 
 // Localpart resolves a login by the local accounts, then by the directory.

@@ -231,6 +231,16 @@ func (l *Local) Exists(ctx context.Context, localpart string) (bool, error) {
 	return err == nil, err
 }
 
+// Enabled tells whether localpart is an account that is not disabled.
+func (l *Local) Enabled(ctx context.Context, localpart string) (bool, error) {
+	var disabled bool
+	err := l.db.Read().QueryRowContext(ctx, "SELECT disabled FROM accounts WHERE localpart = ?", localpart).Scan(&disabled)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil && !disabled, err
+}
+
 // Stats are counters since the start: password checks that were right and wrong.
 func (l *Local) Stats() map[string]uint64 {
 	return map[string]uint64{"password_ok": l.ok.Load(), "password_wrong": l.wrong.Load()}

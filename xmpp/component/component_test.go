@@ -28,9 +28,11 @@ func (nobody) SCRAM(context.Context, string, string) ([]byte, int, []byte, []byt
 func (nobody) CheckPassword(context.Context, string, string) (string, bool, error) {
 	return "", false, nil
 }
-func (nobody) Exists(context.Context, string) (bool, error)      { return false, nil }
-func (nobody) Localpart(context.Context, string) (string, error) { return "", nil }
-func (nobody) Mechanisms() []string                              { return []string{"PLAIN"} }
+func (nobody) Exists(context.Context, string) (bool, error)              { return false, nil }
+func (nobody) Localpart(context.Context, string) (string, error)         { return "", nil }
+func (a nobody) Enabled(ctx context.Context, local string) (bool, error) { return a.Exists(ctx, local) }
+
+func (nobody) Mechanisms() []string { return []string{"PLAIN"} }
 
 // rig is a server with two components, and what comes back for other domains.
 func rig(t *testing.T) (addr string, s *Service, srv *xmpp.Server) {

@@ -124,6 +124,10 @@ func (noAccounts) CheckPassword(context.Context, string, string) (string, bool, 
 func (noAccounts) Exists(context.Context, string) (bool, error)             { return false, nil }
 func (noAccounts) Localpart(_ context.Context, user string) (string, error) { return user, nil }
 
+func (a noAccounts) Enabled(ctx context.Context, local string) (bool, error) {
+	return a.Exists(ctx, local)
+}
+
 func (noAccounts) Mechanisms() []string { return nil }
 
 // quick makes failures fast.

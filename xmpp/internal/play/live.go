@@ -345,4 +345,8 @@ func (accounts) Exists(_ context.Context, local string) (bool, error) { return l
 
 func (accounts) Localpart(_ context.Context, user string) (string, error) { return user, nil }
 
+func (a accounts) Enabled(ctx context.Context, local string) (bool, error) {
+	return a.Exists(ctx, local)
+}
+
 func (accounts) Mechanisms() []string { return []string{"PLAIN"} }
