@@ -88,6 +88,7 @@ func (sh *shard) demux(b *batch, local int, pkts []udpio.Packet) {
 	sh.clock = now
 	for i := range pkts {
 		if t := b.owner[i]; t != nil {
+			b.owner[i] = nil // who has left, and their packets' history, shall not hang on a quiet socket
 			sh.media(t, pkts[i].Data, now)
 		}
 	}
