@@ -9,7 +9,7 @@
 //     polls all sockets itself (sock_linux.go); over streams with a goroutine that reads each connection and one
 //     that sends (stream_linux.go).
 //  3. Each packet carries its client, number and time (packet.go). What arrives is checked: for whom, in which order, and every 64th byte by byte.
-//     The latency of every 16th goes into the histogram.
+//     The latency of every 16th goes into the histogram, of each when the load is paced.
 //  4. After the time is over, what is still under way may arrive for a bounded time; what does not is lost.
 //
 // It knows nothing of any server's insides; the only common thing with Konzil's is the wire format.

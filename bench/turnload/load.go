@@ -49,7 +49,7 @@ const (
 	stall = 100 * time.Millisecond
 	// late is how far a paced sender may fall behind before it skips.
 	late = 20 * time.Millisecond
-	// latencyEach: every 16th packet's time goes into the histogram.
+	// latencyEach: in a closed loop every 16th packet's time goes into the histogram.
 	latencyEach = 16
 )
 
@@ -218,7 +218,7 @@ func (r *recorder) arrived(direction int, client uint32, p []byte) {
 		*want = seq + 1
 	}
 	r.tick++
-	if r.tick%latencyEach == 0 {
+	if r.cfg.Rate > 0 || r.tick%latencyEach == 0 {
 		_ = r.latency.RecordValue(max(r.now-int64(be64(p[16:])), 0))
 	}
 	if r.tick%verifyEach == 0 {

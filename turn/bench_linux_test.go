@@ -1,0 +1,133 @@
+package turn
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"konzil/internal/udpio"
+)
+
+// BenchmarkToSFU is the whole way of packets from clients' sockets to our SFU: in memory, and over a relay's socket to the SFU's, which is read as
+// the SFU does. cpu-ns/op is the time of the processor for a packet; ns/op has the naps in it that a loop makes under load. Sending by the clients is not
+// in either.
+func BenchmarkToSFU(b *testing.B) {
+	for _, burst := range []int{1, 4, 8} {
+		for _, way := range []string{"memory", "socket"} {
+			b.Run(fmt.Sprintf("burst=%d/%s", burst, way), func(b *testing.B) { toSFU(b, burst, way == "memory") })
+		}
+	}
+}
+
+func toSFU(b *testing.B, burst int, memory bool) {
+	const atOnce = 64
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var used time.Duration
+	s := bareServer()
+	s.policy = newPolicy([]netip.Prefix{netip.PrefixFrom(loopback.Addr(), 32)}, nil, nil)
+	sfu, err := udpio.Listen(loopback, udpio.Options{ReadBuffer: 4 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer sfu.Close()
+	got := new(counting)
+	s.peer = got
+	if memory {
+		got.addr = sfu.LocalAddr()
+	}
+	s.cfg.Relays = nil // else a peer at the relays' address may be a relay
+	link, err := openUDP(loopback, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer link.abandon()
+	g := s.newGate(link, true, udpio.NewFan(fanMessages, fanRun), nil)
+	g.up = udpio.NewFan(fanMessages, fanRun)
+	clients, err := udpio.NewLoop()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { clients.Close(); clients.Read() }()
+	var socks []*udpio.Sock
+	for range atOnce / burst {
+		c, err1 := clients.Open(loopback, udpio.SockOptions{})
+		relayed, err2 := link.in.Open(loopback, udpio.SockOptions{Batch: relayBatch})
+		if err1 != nil || err2 != nil {
+			b.Fatal(err1, err2)
+		}
+		r := &relay{s: s, gate: g, client: c.LocalAddr(), gone: make(chan struct{})}
+		r.legs = []*leg{{sock: relayed, announced: relayed.LocalAddr(), family: familyIPv4}}
+		r.table.Store(emptyTable.bind(0x4000, sfu.LocalAddr(), 1))
+		g.setClient(r)
+		socks = append(socks, c)
+	}
+	p := append([]byte{0x40, 0, 0x04, 0xb0}, make([]byte, 1200)...)
+	out, in := udpio.NewFan(atOnce, burst), sfu.NewReader()
+	b.ReportAllocs()
+	b.SetBytes(1200)
+	b.ResetTimer()
+	for n := 0; n < b.N; n += atOnce {
+		b.StopTimer()
+		for _, c := range socks {
+			for range burst {
+				out.Add(c, link.sock.LocalAddr(), p)
+			}
+		}
+		out.Flush()
+		b.StartTimer()
+		used -= threadTime(b)
+		for taken := 0; taken < atOnce; {
+			batch, err := link.read()
+			if err != nil {
+				b.Fatal(err)
+			}
+			g.now = 2
+			for _, d := range batch {
+				g.fromClient(d.Data, d.From)
+			}
+			g.flush()
+			taken += len(batch)
+		}
+		if memory {
+			if got.packets != n+atOnce {
+				b.Fatal(got.packets)
+			}
+			used += threadTime(b)
+			continue
+		}
+		for taken := 0; taken < atOnce; {
+			pkts, err := in.Read()
+			if err != nil {
+				b.Fatal(err)
+			}
+			taken += len(pkts)
+		}
+		used += threadTime(b)
+	}
+	b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op")
+}
+
+func threadTime(b *testing.B) time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(t.Nano())
+}
+
+// counting is an in-memory SFU that counts.
+type counting struct {
+	addr    netip.AddrPort
+	packets int
+}
+
+func (c *counting) Owns(a netip.AddrPort) bool { return a == c.addr }
+
+func (c *counting) Attach(netip.AddrPort, func(netip.AddrPort, [][]byte)) (func(netip.AddrPort, [][]byte), func()) {
+	return func(_ netip.AddrPort, pkts [][]byte) { c.packets += len(pkts) }, func() {}
+}
