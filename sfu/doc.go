@@ -15,8 +15,8 @@
 //  4. shard.incoming: duplicates go, the codec's descriptor (codec; layers.go) or the dependency descriptor (dd) is read, the
 //     packet is copied into its track's history (history), rates by layer and audio levels are noted for the control loop.
 //  5. shard.stage (fanout.go) keeps it until the batch is opened; shard.fanOut then walks each source's immutable list of receivers (an
-//     atomic pointer) once for all its packets of the batch: a receiver's keys and rings are fetched into the cache once, and its
-//     datagrams stand in the arena without a gap. Receivers of other shards get the opened packets through their shard's inbox.
+//     atomic pointer) once for all its packets of the batch: a receiver's keys and rings are fetched into the cache once, those
+//     of the next ones meanwhile (prefetch), and its datagrams stand in the arena without a gap. Receivers of other shards get the opened packets through their shard's inbox.
 //  6. shard.send, per receiver: rewrite.Stream.Map decides and renumbers, seal.Index hands out the packet index once,
 //     the header is written into the shard's arena, picture ids are patched in the shared payload (shard.forReceiver), and
 //     seal.Sealer seals from it straight into the arena behind the header.
