@@ -18,14 +18,22 @@ type waiting struct{ *muc.Service }
 
 func (w waiting) Open(room stanza.JID) bool { return w.Service.Open(room, muc.Opening{Hold: true}) }
 
-func TestPlays(t *testing.T) {
-	play.Run(t, "testdata/*.play", func(t *testing.T) play.World {
+func TestPlays(t *testing.T) { run(t, "testdata/*.play", Options{WhiteList: []string{"recorder@example.org"}}) }
+
+// TestPersistentPlays: a meeting stays while somebody knocks.
+func TestPersistentPlays(t *testing.T) {
+	run(t, "testdata/persistent/*.play", Options{Persistent: true})
+}
+
+func run(t *testing.T, plays string, opt Options) {
+	t.Helper()
+	play.Run(t, plays, func(t *testing.T) play.World {
 		return play.NewLive(t, func(srv *xmpp.Server) {
 			rooms := stage.Service(t, stage.Config("rooms.example.org"), srv)
 			cfg := stage.Config("lobby.example.org")
 			cfg.Waiting = true
 			lobbies := stage.Service(t, cfg, srv)
-			c, err := New("lobby.example.org", srv, rooms, waiting{lobbies}, Options{WhiteList: []string{"recorder@example.org"}})
+			c, err := New("lobby.example.org", srv, rooms, waiting{lobbies}, opt)
 			if err != nil {
 				t.Fatal(err)
 			}

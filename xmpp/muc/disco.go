@@ -162,7 +162,8 @@ func (r *room) roomInfo() *stanza.Element {
 	if !r.meeting {
 		return x
 	}
-	x.Add(field("muc#roominfo_meetingId", "text-single", "Meeting", r.meetingID))
+	x.Add(field("muc#roominfo_meetingId", "text-single", "Meeting", r.meetingID),
+		field("muc#roominfo_messageModerationEnabled", "boolean", "Messages can be moderated and edited", "1"))
 	people := 0
 	for _, o := range r.order {
 		if !r.svc.admins[o.bare()] {

@@ -44,8 +44,19 @@ func (r *room) groupchat(o *occupant, st *stanza.Stanza) {
 	case !r.mayBroadcast(o.sessionOf(st.From), st):
 		return
 	}
+	edited := false
+	if r.meeting {
+		var err *stanza.Error
+		if edited, err = r.rewrite(o, st); err != nil {
+			r.fail(st, err)
+			return
+		}
+	}
 	r.svc.count.messages.Add(1)
 	payload := append(r.cleanMessage(st), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id))
+	if edited { // the message that it corrects is kept
+		payload = append(payload, stanza.NewElement(nsHints, "no-store"))
+	}
 	var before func() error
 	if target := st.Child(nsRetract, "retract").Attr("id"); target != "" {
 		before = r.retract(o, st.ID, target)
