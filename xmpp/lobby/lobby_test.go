@@ -18,7 +18,9 @@ type waiting struct{ *muc.Service }
 
 func (w waiting) Open(room stanza.JID) bool { return w.Service.Open(room, muc.Opening{Hold: true}) }
 
-func TestPlays(t *testing.T) { run(t, "testdata/*.play", Options{WhiteList: []string{"recorder@example.org"}}) }
+func TestPlays(t *testing.T) {
+	run(t, "testdata/*.play", Options{WhiteList: []string{"recorder@example.org"}})
+}
 
 // TestPersistentPlays: a meeting stays while somebody knocks.
 func TestPersistentPlays(t *testing.T) {
