@@ -246,3 +246,36 @@ func TestDeleteUser(t *testing.T) {
 	}
 	carol.wants("<not-authorized")
 }
+
+// TestTokens: the operator sees which clients log in without a password (XEP-0484), and takes that from one or all.
+func TestTokens(t *testing.T) {
+	h := openHouse(t, "")
+	if out, code := h.does("pw\n", "user", "add", "carol"); code != 0 {
+		t.Fatal(out)
+	}
+	for _, client := range []string{"phone-1", "laptop-2"} {
+		w := h.dial()
+		w.send("<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'><initial-response>%s</initial-response><user-agent id='%s'/>"+
+			"<request-token xmlns='urn:xmpp:fast:0' mechanism='HT-SHA-256-NONE'/></authenticate>", base64.StdEncoding.EncodeToString([]byte("\x00carol\x00pw")), client)
+		w.wants("<token xmlns='urn:xmpp:fast:0'")
+	}
+	tokens := func(args ...string) string {
+		t.Helper()
+		out, code := h.does("", append([]string{"user", "tokens", "carol"}, args...)...)
+		if code != 0 {
+			t.Fatal(out)
+		}
+		return out
+	}
+	if out := tokens(); !strings.Contains(out, "phone-1 HT-SHA-256-NONE issued ") || !strings.Contains(out, "laptop-2") {
+		t.Error(out)
+	}
+	tokens("revoke", "phone-1")
+	if out := tokens(); strings.Contains(out, "phone-1") || !strings.Contains(out, "laptop-2") {
+		t.Error(out)
+	}
+	tokens("revoke", "all")
+	if out := tokens(); out != "" {
+		t.Error(out)
+	}
+}
