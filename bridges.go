@@ -16,6 +16,7 @@ import (
 	"konzil/signaling/brewery"
 	"konzil/signaling/bridge"
 	"konzil/signaling/colibri"
+	"konzil/signaling/colibri1"
 	"konzil/signaling/pool"
 	"konzil/xmpp/muc"
 	"konzil/xmpp/stanza"
@@ -26,6 +27,7 @@ type BridgeConfig struct {
 	Accounts []string `yaml:"accounts" doc:"Local accounts of other bridges (konzil bridge, or JVB). They find this server's focus in the room jvbbrewery@internal.DOMAIN, which nobody else may enter. Empty: meetings are on this server's own bridge alone."`
 	Own      string   `yaml:"own" doc:"When meetings are on this server's own bridge though there are others: equal (by load, as the others), last (while no other is there) or never."`
 
+	Desktop bool            `yaml:"desktop" doc:"The video bridge that Jitsi Desktop finds at jitsi-videobridge.DOMAIN (XEP-0340), for people with an account. Its channels have UDP ports of their own, media.channel_port_min and _max."`
 	Region  string          `yaml:"region" doc:"Region of this bridge, for the focus to choose by. Empty: none."`
 	RelayID string          `yaml:"relay_id" doc:"Name of this bridge for other bridges of the same conference. Empty: it works alone."`
 	Join    []BridgeAccount `yaml:"join" doc:"Rooms on XMPP servers, this one or others, where the bridge offers itself to a focus (jicofo or konzil). Each entry has server (host:port, empty: the account's domain), account, password, room (such as jvbbrewery@internal.example.org), nick (empty: made up) and any_certificate (true: the server's certificate is not looked at)."`
@@ -128,6 +130,29 @@ func (s *server) openBrewery(context.Context) (err error) {
 	s.xmpp.Mount(self.Domain(), s.pool)
 	s.pool.Enter()
 	s.onStop(func(context.Context) { s.pool.Close() })
+	return nil
+}
+
+// desktopBridge is the address of the bridge for Jitsi Desktop.
+func (c *Config) desktopBridge() string { return "jitsi-videobridge." + c.Domain }
+
+// openDesktop makes the bridge that clients drive themselves.
+func (s *server) openDesktop(context.Context) (err error) {
+	if !s.cfg.Bridge.Desktop {
+		return nil
+	}
+	c := colibri1.Config{
+		Domain:  s.cfg.desktopBridge(),
+		Allowed: func(user stanza.JID) bool { return user.Domain() == s.cfg.Domain && s.authenticated(user) },
+	}
+	for _, a := range s.cfg.Media.Advertise {
+		c.Advertise = append(c.Advertise, netip.MustParseAddr(a))
+	}
+	if s.desktop, err = colibri1.New(c, s.sfu, s.xmpp, s.log.With("part", "desktop")); err != nil {
+		return err
+	}
+	s.xmpp.Mount(c.Domain, s.desktop)
+	s.onStop(func(context.Context) { s.desktop.Close() })
 	return nil
 }
 

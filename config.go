@@ -125,12 +125,14 @@ type MeetingsConfig struct {
 
 // MediaConfig is the SFU.
 type MediaConfig struct {
-	Port      int      `yaml:"port" doc:"UDP port of all media."`
-	TCP       bool     `yaml:"tcp" doc:"Take media over TCP too, on the port of the same number, from clients whose network lets no UDP out (ICE-TCP)."`
-	Advertise []string `yaml:"advertise" doc:"Public IP addresses that clients should try too, when the server is behind NAT."`
-	STUN      []string `yaml:"stun" doc:"STUN servers (host:port) that are asked for the public address, when the server is behind NAT and that address is not fixed."`
-	Shards    int      `yaml:"shards" doc:"Sockets per address, each with its thread; 0 is one per core."`
-	LoudestN  int      `yaml:"loudest_n" doc:"Forward only so many speakers of a meeting at a time, the loudest; 0 is all. At most 32."`
+	Port       int      `yaml:"port" doc:"UDP port of all media."`
+	TCP        bool     `yaml:"tcp" doc:"Take media over TCP too, on the port of the same number, from clients whose network lets no UDP out (ICE-TCP)."`
+	Advertise  []string `yaml:"advertise" doc:"Public IP addresses that clients should try too, when the server is behind NAT."`
+	STUN       []string `yaml:"stun" doc:"STUN servers (host:port) that are asked for the public address, when the server is behind NAT and that address is not fixed."`
+	Shards     int      `yaml:"shards" doc:"Sockets per address, each with its thread; 0 is one per core."`
+	ChannelMin int      `yaml:"channel_port_min" doc:"First UDP port of channels that clients allocate at the bridge (XEP-0340, see bridge.desktop); 0: the system chooses."`
+	ChannelMax int      `yaml:"channel_port_max" doc:"Last UDP port of those channels."`
+	LoudestN   int      `yaml:"loudest_n" doc:"Forward only so many speakers of a meeting at a time, the loudest; 0 is all. At most 32."`
 }
 
 // TURNConfig is the TURN server.
@@ -169,7 +171,7 @@ func DefaultConfig() Config {
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Proxy:    ProxyConfig{Port: 7777, MaxStreams: 500, PerAccount: 10, AccountRate: 25_000_000},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, FlexFEC: true, SSRCRewriting: true},
-		Bridge:   BridgeConfig{Own: "equal"},
+		Bridge:   BridgeConfig{Own: "equal", Desktop: true},
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
 		Services: ServicesConfig{Jibri: "jibribrewery", Jigasi: "jigasibrewery"},
@@ -248,6 +250,9 @@ func (c *Config) check() error {
 		if p < 0 || p > 65535 {
 			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
 		}
+	}
+	if m := c.Media; (m.ChannelMin == 0) != (m.ChannelMax == 0) || m.ChannelMin < 0 || m.ChannelMax > 65535 || m.ChannelMin > m.ChannelMax {
+		return fmt.Errorf("media.channel_port_min, channel_port_max: %d to %d are no ports: give both, from 1 to 65535, or neither", m.ChannelMin, m.ChannelMax)
 	}
 	for _, n := range []struct {
 		setting      string

@@ -51,6 +51,9 @@ func (s *server) attachFeatures() (err error) {
 	})
 
 	disco.Item("pubsub."+domain, "Publish and subscribe")
+	if s.cfg.Bridge.Desktop {
+		disco.Item(s.cfg.desktopBridge(), "Video bridge")
+	}
 	if err := s.openRooms(disco); err != nil {
 		return err
 	}

@@ -178,6 +178,9 @@ func (s *server) counters() map[string]func() map[string]uint64 {
 	if s.turn != nil {
 		c["turn"] = s.turn.Counters
 	}
+	if s.desktop != nil {
+		c["desktop"] = s.desktop.Counters
+	}
 	if s.pool != nil {
 		c["pool"] = s.pool.Counters
 	}

@@ -27,6 +27,7 @@ import (
 	"konzil/signaling"
 	"konzil/signaling/brewery"
 	"konzil/signaling/bridge"
+	"konzil/signaling/colibri1"
 	"konzil/signaling/pool"
 	"konzil/turn"
 	"konzil/xmpp"
@@ -79,6 +80,7 @@ type server struct {
 	bridge     *bridge.Bridge
 	breweries  []*brewery.Member // where it offers itself
 	pool       *pool.Pool        // of bridges elsewhere, nil for none
+	desktop    *colibri1.Service // for Jitsi Desktop, nil when off
 	load       load
 	focus      *signaling.Focus
 	http       *httpd.Server
@@ -111,6 +113,7 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 		s.openXMPP, // server, features, rooms
 		s.openBridge,
 		s.openBrewery,
+		s.openDesktop,
 		s.openFocus,
 		s.restore, // sessions from before the start
 		s.openHTTP,
@@ -190,6 +193,7 @@ func (s *server) openData(ctx context.Context) (err error) {
 func (s *server) openMedia(context.Context) (err error) {
 	c := sfu.DefaultConfig()
 	c.Listen, c.Shards = s.present(s.cfg.addrs(s.cfg.Media.Port)), s.cfg.Media.Shards
+	c.RelayPorts = [2]uint16{uint16(s.cfg.Media.ChannelMin), uint16(s.cfg.Media.ChannelMax)}
 	c.LoudestN, c.STUN = s.cfg.Media.LoudestN, s.cfg.Media.STUN
 	if s.cfg.Media.TCP {
 		c.ListenTCP = c.Listen

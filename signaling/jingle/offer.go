@@ -101,19 +101,27 @@ func (d *Description) Elements() []*stanza.Element {
 	return out
 }
 
-// Element is the <transport/>; sctp adds the map that makes a content the data content.
-func (t *Transport) Element(sctp bool) *stanza.Element {
+// Component is the <transport/> of a channel that is in no bundle; mux says whether RTCP comes on the first component.
+func (t *Transport) Component(mux bool) *stanza.Element {
 	el := stanza.NewElement(NSICE, "transport", "ufrag", t.Ufrag, "pwd", t.Pwd)
 	if t.Generation > 0 {
 		el.SetAttr("ice-generation", strconv.Itoa(t.Generation))
 	}
-	el.Add(stanza.NewElement(NSICE, "rtcp-mux"))
+	if mux {
+		el.Add(stanza.NewElement(NSICE, "rtcp-mux"))
+	}
 	for _, f := range t.Fingerprints {
 		el.Add(stanza.TextElement(NSDTLS, "fingerprint", f.Value, "hash", f.Hash, "setup", f.Setup))
 	}
 	for i, c := range t.Candidates {
 		el.Add(c.element(i + 1))
 	}
+	return el
+}
+
+// Element is the <transport/> of a bundle; sctp adds the map that makes a content the data content.
+func (t *Transport) Element(sctp bool) *stanza.Element {
+	el := t.Component(true)
 	for _, u := range t.WebSockets {
 		el.Add(stanza.NewElement(NSColibri, "web-socket", "url", u))
 	}
