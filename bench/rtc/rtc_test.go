@@ -58,6 +58,10 @@ func call(t *testing.T, e *Engine, roomA, roomB string) (a, b *Peer) {
 			}
 		}
 	}
+	// Nothing is sent before both ends are up: what comes earlier is lost, as it should be.
+	if err := e.Hold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for i := range ts {
 		l := ts[1-i].Local()
 		r := sfuload.Remote{Ufrag: l.Ufrag, Pwd: l.Pwd, Hash: l.Hash, Print: l.Print, Controlling: i == 0, Role: sfuload.Role(i)}
@@ -74,6 +78,9 @@ func call(t *testing.T, e *Engine, roomA, roomB string) (a, b *Peer) {
 		case <-time.After(10 * time.Second):
 			t.Fatal("not connected")
 		}
+	}
+	if err := e.Release(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	return peers[0], peers[1]
 }
