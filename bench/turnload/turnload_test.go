@@ -80,7 +80,8 @@ func TestServers(t *testing.T) {
 							if s.Sent < 100 || s.Delivered != s.Expected || len(s.Wrong) > 0 || s.Verified == 0 || s.Latency["packet"].TotalCount() == 0 || s.Steps["allocation"].TotalCount() != 5 {
 								t.Errorf("%+v", s)
 							}
-							if rate > 0 && (s.Sent+s.Skipped < 800 || s.Sent > 1000) {
+							// a busy machine may take a third of the interval away at its end, where nothing is counted as skipped
+							if rate > 0 && (s.Sent+s.Skipped < 600 || s.Sent > 1000) {
 								t.Errorf("%d sent in 300 ms, %d skipped", s.Sent, s.Skipped)
 							}
 						})
