@@ -108,20 +108,20 @@ func (c *conn) login() error {
 	}
 	_ = c.raw.SetReadDeadline(time.Time{})
 	c.rd.SetLimits(StanzaLimits)
+	c.k, c.in = k, c.s.srv.NewInbound(nil)
+	k.mu.Lock()
+	old := k.conn
+	k.conn = c // before it is told: what comes for it from now on waits for the handshake alone
+	k.mu.Unlock()
 	if err := c.write([]byte("<handshake/>")); err != nil {
 		return err
 	}
-	c.k, c.in = k, c.s.srv.NewInbound(nil)
-	k.connected(c)
+	k.connected(c, old)
 	return nil
 }
 
-// connected makes c the connection of k; one from before ends (the component has proved itself, and knows better which of its connections works).
-func (k *Component) connected(c *conn) {
-	k.mu.Lock()
-	old := k.conn
-	k.conn = c
-	k.mu.Unlock()
+// connected begins to write to c. The connection from before ends: the component has proved itself, and knows better which of its connections works.
+func (k *Component) connected(c, old *conn) {
 	if old != nil {
 		old.end(&streamError{"conflict", "replaced by a new connection"})
 	}
