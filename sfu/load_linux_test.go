@@ -281,7 +281,9 @@ func (l *load) sweep() {
 				}
 				l.take(p, buf[:n])
 			}
-			l.stun(p, nil)
+			if p.agent != nil { // not of sockets that only take in
+				l.stun(p, nil)
+			}
 		}
 		if d := loadSweep - time.Since(start); d > 0 {
 			pause(d)
