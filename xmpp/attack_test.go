@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/xmpp/internal/hostile"
 	"konzil/xmpp/stanza"
 )
 
@@ -26,34 +27,15 @@ var transports = map[string]func(r *rig) *play{
 // The same corpus on each transport and in each state must end in the same stream error.
 func TestCorpus(t *testing.T) {
 	r := newRig(t, fast)
-	msg := func(s string) string { return "<message xmlns='jabber:client'>" + s + "</message>" }
-	for name, c := range map[string]struct{ in, condition string }{
-		"doctype":         {"<!DOCTYPE a [<!ENTITY b 'c'>]><message xmlns='jabber:client'/>", "restricted-xml"},
-		"comment":         {msg("<!-- x -->"), "restricted-xml"},
-		"instruction":     {msg("<?x y?>"), "restricted-xml"},
-		"entity":          {msg("&lol;"), "restricted-xml"},
-		"bad UTF-8":       {msg("\xc3("), "not-well-formed"},
-		"NUL":             {msg("&#0;"), "not-well-formed"},
-		"CDATA end":       {msg("]]>"), "not-well-formed"},
-		"mismatch":        {msg("<a></b>"), "not-well-formed"},
-		"attribute twice": {msg("<a b='1' b='2'/>"), "not-well-formed"},
-		"unbound prefix":  {msg("<p:a/>"), "bad-namespace-prefix"},
-		"reserved prefix": {msg("<a xmlns:xml='urn:x'/>"), "not-well-formed"},
-		"elements":        {msg(strings.Repeat("<a/>", 20_000)), "policy-violation"},
-		"attributes":      {msg("<a " + manyAttrs("a%d='' ", 10_000) + "/>"), "policy-violation"},
-		"namespaces":      {msg("<a " + manyAttrs("xmlns:a%d='u' ", 5000) + "/>"), "policy-violation"},
-		"depth":           {msg(strings.Repeat("<a>", 5000) + strings.Repeat("</a>", 5000)), "policy-violation"},
-		"size":            {msg(strings.Repeat("x", 300<<10)), "policy-violation"},
-		"attribute size":  {msg("<a b='" + strings.Repeat("x", 300<<10) + "'/>"), "policy-violation"},
-		"other element":   {"<x xmlns='urn:x'/>", "unsupported-stanza-type"},
-		"text":            {"hello", "not-well-formed"},
-	} {
+	corpus := hostile.Corpus(stanza.NSClient)
+	corpus["other element"] = hostile.Case{In: "<x xmlns='urn:x'/>", Condition: "unsupported-stanza-type"}
+	for name, c := range corpus {
 		for where, enter := range transports {
 			t.Run(name+" "+where, func(t *testing.T) {
 				p := enter(r)
 				p.t = t
-				_ = p.trySend(c.in) // the server may be gone before all is written
-				want := c.condition
+				_ = p.trySend(c.In) // the server may be gone before all is written
+				want := c.Condition
 				if name == "other element" && !strings.Contains(where, "session") && !strings.Contains(where, "bind") {
 					want = "not-authorized"
 					if strings.Contains(where, "clear") {
@@ -68,14 +50,6 @@ func TestCorpus(t *testing.T) {
 		n := r.s.Counters()
 		return n["sessions"] == 0 && n["streams_pending"] == 0
 	})
-}
-
-func manyAttrs(format string, n int) string {
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, format, i)
-	}
-	return b.String()
 }
 
 func TestHeaders(t *testing.T) {
