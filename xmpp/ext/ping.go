@@ -86,6 +86,7 @@ func AttachLast(s *xmpp.Server, visible Visible) {
 		return iq.Result(seconds(time.Since(l.start), ""))
 	}))
 	s.Hooks().IQ(xmpp.ToAccount, nsLast, "query", get(l.account))
+	s.Hooks().AccountIQ(l.nobody)
 	s.Hooks().Outbound(func(x *xmpp.Session, st *stanza.Stanza) bool {
 		if st.Kind == stanza.Presence && st.Type == "unavailable" && st.To.IsZero() && !x.Guest() {
 			l.bye(x.JID().Bare(), st.Child(stanza.NSClient, "status").Text())
@@ -109,6 +110,15 @@ func (l *last) bye(who stanza.JID, status string) {
 		}
 	}
 	l.gone[who] = goodbye{time.Now(), status}
+}
+
+// nobody answers for an account that does not exist as for one that shows a stranger nothing: else the answer would tell which names exist.
+func (l *last) nobody(iq *stanza.Stanza) bool {
+	if iq.Type != "get" || !iq.To.IsBare() || !iq.Has(nsLast, "query") || iq.To == iq.From.Bare() || l.srv.HasAccount(iq.To) {
+		return false
+	}
+	l.srv.Route(iq.ErrorReply(stanza.ErrForbidden))
+	return true
 }
 
 func (l *last) account(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {

@@ -274,3 +274,22 @@ func FuzzSCRAM(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPlain: a message is taken as three parts or not at all, and nobody gets in without the password.
+func FuzzPlain(f *testing.F) {
+	for _, s := range []string{"", "\x00a\x00b", "a@x\x00a\x00b", "\x00\x00", "\x00a\x00", "\x00a\x00b\x00", "a\x00b", "\x00\xff\x00b", "\x00A\x00b"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		p := &Plain{Check: func(_ context.Context, user, password string) (string, bool, error) {
+			if user == "" || password == "" || strings.Contains(user+password, "\x00") {
+				t.Errorf("asked for %q, %q", user, password)
+			}
+			return user, user == "a" && password == "b", nil
+		}}
+		_, done, err := p.Step(context.Background(), in)
+		if id := p.Identity(); done && (err != nil || id.Authzid+"\x00a\x00b" != string(in) || id.User != "a") || !done && id != (Identity{}) {
+			t.Errorf("%q: %v %v %+v", in, done, err, id)
+		}
+	})
+}

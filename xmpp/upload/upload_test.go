@@ -55,13 +55,13 @@ func (a *answers) Route(st *stanza.Stanza) {
 // world is a service with its HTTP side.
 type world struct {
 	*Service
-	t    *testing.T
+	t    testing.TB
 	out  *answers
 	http *httptest.Server
 	now  time.Time
 }
 
-func newWorld(t *testing.T, change func(*Config)) *world {
+func newWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
 	dir := t.TempDir()
 	db, err := store.Open(context.Background(), dir, slog.New(slog.DiscardHandler))
@@ -431,6 +431,44 @@ func FuzzTicket(f *testing.F) {
 		}
 		if u, err := url.Parse("https://x/" + id + "/" + url.PathEscape(clean)); err == nil && bytes.ContainsAny([]byte(u.EscapedPath()), "\r\n ") {
 			t.Errorf("%q", u)
+		}
+	})
+}
+
+// FuzzHTTP: no request, with whatever headers, breaks the service, stores or shows a file of somebody else.
+func FuzzHTTP(f *testing.F) {
+	w := newWorld(f, nil)
+	put, get, bad := w.ask("a.txt", 5, "text/plain")
+	if bad != nil {
+		f.Fatal(bad)
+	}
+	if code, _, _ := w.do("PUT", put, strings.NewReader("hello")); code != http.StatusCreated {
+		f.Fatal(code)
+	}
+	own, err := url.Parse(get)
+	if err != nil {
+		f.Fatal(err)
+	}
+	h := http.NewServeMux()
+	h.Handle("/upload/{id}/{name}", w.Handler())
+	f.Add("GET", own.Path, "", "bytes=0-1", "", []byte(nil))
+	f.Add("GET", own.Path, "", "bytes=-9,3-,99-100,1-0", "gzip", []byte(nil))
+	f.Add("HEAD", own.Path, "ticket=x", "bytes=", "", []byte(nil))
+	f.Add("PUT", own.Path, "ticket=AAAA.AAAA", "", "text/html", []byte("hello"))
+	f.Add("PUT", strings.TrimPrefix(put, w.http.URL), "", "", "text/plain", []byte("hello"))
+	f.Add("OPTIONS", "/upload/%2e%2e/x", "", "", "", []byte(nil))
+	f.Fuzz(func(t *testing.T, method, path, query, span, typ string, body []byte) {
+		r := httptest.NewRequest("GET", "http://example.org/", bytes.NewReader(body))
+		r.Method, r.URL = method, &url.URL{Scheme: "http", Host: "example.org", Path: path, RawQuery: query}
+		r.Header.Set("Range", span)
+		r.Header.Set("Content-Type", typ)
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		switch got := answer.Result(); {
+		case got.StatusCode >= 500, got.StatusCode == http.StatusCreated:
+			t.Errorf("%s %q: %s", method, r.URL, got.Status)
+		case path != own.Path && strings.Contains(answer.Body.String(), "hello") && !strings.Contains(path+query, "hello"):
+			t.Errorf("%s %q shows the file", method, r.URL)
 		}
 	})
 }

@@ -11,7 +11,7 @@ import (
 type Case struct{ In, Condition string }
 
 // Size is a text longer than any stanza may be.
-const Size = 600 << 10
+const Size = 1200 << 10
 
 // Corpus is what must end a stream in any state, by name. ns is the content namespace.
 func Corpus(ns string) map[string]Case {
