@@ -70,6 +70,25 @@ func TestCapsBounded(t *testing.T) {
 	}
 }
 
+// TestCapsAnswer: an answer is believed from who was asked, for the account that asked, and once (CVE-2024-46957).
+func TestCapsAnswer(t *testing.T) {
+	c := newCaps()
+	bob, alice, mallory := stanza.MustJID("bob@x/1"), stanza.MustJID("alice@y"), stanza.MustJID("mallory@z/1")
+	c.ask("q", question{to: bob, account: alice})
+	for _, forged := range []*stanza.Stanza{stanza.NewIQ("result", "q", mallory, alice), stanza.NewIQ("result", "q", bob.Bare(), alice),
+		stanza.NewIQ("result", "q", bob, mallory), stanza.NewIQ("result", "r", bob, alice)} {
+		if _, ok := c.answered(forged); ok {
+			t.Errorf("believed: %s", forged)
+		}
+	}
+	if _, ok := c.answered(stanza.NewIQ("result", "q", bob, alice)); !ok {
+		t.Error("the answer is not believed")
+	}
+	if _, ok := c.answered(stanza.NewIQ("result", "q", bob, alice)); ok {
+		t.Error("believed twice")
+	}
+}
+
 func FuzzForm(f *testing.F) {
 	f.Add(`<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>http://jabber.org/protocol/pubsub#node_config</value></field><field var='pubsub#max_items'><value>max</value></field><field var='pubsub#item_expire'><value>60</value></field></x>`)
 	f.Add(`<x xmlns='jabber:x:data'><field var='pubsub#access_model'><value>open</value></field><field var='pubsub#persist_items'/></x>`)

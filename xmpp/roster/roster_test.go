@@ -167,3 +167,29 @@ func TestStoreFails(t *testing.T) {
 		t.Errorf("juliet got %v", got)
 	}
 }
+
+// TestSubscriptionSpam: requests of strangers that wait for an answer fill no list.
+func TestSubscriptionSpam(t *testing.T) {
+	db := openDB(t, t.TempDir())
+	t.Cleanup(func() { _ = db.Close() })
+	w := play.NewLive(t, func(s *xmpp.Server) { Attach(s, SQLStore{DB: db}, slog.New(slog.DiscardHandler)) }, nil)
+	for i := range maxPending + 20 {
+		from := stanza.MustJID(fmt.Sprintf("spam%d@elsewhere.example", i))
+		w.Server.Route(stanza.NewPresence("subscribe", from, stanza.MustJID("romeo@example.org")))
+	}
+	if err := w.Enter("romeo", "romeo@example.org/x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Send("romeo", stanza.NewPresence("", stanza.JID{}, stanza.JID{})); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, st := range w.Pending("romeo") {
+		if st.Type == "subscribe" {
+			asked++
+		}
+	}
+	if asked != maxPending {
+		t.Errorf("%d requests wait", asked)
+	}
+}
