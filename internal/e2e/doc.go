@@ -6,6 +6,8 @@
 //	browser_test.go  people: one browser context each, and what they do on the page
 //	meeting_test.go  what is shown: two and three people, layers, screen, leaving, reloading, chat, hands, trouble
 //	relay_test.go    the same over TURN
+//	strophe_test.go  web clients of others, from pages of another origin: the Strophe library,
+//	converse_test.go and Converse with its login form and its chats on screen
 //	page_test.go     the page without a server: WebRTC against itself, screenshots
 //
 // Screenshots go to artifacts/ at the root of the repository, or to $KONZIL_ARTIFACTS.
