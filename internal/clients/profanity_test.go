@@ -118,7 +118,7 @@ func TestProfanity(t *testing.T) {
 	grace := online(t, options("grace"))
 	frank := startProfanity(t, "frank", shared.ca, shared.port)
 	frank.logs("Certificate verification passed")
-	frank.logs("SASL SCRAM-SHA-256 auth successful")
+	frank.logs("SASL SCRAM-SHA-512 auth successful")
 	frank.sees("[online]")
 
 	frank.enter("/msg grace@" + domain + " hello grace, ünïcode & <tags>")
