@@ -82,8 +82,16 @@ func (c converse) write(kind, jid, text string) {
 // reads waits until the texts are on screen in the chat with jid, in that order and each once.
 func (c converse) reads(jid string, texts ...string) {
 	c.t.Helper()
-	c.until(10*time.Second, fmt.Sprintf("reads %q", texts), fmt.Sprintf(
-		`[...document.querySelectorAll('[jid="%s"] .chat-msg__text')].map((e) => e.textContent.trim()).join('|') === %q`, jid, strings.Join(texts, "|")))
+	shown := fmt.Sprintf(`[...document.querySelectorAll('[jid="%s"] .chat-msg__text')].map((e) => e.textContent.trim()).join('|')`, jid)
+	defer func() {
+		if c.t.Failed() {
+			c.t.Logf("%s shows %q in %d chats", c.name, eval[string](c.person, shown), eval[int](c.person, `document.querySelectorAll('[jid="`+jid+`"]').length`))
+			c.t.Logf("kept: %s", eval[string](c.person, `JSON.stringify(_converse.state.chatboxes.get('`+jid+`')?.messages?.map((m) => m.attributes))`))
+		}
+	}()
+	// Converse sometimes keeps a chat that a message has made in the background, whoever opens it meanwhile: it is brought up again.
+	up := fmt.Sprintf(`(document.querySelector('[jid="%[1]s"] .chat-msg__text') || _converse.state.chatboxes.get('%[1]s')?.maybeShow?.(true), true)`, jid)
+	c.until(10*time.Second, fmt.Sprintf("reads %q", texts), fmt.Sprintf(`%s && %s === %q`, up, shown, strings.Join(texts, "|")))
 }
 
 // TestConverse: two people with Converse add each other, see each other's presence, write to each other and in a room. Another device of
