@@ -473,12 +473,11 @@ func TestChromiumTCP(t *testing.T) {
 			return st.H == h && st.Frames > before+20
 		})
 	}
-	for _, id := range b.ids {
-		if p := b.stats(id)["path"].Protocol; p != "tcp" {
-			t.Errorf("%s: path over %q", id, p)
-		}
-	}
+	// The server's count tells: Chromium's statistics now and then still name the pair that was tried first.
 	n := b.sfu.Counters()
+	if n["packets_out"] == 0 || n["packets_out"] > n["tcp_out"] {
+		t.Errorf("%d packets went out, %d of all datagrams over TCP", n["packets_out"], n["tcp_out"])
+	}
 	if n["tcp_connections"] < 2 || n["drop_tcp_queue"] != 0 || n["tcp_stalled"] != 0 || n["packets_in"] != n["tcp_in"] {
 		t.Errorf("counters %v", n)
 	}
