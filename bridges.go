@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"konzil/internal/httpd"
 	"konzil/signaling/brewery"
 	"konzil/signaling/bridge"
 	"konzil/signaling/colibri"
@@ -166,18 +165,9 @@ func (s *server) bridges() colibri.Bridge {
 
 // openBridgeHTTP is the HTTPS server of a bridge alone.
 func (s *server) openBridgeHTTP(context.Context) (err error) {
-	c := httpd.DefaultConfig()
-	c.Setting, c.TLS = "http.port", s.certs.Config()
-	if s.cfg.HTTP.Port != 0 {
-		c.Listen = s.present(s.cfg.addrs(s.cfg.HTTP.Port))
-	}
-	for _, a := range s.cfg.HTTP.Admin {
-		c.Admin = append(c.Admin, netip.MustParseAddrPort(a))
-	}
-	if s.http, err = httpd.New(c, s.log.With("part", "httpd")); err != nil {
+	if err = s.newHTTP(); err != nil {
 		return err
 	}
-	s.onStop(func(ctx context.Context) { s.http.Shutdown(ctx) })
 	s.http.Handle(bridge.WebSocketPath, s.bridge.WebSocketHandler())
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
 	s.openDrain()

@@ -12,8 +12,8 @@ import (
 	"konzil/internal/web"
 )
 
-// openHTTP opens the HTTPS server and its route table: everything that is reached by a URL stands here.
-func (s *server) openHTTP(context.Context) (err error) {
+// newHTTP opens the listeners of the HTTPS server, for the whole program or a bridge alone; its routes come next, then Start.
+func (s *server) newHTTP() (err error) {
 	c := httpd.DefaultConfig()
 	c.Setting, c.TLS = "http.port", s.certs.Config()
 	if s.cfg.HTTP.Port != 0 {
@@ -29,7 +29,14 @@ func (s *server) openHTTP(context.Context) (err error) {
 		return err
 	}
 	s.onStop(func(ctx context.Context) { s.http.Shutdown(ctx) })
+	return nil
+}
 
+// openHTTP opens the HTTPS server and its route table: everything that is reached by a URL stands here.
+func (s *server) openHTTP(context.Context) (err error) {
+	if err = s.newHTTP(); err != nil {
+		return err
+	}
 	page := web.Config{
 		Domain: s.cfg.Domain, MUC: s.meetings.rooms.Domain(), Focus: "focus." + s.cfg.Domain,
 		GuestDomain: s.xmpp.GuestDomain(), SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true, BOSH: true, Tenants: s.cfg.Meetings.Tenants,

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"maps"
@@ -54,26 +51,8 @@ func TestMetricsDocs(t *testing.T) {
 // liveMetrics are the types of konzil's metrics, by name, as a running server shows them.
 func liveMetrics(t *testing.T) map[string]string {
 	// A directory is configured, so that its numbers show; it is only asked when somebody logs in.
-	file := settings(t, "auth: {ldap: {urls: ['ldap://127.0.0.1:9'], base_dn: 'dc=example', starttls: false}}\ntokens: {secret: sixteen-bytes-or-more, issuers: [site]}\nwebhook: {url: 'http://127.0.0.1:9/', secret: sixteen-bytes-or-more}\nbridge: {accounts: [jvb], join: [{server: '127.0.0.1:9', account: jvb@localhost, password: x, room: jvbbrewery@internal.localhost}]}\n")
-	c, err := loadConfig(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	out, errOut, code := &ready{said: make(chan struct{})}, &bytes.Buffer{}, make(chan int, 1)
-	go func() { code <- run(ctx, []string{"-config", file}, nil, out, errOut) }()
-	defer func() {
-		cancel()
-		<-code
-	}()
-	select {
-	case <-out.said:
-	case n := <-code:
-		code <- n
-		t.Fatalf("exit %d: %s", n, errOut)
-	}
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	defer client.CloseIdleConnections()
+	h := openHouse(t, "auth: {ldap: {urls: ['ldap://127.0.0.1:9'], base_dn: 'dc=example', starttls: false}}\ntokens: {secret: sixteen-bytes-or-more, issuers: [site]}\nwebhook: {url: 'http://127.0.0.1:9/', secret: sixteen-bytes-or-more}\nbridge: {accounts: [jvb], join: [{server: '127.0.0.1:9', account: jvb@localhost, password: x, room: jvbbrewery@internal.localhost}]}\n")
+	c, client := h.cfg, h.client
 	r, err := client.Get(fmt.Sprintf("https://127.0.0.1:%d/metrics", c.HTTP.Port))
 	if err != nil {
 		t.Fatal(err)

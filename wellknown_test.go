@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -15,26 +13,8 @@ import (
 
 // TestWellKnown: what a client that knows the domain alone finds, each at the place that it says, and usable from any web page.
 func TestWellKnown(t *testing.T) {
-	file := settings(t, "")
-	c, err := loadConfig(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	out, errOut, code := &ready{said: make(chan struct{})}, &bytes.Buffer{}, make(chan int, 1)
-	go func() { code <- run(ctx, []string{"-config", file}, nil, out, errOut) }()
-	defer func() {
-		cancel()
-		<-code
-	}()
-	select {
-	case <-out.said:
-	case n := <-code:
-		code <- n
-		t.Fatalf("exit %d: %s", n, errOut)
-	}
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	defer client.CloseIdleConnections()
+	h := openHouse(t, "")
+	c, client := h.cfg, h.client
 	base := fmt.Sprintf("https://127.0.0.1:%d", c.HTTP.Port)
 	get := func(path string) []byte {
 		t.Helper()

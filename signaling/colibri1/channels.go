@@ -75,7 +75,6 @@ func (s *Service) group(c *conference, ct content) (*group, *stanza.Error) {
 	}
 	g.relay = relay
 	c.contents[ct.name] = g
-	c.order = append(c.order, ct.name)
 	return g, nil
 }
 

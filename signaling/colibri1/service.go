@@ -62,7 +62,6 @@ type conference struct {
 	id       string
 	focus    stanza.JID // full
 	contents map[string]*group
-	order    []string // names of contents as they came
 	idle     *time.Timer
 }
 
