@@ -193,7 +193,7 @@ func (s *server) openData(ctx context.Context) (err error) {
 func (s *server) openMedia(context.Context) (err error) {
 	c := sfu.DefaultConfig()
 	c.Listen, c.Shards = s.present(s.cfg.addrs(s.cfg.Media.Port)), s.cfg.Media.Shards
-	c.RelayPorts = [2]uint16{uint16(s.cfg.Media.ChannelMin), uint16(s.cfg.Media.ChannelMax)}
+	c.ChannelPorts = [2]uint16{uint16(s.cfg.Media.ChannelMin), uint16(s.cfg.Media.ChannelMax)}
 	c.LoudestN, c.STUN = s.cfg.Media.LoudestN, s.cfg.Media.STUN
 	if s.cfg.Media.TCP {
 		c.ListenTCP = c.Listen

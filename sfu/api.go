@@ -2,6 +2,8 @@ package sfu
 
 import (
 	"net/netip"
+
+	"konzil/sfu/keying"
 )
 
 // MediaKind is audio or video.
@@ -52,8 +54,8 @@ type Transport struct {
 	Generation   int // ICE generation, grows with each restart
 }
 
-// Fingerprint is of a DTLS certificate: Hash as in RFC 8122 (sha-256), Value as AA:BB:..
-type Fingerprint struct{ Hash, Value string }
+// Fingerprint is of a DTLS certificate.
+type Fingerprint = keying.Fingerprint
 
 // Candidate is one ICE candidate (RFC 8839 §5.1).
 type Candidate struct {

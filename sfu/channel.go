@@ -9,6 +9,8 @@ import (
 
 	"github.com/pion/datachannel"
 	"github.com/pion/sctp"
+
+	"konzil/sfu/keying"
 )
 
 const (
@@ -32,7 +34,7 @@ func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 		sctp.WithNetConn(lentConn{conn}),
 		sctp.WithMaxMessageSize(uint32(e.conf.s.cfg.MaxMessage)),
 		sctp.WithMaxReassemblyQueueEntries(maxReassembly),
-		sctp.WithLoggerFactory(pionLogs{e.log}),
+		sctp.WithLoggerFactory(keying.Logs{Log: e.log}),
 	)
 	if err != nil {
 		e.log.Debug("sctp ended", "error", err)
@@ -43,7 +45,7 @@ func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 		_ = conn.SetReadDeadline(time.Time{})
 	}()
 	for ctx.Err() == nil {
-		dc, err := datachannel.Accept(assoc, &datachannel.Config{LoggerFactory: pionLogs{e.log}})
+		dc, err := datachannel.Accept(assoc, &datachannel.Config{LoggerFactory: keying.Logs{Log: e.log}})
 		if err != nil {
 			if ctx.Err() == nil && assocAlive(assoc) {
 				continue // a malformed open on one stream is no reason to end the association

@@ -395,7 +395,7 @@ func (c *client) answer(offer string) Transport {
 			t.Setup = l[8:]
 		case strings.HasPrefix(l, "a=fingerprint:"):
 			hash, value, _ := strings.Cut(l[14:], " ")
-			t.Fingerprints = []Fingerprint{{hash, value}}
+			t.Fingerprints = []Fingerprint{{Hash: hash, Value: value}}
 		}
 	}
 	return t

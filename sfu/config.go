@@ -49,8 +49,8 @@ type Config struct {
 	LoudestN int
 	// NoKeyframeCache asks the sender for a keyframe whenever somebody begins to see a layer, instead of repeating the last one.
 	NoKeyframeCache bool
-	// RelayPorts are the UDP ports for channels of relays (OpenRelay), first and last; 0: the kernel chooses.
-	RelayPorts [2]uint16
+	// ChannelPorts are the UDP ports for channels of translators (OpenTranslator), first and last; 0: the kernel chooses.
+	ChannelPorts [2]uint16
 	// NoOffload keeps away from UDP_SEGMENT and UDP_GRO.
 	NoOffload bool
 }

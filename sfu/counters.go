@@ -112,7 +112,7 @@ func (c *counters) add(k counter, n uint64) { c.v[k].Add(n) }
 func (c *counters) inc(k counter)           { c.v[k].Add(1) }
 
 // Counters returns all counters by name: packets and bytes in and out, every reason to drop one, and the gauges
-// endpoints and conferences; those of relays (OpenRelay) begin with opaque_.
+// endpoints and conferences; those of translators (OpenTranslator) begin with translator_.
 func (s *SFU) Counters() map[string]uint64 {
 	out := make(map[string]uint64, numCounters)
 	for k := range numCounters {
@@ -127,6 +127,6 @@ func (s *SFU) Counters() map[string]uint64 {
 			out[counterNames[cSegmentedRuns]] += c.Segmented()
 		}
 	}
-	s.opaqueCounters(out)
+	s.translatorCounters(out)
 	return out
 }

@@ -40,7 +40,8 @@
 // Clients without UDP come over TCP (tcp.go: listeners and limits; tcpconn.go: a connection, its reading and its writing goroutine). What is read enters
 // by SFU.inject, as what our TURN server relays in memory does (routes.go); what is sent goes to the path's carrier (carrier.go) instead of a socket.
 //
-// What must not be opened, ZRTP and SRTP keyed end to end, takes another way, on ports of its own: SFU.OpenRelay (passing.go), opaque.
+// The channels of Jitsi Desktop, with DTLS-SRTP, ZRTP or nothing, take another way, on ports of their own: SFU.OpenTranslator (translators.go), package
+// translator. Both have their keys of package keying.
 //
 // # Who owns what
 //

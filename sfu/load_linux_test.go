@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	cryptorand "crypto/rand"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -22,6 +21,7 @@ import (
 
 	"konzil/internal/udpio"
 	"konzil/sfu/ice"
+	"konzil/sfu/keying"
 	"konzil/sfu/rtp"
 )
 
@@ -58,7 +58,7 @@ type loadPeer struct {
 	ice   sync.Mutex // guards agent and io
 	agent *ice.Agent
 	io    stunIO
-	pipe  *dtlsPipe
+	pipe  *keying.Pipe
 	to    netip.AddrPort
 	conn  *dtls.Conn
 
@@ -78,18 +78,17 @@ type loadPeer struct {
 
 // load is the generator of one scene.
 type load struct {
-	t     testing.TB
-	child *loadChild
-	scene loadScene
-	cert  tls.Certificate
-	print string
-	epoch time.Time
-	peers []*loadPeer
-	joins []int64     // ns from asking for an endpoint to SRTP keys, one after another
-	idle  []*loadPeer // sockets only
-	stop  chan struct{}
-	wg    sync.WaitGroup
-	sent  atomic.Uint64 // media packets that publishers sent, times their receivers
+	t        testing.TB
+	child    *loadChild
+	scene    loadScene
+	identity keying.Identity
+	epoch    time.Time
+	peers    []*loadPeer
+	joins    []int64     // ns from asking for an endpoint to SRTP keys, one after another
+	idle     []*loadPeer // sockets only
+	stop     chan struct{}
+	wg       sync.WaitGroup
+	sent     atomic.Uint64 // media packets that publishers sent, times their receivers
 
 	mu     sync.Mutex // guards delays and sweepers' list
 	delays []int64
@@ -106,7 +105,7 @@ func (l *load) now() int64 { return int64(time.Since(l.epoch)) }
 func newLoad(t testing.TB, scene loadScene, child *loadChild) *load {
 	l := &load{t: t, scene: scene, epoch: time.Now(), stop: make(chan struct{}), child: child}
 	var err error
-	l.cert, l.print, err = makeCertificate()
+	l.identity, err = keying.NewIdentity()
 	must(t, err)
 	l.wg.Go(l.sweep)
 	return l
@@ -194,7 +193,7 @@ func (l *load) join(id string, sends, probe bool) *loadPeer {
 	asked := time.Now()
 	local := l.child.call(loadReq{Op: "add", ID: id}).T
 	p.to = local.Candidates[0].Addr
-	p.pipe = newDTLSPipe(p.write)
+	p.pipe = keying.NewPipe(p.write)
 	if p.sock != nil {
 		l.wg.Go(func() { l.readProbe(p) })
 	} else {
@@ -204,7 +203,7 @@ func (l *load) join(id string, sends, probe bool) *loadPeer {
 	}
 	own := p.agent.Local()
 	req := loadReq{Op: "remote", ID: id, Receives: true, T: Transport{
-		Ufrag: own.Ufrag, Pwd: own.Pwd, Setup: "active", Fingerprints: []Fingerprint{{"sha-256", l.print}},
+		Ufrag: own.Ufrag, Pwd: own.Pwd, Setup: "active", Fingerprints: []Fingerprint{{Hash: "sha-256", Value: l.identity.Fingerprint}},
 	}}
 	if sends {
 		req.Sources = append(req.Sources, Source{Name: id + "-a0", Kind: Audio, SSRCs: []uint32{p.audioSSRC()}})
@@ -221,8 +220,8 @@ func (l *load) join(id string, sends, probe bool) *loadPeer {
 	p.agent.AddRemote(p.to, local.Candidates[0].Priority, false, l.now())
 	p.ice.Unlock()
 	l.stun(p, nil)
-	p.conn, err = dtls.ClientWithOptions(p.pipe, pipeAddr{},
-		dtls.WithCertificates(l.cert), dtls.WithSRTPProtectionProfiles(l.scene.cipher), dtls.WithInsecureSkipVerify(true),
+	p.conn, err = dtls.ClientWithOptions(p.pipe, p.pipe.LocalAddr(),
+		dtls.WithCertificates(l.identity.Certificate), dtls.WithSRTPProtectionProfiles(l.scene.cipher), dtls.WithInsecureSkipVerify(true),
 		dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret), dtls.WithFlightInterval(50*time.Millisecond))
 	must(l.t, err)
 	must(l.t, p.conn.HandshakeContext(ctx))
@@ -247,7 +246,7 @@ func (l *load) take(p *loadPeer, b []byte) {
 		l.stun(p, b)
 	case classDTLS:
 		if p.pipe != nil {
-			p.pipe.push(b)
+			p.pipe.Push(b)
 		}
 	case classMedia:
 		if rtp.IsRTCP(b) {

@@ -1,7 +1,6 @@
 package sfu
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,7 +11,8 @@ import (
 	"time"
 
 	"konzil/internal/udpio"
-	"konzil/sfu/opaque"
+	"konzil/sfu/keying"
+	"konzil/sfu/translator"
 )
 
 // maxShards bounds the media workers: no machine we know gains from more.
@@ -32,11 +32,10 @@ var (
 
 // SFU is one media server: its sockets, workers and conferences.
 type SFU struct {
-	cfg   Config
-	log   *slog.Logger
-	cert  tls.Certificate
-	print string // sha-256 of cert, AA:BB:..
-	epoch time.Time
+	cfg      Config
+	log      *slog.Logger
+	identity keying.Identity // what its transports prove by DTLS
+	epoch    time.Time
 
 	addrs  []netip.AddrPort
 	shards []*shard
@@ -49,11 +48,11 @@ type SFU struct {
 	count  counters
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex // guards all below
-	made   int
-	confs  map[string]*Conference
-	opaque *opaque.Server // nil until the first relay
-	closed bool
+	mu         sync.Mutex // guards all below
+	made       int
+	confs      map[string]*Conference
+	translator *translator.Server // nil until the first group
+	closed     bool
 }
 
 // New binds the sockets and starts the workers. The error names an address that is taken. A nil log is silent.
@@ -64,7 +63,7 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	cert, print, err := makeCertificate()
+	identity, err := keying.NewIdentity()
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +77,7 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 			return nil, err
 		}
 	}
-	s := &SFU{cfg: cfg, log: log, cert: cert, print: print, epoch: time.Now(), confs: map[string]*Conference{}, done: make(chan struct{})}
+	s := &SFU{cfg: cfg, log: log, identity: identity, epoch: time.Now(), confs: map[string]*Conference{}, done: make(chan struct{})}
 	s.routes.init()
 	s.users.init()
 	s.tcp.init(s)
@@ -275,10 +274,10 @@ func (s *SFU) Close() error {
 	for _, c := range s.confs {
 		confs = append(confs, c)
 	}
-	relays := s.opaque
+	translators := s.translator
 	s.mu.Unlock()
-	if relays != nil {
-		_ = relays.Close()
+	if translators != nil {
+		_ = translators.Close()
 	}
 	for _, c := range confs {
 		c.Close()

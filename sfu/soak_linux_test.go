@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"konzil/sfu/opaque"
+	"konzil/sfu/translator"
 )
 
 const (
@@ -114,7 +114,7 @@ func TestSoak(t *testing.T) {
 		must(t, f.Close())
 	}
 	c := s.Counters()
-	for _, gauge := range []string{"endpoints", "opaque_relays", "opaque_channels"} {
+	for _, gauge := range []string{"endpoints", "translator_groups", "translator_channels"} {
 		if c[gauge] != 0 {
 			t.Errorf("%d %s are left", c[gauge], gauge)
 		}
@@ -174,13 +174,13 @@ func soakGuest(t *testing.T, conf *Conference, name string) {
 
 // soakRelay passes a few packets that nobody opens.
 func soakRelay(t *testing.T, s *SFU) {
-	r, err := s.OpenRelay("relay", nil)
+	r, err := s.OpenTranslator("relay", nil)
 	must(t, err)
 	defer r.Close()
 	var ends [2]*net.UDPConn
 	pkt := append([]byte{0x80, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7}, make([]byte, 160)...)
 	for i := range ends {
-		ch, err := r.Add(opaque.ChannelConfig{})
+		ch, err := r.Add(translator.ChannelConfig{})
 		must(t, err)
 		to, _, _, _ := ch.Local()
 		c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))

@@ -2,33 +2,16 @@ package sfu
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/pion/dtls/v3"
-	"github.com/pion/srtp/v3"
 
 	"konzil/sfu/ice"
-	"konzil/sfu/seal"
+	"konzil/sfu/keying"
 )
-
-const (
-	// dtlsFlight is the first retransmission interval of DTLS: RFC 6347's second is long for a call.
-	dtlsFlight = 150 * time.Millisecond
-	// dtlsMTU keeps handshake records below the smallest path MTU of IPv6.
-	dtlsMTU = 1200
-)
-
-// srtpProfiles in order of preference; as DTLS server we choose. GCM 128 costs the least (see doc.go).
-var srtpProfiles = []dtls.SRTPProtectionProfile{ //nolint:gochecknoglobals // constant list
-	dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80,
-}
 
 // path is where packets of a transport go.
 type path struct {
@@ -53,7 +36,7 @@ type transport struct {
 	streams  int              // TCP connections, guarded by SFU.tcp.mu
 	ice      iceSide
 
-	pipe   *dtlsPipe
+	pipe   *keying.Pipe
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -69,7 +52,7 @@ type transport struct {
 func newTransport(ep *Endpoint) *transport {
 	t := &transport{s: ep.conf.s, ep: ep, sh: ep.sh, log: ep.log, seen: map[netip.AddrPort]bool{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	t.pipe = newDTLSPipe(t.writeDTLS)
+	t.pipe = keying.NewPipe(t.writeDTLS)
 	t.heard.Store(t.s.now())
 	t.s.newAgent(t)
 	return t
@@ -93,7 +76,7 @@ func (t *transport) local() (Transport, error) {
 	}
 	return Transport{
 		Ufrag: own.Ufrag, Pwd: own.Pwd, Setup: setup, Generation: t.gen, Candidates: t.s.candidates(),
-		Fingerprints: []Fingerprint{{Hash: "sha-256", Value: t.s.print}},
+		Fingerprints: []Fingerprint{{Hash: "sha-256", Value: t.s.identity.Fingerprint}},
 	}, nil
 }
 
@@ -190,11 +173,12 @@ func (t *transport) writeDTLS(b []byte) {
 
 // runDTLS, started when ICE has found a valid pair, does the handshake, installs the SRTP keys and serves SCTP until the connection ends.
 func (t *transport) runDTLS(client bool, prints []Fingerprint) {
-	conn, err := t.handshake(client, prints)
+	keys, err := keying.Handshake(t.ctx, t.pipe, keying.Config{Identity: t.s.identity, Client: client, Fingerprints: prints,
+		Timeout: t.s.cfg.HandshakeTimeout, Log: t.log})
 	if err != nil {
 		if t.ctx.Err() == nil {
 			t.s.count.inc(cDTLSFailed)
-			if errors.Is(err, errFingerprint) {
+			if errors.Is(err, keying.ErrFingerprint) {
 				t.s.count.inc(cFingerprintMismatch)
 			}
 			t.log.Info("dtls failed", "error", err)
@@ -202,104 +186,27 @@ func (t *transport) runDTLS(client bool, prints []Fingerprint) {
 		}
 		return
 	}
-	defer func() { _ = conn.Close() }()
-	stop := context.AfterFunc(t.ctx, func() { _ = conn.Close() })
+	defer func() { _ = keys.Conn.Close() }()
+	stop := context.AfterFunc(t.ctx, func() { _ = keys.Conn.Close() })
 	defer stop()
-	if err := t.keys(conn, client); err != nil {
-		t.s.count.inc(cDTLSFailed)
-		t.log.Info("dtls without srtp keys", "error", err)
-		t.ep.report(TransportFailed)
-		return
-	}
+	t.sh.mu.Lock()
+	t.ep.m.sealer, t.ep.m.opener = keys.Sealer, keys.Opener
+	t.sh.mu.Unlock()
+	t.log.Debug("dtls connected", "profile", keys.Profile)
 	t.ep.report(TransportConnected)
 	if t.ep.cfg.DataChannel {
-		t.ep.runChannel(t.ctx, conn)
+		t.ep.runChannel(t.ctx, keys.Conn)
 	}
 	// Without SCTP, or after it, the connection is still read: the peer's close_notify ends the transport.
 	buf := make([]byte, 2048)
 	for {
-		if _, err := conn.Read(buf); err != nil {
+		if _, err := keys.Conn.Read(buf); err != nil {
 			break
 		}
 	}
 	if t.ctx.Err() == nil {
 		t.ep.report(TransportClosed)
 	}
-}
-
-func (t *transport) handshake(client bool, prints []Fingerprint) (*dtls.Conn, error) {
-	verify := func(raw [][]byte, _ [][]*x509.Certificate) error {
-		if len(raw) == 0 {
-			return errFingerprint
-		}
-		return verifyFingerprints(raw[0], prints)
-	}
-	shared := []dtls.Option{
-		dtls.WithCertificates(t.s.cert),
-		dtls.WithSRTPProtectionProfiles(srtpProfiles...),
-		dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
-		dtls.WithInsecureSkipVerify(true), // self-signed by design: the signalled fingerprint is what counts
-		dtls.WithVerifyPeerCertificate(verify),
-		dtls.WithFlightInterval(dtlsFlight),
-		dtls.WithMTU(dtlsMTU),
-		dtls.WithLoggerFactory(pionLogs{t.log}),
-	}
-	var conn *dtls.Conn
-	var err error
-	if client {
-		opts := make([]dtls.ClientOption, 0, len(shared))
-		for _, o := range shared {
-			opts = append(opts, o)
-		}
-		conn, err = dtls.ClientWithOptions(t.pipe, pipeAddr{}, opts...)
-	} else {
-		opts := make([]dtls.ServerOption, 0, len(shared)+2)
-		for _, o := range shared {
-			opts = append(opts, o)
-		}
-		// No cookie exchange: ICE has validated the address already.
-		opts = append(opts, dtls.WithClientAuth(dtls.RequireAnyClientCert), dtls.WithInsecureSkipVerifyHello(true))
-		conn, err = dtls.ServerWithOptions(t.pipe, pipeAddr{}, opts...)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("sfu: dtls: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(t.ctx, t.s.cfg.HandshakeTimeout)
-	defer cancel()
-	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("sfu: dtls handshake: %w", err)
-	}
-	return conn, nil
-}
-
-// keys exports the SRTP keys (RFC 5764 §4.2) and gives them to the endpoint's shard.
-func (t *transport) keys(conn *dtls.Conn, client bool) error {
-	sel, ok := conn.SelectedSRTPProtectionProfile()
-	if !ok {
-		return errors.New("sfu: no SRTP profile in common")
-	}
-	st, ok := conn.ConnectionState()
-	if !ok {
-		return errors.New("sfu: DTLS state missing")
-	}
-	cfg := srtp.Config{Profile: srtp.ProtectionProfile(sel)}
-	if err := cfg.ExtractSessionKeysFromDTLS(&st, client); err != nil {
-		return fmt.Errorf("sfu: srtp keys: %w", err)
-	}
-	sealer, err := seal.NewSealer(cfg.Profile, seal.Keys{Key: cfg.Keys.LocalMasterKey, Salt: cfg.Keys.LocalMasterSalt})
-	if err != nil {
-		return err
-	}
-	opener, err := seal.NewOpener(cfg.Profile, seal.Keys{Key: cfg.Keys.RemoteMasterKey, Salt: cfg.Keys.RemoteMasterSalt})
-	if err != nil {
-		return err
-	}
-	t.sh.mu.Lock()
-	t.ep.m.sealer, t.ep.m.opener = sealer, opener
-	t.sh.mu.Unlock()
-	t.log.Debug("dtls connected", "profile", sel)
-	return nil
 }
 
 // close ends ICE, DTLS and SCTP and waits for the goroutines.

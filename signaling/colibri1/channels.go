@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"konzil/sfu/opaque"
+	"konzil/sfu/translator"
 	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
 )
@@ -19,7 +19,7 @@ const defaultExpire = 60 * time.Second
 // group is a content: its channels get each other's media.
 type group struct {
 	name     string
-	relay    *opaque.Relay
+	media    *translator.Group
 	ssrc     uint32 // of the bridge, which sends nothing of its own
 	channels map[string]*line
 }
@@ -33,7 +33,7 @@ type line struct {
 	expire    time.Duration
 	sends     bool // the end does
 	receives  bool
-	media     *opaque.Channel
+	media     *translator.Channel
 }
 
 // apply does a request and describes the channels that it named, in its order: clients match them by place.
@@ -69,18 +69,18 @@ func (s *Service) group(c *conference, ct content) (*group, *stanza.Error) {
 		return nil, stanza.ErrResourceConstraint.With("there are too many contents")
 	}
 	g := &group{name: ct.name, ssrc: rand.Uint32(), channels: map[string]*line{}}
-	relay, err := s.engine.OpenRelay(c.id+"/"+ct.name, listener{s, c, g})
+	media, err := s.engine.OpenTranslator(c.id+"/"+ct.name, listener{s, c, g})
 	if err != nil {
 		return nil, s.failure(err)
 	}
-	g.relay = relay
+	g.media = media
 	c.contents[ct.name] = g
 	return g, nil
 }
 
 func (s *Service) failure(err error) *stanza.Error {
 	s.log.Warn("no channel", "err", err)
-	if errors.Is(err, opaque.ErrLimit) || errors.Is(err, opaque.ErrPorts) {
+	if errors.Is(err, translator.ErrLimit) || errors.Is(err, translator.ErrPorts) {
 		return stanza.ErrResourceConstraint
 	}
 	return stanza.ErrInternal
@@ -127,7 +127,7 @@ func (s *Service) open(c *conference, g *group, ask channel) (*line, *stanza.Err
 	if t := ask.transport; t != nil {
 		l.ice, l.mux = t.ice, t.mux
 	}
-	media, err := g.relay.Add(opaque.ChannelConfig{ID: l.id, ICE: l.ice, Controlling: l.initiator, Expire: l.expire})
+	media, err := g.media.Add(translator.ChannelConfig{ID: l.id, ICE: l.ice, Controlling: l.initiator, Expire: l.expire})
 	if err != nil {
 		return nil, s.failure(err)
 	}
@@ -142,20 +142,22 @@ func (s *Service) connect(l *line, t *transport) *stanza.Error {
 	switch {
 	case t == nil:
 		return nil
-	case t.secure:
-		return stanza.ErrFeatureNotImplemented.With("This bridge passes plain RTP and what is keyed end to end; it has no DTLS")
 	case t.ice != l.ice:
 		return stanza.ErrNotAcceptable.With("the transport of a channel cannot change")
-	case t.ice && t.ufrag == "" && t.pwd == "", !t.ice && len(t.addrs) == 0:
+	case t.ice && t.ufrag == "" && t.pwd == "" && len(t.prints) == 0, !t.ice && len(t.addrs) == 0:
 		return nil // the end is not known yet
 	}
 	l.mux = l.mux || t.mux
-	if err := l.media.SetRemote(opaque.Remote{Addrs: t.addrs, Ufrag: t.ufrag, Pwd: t.pwd}); errors.Is(err, opaque.ErrRemote) {
+	err := l.media.SetRemote(translator.Remote{Addrs: t.addrs, Ufrag: t.ufrag, Pwd: t.pwd, Fingerprints: t.prints, Setup: t.setup})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, translator.ErrMixed):
+		return stanza.ErrNotAcceptable.With("the channels of a content are all with DTLS, or none is")
+	case errors.Is(err, translator.ErrRemote):
 		return stanza.ErrBadRequest.With(err.Error())
-	} else if err != nil {
-		return stanza.ErrItemNotFound
 	}
-	return nil
+	return stanza.ErrItemNotFound
 }
 
 // drop closes a channel.
@@ -177,7 +179,8 @@ func (s *Service) describe(g *group, l *line) *stanza.Element {
 	}
 	el.Add(stanza.NewElement(jingle.NSSSMA, "source", "ssrc", strconv.FormatUint(uint64(g.ssrc), 10)))
 	if l.ice {
-		t := jingle.Transport{Ufrag: ufrag, Pwd: pwd, Candidates: s.candidates(l, rtp, rtcp)}
+		t := jingle.Transport{Ufrag: ufrag, Pwd: pwd, Candidates: s.candidates(l, rtp, rtcp),
+			Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Setup: l.media.Setup(), Value: l.media.Fingerprint()}}}
 		el.Add(t.Component(l.mux))
 	} else {
 		el.Add(rawTransport(s.candidates(l, rtp, rtcp)))
@@ -247,15 +250,15 @@ type listener struct {
 }
 
 // Latched tells nothing that a focus needs to know.
-func (listener) Latched(*opaque.Channel, int, netip.AddrPort) {}
+func (listener) Latched(*translator.Channel, int, netip.AddrPort) {}
 
 // Source tells the focus that an end has begun to send: it shows a peer's video only then.
-func (l listener) Source(ch *opaque.Channel, _ uint32) {
+func (l listener) Source(ch *translator.Channel, _ uint32) {
 	l.s.post(func() { l.s.notify(l.c, l.g, ch.ID()) })
 }
 
 // Expired tells the focus that a channel is no more.
-func (l listener) Expired(ch *opaque.Channel) {
+func (l listener) Expired(ch *translator.Channel) {
 	l.s.post(func() {
 		if x := l.g.channels[ch.ID()]; x != nil && l.s.conferences[l.c.id] == l.c {
 			l.s.count.expired.Add(1)

@@ -2,9 +2,10 @@
 // allocates a channel for itself and one for each peer, and puts the bridge's transports into ordinary Jingle calls to them.
 //
 //	request.go    what a <conference/> asks for, checked before anything is done (pure)
-//	service.go    Service.run, one goroutine that owns all conferences: requests and what the relays tell, in order
-//	channels.go   a channel of a request becomes one of sfu/opaque, and its description an answer
+//	service.go    Service.run, one goroutine that owns all conferences: requests and what the translators tell, in order
+//	channels.go   a channel of a request becomes one of sfu/translator, and its description an answer
 //
-// The media pass sfu/opaque: contents are translators, so what comes into a channel goes out of all others of its content, byte for byte,
-// SSRC and payload types as they are. Nothing is opened: plain RTP, ZRTP and what is keyed with it.
+// The media pass sfu/translator: what comes into a channel goes out of all others of its content, SSRC and payload types as they are. With a
+// fingerprint in the transport of its end a channel is DTLS-SRTP between the end and the bridge; without one nothing is opened: plain RTP, ZRTP
+// and what is keyed with it pass byte for byte. The channels of a content are all of one of these kinds.
 package colibri1

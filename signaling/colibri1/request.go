@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"konzil/sfu/keying"
 	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
 )
@@ -50,7 +51,8 @@ type transport struct {
 	mux        bool // RTCP comes on the first component
 	ufrag, pwd string
 	addrs      []netip.Addr
-	secure     bool // there is a fingerprint
+	prints     []keying.Fingerprint
+	setup      string // role of DTLS, as signalled
 }
 
 // parse reads a <conference/>.
@@ -138,13 +140,17 @@ func parseTransport(el *stanza.Element) (*transport, *stanza.Error) {
 		if err := j.Parse(t); err != nil {
 			return nil, stanza.ErrBadRequest.With(err.Error())
 		}
-		out := &transport{ice: true, mux: t.Child(jingle.NSICE, "rtcp-mux") != nil, ufrag: j.Ufrag, pwd: j.Pwd, secure: len(j.Fingerprints) > 0}
+		out := &transport{ice: true, mux: t.Child(jingle.NSICE, "rtcp-mux") != nil, ufrag: j.Ufrag, pwd: j.Pwd}
+		out.fingerprints(j.Fingerprints)
 		for _, c := range j.Candidates {
 			out.addrs = append(out.addrs, c.Addr.Addr())
 		}
 		return out, nil
 	}
 	if t := el.Child(nsRaw, "transport"); t != nil {
+		if t.Child(jingle.NSDTLS, "fingerprint") != nil {
+			return nil, stanza.ErrFeatureNotImplemented.With("DTLS needs ICE: a raw channel passes plain RTP and what is keyed end to end")
+		}
 		out := &transport{}
 		for _, c := range t.ChildrenNamed(nsRaw, "candidate") {
 			if a, err := netip.ParseAddr(c.Attr("ip")); err == nil && len(out.addrs) < maxChannels {
@@ -154,4 +160,14 @@ func parseTransport(el *stanza.Element) (*transport, *stanza.Error) {
 		return out, nil
 	}
 	return nil, nil
+}
+
+// fingerprints takes those of a transport; their role is that of the first which has one.
+func (t *transport) fingerprints(list []jingle.Fingerprint) {
+	for _, f := range list {
+		t.prints = append(t.prints, keying.Fingerprint{Hash: f.Hash, Value: f.Value})
+		if t.setup == "" {
+			t.setup = f.Setup
+		}
+	}
 }

@@ -9,7 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"konzil/sfu/opaque"
+	"konzil/sfu/translator"
+	"konzil/signaling/jingle"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -20,10 +21,10 @@ const (
 	nsPing       = "urn:xmpp:ping"
 )
 
-// Engine makes relays; the sfu is one.
+// Engine makes translators; the sfu is one.
 type Engine interface {
-	OpenRelay(id string, ev opaque.Events) (*opaque.Relay, error)
-	RelayAddrs() []netip.Addr
+	OpenTranslator(id string, ev translator.Events) (*translator.Group, error)
+	ChannelAddrs() []netip.Addr
 }
 
 // Config is what the bridge has to know. Zero numbers and durations take the defaults.
@@ -137,7 +138,7 @@ func (s *Service) common(st *stanza.Stanza) *stanza.Stanza {
 	switch st.First() {
 	case stanza.Name{Space: nsDisco, Local: "query"}:
 		q := stanza.NewElement(nsDisco, "query").Add(stanza.NewElement(nsDisco, "identity", "category", "component", "type", "conference", "name", "Video bridge"))
-		for _, f := range []string{nsDisco, nsPing, NS, "urn:xmpp:jingle:transports:ice-udp:1", nsRaw} {
+		for _, f := range []string{nsDisco, nsPing, NS, jingle.NSDTLS, jingle.NSICE, nsRaw} {
 			q.Add(stanza.NewElement(nsDisco, "feature", "var", f))
 		}
 		return st.Result(q)
@@ -212,7 +213,7 @@ func (s *Service) end(c *conference) {
 	}
 	for _, g := range c.contents {
 		s.now.channels.Add(^uint64(len(g.channels) - 1))
-		g.relay.Close()
+		g.media.Close()
 	}
 	s.now.conferences.Add(^uint64(0))
 	s.log.Info("conference ended", "conference", c.id)

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"konzil/sfu/opaque/zrtptest"
+	"konzil/sfu/translator/zrtptest"
 )
 
 // TestZRTP: two real ZRTP stacks meet over channels that their focus has allocated.

@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import "testing"
 

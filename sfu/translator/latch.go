@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import "net/netip"
 
@@ -15,19 +15,19 @@ func (c *component) accept(evs *events, k kind, b []byte, from netip.AddrPort, n
 		}
 		return false
 	}
-	cfg := &c.ch.relay.s.cfg
+	cfg := &c.ch.group.s.cfg
 	if c.remote.IsValid() {
 		if from.Addr() != c.remote.Addr() || now-c.heard <= int64(cfg.Rebind) || !plausible(k, b) {
 			return false
 		}
-		c.ch.relay.s.count.inc(cMoved)
+		c.ch.group.s.count.inc(cMoved)
 		c.latch(evs, from, now)
 		return true
 	}
 	if now > c.ch.latchUntil || !c.fits(k) || !plausible(k, b) || !c.mayBe(from.Addr()) {
 		return false
 	}
-	c.ch.relay.s.count.inc(cLatched)
+	c.ch.group.s.count.inc(cLatched)
 	c.latch(evs, from, now)
 	return true
 }
@@ -71,5 +71,6 @@ func hidden(a netip.Addr) bool {
 // latch makes from the component's end.
 func (c *component) latch(evs *events, from netip.AddrPort, now int64) {
 	c.remote, c.heard = from, now
+	c.begin()
 	evs.add(event{ch: c.ch, kind: evLatched, component: c.index + 1, addr: from})
 }

@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import "sync/atomic"
 
@@ -13,6 +13,9 @@ const (
 	cRTP
 	cRTCP
 	cSTUN
+	cDTLS
+	cDTLSConnected
+	cDTLSFailed
 	cLatched
 	cMoved
 	cExpired
@@ -21,20 +24,24 @@ const (
 	cDropNoEnd
 	cDropRate
 	cDropTooLong
-	cDropZRTPGroup
+	cDropZRTPCrowd
 	cDropDirection
 	cDropSTUN
+	cDropDTLS
+	cDropKeys
+	cDropSRTP
+	cDropMixed
 	cDropSocket
-	cRelays
+	cGroups
 	cChannels
 	numCounters
 )
 
 // Names are those of Counters.
 var Names = [numCounters]string{ //nolint:gochecknoglobals // a constant table
-	"packets_in", "bytes_in", "packets_out", "bytes_out", "zrtp", "rtp", "rtcp", "stun", "latched", "moved", "expired",
-	"drop_unknown", "drop_source", "drop_no_end", "drop_rate", "drop_too_long", "drop_zrtp_group", "drop_direction", "drop_stun", "drop_socket",
-	"relays", "channels",
+	"packets_in", "bytes_in", "packets_out", "bytes_out", "zrtp", "rtp", "rtcp", "stun", "dtls", "dtls_connected", "dtls_failed", "latched", "moved", "expired",
+	"drop_unknown", "drop_source", "drop_no_end", "drop_rate", "drop_too_long", "drop_zrtp_crowd", "drop_direction", "drop_stun", "drop_dtls", "drop_keys", "drop_srtp", "drop_mixed", "drop_socket",
+	"groups", "channels",
 }
 
 type counters struct{ v [numCounters]atomic.Uint64 }
@@ -43,7 +50,7 @@ func (c *counters) add(k counter, n uint64) { c.v[k].Add(n) }
 func (c *counters) inc(k counter)           { c.v[k].Add(1) }
 func (c *counters) dec(k counter)           { c.v[k].Add(^uint64(0)) }
 
-// Counters are all by name: traffic, each reason to drop, and the gauges relays and channels.
+// Counters are all by name: traffic, each reason to drop, and the gauges groups and channels.
 func (s *Server) Counters() map[string]uint64 {
 	out := make(map[string]uint64, numCounters)
 	for k, name := range Names {

@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import (
 	"encoding/binary"
@@ -11,6 +11,7 @@ type kind uint8
 const (
 	unknown kind = iota
 	stunMsg      // 0..3 with the magic cookie
+	dtlsMsg      // 20..63
 	zrtp         // 16..19 with the magic cookie
 	rtp          // RTP or SRTP
 	rtcp         // RTCP or SRTCP
@@ -22,6 +23,7 @@ const (
 	// zrtpMin is a ZRTP packet with the shortest message: header 12, message 12, CRC 4.
 	zrtpMin = 28
 	rtpMin  = 12
+	dtlsMin = 13 // a record's header (RFC 6347 §4.1)
 	rtcpMin = 8
 )
 
@@ -38,6 +40,10 @@ func classify(b []byte) kind {
 	case c >= 16 && c < 20:
 		if len(b) >= zrtpMin && binary.BigEndian.Uint32(b[4:]) == zrtpCookie {
 			return zrtp
+		}
+	case c >= 20 && c < 64:
+		if len(b) >= dtlsMin {
+			return dtlsMsg
 		}
 	case c >= 128 && c < 192:
 		if b[1] >= 192 && b[1] < 224 {
@@ -61,17 +67,26 @@ func plausible(k kind, b []byte) bool {
 		sum := crc32.Checksum(b[:n], castagnoli)
 		return binary.LittleEndian.Uint32(b[n:]) == sum || binary.BigEndian.Uint32(b[n:]) == sum
 	case rtp:
-		n := rtpMin + 4*int(b[0]&15)
-		if b[0]&0x10 != 0 { // an extension, which is clear in SRTP
-			if len(b) < n+4 {
-				return false
-			}
-			n += 4 + 4*int(binary.BigEndian.Uint16(b[n+2:]))
-		}
-		return len(b) > n
+		n := headerLen(b)
+		return n > 0 && len(b) > n
 	case rtcp: // the first packet of a compound is in clear only up to its SSRC; its length is that of the plain
 		return len(b) >= 4*(1+int(binary.BigEndian.Uint16(b[2:])))
 	default:
 		return false
 	}
+}
+
+// headerLen is the length of an RTP packet's header with its extension, which is clear in SRTP; -1 when the packet is shorter.
+func headerLen(b []byte) int {
+	n := rtpMin + 4*int(b[0]&15)
+	if b[0]&0x10 != 0 {
+		if len(b) < n+4 {
+			return -1
+		}
+		n += 4 + 4*int(binary.BigEndian.Uint16(b[n+2:]))
+	}
+	if len(b) < n {
+		return -1
+	}
+	return n
 }

@@ -1,48 +1,22 @@
-package opaque
+package translator
 
 import (
 	"encoding/binary"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
 
 	"konzil/internal/udpio"
+	"konzil/sfu/keying"
 )
-
-// Events tells what happens to channels. Calls come from the server's goroutines without a lock held; they must not block. One may
-// still come while Close is under way.
-type Events interface {
-	// Latched: the channel's component (1 RTP, 2 RTCP) now sends to addr.
-	Latched(ch *Channel, component int, addr netip.AddrPort)
-	// Source: the end sends with an SSRC not seen before. Up to maxSources are told.
-	Source(ch *Channel, ssrc uint32)
-	// Expired: the channel was silent for too long and is closed.
-	Expired(ch *Channel)
-}
-
-// Relay joins channels.
-type Relay struct {
-	s   *Server
-	w   *worker
-	id  string
-	ev  Events
-	log *slog.Logger
-
-	// Guarded by s.mu.
-	channels map[*Channel]struct{}
-	closed   bool
-
-	ends []*Channel // the same for the packet path, guarded by w.mu
-}
 
 // ChannelConfig says what a channel is.
 type ChannelConfig struct {
 	ID          string
 	Addr        netip.Addr    // of Config.Listen; the zero value is the first
 	ICE         bool          // else raw
-	Controlling bool          // ICE role (RFC 8445 §6.1.1)
+	Controlling bool          // ICE role (RFC 8445 §6.1.1), and who leaves the role of DTLS to the end (Channel.Setup)
 	Expire      time.Duration // 0: Config.Expire
 }
 
@@ -51,13 +25,16 @@ const maxSources = 16
 
 // Channel is one end's pair of ports.
 type Channel struct {
-	relay *Relay
-	id    string
-	comp  [2]component
-	ice   *iceSide // nil: raw
+	group  *Group
+	id     string
+	comp   [2]component
+	ice    *iceSide // nil: raw
+	offers bool     // ChannelConfig.Controlling
 
 	// Guarded by the worker's lock.
 	closed     bool
+	how        protection
+	dtls       *dtlsSide // nil: none
 	mute, deaf bool
 	expire     time.Duration
 	heard      int64
@@ -79,105 +56,11 @@ type Stats struct {
 	Silent                                   time.Duration
 }
 
-// ID is as given to Open.
-func (r *Relay) ID() string { return r.id }
-
-// Add allocates a channel. Errors: ErrLimit, ErrPorts, ErrClosed.
-func (r *Relay) Add(cfg ChannelConfig) (*Channel, error) {
-	c := &r.s.cfg
-	if !cfg.Addr.IsValid() {
-		cfg.Addr = c.Listen[0]
-	}
-	if !slices.Contains(c.Listen, cfg.Addr) {
-		return nil, fmt.Errorf("%w: address %s", ErrPorts, cfg.Addr)
-	}
-	now := r.s.now()
-	ch := &Channel{relay: r, id: cfg.ID, expire: c.Expire, heard: now, filled: now, latchUntil: now + int64(c.LatchWindow)}
-	if cfg.Expire > 0 {
-		ch.expire = cfg.Expire
-	}
-	if cfg.ICE {
-		ch.ice = newICESide(cfg.Controlling)
-	}
-	for i := range ch.comp {
-		ch.comp[i].ch, ch.comp[i].index = ch, i
-	}
-	ch.refill(now + int64(time.Second))
-	ch.filled = now
-	if err := r.join(ch); err != nil {
-		return nil, err
-	}
-	if err := r.s.pair(ch, cfg.Addr); err != nil {
-		r.s.mu.Lock()
-		delete(r.channels, ch)
-		r.s.mu.Unlock()
-		return nil, err
-	}
-	r.w.mu.Lock()
-	r.ends = append(r.ends, ch)
-	r.w.channels[ch] = struct{}{}
-	r.w.mu.Unlock()
-	r.s.mu.Lock()
-	late := r.closed
-	r.s.mu.Unlock()
-	r.s.count.inc(cChannels)
-	if late { // Close did not see its ports
-		ch.Close()
-		return nil, ErrClosed
-	}
-	r.log.Debug("channel", "channel", ch.id, "rtp", ch.comp[0].sock.LocalAddr(), "ice", cfg.ICE)
-	return ch, nil
-}
-
-func (r *Relay) join(ch *Channel) error {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	switch {
-	case r.closed || r.s.closed:
-		return ErrClosed
-	case len(r.channels) >= r.s.cfg.MaxChannels:
-		return fmt.Errorf("%w: %d channels", ErrLimit, len(r.channels))
-	}
-	r.channels[ch] = struct{}{}
-	return nil
-}
-
-// Channels are those that are open.
-func (r *Relay) Channels() []*Channel {
-	r.w.mu.Lock()
-	defer r.w.mu.Unlock()
-	return slices.Clone(r.ends)
-}
-
-// latched counts the ends that RTP can be sent to. Caller holds w.mu.
-func (r *Relay) latched() (n int) {
-	for _, ch := range r.ends {
-		if ch.comp[0].remote.IsValid() {
-			n++
-		}
-	}
-	return n
-}
-
-// Close closes all channels.
-func (r *Relay) Close() {
-	r.s.mu.Lock()
-	if r.closed {
-		r.s.mu.Unlock()
-		return
-	}
-	r.closed = true
-	delete(r.s.relays, r)
-	r.s.mu.Unlock()
-	for _, ch := range r.Channels() {
-		ch.Close()
-	}
-	r.w.load.Add(-1)
-	r.s.count.dec(cRelays)
-}
-
 // ID is as given to Add.
 func (c *Channel) ID() string { return c.id }
+
+// Fingerprint is of the certificate that the end of an ICE channel sees if it wants DTLS; by SHA-256.
+func (c *Channel) Fingerprint() string { return c.group.s.cfg.Identity.Fingerprint }
 
 // Local are the ports for RTP and RTCP, and the ICE credentials of the channel, empty when it is raw.
 func (c *Channel) Local() (rtp, rtcp netip.AddrPort, ufrag, pwd string) {
@@ -191,28 +74,35 @@ func (c *Channel) Local() (rtp, rtcp netip.AddrPort, ufrag, pwd string) {
 type Remote struct {
 	Addrs      []netip.Addr // of its candidates, all components
 	Ufrag, Pwd string       // ICE
+
+	Fingerprints []keying.Fingerprint // none: media are not ours to open
+	Setup        string               // the end's role (RFC 8842): active, passive, actpass
 }
 
 // maxAddrs bounds the signalled addresses that are kept.
 const maxAddrs = 32
 
 // SetRemote tells what was signalled, whole: it replaces what was told before. A raw channel whose end is at none of the addresses any more
-// forgets it, and may latch again for Config.LatchWindow; so may one that has not latched. Errors: ErrRemote, ErrClosed.
+// forgets it, and may latch again for Config.LatchWindow; so may one that has not latched. With fingerprints, which are kept from then on, media
+// are DTLS-SRTP. Errors: ErrRemote, ErrMixed, ErrClosed.
 func (c *Channel) SetRemote(r Remote) error {
-	w := c.relay.w
+	w := c.group.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if c.closed {
 		return ErrClosed
 	}
+	if err := c.protect(&r); err != nil {
+		return err
+	}
 	if c.ice != nil {
+		if r.Ufrag == "" && r.Pwd == "" && len(r.Fingerprints) > 0 {
+			return nil // credentials are told apart
+		}
 		if r.Ufrag == "" || r.Pwd == "" {
 			return fmt.Errorf("%w: ICE credentials missing", ErrRemote)
 		}
-		if c.ice.remoteFrag != r.Ufrag || c.ice.remotePwd != r.Pwd { // a restart: media go on until an address is validated anew
-			c.ice.remoteFrag, c.ice.remotePwd = r.Ufrag, r.Pwd
-			c.ice.forget()
-		}
+		c.credentials(r.Ufrag, r.Pwd)
 		return nil
 	}
 	c.addrs = c.addrs[:0]
@@ -221,7 +111,7 @@ func (c *Channel) SetRemote(r Remote) error {
 			c.addrs = append(c.addrs, a.Unmap())
 		}
 	}
-	c.latchUntil = c.relay.s.now() + int64(c.relay.s.cfg.LatchWindow)
+	c.latchUntil = c.group.s.now() + int64(c.group.s.cfg.LatchWindow)
 	for i := range c.comp {
 		if k := &c.comp[i]; k.remote.IsValid() && !mayBe(k.remote.Addr(), c.addrs) {
 			k.remote = netip.AddrPort{}
@@ -230,52 +120,94 @@ func (c *Channel) SetRemote(r Remote) error {
 	return nil
 }
 
+// credentials takes those of the end. Other ones than before are a restart: media go on until an address is validated anew. The first make
+// checks possible to where the end's checks came from already: it may not repeat those that were answered. Caller holds the worker's lock.
+func (c *Channel) credentials(ufrag, pwd string) {
+	s := c.ice
+	if s.remoteFrag == ufrag && s.remotePwd == pwd {
+		return
+	}
+	first := s.remoteFrag == ""
+	s.remoteFrag, s.remotePwd = ufrag, pwd
+	if !first {
+		s.forget()
+		return
+	}
+	now := c.group.s.now()
+	for i := range c.comp {
+		if v := s.validated[i]; len(v) > 0 {
+			c.comp[i].check = check{to: v[len(v)-1]}
+			c.comp[i].recheck(now)
+		}
+	}
+}
+
+// protect settles how media are protected. Caller holds the worker's lock.
+func (c *Channel) protect(r *Remote) error {
+	how := untouched
+	if len(r.Fingerprints) > 0 || c.how == byDTLS {
+		how = byDTLS
+	}
+	switch {
+	case how == byDTLS && c.ice == nil:
+		return fmt.Errorf("%w: DTLS needs ICE", ErrRemote)
+	case c.group.mixed(c, how):
+		return ErrMixed
+	}
+	c.how = how
+	if len(r.Fingerprints) == 0 {
+		return nil
+	}
+	return c.secure(r.Fingerprints, r.Setup)
+}
+
 // SetExpire changes the silence that ends the channel; what was counted so far counts on.
 func (c *Channel) SetExpire(d time.Duration) {
-	c.relay.w.mu.Lock()
-	defer c.relay.w.mu.Unlock()
+	c.group.w.mu.Lock()
+	defer c.group.w.mu.Unlock()
 	c.expire = d
 }
 
 // SetDirection says whether what the end sends is passed on, and whether it gets what others send.
 func (c *Channel) SetDirection(sends, receives bool) {
-	c.relay.w.mu.Lock()
-	defer c.relay.w.mu.Unlock()
+	c.group.w.mu.Lock()
+	defer c.group.w.mu.Unlock()
 	c.mute, c.deaf = !sends, !receives
 }
 
 // Stats are as of now.
 func (c *Channel) Stats() Stats {
-	c.relay.w.mu.Lock()
-	defer c.relay.w.mu.Unlock()
+	c.group.w.mu.Lock()
+	defer c.group.w.mu.Unlock()
 	st := c.stats
 	st.Remote = [2]netip.AddrPort{c.comp[0].remote, c.comp[1].remote}
 	st.Sources = slices.Clone(c.ssrcs)
-	st.Silent = time.Duration(c.relay.s.now() - c.heard)
+	st.Silent = time.Duration(c.group.s.now() - c.heard)
 	return st
 }
 
 // Close gives the ports back.
 func (c *Channel) Close() {
-	r := c.relay
-	r.w.mu.Lock()
+	g := c.group
+	g.w.mu.Lock()
 	if c.closed {
-		r.w.mu.Unlock()
+		g.w.mu.Unlock()
 		return
 	}
 	c.closed = true
-	delete(r.w.channels, c)
-	if i := slices.Index(r.ends, c); i >= 0 {
-		r.ends = slices.Delete(r.ends, i, i+1)
+	c.unkey()
+	delete(g.w.channels, c)
+	if i := slices.Index(g.ends, c); i >= 0 {
+		g.ends = slices.Delete(g.ends, i, i+1)
 	}
-	r.w.mu.Unlock()
+	g.w.mu.Unlock()
 	for i := range c.comp {
 		_ = c.comp[i].sock.Close()
 	}
-	r.s.mu.Lock()
-	delete(r.channels, c)
-	r.s.mu.Unlock()
-	r.s.count.dec(cChannels)
+	g.s.mu.Lock()
+	delete(g.channels, c)
+	g.s.mu.Unlock()
+	g.s.count.dec(cChannels)
 }
 
 // component is one port of a channel: 0 is RTP's, 1 RTCP's. But for ch, index and sock the worker's lock guards it.
@@ -286,6 +218,7 @@ type component struct {
 	remote netip.AddrPort // the end; invalid: not known yet
 	heard  int64
 	check  check
+	assoc  *association // nil: no DTLS, or not yet
 }
 
 // burst is the part of a second's rate that may come at once: a keyframe.
@@ -293,7 +226,7 @@ const burst = 0.2
 
 // refill gives what time has earned.
 func (c *Channel) refill(now int64) {
-	cfg := &c.relay.s.cfg
+	cfg := &c.group.s.cfg
 	d := float64(now-c.filled) / 1e9
 	c.filled = now
 	c.bits = min(c.bits+d*float64(cfg.MaxRate), burst*float64(cfg.MaxRate))

@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import (
 	"crypto/rand"
@@ -103,7 +103,7 @@ func (c *component) request(evs *events, m *stun.Message, from netip.AddrPort, n
 
 // choose sends to a from now on.
 func (c *component) choose(evs *events, a netip.AddrPort, now int64) {
-	c.ch.relay.s.count.inc(cLatched)
+	c.ch.group.s.count.inc(cLatched)
 	c.latch(evs, a, now)
 }
 
@@ -193,6 +193,6 @@ func (c *component) conflict(m *stun.Message, from netip.AddrPort) bool {
 
 func (c *component) write(b []byte, to netip.AddrPort) {
 	if c.sock.WriteTo(b, to) != nil {
-		c.ch.relay.s.count.inc(cDropSocket)
+		c.ch.group.s.count.inc(cDropSocket)
 	}
 }

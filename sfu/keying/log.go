@@ -1,4 +1,4 @@
-package sfu
+package keying
 
 import (
 	"context"
@@ -8,11 +8,11 @@ import (
 	"github.com/pion/logging"
 )
 
-// pionLogs lets pion's modules log to slog at debug level: their warnings are about the peer's doings.
-type pionLogs struct{ log *slog.Logger }
+// Logs lets pion's modules log to slog at debug level: their warnings are about the peer's doings.
+type Logs struct{ Log *slog.Logger }
 
 // NewLogger implements logging.LoggerFactory.
-func (p pionLogs) NewLogger(scope string) logging.LeveledLogger { return pionLog{p.log, scope} }
+func (p Logs) NewLogger(scope string) logging.LeveledLogger { return pionLog{p.Log, scope} }
 
 type pionLog struct {
 	log   *slog.Logger

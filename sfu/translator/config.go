@@ -1,10 +1,12 @@
-package opaque
+package translator
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
+
+	"konzil/sfu/keying"
 )
 
 // Config bounds a Server. Zero values take DefaultConfig's.
@@ -13,10 +15,10 @@ type Config struct {
 	Listen []netip.Addr
 	// PortMin and PortMax are the ports to take, both included; 0: the kernel chooses.
 	PortMin, PortMax uint16
-	// Workers share the relays.
+	// Workers share the groups.
 	Workers int
-	// MaxRelays and MaxChannels (of a relay) bound sockets and memory: a channel takes two sockets.
-	MaxRelays, MaxChannels int
+	// MaxGroups and MaxChannels (of a group) bound sockets and memory: a channel takes two sockets.
+	MaxGroups, MaxChannels int
 	// MaxRate and MaxPackets bound what one end may send, per second, in bits and in packets; a fifth of a second of it may come at once.
 	MaxRate    uint64
 	MaxPackets uint64
@@ -28,6 +30,8 @@ type Config struct {
 	Expire time.Duration
 	// SocketBuffer is asked of the kernel for each socket and direction, in bytes.
 	SocketBuffer int
+	// Identity is what channels with DTLS prove; without one there are none.
+	Identity keying.Identity
 	// NoOffload keeps away from UDP_SEGMENT and UDP_GRO.
 	NoOffload bool
 }
@@ -35,29 +39,30 @@ type Config struct {
 // DefaultConfig is on no address. 60 s are XEP-0340's default expiry; 20 Mbit/s is twice the best 1080p of a desktop's encoder.
 func DefaultConfig() Config {
 	return Config{
-		Workers: 1, MaxRelays: 1000, MaxChannels: 32, MaxRate: 20e6, MaxPackets: 5000,
+		Workers: 1, MaxGroups: 1000, MaxChannels: 32, MaxRate: 20e6, MaxPackets: 5000,
 		LatchWindow: 60 * time.Second, Rebind: 5 * time.Second, Expire: 60 * time.Second, SocketBuffer: 256 << 10,
 	}
 }
 
 // Errors that callers tell apart.
 var (
-	ErrClosed = errors.New("opaque: closed")
-	ErrLimit  = errors.New("opaque: limit reached")
-	ErrPorts  = errors.New("opaque: no free pair of ports")
-	ErrRemote = errors.New("opaque: bad remote description")
+	ErrClosed = errors.New("translator: closed")
+	ErrLimit  = errors.New("translator: limit reached")
+	ErrPorts  = errors.New("translator: no free pair of ports")
+	ErrMixed  = errors.New("translator: the group's other channels are protected in another way")
+	ErrRemote = errors.New("translator: bad remote description")
 )
 
 func (c *Config) check() error {
 	if len(c.Listen) == 0 {
-		return errors.New("opaque: no listen address")
+		return errors.New("translator: no listen address")
 	}
 	if c.PortMin > c.PortMax || c.PortMin == 0 && c.PortMax != 0 {
-		return fmt.Errorf("opaque: ports %d to %d", c.PortMin, c.PortMax)
+		return fmt.Errorf("translator: ports %d to %d", c.PortMin, c.PortMax)
 	}
 	d := DefaultConfig()
 	orElse(&c.Workers, d.Workers)
-	orElse(&c.MaxRelays, d.MaxRelays)
+	orElse(&c.MaxGroups, d.MaxGroups)
 	orElse(&c.MaxChannels, d.MaxChannels)
 	orElse(&c.MaxRate, d.MaxRate)
 	orElse(&c.MaxPackets, d.MaxPackets)

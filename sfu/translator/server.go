@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import (
 	"fmt"
@@ -24,7 +24,7 @@ type Server struct {
 	done    chan struct{}
 
 	mu     sync.Mutex // guards all below; taken before a worker's
-	relays map[*Relay]struct{}
+	groups map[*Group]struct{}
 	port   int // of the range: where to look next
 	closed bool
 }
@@ -37,14 +37,14 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: log, epoch: time.Now(), relays: map[*Relay]struct{}{}, done: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, epoch: time.Now(), groups: map[*Group]struct{}{}, done: make(chan struct{})}
 	for range cfg.Workers {
 		w, err := newWorker(s)
 		if err != nil {
 			for _, w := range s.workers {
 				_ = w.loop.Close()
 			}
-			return nil, fmt.Errorf("opaque: %w", err)
+			return nil, fmt.Errorf("translator: %w", err)
 		}
 		s.workers = append(s.workers, w)
 	}
@@ -57,15 +57,15 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 
 func (s *Server) now() int64 { return int64(time.Since(s.epoch)) }
 
-// Open makes a relay without channels; ev may be nil. Errors: ErrLimit, ErrClosed.
-func (s *Server) Open(id string, ev Events) (*Relay, error) {
+// Open makes a group without channels; ev may be nil. Errors: ErrLimit, ErrClosed.
+func (s *Server) Open(id string, ev Events) (*Group, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
 		return nil, ErrClosed
-	case len(s.relays) >= s.cfg.MaxRelays:
-		return nil, fmt.Errorf("%w: %d relays", ErrLimit, len(s.relays))
+	case len(s.groups) >= s.cfg.MaxGroups:
+		return nil, fmt.Errorf("%w: %d groups", ErrLimit, len(s.groups))
 	}
 	if ev == nil {
 		ev = noEvents{}
@@ -76,14 +76,14 @@ func (s *Server) Open(id string, ev Events) (*Relay, error) {
 			w = x
 		}
 	}
-	r := &Relay{s: s, w: w, id: id, ev: ev, log: s.log.With("relay", id), channels: map[*Channel]struct{}{}}
-	s.relays[r] = struct{}{}
+	g := &Group{s: s, w: w, id: id, ev: ev, log: s.log.With("group", id), channels: map[*Channel]struct{}{}}
+	s.groups[g] = struct{}{}
 	w.load.Add(1)
-	s.count.inc(cRelays)
-	return r, nil
+	s.count.inc(cGroups)
+	return g, nil
 }
 
-// Close ends all relays and waits for the goroutines.
+// Close ends all groups and waits for the goroutines.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -91,13 +91,13 @@ func (s *Server) Close() error {
 		return nil
 	}
 	s.closed = true
-	all := make([]*Relay, 0, len(s.relays))
-	for r := range s.relays {
-		all = append(all, r)
+	all := make([]*Group, 0, len(s.groups))
+	for g := range s.groups {
+		all = append(all, g)
 	}
 	s.mu.Unlock()
-	for _, r := range all {
-		r.Close()
+	for _, g := range all {
+		g.Close()
 	}
 	close(s.done)
 	for _, w := range s.workers {
@@ -115,7 +115,7 @@ func (s *Server) pair(c *Channel, at netip.Addr) error {
 		return ErrClosed
 	}
 	open := func(k int, port uint16) (err error) {
-		c.comp[k].sock, err = c.relay.w.loop.Open(netip.AddrPortFrom(at, port), udpio.SockOptions{
+		c.comp[k].sock, err = c.group.w.loop.Open(netip.AddrPortFrom(at, port), udpio.SockOptions{
 			Batch: sockBatch, ReadBuffer: s.cfg.SocketBuffer, WriteBuffer: s.cfg.SocketBuffer, NoOffload: s.cfg.NoOffload, Owner: &c.comp[k],
 		})
 		return err

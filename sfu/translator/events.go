@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import "net/netip"
 
@@ -25,7 +25,7 @@ func (e *events) add(ev event) { e.list = append(e.list, ev) }
 
 func (e *events) tell() {
 	for _, ev := range e.list {
-		to := ev.ch.relay.ev
+		to := ev.ch.group.ev
 		switch ev.kind {
 		case evLatched:
 			to.Latched(ev.ch, ev.component, ev.addr)

@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import (
 	"sync"
@@ -13,22 +13,25 @@ const (
 	sockBatch = 32
 	// fanSlots and fanSegs are the messages of one flush, and the datagrams of each.
 	fanSlots, fanSegs = 128, 32
+	// arenaSize is for sealed packets between two flushes: a batch for some ends.
+	arenaSize = 256 << 10
 	// maxDatagram is the largest that is passed: an Ethernet frame's. Fragments are for no one.
 	maxDatagram = 1500
 	// every is the pace of checks (ICE) and of looking at silences.
 	every = 100 * time.Millisecond
 )
 
-// worker serves the sockets of its relays with one goroutine.
+// worker serves the sockets of its groups with one goroutine.
 type worker struct {
 	s    *Server
 	loop *udpio.Loop
-	load atomic.Int32 // relays
+	load atomic.Int32 // groups
 
-	mu       sync.Mutex // guards the fields below, and all of its relays' and channels' that are not fixed
+	mu       sync.Mutex // guards the fields below, and all of its groups' and channels' that are not fixed
 	fan      *udpio.Fan
 	told     udpio.WriteStats // as last counted
 	channels map[*Channel]struct{}
+	arena    []byte // what was sealed for the fan
 }
 
 func newWorker(s *Server) (*worker, error) {
@@ -36,7 +39,7 @@ func newWorker(s *Server) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &worker{s: s, loop: loop, fan: udpio.NewFan(fanSlots, fanSegs), channels: map[*Channel]struct{}{}}, nil
+	return &worker{s: s, loop: loop, fan: udpio.NewFan(fanSlots, fanSegs), channels: map[*Channel]struct{}{}, arena: make([]byte, 0, arenaSize)}, nil
 }
 
 func (w *worker) run() {
@@ -57,6 +60,7 @@ func (w *worker) run() {
 			}
 		}
 		w.fan.Flush()
+		w.arena = w.arena[:0]
 		w.tally()
 		w.mu.Unlock()
 		w.s.count.add(cPacketsIn, uint64(len(batch)))
@@ -86,6 +90,8 @@ func (w *worker) take(evs *events, c *component, d *udpio.Datagram, now int64) {
 			count.inc(cDropSTUN)
 		}
 		return
+	case dtlsMsg:
+		count.inc(cDTLS)
 	case zrtp:
 		count.inc(cZRTP)
 	case rtp:
@@ -105,8 +111,33 @@ func (w *worker) take(evs *events, c *component, d *udpio.Datagram, now int64) {
 	ch.heard = now
 	ch.stats.PacketsIn++
 	ch.stats.BytesIn += uint64(len(d.Data))
-	ch.source(evs, k, d.Data)
-	w.pass(ch, c, k, d.Data)
+	if b := w.opened(c, k, d.Data); b != nil {
+		ch.source(evs, k, b)
+		w.pass(ch, c, k, b)
+	}
+}
+
+// opened gives what is passed of a packet, nil for nothing. Caller holds w.mu.
+func (w *worker) opened(c *component, k kind, b []byte) []byte {
+	count := &w.s.count
+	switch {
+	case k == dtlsMsg:
+		if c.assoc == nil || !c.assoc.pipe.Push(b) {
+			count.inc(cDropDTLS)
+		}
+		return nil
+	case c.ch.how != byDTLS:
+		return b
+	case k == zrtp, !c.ready():
+		count.inc(cDropKeys)
+		return nil
+	}
+	plain, err := c.open(k, b)
+	if err != nil {
+		count.inc(cDropSRTP)
+		return nil
+	}
+	return plain
 }
 
 // pass sends a packet of ch to the ends of all other channels. Caller holds w.mu.
@@ -116,31 +147,41 @@ func (w *worker) pass(from *Channel, c *component, k kind, b []byte) {
 		count.inc(cDropDirection)
 		return
 	}
-	ends := from.relay.ends
-	if k == zrtp && len(ends) > 2 && from.relay.latched() > 2 {
-		count.inc(cDropZRTPGroup)
+	ends := from.group.ends
+	if k == zrtp && len(ends) > 2 && from.group.latched() > 2 {
+		count.inc(cDropZRTPCrowd)
 		return
 	}
 	for _, to := range ends {
-		if to == from {
+		switch {
+		case to == from:
 			continue
-		}
-		if to.deaf {
+		case to.deaf:
 			count.inc(cDropDirection)
+			continue
+		case (to.how == byDTLS) != (from.how == byDTLS): // what was opened goes to nobody in clear, what was not cannot be sealed
+			count.inc(cDropMixed)
 			continue
 		}
 		out := &to.comp[c.index]
-		if k == rtcp && !out.remote.IsValid() {
+		if k == rtcp && !out.ready() {
 			out = &to.comp[0] // an end that muxes (RFC 5761) never shows up at the second port
 		}
-		if !out.remote.IsValid() {
+		if !out.ready() {
 			count.inc(cDropNoEnd)
 			continue
 		}
+		p := b
+		if to.how == byDTLS {
+			if p = out.sealed(k, b); p == nil {
+				count.inc(cDropKeys)
+				continue
+			}
+		}
 		to.stats.PacketsOut++
-		to.stats.BytesOut += uint64(len(b))
-		count.add(cBytesOut, uint64(len(b)))
-		w.fan.Add(out.sock, out.remote, b)
+		to.stats.BytesOut += uint64(len(p))
+		count.add(cBytesOut, uint64(len(p)))
+		w.fan.Add(out.sock, out.remote, p)
 	}
 }
 

@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import (
 	"context"
@@ -16,10 +16,10 @@ type agent struct {
 	conn chan *ice.Conn
 }
 
-func newAgent(t *testing.T, c *Channel, component int, controlling bool) *agent {
+func newAgent(t *testing.T, c *Channel, component int, controlling bool, more ...ice.AgentOption) *agent {
 	t.Helper()
-	a, err := ice.NewAgentWithOptions(ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4}), ice.WithIncludeLoopback(),
-		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}), ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled))
+	a, err := ice.NewAgentWithOptions(append(more, ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4}), ice.WithIncludeLoopback(),
+		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}), ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled))...)
 	must(t, err)
 	t.Cleanup(func() { _ = a.GracefulClose() })
 	gathered := make(chan struct{})

@@ -1,4 +1,4 @@
-package sfu
+package keying
 
 import (
 	"net"
@@ -9,12 +9,12 @@ import (
 	"github.com/pion/transport/v5/deadline"
 )
 
-// dtlsQueue bounds the DTLS datagrams waiting for a handshake or for SCTP; beyond it they are dropped, both repeat.
-const dtlsQueue = 64
+// pipeQueue bounds the DTLS datagrams waiting for a handshake or for SCTP; beyond it they are dropped, both repeat.
+const pipeQueue = 64
 
-// dtlsPipe is the in-memory net.PacketConn that carries the DTLS records of one transport: the demux pushes, pion/dtls
+// Pipe is the in-memory net.PacketConn that carries the DTLS records of one transport: the demux pushes, pion/dtls
 // reads; what it writes goes to the transport's path.
-type dtlsPipe struct {
+type Pipe struct {
 	in    chan []byte
 	write func(b []byte)
 	rd    *deadline.Deadline
@@ -28,12 +28,13 @@ type pipeAddr struct{}
 func (pipeAddr) Network() string { return "udp" }
 func (pipeAddr) String() string  { return "peer" }
 
-func newDTLSPipe(write func(b []byte)) *dtlsPipe {
-	return &dtlsPipe{in: make(chan []byte, dtlsQueue), write: write, rd: deadline.New(), done: make(chan struct{})}
+// NewPipe makes a pipe; write sends a record to where the peer is now, and must not block.
+func NewPipe(write func(b []byte)) *Pipe {
+	return &Pipe{in: make(chan []byte, pipeQueue), write: write, rd: deadline.New(), done: make(chan struct{})}
 }
 
-// push queues a copy of b; false when the queue is full.
-func (p *dtlsPipe) push(b []byte) bool {
+// Push queues a copy of b; false when the queue is full.
+func (p *Pipe) Push(b []byte) bool {
 	c := make([]byte, len(b))
 	copy(c, b)
 	select {
@@ -45,7 +46,7 @@ func (p *dtlsPipe) push(b []byte) bool {
 }
 
 // ReadFrom implements net.PacketConn.
-func (p *dtlsPipe) ReadFrom(b []byte) (int, net.Addr, error) {
+func (p *Pipe) ReadFrom(b []byte) (int, net.Addr, error) {
 	select {
 	case <-p.done:
 		return 0, nil, net.ErrClosed
@@ -64,7 +65,7 @@ func (p *dtlsPipe) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 // WriteTo implements net.PacketConn.
-func (p *dtlsPipe) WriteTo(b []byte, _ net.Addr) (int, error) {
+func (p *Pipe) WriteTo(b []byte, _ net.Addr) (int, error) {
 	select {
 	case <-p.done:
 		return 0, net.ErrClosed
@@ -75,19 +76,19 @@ func (p *dtlsPipe) WriteTo(b []byte, _ net.Addr) (int, error) {
 }
 
 // Close implements net.PacketConn.
-func (p *dtlsPipe) Close() error {
+func (p *Pipe) Close() error {
 	p.once.Do(func() { close(p.done) })
 	return nil
 }
 
 // LocalAddr implements net.PacketConn.
-func (p *dtlsPipe) LocalAddr() net.Addr { return pipeAddr{} }
+func (p *Pipe) LocalAddr() net.Addr { return pipeAddr{} }
 
 // SetDeadline implements net.PacketConn.
-func (p *dtlsPipe) SetDeadline(t time.Time) error { return p.SetReadDeadline(t) }
+func (p *Pipe) SetDeadline(t time.Time) error { return p.SetReadDeadline(t) }
 
 // SetReadDeadline implements net.PacketConn.
-func (p *dtlsPipe) SetReadDeadline(t time.Time) error { p.rd.Set(t); return nil }
+func (p *Pipe) SetReadDeadline(t time.Time) error { p.rd.Set(t); return nil }
 
 // SetWriteDeadline implements net.PacketConn; writes do not wait.
-func (p *dtlsPipe) SetWriteDeadline(time.Time) error { return nil }
+func (p *Pipe) SetWriteDeadline(time.Time) error { return nil }

@@ -1,10 +1,10 @@
-package sfu
+package keying
 
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // RFC 8122 lets peers signal it; sha-256 is required besides
+	"crypto/sha1" //nolint:gosec // RFC 8122 lets peers signal it; sha-256 is required besides, or Config.SHA1 says otherwise
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"
@@ -20,15 +20,24 @@ import (
 // certLife is how long the self-made certificate is valid; browsers do not look at it, the fingerprint binds it.
 const certLife = 10 * 365 * 24 * time.Hour
 
-// makeCertificate makes the DTLS certificate of one SFU: ECDSA P-256, self-signed, known by its fingerprint alone.
-func makeCertificate() (tls.Certificate, string, error) {
+// Identity is what a server proves by DTLS. Fingerprint is of its certificate, by SHA-256, as RFC 8122 writes it.
+type Identity struct {
+	Certificate tls.Certificate
+	Fingerprint string
+}
+
+// Fingerprint is of a DTLS certificate: Hash as in RFC 8122 (sha-256), Value as AA:BB:..
+type Fingerprint struct{ Hash, Value string }
+
+// NewIdentity makes a certificate: ECDSA P-256, self-signed, known by its fingerprint alone.
+func NewIdentity() (Identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return tls.Certificate{}, "", fmt.Errorf("sfu: DTLS key: %w", err)
+		return Identity{}, fmt.Errorf("keying: DTLS key: %w", err)
 	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
-		return tls.Certificate{}, "", fmt.Errorf("sfu: DTLS certificate: %w", err)
+		return Identity{}, fmt.Errorf("keying: DTLS certificate: %w", err)
 	}
 	tpl := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "konzil"},
@@ -37,10 +46,10 @@ func makeCertificate() (tls.Certificate, string, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, &key.PublicKey, key)
 	if err != nil {
-		return tls.Certificate{}, "", fmt.Errorf("sfu: DTLS certificate: %w", err)
+		return Identity{}, fmt.Errorf("keying: DTLS certificate: %w", err)
 	}
 	sum := sha256.Sum256(der)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, hexFingerprint(sum[:]), nil
+	return Identity{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, hexFingerprint(sum[:])}, nil
 }
 
 func hexFingerprint(b []byte) string {
@@ -54,18 +63,19 @@ func hexFingerprint(b []byte) string {
 	return s.String()
 }
 
-var errFingerprint = errors.New("sfu: certificate does not match the signalled fingerprint")
+// ErrFingerprint is for a certificate that is not the one signalled.
+var ErrFingerprint = errors.New("keying: certificate does not match the signalled fingerprint")
 
-// verifyFingerprints checks a peer's certificate against what was signalled (RFC 8122 §6.2): every hash that we know must
-// match, and one of them must be SHA-256 or longer.
-func verifyFingerprints(der []byte, prints []Fingerprint) error {
+// verify checks a peer's certificate against what was signalled (RFC 8122 §6.2): every hash that we know must
+// match, and one of them must be SHA-256 or longer, unless SHA-1 alone will do.
+func verify(der []byte, prints []Fingerprint, sha1Alone bool) error {
 	strong := false
 	for _, p := range prints {
 		var sum []byte
 		switch strings.ToLower(p.Hash) {
 		case "sha-1":
 			h := sha1.Sum(der) //nolint:gosec // see above
-			sum = h[:]
+			sum, strong = h[:], strong || sha1Alone
 		case "sha-256":
 			h := sha256.Sum256(der)
 			sum, strong = h[:], true
@@ -79,11 +89,11 @@ func verifyFingerprints(der []byte, prints []Fingerprint) error {
 			continue
 		}
 		if !strings.EqualFold(hexFingerprint(sum), strings.TrimSpace(p.Value)) {
-			return errFingerprint
+			return ErrFingerprint
 		}
 	}
 	if !strong {
-		return errFingerprint
+		return ErrFingerprint
 	}
 	return nil
 }

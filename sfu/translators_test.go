@@ -8,25 +8,25 @@ import (
 	"testing"
 	"time"
 
-	"konzil/sfu/opaque"
+	"konzil/sfu/translator"
 )
 
 // A relay of the SFU has ports on its addresses, passes between its channels, is counted, and ends with it.
-func TestOpenRelay(t *testing.T) {
+func TestOpenTranslator(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	s, err := New(cfg, nil)
 	must(t, err)
 	defer s.Close()
-	if n := s.Counters()["opaque_relays"]; n != 0 {
+	if n := s.Counters()["translator_groups"]; n != 0 {
 		t.Errorf("%d relays", n)
 	}
-	r, err := s.OpenRelay("call", nil)
+	r, err := s.OpenTranslator("call", nil)
 	must(t, err)
 	var to [2]netip.AddrPort
 	var ends [2]*net.UDPConn
 	for i := range ends {
-		ch, err := r.Add(opaque.ChannelConfig{})
+		ch, err := r.Add(translator.ChannelConfig{})
 		must(t, err)
 		to[i], _, _, _ = ch.Local()
 		ends[i], err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
@@ -37,7 +37,7 @@ func TestOpenRelay(t *testing.T) {
 	_, err = ends[0].WriteToUDPAddrPort(pkt, to[0])
 	must(t, err)
 	deadline := time.Now().Add(5 * time.Second)
-	for s.Counters()["opaque_latched"] == 0 && time.Now().Before(deadline) {
+	for s.Counters()["translator_latched"] == 0 && time.Now().Before(deadline) {
 		_ = ends[1].SetReadDeadline(time.Now().Add(time.Millisecond))
 		_, _ = ends[1].Read(make([]byte, 10))
 	}
@@ -49,14 +49,14 @@ func TestOpenRelay(t *testing.T) {
 	if err != nil || string(buf[:n]) != string(pkt) || from.Port() != to[0].Port() {
 		t.Errorf("%d bytes from %s, %v", n, from, err)
 	}
-	for s.Counters()["opaque_packets_out"] == 0 && time.Now().Before(deadline) { // counted after it was sent
+	for s.Counters()["translator_packets_out"] == 0 && time.Now().Before(deadline) { // counted after it was sent
 		runtime.Gosched()
 	}
-	if n := s.Counters()["opaque_packets_out"]; n != 1 {
+	if n := s.Counters()["translator_packets_out"]; n != 1 {
 		t.Errorf("%d packets out", n)
 	}
 	must(t, s.Close())
-	if _, err := s.OpenRelay("late", nil); !errors.Is(err, ErrClosed) {
+	if _, err := s.OpenTranslator("late", nil); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
 }

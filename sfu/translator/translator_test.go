@@ -1,4 +1,4 @@
-package opaque
+package translator
 
 import (
 	"bytes"
@@ -72,11 +72,11 @@ func (s *seen) is(f func() bool) bool {
 	return f()
 }
 
-// world is a server with one relay.
+// world is a server with one group.
 type world struct {
 	t  *testing.T
 	s  *Server
-	r  *Relay
+	r  *Group
 	ev *seen
 }
 
@@ -316,7 +316,7 @@ func TestTranslator(t *testing.T) {
 	es[0].want(rtpPacket(2, 900), at(cs[0]))
 	es[1].want(rtpPacket(2, 900), at(cs[1]))
 	es[2].send(at(cs[2]), zrtpPacket(1))
-	w.drops("drop_zrtp_group", 1)
+	w.drops("drop_zrtp_crowd", 1)
 	cs[2].SetDirection(false, true)
 	cs[1].SetDirection(true, false)
 	es[2].send(at(cs[2]), rtpPacket(3, 10))
@@ -333,7 +333,7 @@ func at(c *Channel) netip.AddrPort {
 
 // An end that sends too much, or too large, does not do so through us.
 func TestLimits(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.MaxRate, c.MaxRelays, c.MaxChannels = 100_000, 1, 2 })
+	w := newWorld(t, func(c *Config) { c.MaxRate, c.MaxGroups, c.MaxChannels = 100_000, 1, 2 })
 	a, b := w.add(ChannelConfig{ID: "a"}), w.add(ChannelConfig{ID: "b"})
 	ea, eb := newEnd(t, loop), newEnd(t, loop)
 	eb.send(at(b), rtpPacket(1, 10))
@@ -351,7 +351,7 @@ func TestLimits(t *testing.T) {
 		t.Errorf("a third channel: %v", err)
 	}
 	if _, err := w.s.Open("another", nil); !errors.Is(err, ErrLimit) {
-		t.Errorf("a second relay: %v", err)
+		t.Errorf("a second group: %v", err)
 	}
 	b.Close()
 	b.Close()
@@ -402,7 +402,7 @@ func TestExpire(t *testing.T) {
 	if _, err := w.r.Add(ChannelConfig{}); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
-	if n := w.s.Counters()["relays"]; n != 0 {
-		t.Errorf("%d relays", n)
+	if n := w.s.Counters()["groups"]; n != 0 {
+		t.Errorf("%d groups", n)
 	}
 }

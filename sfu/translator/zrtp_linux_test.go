@@ -1,13 +1,13 @@
-package opaque
+package translator
 
 import (
 	"net/netip"
 	"testing"
 
-	"konzil/sfu/opaque/zrtptest"
+	"konzil/sfu/translator/zrtptest"
 )
 
-// TestZRTP: two real ZRTP stacks meet through a relay.
+// TestZRTP: two real ZRTP stacks meet through a group.
 func TestZRTP(t *testing.T) {
 	w := newWorld(t, nil)
 	var at [2][2]netip.AddrPort
