@@ -66,8 +66,8 @@ type Config struct {
 	History         int           // 50 stanzas kept per room
 	HistoryBytes    int           // 256 KiB kept per room, so that big stanzas do not add up
 	Rate            float64       // 20 stanzas a second that one session may have broadcast
-	JoinRate        float64       // 2 joins a second of one person, in all rooms
-	JoinBurst       int           // 50 of them at once: a client with many bookmarks
+	JoinRate        float64       // 400 a second: presences that one person's joins may cost, in all rooms; 40 joins of small rooms
+	JoinBurst       int           // 20000 of them at once: a client with many bookmarks
 	Burst           int           // 100 of them at once: a client joining a call sends many small presence updates
 	StoreTimeout    time.Duration // 10 s for one write or read of the store
 }
@@ -102,7 +102,7 @@ func (c Config) withDefaults() Config {
 	}{
 		{&c.MaxRooms, 20000}, {&c.MaxOccupants, 5000}, {&c.MaxAffiliations, 20000}, {&c.MaxNick, 128}, {&c.MaxName, 256},
 		{&c.MaxSubject, 4096}, {&c.MaxPresence, 32 << 10}, {&c.History, 50}, {&c.HistoryBytes, 256 << 10}, {&c.MaxVCard, 64 << 10}, {&c.Burst, 100},
-		{&c.JoinBurst, 50},
+		{&c.JoinBurst, 20_000},
 	} {
 		if *d.v == 0 {
 			*d.v = d.n
@@ -112,7 +112,7 @@ func (c Config) withDefaults() Config {
 		c.Rate = 20
 	}
 	if c.JoinRate == 0 {
-		c.JoinRate = 2
+		c.JoinRate = 400
 	}
 	if c.StoreTimeout == 0 {
 		c.StoreTimeout = 10 * time.Second

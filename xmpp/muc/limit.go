@@ -12,6 +12,9 @@ import (
 // maxLimited bounds how many people's allowances are remembered; above, all are forgotten, which only errs in their favour.
 const maxLimited = 50_000
 
+// joinCost is what a join takes from a person's allowance for the join itself, as so many presences; to these come those of the occupants.
+const joinCost = 10
+
 // joinLimit bounds how often one person may enter rooms: a join costs as many stanzas as there are occupants, twice.
 type joinLimit struct {
 	rate  rate.Limit
@@ -21,8 +24,8 @@ type joinLimit struct {
 	by map[stanza.JID]*rate.Limiter
 }
 
-// allow takes one join from the allowance of who, a bare JID.
-func (l *joinLimit) allow(who stanza.JID, now time.Time) bool {
+// allow takes a join of a room with so many occupants from the allowance of who, a bare JID.
+func (l *joinLimit) allow(who stanza.JID, occupants int, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lim := l.by[who]
@@ -33,5 +36,5 @@ func (l *joinLimit) allow(who stanza.JID, now time.Time) bool {
 		lim = rate.NewLimiter(l.rate, l.burst)
 		l.by[who] = lim
 	}
-	return lim.AllowN(now, 1)
+	return lim.AllowN(now, min(joinCost+occupants, l.burst))
 }

@@ -319,3 +319,13 @@ func userX(it *stanza.Element, codes ...int) *stanza.Element {
 	}
 	return x
 }
+
+// size is how many are in the room; nobody in one that is still to be made.
+func (r *room) size() int {
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.order)
+}

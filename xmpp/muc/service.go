@@ -121,7 +121,7 @@ func (s *Service) find(st *stanza.Stanza) (*room, *stanza.Error) {
 		return nil, nil // leaving, or an error from, a room that is gone
 	case closed:
 		return nil, stanza.ErrServiceUnavailable
-	case isJoin(st) && !s.admins[st.From.Bare()] && !s.joining.allow(st.From.Bare(), s.now()):
+	case isJoin(st) && !s.admins[st.From.Bare()] && !s.joining.allow(st.From.Bare(), r.size(), s.now()):
 		s.count.limited.Add(1)
 		return nil, stanza.ErrResourceConstraint.With("Too many joins, wait a little")
 	case r != nil:

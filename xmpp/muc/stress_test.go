@@ -117,7 +117,7 @@ func TestOneOrder(t *testing.T) {
 func TestChurn(t *testing.T) {
 	c := &crowd{got: map[stanza.JID][]string{}}
 	cfg := testConfig()
-	cfg.JoinBurst = 1000
+	cfg.JoinBurst = 1_000_000
 	svc, err := New(cfg, c, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +196,7 @@ func TestRate(t *testing.T) {
 // TestJoinRate: who comes and goes all the time is stopped, others are not.
 func TestJoinRate(t *testing.T) {
 	w := newWorld(t, nil)
+	w.svc.joining.rate, w.svc.joining.burst = 2*joinCost, 50*joinCost
 	now := time.Unix(1000, 0)
 	w.svc.now = func() time.Time { return now }
 	c, h := w.client("crone", "crone1@example.org/desktop"), w.client("hag", "hag66@example.org/pda")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -26,10 +27,8 @@ type conn struct {
 	mu sync.Mutex // serialises writes
 }
 
-func (s *Service) newConn(c net.Conn, metered bool) *conn {
-	if metered {
-		c = &meteredConn{Conn: c, ctx: s.ctx, lim: rate.NewLimiter(rate.Limit(s.cfg.Limits.RateBytes), s.cfg.Limits.RateBurst)}
-	}
+func (s *Service) newConn(c net.Conn) *conn {
+	c = &meteredConn{Conn: c, ctx: s.ctx, lim: rate.NewLimiter(rate.Limit(s.cfg.Limits.RateBytes), s.cfg.Limits.RateBurst)}
 	return &conn{raw: c, rd: stanza.NewReader(c, s.cfg.Limits.PreAuth), timeout: s.cfg.Limits.WriteTimeout}
 }
 
@@ -98,6 +97,28 @@ func (c *conn) close(words string) {
 		}
 	}
 	_ = c.raw.Close()
+}
+
+// acknowledge tells how many stanzas were handled (XEP-0198 §4).
+func (c *conn) acknowledge(h uint32) {
+	if err := c.write(element(stanza.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10)))); err != nil {
+		_ = c.raw.Close()
+	}
+}
+
+// say is an answer of dialback (XEP-0220 §2); e, which may be nil, is why it is none.
+func (c *conn) say(local string, p pair, id, typ string, e *stanza.Error) error {
+	b := []byte("<db:" + local)
+	b = stanza.AppendAttr(stanza.AppendAttr(b, "from", p.local), "to", p.remote)
+	if id != "" {
+		b = stanza.AppendAttr(b, "id", id)
+	}
+	b = stanza.AppendAttr(b, "type", typ)
+	if e == nil {
+		return c.write(append(b, '/', '>'))
+	}
+	b = e.Element().AppendXML(append(b, '>'), stanza.NSClient)
+	return c.write(append(b, "</db:"+local+">"...))
 }
 
 // header is the start of a stream of ours; id only when we answer.

@@ -18,5 +18,8 @@
 //     authoritative server on a stream of its own.
 //  3. Stanzas go into xmpp.Inbound: kept, then routed; the count that is acknowledged follows what is on disk.
 //
+// One stream carries both when the other server can (bidi.go, XEP-0288): then what it says on a link's stream goes into an xmpp.Inbound of the link, and
+// a link writes to a stream that the other server opened, as long as there is one.
+//
 // Addresses of private networks are not dialled unless the operator allows it, so that a forged SRV record cannot reach inside.
 package s2s

@@ -28,8 +28,13 @@ type incoming struct {
 	done      chan struct{} // closed when serve has ended
 
 	// ----
-	mu    sync.Mutex // guards pairs
+	mu    sync.Mutex // guards these
 	pairs map[pair]bool
+	first pair // that was proved
+	bidi  bool // the other server takes stanzas on it (XEP-0288)
+
+	back  *wayBack // Service.mu: what we may write
+	ended bool     // Service.mu
 }
 
 // inSession is what of an incoming stream outlives it for a resumption (XEP-0198 §5).
@@ -71,6 +76,9 @@ func (in *incoming) end(se *streamError) { in.close(se.xml()) }
 
 // finish waits until what came is handled, and keeps the session for a resumption if the stream broke.
 func (in *incoming) finish(orderly bool) {
+	in.s.mu.Lock()
+	in.s.forgetWayBack(in)
+	in.s.mu.Unlock()
 	x := in.session
 	if x == nil {
 		return
@@ -163,7 +171,7 @@ func (in *incoming) checkHeader(h *stanza.Header) *streamError {
 func (in *incoming) negotiate(direct bool) error {
 	if !direct {
 		if err := in.header(func() []*stanza.Element {
-			return []*stanza.Element{stanza.NewElement(nsTLS, "starttls").Add(stanza.NewElement(nsTLS, "required"))}
+			return []*stanza.Element{stanza.NewElement(nsTLS, "starttls").Add(stanza.NewElement(nsTLS, "required")), stanza.NewElement(nsBidiFeature, "bidi")}
 		}); err != nil {
 			return err
 		}
@@ -194,6 +202,7 @@ func (in *incoming) features() []*stanza.Element {
 		if !in.s.cfg.RequireCertificate {
 			out = append(out, stanza.NewElement(nsFeature, "dialback").Add(stanza.NewElement(nsFeature, "errors")))
 		}
+		out = append(out, stanza.NewElement(nsBidiFeature, "bidi"))
 	}
 	lim := in.s.cfg.Limits
 	return append(out, stanza.NewElement(nsSM, "sm"), stanza.NewElement("urn:xmpp:stream-limits:0", "limits").Add(
@@ -219,6 +228,11 @@ func (in *incoming) loop() error {
 			err = in.sasl(it.Elem)
 		case it.Elem.Space == nsSM:
 			err = in.manage(it.Elem)
+		case it.Elem.Name == stanza.Name{Space: nsBidi, Local: "bidi"}:
+			in.mu.Lock()
+			in.bidi = true
+			in.mu.Unlock()
+			in.offerBack()
 		case it.Elem.Name == stanza.Name{Space: stanza.NSStream, Local: "error"}:
 			return readStreamError(it.Elem)
 		default:
@@ -241,6 +255,7 @@ func (in *incoming) take(st *stanza.Stanza) error {
 	}
 	in.s.count.received.Add(1)
 	in.begin()
+	in.settleBack(false, "", 0)
 	if !in.s.cfg.Policy.AllowsAccount(st.To) {
 		in.s.bounce(st, stanza.ErrServiceUnavailable) // as if there were no such account
 		return nil
@@ -253,17 +268,7 @@ func (in *incoming) take(st *stanza.Stanza) error {
 func (in *incoming) begin() {
 	if in.session == nil {
 		in.session = &inSession{}
-		in.session.in = in.s.srv.NewInbound(in.asked())
-	}
-}
-
-// asked writes an acknowledgement to the stream that has the session now.
-func (in *incoming) asked() func(uint32) {
-	return func(h uint32) {
-		a := stanza.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10))
-		if err := in.write(element(a)); err != nil {
-			_ = in.raw.Close()
-		}
+		in.session.in = in.s.srv.NewInbound(in.acknowledge)
 	}
 }
 
@@ -275,10 +280,14 @@ func (in *incoming) proved(p pair) bool {
 
 // prove notes that a pair was proved. The first one ends the time for negotiation.
 func (in *incoming) prove(p pair) bool {
+	defer in.offerBack()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if len(in.pairs) >= in.s.cfg.Limits.Pairs {
 		return false
+	}
+	if len(in.pairs) == 0 {
+		in.first = p
 	}
 	in.pairs[p] = true
 	_ = in.raw.SetReadDeadline(time.Time{})
@@ -330,11 +339,7 @@ func (in *incoming) dialback(e *stanza.Element) error {
 	case !in.s.srv.Serves(p.local):
 		return in.answer(e.Local, p, e.Attr("id"), stanza.ErrItemNotFound)
 	case e.Local == "verify":
-		typ := "invalid"
-		if in.s.ours(p.remote, p.local, e.Attr("id"), e.Text()) {
-			typ = "valid"
-		}
-		return in.say("verify", p, e.Attr("id"), typ, nil)
+		return in.s.answerVerify(in.conn, p, e)
 	case e.Local != "result":
 		return &streamError{"unsupported-stanza-type", ""}
 	case in.s.cfg.RequireCertificate && !in.s.validCertificate(in.tls, p.remote), !in.s.cfg.Policy.Allows(p.remote):
@@ -393,23 +398,18 @@ func (in *incoming) believe(p pair, valid bool) error {
 	return in.say("result", p, "", typ, nil)
 }
 
+// answerVerify tells whether a key is ours (XEP-0220 §2.3).
+func (s *Service) answerVerify(c *conn, p pair, e *stanza.Element) error {
+	typ := "invalid"
+	if s.ours(p.remote, p.local, e.Attr("id"), e.Text()) {
+		typ = "valid"
+	}
+	return c.say("verify", p, e.Attr("id"), typ, nil)
+}
+
 // answer is a dialback error (XEP-0220 §2.4).
 func (in *incoming) answer(local string, p pair, id string, e *stanza.Error) error {
 	return in.say(local, p, id, "error", e)
-}
-
-func (in *incoming) say(local string, p pair, id, typ string, e *stanza.Error) error {
-	b := []byte("<db:" + local)
-	b = stanza.AppendAttr(stanza.AppendAttr(b, "from", p.local), "to", p.remote)
-	if id != "" {
-		b = stanza.AppendAttr(b, "id", id)
-	}
-	b = stanza.AppendAttr(b, "type", typ)
-	if e == nil {
-		return in.write(append(b, '/', '>'))
-	}
-	b = e.Element().AppendXML(append(b, '>'), stanza.NSClient)
-	return in.write(append(b, "</db:"+local+">"...))
 }
 
 // manage is stream management (XEP-0198).
@@ -418,8 +418,8 @@ func (in *incoming) manage(e *stanza.Element) error {
 	known := len(in.pairs) > 0
 	in.mu.Unlock()
 	switch {
-	case e.Local == "a": // nothing of ours goes this way
-		return nil
+	case e.Local == "a":
+		return in.acknowledged(e)
 	case !known:
 		return in.write(element(stanza.NewElement(nsSM, "failed").Add(stanza.NewElement(stanza.NSStanzas, "unexpected-request"))))
 	case e.Local == "r":
@@ -449,7 +449,11 @@ func (in *incoming) enable(e *stanza.Element) error {
 		in.register(x)
 		answer.SetAttr("id", x.id).SetAttr("resume", "true").SetAttr("max", strconv.Itoa(int(in.s.cfg.Limits.ResumeTimeout/time.Second)))
 	}
-	return in.write(element(answer))
+	if err := in.write(element(answer)); err != nil {
+		return err
+	}
+	in.settleBack(true, x.id, 0)
+	return nil
 }
 
 // resume continues the session of a broken stream. The other server must have proved at least what it had proved then.
@@ -481,12 +485,18 @@ func (in *incoming) resume(e *stanza.Element) error {
 	}
 	h := x.in.Drain()
 	next := &inSession{id: x.id, pairs: mine, ch: x.ch}
-	next.in = s.srv.NewInbound(in.asked())
+	next.in = s.srv.NewInbound(in.acknowledge)
 	next.in.Number(x.ch, h)
 	in.session = next
 	in.register(next)
 	s.count.resumed.Add(1)
-	return in.write(element(stanza.NewElement(nsSM, "resumed", "h", strconv.FormatUint(uint64(h), 10), "previd", prev)))
+	if err := in.write(element(stanza.NewElement(nsSM, "resumed", "h", strconv.FormatUint(uint64(h), 10), "previd", prev))); err != nil {
+		return err
+	}
+	if got, err := strconv.ParseUint(e.Attr("h"), 10, 32); err == nil {
+		in.settleBack(true, x.id, uint32(got))
+	}
+	return nil
 }
 
 // register makes the session known to those who resume it before this stream has ended.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"konzil/internal/ledger"
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -27,12 +28,17 @@ type link struct {
 	fails   int
 
 	// belongs to run, and to the reader of its stream under ackMu
-	managed  bool
-	restored bool // from before a restart, and the other server has not said yet what it has
-	smID     string
-	ack      acks
-	h        uint32      // of the other server, as far as it said
-	progress atomic.Bool // the other server has acknowledged something on this stream
+	managed   bool
+	restored  bool // from before a restart, and the other server has not said yet what it has
+	bidi      bool // the session is that of a stream both ways
+	backwards bool // the session is that of a stream of the other server's (bidi.go)
+	smID      string
+	ack       acks
+	h         uint32        // of the other server, as far as it said
+	handled   uint32        // how much of what the other server said, by the end of the last stream
+	in        *xmpp.Inbound // what the other server says on our stream; nil: that goes one way
+	progress  atomic.Bool   // the other server has acknowledged something on this stream
+	heard     atomic.Int64  // when it last said something on this stream, Unix nanoseconds
 }
 
 // newLink makes an empty one; s.mu is held.
@@ -102,9 +108,9 @@ func (l *link) take() []*stanza.Stanza {
 // run serves the link until there is nothing to do.
 func (l *link) run() {
 	for short := 0; ; {
-		o, err := l.connect()
+		w, err := l.connect()
 		if err == nil && short == maxShort {
-			o.close(trailer)
+			w.close(trailer)
 			err = errShort
 		}
 		if err != nil {
@@ -119,13 +125,13 @@ func (l *link) run() {
 		l.s.mu.Unlock()
 		begun := time.Now()
 		l.progress.Store(false)
-		idle := l.serve(o)
+		idle := l.serve(w)
 		l.broken = time.Now()
 		if short++; l.progress.Load() || l.broken.Sub(begun) > l.s.cfg.Limits.RetryMin {
 			short = 0
 		}
 		l.s.mu.Lock()
-		if (idle || l.ack.len() == 0) && len(l.queue) == 0 || l.s.closing {
+		if (idle || l.ack.len() == 0 && !l.claims()) && len(l.queue) == 0 || l.s.closing {
 			l.running = false
 			if !l.s.closing {
 				delete(l.s.links, l.pair)
@@ -166,19 +172,22 @@ const maxShort = 5
 var errShort = errors.New("s2s: the other server breaks every stream")
 
 // serve writes until the stream ends; true: because nothing was to be written for long.
-func (l *link) serve(o *out) (idle bool) {
+func (l *link) serve(w *way) (idle bool) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		err := l.read(o)
+		err := w.read()
 		l.s.log.Debug("stream to another server ended", "remote", l.pair.remote, "err", err)
-		_ = o.raw.Close()
+		_ = w.raw.Close()
+		if l.in != nil {
+			l.in.Drain()
+		}
 	}()
 	timer := time.NewTimer(l.s.cfg.Limits.IdleTimeout)
 	defer timer.Stop()
 	defer func() { <-ended }()
-	if err := l.write(o, l.ack.again()); err != nil { // what a broken stream did not get through
-		o.close("")
+	if err := l.write(w, l.ack.again()); err != nil { // what a broken stream did not get through
+		w.close("")
 		return false
 	}
 	for {
@@ -187,8 +196,8 @@ func (l *link) serve(o *out) (idle bool) {
 			if l.managed {
 				l.ack.add(batch)
 			}
-			if err := l.write(o, batch); err != nil {
-				o.close("")
+			if err := l.write(w, batch); err != nil {
+				w.close("")
 				if !l.managed { // nobody knows how much of it arrived; to say so is better than to say it twice
 					l.bounceAll(batch, errUnreachable)
 					l.ch.Ack(len(batch), 0)
@@ -207,21 +216,26 @@ func (l *link) serve(o *out) (idle bool) {
 		case <-ended:
 			return false
 		case <-timer.C:
-			if l.ack.len() == 0 {
-				o.close(trailer)
-				return true
+			if l.ack.len() > 0 { // no acknowledgement for that long: the connection is dead
+				w.close("")
+				return false
 			}
-			o.close("") // no acknowledgement for that long: the connection is dead
-			return false
+			quiet := time.Since(time.Unix(0, l.heard.Load()))
+			if left := l.s.cfg.Limits.IdleTimeout - quiet; w.back || left > 0 { // who opened a stream closes it
+				timer.Reset(max(left, time.Minute))
+				continue
+			}
+			w.close(trailer)
+			return true
 		case <-l.s.ctx.Done():
-			o.close((&streamError{"system-shutdown", ""}).xml())
+			w.close((&streamError{"system-shutdown", ""}).xml())
 			return false
 		}
 	}
 }
 
 // write sends a batch, and asks for an acknowledgement.
-func (l *link) write(o *out, batch []*stanza.Stanza) error {
+func (l *link) write(w *way, batch []*stanza.Stanza) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -232,7 +246,7 @@ func (l *link) write(o *out, batch []*stanza.Stanza) error {
 	if l.managed {
 		b = append(b, "<r xmlns='urn:xmpp:sm:3'/>"...)
 	}
-	return o.write(b)
+	return w.write(b)
 }
 
 // read takes what the other server says on our stream.
@@ -243,8 +257,16 @@ func (l *link) read(o *out) error {
 		switch {
 		case err != nil && !errors.As(err, &je):
 			return err
-		case it.Elem == nil: // stanzas come on streams of their own
-			return &streamError{"not-authorized", "a stanza on the wrong stream"}
+		case it.Stanza != nil && je != nil:
+			return &streamError{"improper-addressing", "a bad address"}
+		case it.Stanza != nil:
+			if err := l.takeIn(it.Stanza); err != nil {
+				return err
+			}
+		case it.Elem.Space == nsDialback:
+			if err := l.dialbackIn(o, it.Elem); err != nil {
+				return err
+			}
 		case it.Elem.Name == stanza.Name{Space: stanza.NSStream, Local: "error"}:
 			return readStreamError(it.Elem)
 		case it.Elem.Name == stanza.Name{Space: nsSM, Local: "a"}:
@@ -257,8 +279,10 @@ func (l *link) read(o *out) error {
 			}
 			l.poke()
 		case it.Elem.Name == stanza.Name{Space: nsSM, Local: "r"}:
-			if err := o.write([]byte("<a xmlns='urn:xmpp:sm:3' h='0'/>")); err != nil {
-				return err
+			if l.in == nil {
+				o.acknowledge(0)
+			} else {
+				l.in.Ask()
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func (s *Service) isClosing() bool {
 // accept starts a stream, unless there are too many.
 func (s *Service) accept(c net.Conn, direct bool) {
 	peer := peerOf(c.RemoteAddr())
-	in := &incoming{s: s, conn: s.newConn(c, true), id: newID(), pairs: map[pair]bool{}, done: make(chan struct{})}
+	in := &incoming{s: s, conn: s.newConn(c), id: newID(), pairs: map[pair]bool{}, done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.streams) >= s.cfg.Limits.Incoming || s.peers[peer] >= s.cfg.Limits.PerPeer || !s.runLocked(func() {

@@ -27,6 +27,7 @@ type out struct {
 	id       string          // of the stream, as the other server said
 	features *stanza.Element // the last ones
 	valid    bool            // its certificate is good for the domain
+	bidi     bool            // the other server may write on it too (XEP-0288)
 }
 
 // open connects to the server of p.remote and gets as far as TLS and the features after it.
@@ -40,7 +41,7 @@ func (s *Service) open(ctx context.Context, p pair) (*out, error) {
 		if c, err = s.dial(ctx, e); err != nil {
 			continue
 		}
-		o := &out{conn: s.newConn(c, false), pair: p}
+		o := &out{conn: s.newConn(c), pair: p}
 		stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 		err = s.secureOut(ctx, o, e.direct)
 		if !stop() {
@@ -251,12 +252,14 @@ func (s *Service) verify(ctx context.Context, p pair, id, key string) (bool, err
 
 // manage turns on stream management, or resumes what a broken stream left (XEP-0198 §3, §5).
 func (l *link) manage(o *out) error {
+	l.endInbound()
 	if o.features.Child(nsSM, "sm") == nil {
-		l.managed = false
+		l.beginInbound(o)
+		l.setSession(false, "", false)
 		return l.requeue()
 	}
-	if l.managed && l.smID != "" {
-		if err := o.write(element(stanza.NewElement(nsSM, "resume", "h", "0", "previd", l.smID))); err != nil {
+	if l.managed && l.smID != "" && !l.backwards {
+		if err := o.write(element(stanza.NewElement(nsSM, "resume", "h", strconv.FormatUint(uint64(l.handled), 10), "previd", l.smID))); err != nil {
 			return err
 		}
 		e, err := o.next()
@@ -272,6 +275,9 @@ func (l *link) manage(o *out) error {
 		if e.Local == "resumed" && herr == nil {
 			l.s.count.resumed.Add(1)
 			l.sweep()
+			h := l.handled
+			l.beginInbound(o)
+			l.countInbound(h)
 			return nil
 		}
 	}
@@ -281,21 +287,59 @@ func (l *link) manage(o *out) error {
 	if err := o.write([]byte("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")); err != nil {
 		return err
 	}
-	e, err := o.next()
+	l.beginInbound(o)
+	e, err := l.answer(o)
 	if err != nil {
 		return err
 	}
-	l.managed = e.Local == "enabled"
-	l.smID, l.h = "", 0
-	if r := e.Attr("resume"); l.managed && (r == "true" || r == "1") {
-		l.smID = e.Attr("id")
+	managed, id := e.Local == "enabled", ""
+	if r := e.Attr("resume"); managed && (r == "true" || r == "1") {
+		id = e.Attr("id")
 	}
-	l.ch.Set(keySM, []byte(l.smID))
+	l.h = 0
+	l.countInbound(0)
+	l.setSession(managed, id, false)
 	return nil
 }
 
-// connect makes an authenticated stream for a link.
-func (l *link) connect() (*out, error) {
+// answer reads what the other server says to <enable/>. What it has for us may come before.
+func (l *link) answer(o *out) (*stanza.Element, error) {
+	for {
+		it, err := o.rd.Next()
+		switch {
+		case err != nil:
+			return nil, err
+		case it.Stanza != nil:
+			if err := l.takeIn(it.Stanza); err != nil {
+				return nil, err
+			}
+		case it.Elem.Name == stanza.Name{Space: stanza.NSStream, Local: "error"}:
+			return nil, readStreamError(it.Elem)
+		case it.Elem.Space == nsSM:
+			return it.Elem, nil
+		}
+	}
+}
+
+// connect finds an authenticated stream for a link: the way back of one that the other server opened, or a new one.
+func (l *link) connect() (*way, error) {
+	if !l.claims() {
+		if w, err := l.takeBack(); w != nil || err != nil {
+			return w, err
+		}
+	}
+	if l.backwards && l.smID != "" && l.ack.len() > 0 && time.Since(l.broken) < bidiPatience {
+		return nil, errAwaited
+	}
+	o, err := l.dial()
+	if err != nil {
+		return nil, err
+	}
+	return &way{conn: o.conn, read: func() error { return l.read(o) }}, nil
+}
+
+// dial makes an authenticated stream for a link.
+func (l *link) dial() (*out, error) {
 	ctx, cancel := context.WithTimeout(l.s.ctx, l.s.cfg.Limits.ConnectTimeout)
 	defer cancel()
 	o, err := l.s.open(ctx, l.pair)
@@ -303,7 +347,10 @@ func (l *link) connect() (*out, error) {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = o.raw.Close() })
-	if err = l.s.prove(o); err == nil {
+	if err = o.askBidi(); err == nil {
+		err = l.s.prove(o)
+	}
+	if err == nil {
 		o.rd.SetLimits(l.s.cfg.Limits.Stanza)
 		err = l.manage(o)
 	}

@@ -16,6 +16,8 @@ const (
 	inName   = "inbound " // then the id by which the session is resumed
 
 	keySM   = "sm"    // of a link: the id to resume by
+	keyBack = "back"  // of a link: 1 when it is the other server that resumes
+	keyBidi = "bidi"  // of a link: 1 when the other server may have something for us
 	keyPair = "pair " // of an incoming session: a pair of domains that was proved
 )
 
@@ -46,14 +48,15 @@ func (s *Service) Restore() {
 
 func (s *Service) restoreLink(k *ledger.Kept, p pair) {
 	s.lost[p] = time.Now()
-	if len(k.Items) == 0 || s.links[p] != nil || !s.srv.Serves(p.local) || !s.cfg.Policy.Allows(p.remote) {
+	bidi := len(k.Values[keyBidi]) > 0 && len(k.Values[keySM]) > 0
+	if len(k.Items) == 0 && !bidi || s.links[p] != nil || !s.srv.Serves(p.local) || !s.cfg.Policy.Allows(p.remote) {
 		k.Drop()
 		return
 	}
 	l := s.newLink(p, k.Channel)
 	l.restored, l.h = true, k.Acked
 	if id := k.Values[keySM]; len(id) > 0 && s.cfg.Ledger.Trusted() {
-		l.managed, l.smID = true, string(id)
+		l.managed, l.smID, l.bidi, l.backwards, l.handled = true, string(id), bidi, len(k.Values[keyBack]) > 0, k.Handled
 	}
 	for _, it := range k.Items {
 		st := forgotten

@@ -99,6 +99,7 @@ type Service struct {
 	closing bool
 	links   map[pair]*link
 	lost    map[pair]time.Time // when a stream broke for which nothing waited: the next link is as patient as if it had
+	back    map[pair]*wayBack  // of streams that other servers opened
 	lns     map[net.Listener]struct{}
 	streams map[*incoming]struct{}
 	peers   map[string]int        // incoming streams by address
@@ -109,7 +110,7 @@ type Service struct {
 }
 
 type counters struct {
-	opened, refused, failed, incoming, sent, received, bounced, overflow, forged, resumed, verified, invalid atomic.Uint64
+	opened, refused, failed, incoming, sent, received, bounced, overflow, forged, resumed, verified, invalid, backward atomic.Uint64
 }
 
 // pair is who speaks to whom.
@@ -128,7 +129,7 @@ func New(cfg Config, srv *xmpp.Server, log *slog.Logger) (*Service, error) {
 	}
 	sum := sha256.Sum256(cfg.Secret)
 	s := &Service{
-		cfg: cfg, srv: srv, log: log, secret: hex.EncodeToString(sum[:]), links: map[pair]*link{}, lost: map[pair]time.Time{}, lns: map[net.Listener]struct{}{},
+		cfg: cfg, srv: srv, log: log, secret: hex.EncodeToString(sum[:]), links: map[pair]*link{}, lost: map[pair]time.Time{}, back: map[pair]*wayBack{}, lns: map[net.Listener]struct{}{},
 		streams: map[*incoming]struct{}{}, peers: map[string]int{}, active: map[string]*incoming{}, asleep: map[string]*inSession{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -241,8 +241,11 @@ func TestDialback(t *testing.T) {
 	b.wantMessage(t, "1")
 	b.send(a, "2")
 	a.wantMessage(t, "2")
-	if a.fed.count.verified.Load() != 1 || b.fed.count.verified.Load() != 1 {
-		t.Error("no dialback")
+	if a.fed.count.verified.Load() != 0 || b.fed.count.verified.Load() != 1 {
+		t.Error("no dialback, or more than one")
+	}
+	if b.fed.count.backward.Load() != 1 { // XEP-0288
+		t.Error("the answer went another way")
 	}
 }
 
