@@ -114,6 +114,10 @@ func (st *stream) authenticate() error {
 			done, err = st.authenticate2(it.Elem)
 		case it.Stanza != nil && je == nil:
 			err = st.stranger(it.Stanza)
+		case it.Elem != nil && it.Elem.Space == nsSM: // XEP-0198 §3: not before the resource is bound
+			if err = st.refuseSM(); err == nil {
+				continue
+			}
 		default:
 			return &streamError{condition: "not-authorized", text: "log in first"}
 		}

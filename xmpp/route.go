@@ -128,7 +128,7 @@ func (s *Server) toAccount(x *Session, st *stanza.Stanza, again bool) {
 			}
 		}
 	}
-	if !st.To.IsBare() && s.toFull(st) {
+	if !st.To.IsBare() && s.toFull(st, again) {
 		return
 	}
 	if st.Kind == stanza.Presence {
@@ -140,8 +140,9 @@ func (s *Server) toAccount(x *Session, st *stanza.Stanza, again bool) {
 	s.messageToBare(st)
 }
 
-// toFull delivers to the session with that address; false: no such, and RFC 6121 §8.5.3.2.1 wants it treated as for the bare address.
-func (s *Server) toFull(st *stanza.Stanza) bool {
+// toFull delivers to the session with that address; false: no such, and RFC 6121 §8.5.3.2.1 wants it treated as for the bare address. So is what a session
+// that broke did not get (again).
+func (s *Server) toFull(st *stanza.Stanza, again bool) bool {
 	if x := s.Session(st.To); x != nil && x.push(outItem{st: st}) {
 		return true
 	}
@@ -149,13 +150,17 @@ func (s *Server) toFull(st *stanza.Stanza) bool {
 		return true
 	}
 	switch st.Type {
-	case "groupchat":
-		s.bounce(st, stanza.ErrServiceUnavailable)
-		return true
+	case "chat":
+		return false
 	case "headline", "error":
 		return true
+	case "groupchat":
+		again = false
 	}
-	return false
+	if !again {
+		s.bounce(st, stanza.ErrServiceUnavailable)
+	}
+	return !again
 }
 
 func (s *Server) iqToAccount(x *Session, st *stanza.Stanza) {

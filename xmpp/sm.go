@@ -378,3 +378,6 @@ func (s *Server) recall(id string, bare stanza.JID) *uint32 {
 	}
 	return nil
 }
+
+// refuseSM answers stream management before there is a session (XEP-0198 §3).
+func (st *stream) refuseSM() error { return st.sendElement(smRefusal("unexpected-request", nil)) }

@@ -44,6 +44,7 @@ func AttachCommands(s *xmpp.Server, d *Disco, log *slog.Logger) *Commands {
 	c := &Commands{srv: s, log: log, now: time.Now, sessions: map[string]commandSession{}}
 	s.Hooks().Feature(xmpp.ToServer, nsCommands)
 	s.Hooks().IQ(xmpp.ToServer, nsCommands, "command", c.iq)
+	s.Hooks().IQ(xmpp.ToAccount, nsCommands, "command", c.account)
 	if d != nil {
 		d.serverNode = c.disco
 	}
@@ -96,6 +97,14 @@ func (c *Commands) disco(iq *stanza.Stanza, node string, items bool) *stanza.Ele
 // badRequest is an error with a condition of §4.
 func badRequest(condition string) *stanza.Error {
 	return stanza.ErrBadRequest.With("", stanza.NewElement(nsCommands, condition))
+}
+
+// account takes commands at one's own address too, where some clients look for what they may do.
+func (c *Commands) account(x *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+	if !own(x, iq) {
+		return iq.ErrorReply(stanza.ErrServiceUnavailable)
+	}
+	return c.iq(x, iq)
 }
 
 func (c *Commands) iq(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {

@@ -59,6 +59,7 @@ func AttachDisco(s *xmpp.Server, opt DiscoOptions) *Disco {
 	h.IQ(xmpp.ToServer, nsDiscoItem, "query", d.serverItems)
 	h.IQ(xmpp.ToAccount, nsDiscoInfo, "query", d.accountInfo)
 	h.IQ(xmpp.ToAccount, nsDiscoItem, "query", d.accountItems)
+	h.AccountIQ(d.nobody)
 	return d
 }
 
@@ -153,6 +154,8 @@ func (d *Disco) serverItems(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 // accountInfo is about an account; a stranger learns nothing, not even that it exists (XEP-0030 §8).
 func (d *Disco) accountInfo(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	switch {
+	case iq.Type == "get" && own(s, iq) && d.serverNode != nil && d.serverNode(iq, iq.Child(nsDiscoInfo, "query").Attr("node"), false) != nil:
+		return iq.Result(d.serverNode(iq, iq.Child(nsDiscoInfo, "query").Attr("node"), false))
 	case iq.Type == "get" && d.opt.NodeInfo != nil && !d.guest(s, iq) && iq.Child(nsDiscoInfo, "query").Attr("node") != "": // it knows who may
 		return d.opt.NodeInfo(iq)
 	case iq.Type != "get" || !d.opt.Visible.may(s, iq):
@@ -182,13 +185,30 @@ func (d *Disco) guest(s *xmpp.Session, iq *stanza.Stanza) bool {
 
 func (d *Disco) accountItems(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	node := iq.Child(nsDiscoItem, "query").Attr("node")
-	if iq.Type == "get" && d.opt.Nodes != nil && !d.guest(s, iq) && (node != "" || d.opt.Visible.may(s, iq)) {
-		return d.opt.Nodes(iq)
+	may := d.opt.Visible.may(s, iq)
+	if iq.Type != "get" {
+		return iq.ErrorReply(stanza.ErrNotAllowed)
 	}
-	if iq.Type != "get" || !d.opt.Visible.may(s, iq) {
-		return iq.ErrorReply(stanza.ErrServiceUnavailable)
+	if own(s, iq) && d.serverNode != nil {
+		if q := d.serverNode(iq, node, true); q != nil {
+			return iq.Result(q)
+		}
 	}
-	return iq.Result(stanza.NewElement(nsDiscoItem, "query"))
+	if d.opt.Nodes != nil && !d.guest(s, iq) && (node != "" || may) {
+		if r := d.opt.Nodes(iq); may || r.Type != "error" {
+			return r
+		}
+	}
+	return iq.Result(stanza.NewElement(nsDiscoItem, "query", "node", node))
+}
+
+// nobody answers for accounts that do not exist as for those that show a stranger nothing (XEP-0030 §8).
+func (d *Disco) nobody(iq *stanza.Stanza) bool {
+	if iq.Type != "get" || !iq.To.IsBare() || !iq.Has(nsDiscoItem, "query") || iq.To == iq.From.Bare() || d.srv.HasAccount(iq.To) {
+		return false
+	}
+	d.srv.Route(iq.Result(stanza.NewElement(nsDiscoItem, "query", "node", iq.Child(nsDiscoItem, "query").Attr("node"))))
+	return true
 }
 
 func unique(in []string) []string {

@@ -204,7 +204,9 @@ func (r *room) checkAffiliation(from stanza.JID, it *stanza.Element, reason stri
 		return edit{}, stanza.ErrConflict.With("You cannot ban yourself")
 	case r.svc.admins[bare] && aff != owner:
 		return edit{}, stanza.ErrNotAllowed.With("That is a part of the service")
-	case mine < owner && (theirs >= admin || aff >= admin):
+	case mine < owner && aff >= admin: // §10.3, §10.5
+		return edit{}, stanza.ErrForbidden.With("Only owners may do that")
+	case mine < owner && theirs >= admin:
 		return edit{}, stanza.ErrNotAllowed.With("Only owners may do that")
 	case !known && aff != none && len(r.aff) >= r.svc.cfg.MaxAffiliations:
 		return edit{}, stanza.ErrResourceConstraint.With("The lists of this room are full")

@@ -177,10 +177,11 @@ func (r *room) roomInfo() *stanza.Element {
 	return x
 }
 
-// discoItems lists the occupants, to occupants (§6.5).
+// discoItems lists the occupants, to occupants, and to everybody where everybody may come (§6.5).
 func (r *room) discoItems(st *stanza.Stanza) {
 	q := stanza.NewElement(nsDiscoItem, "query")
-	if r.sessions[st.From] != nil {
+	open := r.set.Public && !r.set.MembersOnly && r.set.Secret == "" && !r.meeting && r.affiliation(st.From.Bare()) != outcast
+	if r.sessions[st.From] != nil || open {
 		for _, o := range r.order {
 			q.Add(stanza.NewElement(nsDiscoItem, "item", "jid", o.addr.String()))
 		}

@@ -57,6 +57,9 @@ func (r *room) relay(st *stanza.Stanza) {
 		return
 	}
 	switch {
+	case from == nil && st.First().Local == "query" && (st.First().Space == nsDiscoInfo || st.First().Space == nsDiscoItem): // XEP-0045 §6.6
+		r.fail(st, stanza.ErrBadRequest.With("You are not in this room"))
+		return
 	case from == nil: // also what XEP-0410 §3 asks of a self-ping from outside
 		r.fail(st, &stanza.Error{Type: "cancel", Condition: "not-acceptable", Text: "You are not in this room"})
 		return

@@ -134,6 +134,7 @@ func (l *link) takeBack() (*way, error) {
 	}
 	l.setSession(b.managed, b.smID, true)
 	l.h = b.base
+	l.ch.Ack(0, b.base)
 	l.s.mu.Lock()
 	b.link = l
 	l.s.mu.Unlock()
