@@ -435,7 +435,8 @@ func TestTokenRefresh(t *testing.T) {
 func TestTenants(t *testing.T) {
 	h := openHouse(t, "")
 	a, b := h.guest("standup"), h.guest("standup")
-	const one, two = "standup@conference.acme.localhost", "standup@conference.other.localhost"
+	// the second as jitsi-meet writes the address of a tenant with a dot and a letter beyond ASCII in its name
+	const one, two = "standup@conference.acme.localhost", "standup@conference.other_%c3%b6.localhost"
 	for v, room := range map[*visitor]string{a: one, b: two} {
 		if p := v.meet(room); p.Type == "error" {
 			t.Fatal(p)
@@ -453,7 +454,7 @@ func TestTenants(t *testing.T) {
 	if p := c.join(one, name); !strings.Contains(p.String(), "[acme]standup@lobby.localhost") {
 		t.Errorf("the lobby is %s", p)
 	}
-	if p := c.join(two, name); !strings.Contains(p.String(), "[other]standup@lobby.localhost") {
+	if p := c.join(two, name); !strings.Contains(p.String(), "[other_%c3%b6]standup@lobby.localhost") {
 		t.Errorf("the lobby is %s", p)
 	}
 	if p := c.join("own@conference.acme.localhost", name); !strings.Contains(p.String(), "Room creation is restricted") {

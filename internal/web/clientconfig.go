@@ -4,8 +4,12 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Config is what config.js tells clients (this page and stock Jitsi clients alike).
@@ -54,9 +58,8 @@ func (cfg Config) client(r *http.Request, tenant string) clientConfig {
 		host = cfg.Domain
 	}
 	if tenant != "" && cfg.Tenants {
-		base += tenant + "/"
-		// the client makes no address with a dot inside of a tenant
-		muc = strings.TrimSuffix(cfg.MUC, cfg.Domain) + strings.ToLower(strings.ReplaceAll(tenant, ".", "_")) + "." + cfg.Domain
+		base += url.PathEscape(tenant) + "/"
+		muc = strings.TrimSuffix(cfg.MUC, cfg.Domain) + tenantLabel(tenant) + "." + cfg.Domain
 	}
 	c := clientConfig{
 		Hosts:                 hosts{Domain: cfg.Domain, AnonymousDomain: cfg.GuestDomain, MUC: muc, Focus: cfg.Focus},
@@ -81,6 +84,23 @@ func (cfg Config) client(r *http.Request, tenant string) clientConfig {
 		c.BOSH = scheme(r, "http") + "://" + host + base + "http-bind"
 	}
 	return c
+}
+
+// tenantLabel is what stands for a tenant in the address of its rooms, "" if nothing is left of it. The name loses what jitsi-meet takes out of
+// paths and room names (_fixPathPart in its uri.ts), then it is in lower case, with an underscore for each dot (its config.js), and what is not
+// ASCII is %xx (its getBackendSafeRoomName).
+func tenantLabel(tenant string) string {
+	const taken = `:?#[]@!$&'()*+,;=></"`
+	label := strings.Map(func(c rune) rune {
+		switch {
+		case strings.ContainsRune(taken, c):
+			return -1
+		case c == '.':
+			return '_'
+		}
+		return unicode.ToLower(c)
+	}, norm.NFKC.String(tenant))
+	return strings.ToLower(strings.ReplaceAll(url.PathEscape(label), "~", "%7E")) // an address has no tilde in its domain
 }
 
 func serveConfig(w http.ResponseWriter, r *http.Request, cfg Config) {

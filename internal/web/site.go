@@ -37,8 +37,9 @@ type Site struct {
 // siteFolders of a build hold files alone: nothing in them is a room.
 var siteFolders = []string{"libs", "css", "static", "images", "fonts", "lang", "sounds"}
 
-// goodTenant is what may stand before the room in a path, and so in config.js.
-var goodTenant = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._~-]{0,63}$`)
+// goodTenant is what may stand before the room in a path, and so within quotes in config.js and attributes: what the stock nginx configuration
+// takes ([^/?&:'"]+), without what HTML and JavaScript could take amiss.
+var goodTenant = regexp.MustCompile("^[^\\pC\\s/?&:'\"`<>\\\\]{1,64}$")
 
 // OpenSite opens the build in a folder; extra is a file whose lines are appended to config.js, "" for none. Errors are for the operator.
 func OpenSite(folder, extra string, cfg Config) (*Site, error) {
@@ -97,7 +98,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tenant := ""
 	if len(names) > 1 && !slices.Contains(siteFolders, names[0]) {
 		tenant, names = names[0], names[1:]
-		if !goodTenant.MatchString(tenant) {
+		if !goodTenant.MatchString(tenant) || tenantLabel(tenant) == "" {
 			http.NotFound(w, r)
 			return
 		}

@@ -91,6 +91,10 @@ func TestSitePaths(t *testing.T) {
 		"/school/.git/config":            {404, ""},
 		"/a/b/c":                         {404, ""},
 		"/%3Cscript%3E/standup":          {404, ""},
+		"/@!/standup":                    {404, ""}, // nothing of the tenant is left
+		"/a%27b/standup":                 {404, ""},
+		"/a%5Cb/standup":                 {404, ""},
+		"/a%60b/standup":                 {404, ""},
 		"/static/..%2f..%2fetc%2fpasswd": {404, ""},
 	} {
 		r := get(t, s, target, nil)
@@ -132,6 +136,10 @@ func TestSiteConfig(t *testing.T) {
 		"/config.js":            {`"websocket": "wss://meet.example.org/xmpp-websocket"`, `"muc": "conference.example.org"`, `"bosh": "https://meet.example.org/http-bind"`, "var subdir = '';", "config.subject = 'ours';"},
 		"/Big.School/config.js": {`"websocket": "wss://meet.example.org/Big.School/xmpp-websocket"`, `"muc": "conference.big_school.example.org"`, "var subdir = 'Big.School/';"},
 		"/school/standup":       {`"muc": "conference.school.example.org"`, "config.subject = 'ours';"},
+		// what jitsi-meet's own test of URLs asks for (misc/urlNormalisation)
+		"/tenant@example.com/config.js": {`"muc": "conference.tenantexample_com.example.org"`, "xmpp-websocket"},
+		"/%D0%9E%D0%B1/config.js":       {`"muc": "conference.%d0%be%d0%b1.example.org"`, `"websocket": "wss://meet.example.org/%D0%9E%D0%B1/xmpp-websocket"`},
+		"/a~b/config.js":                {`"muc": "conference.a%7eb.example.org"`},
 	} {
 		r := get(t, s, target, func(r *http.Request) { r.Host = "meet.example.org"; r.Header.Set("X-Forwarded-Proto", "https") })
 		got := body(t, r)

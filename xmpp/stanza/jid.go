@@ -21,20 +21,50 @@ func ParseJID(s string) (JID, error) {
 			return j, nil
 		}
 	}
-	j, err := jid.Parse(s)
+	local, domain, resource, err := jid.SplitString(s)
 	if err != nil {
 		return JID{}, err
 	}
-	return split(j.String()), nil
+	return NewJID(local, domain, resource)
 }
 
 // NewJID builds an address of its parts, any but domain may be empty.
 func NewJID(local, domain, resource string) (JID, error) {
-	j, err := jid.New(local, domain, resource)
+	tenants, plain := tenantDomain(domain)
+	if tenants == "" {
+		plain = domain
+	}
+	j, err := jid.New(local, plain, resource)
 	if err != nil {
 		return JID{}, err
 	}
-	return split(j.String()), nil
+	out := split(j.String())
+	if tenants != "" {
+		out.s = out.s[:out.slash-len(plain)] + tenants + out.s[out.slash:]
+	}
+	return out, nil
+}
+
+// tenantDomain is a domain as jitsi-meet makes it of a tenant's name, which IDNA would refuse: a dot inside of the name is an underscore, and
+// what is not ASCII is %xx (conference.big_school.example.org). With it comes a plain name of the same length; "": d is none of these.
+func tenantDomain(d string) (canonical, plain string) {
+	if !strings.ContainsAny(d, "_%") {
+		return "", ""
+	}
+	canonical = strings.ToLower(d)
+	plain = strings.Map(func(c rune) rune {
+		switch {
+		case c == '_', c == '%':
+			return 'x'
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '.':
+			return c
+		}
+		return ' ' // no domain has it
+	}, canonical)
+	if strings.Contains(plain, " ") || !simpleDomain(plain) {
+		return "", ""
+	}
+	return canonical, plain
 }
 
 // MustJID is ParseJID for addresses known good at compile time; it panics on others.

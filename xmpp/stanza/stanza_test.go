@@ -320,13 +320,14 @@ func TestJIDParts(t *testing.T) {
 	for _, c := range []struct{ in, local, domain, res string }{
 		{"a@b/c", "a", "b", "c"}, {"b", "", "b", ""}, {"b/c@d/e", "", "b", "c@d/e"}, {"Ä@Example.ORG/Ünï X", "ä", "example.org", "Ünï X"},
 		{"a@xn--mnchen-3ya.de", "a", "münchen.de", ""},
+		{"a@conference.big_School.example.org/c", "a", "conference.big_school.example.org", "c"}, {"%d0%be@conference.%D0%BE.example.org", "%d0%be", "conference.%d0%be.example.org", ""},
 	} {
 		j, err := ParseJID(c.in)
 		if err != nil || j.Local() != c.local || j.Domain() != c.domain || j.Resource() != c.res {
 			t.Errorf("%s: %q %q %q %v", c.in, j.Local(), j.Domain(), j.Resource(), err)
 		}
 	}
-	for _, bad := range []string{"", "@", "a@", "@b", "/c", "a@/c", "a b@c", "a@b/", "a@b@c"} {
+	for _, bad := range []string{"", "@", "a@", "@b", "/c", "a@/c", "a b@c", "a@b/", "a@b@c", "a@b_.", "a@._b", "a@ä_b", "a@[::1%lo]", "_%@a_b/\x00"} {
 		if j, err := ParseJID(bad); err == nil {
 			t.Errorf("%q accepted as %q", bad, j)
 		}
@@ -342,13 +343,29 @@ func FuzzParseJID(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		want, werr := jid.Parse(s)
+		local, domain, resource, werr := jid.SplitString(s)
+		tenants, plain := tenantDomain(domain)
+		if tenants != "" {
+			domain = plain
+		}
+		var want jid.JID
+		if werr == nil {
+			want, werr = jid.New(local, domain, resource)
+		}
 		got, err := ParseJID(s)
 		if (err == nil) != (werr == nil) {
 			t.Fatalf("%q: we %v, mellium %v", s, err, werr)
 		}
 		if err != nil {
 			return
+		}
+		if tenants != "" {
+			if again, err := ParseJID(got.String()); again != got || err != nil {
+				t.Fatalf("%q: %q is read as %q, %v", s, got, again, err)
+			}
+			if got.Domain() == tenants && got.Local() == want.Localpart() && got.Resource() == want.Resourcepart() {
+				return
+			}
 		}
 		if got.String() != want.String() || got.Local() != want.Localpart() || got.Domain() != want.Domainpart() || got.Resource() != want.Resourcepart() {
 			t.Fatalf("%q: %q, mellium %q", s, got, want)
