@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -227,18 +226,6 @@ func (p *pendingPeers) count(peer string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.n[peer]
-}
-
-func TestPeerOf(t *testing.T) {
-	for addr, want := range map[string]string{"192.0.2.7:1": "192.0.2.7", "[2001:db8:1:2:3::4]:1": "2001:db8:1:2::", "[::ffff:192.0.2.7]:1": "192.0.2.7"} {
-		a, err := net.ResolveTCPAddr("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := peerOf(a); got != want {
-			t.Errorf("%s: %s, want %s", addr, got, want)
-		}
-	}
 }
 
 // A client that stops reading loses its session and slows nobody.

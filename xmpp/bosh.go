@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/accept"
 	"konzil/internal/httpd"
 )
 
@@ -114,7 +115,7 @@ func (s *Server) openBOSH(r *http.Request, body *boshBody) *boshWire {
 	w := s.newBOSHWire(r, body)
 	st := &stream{srv: s, wire: w, params: keptQuery(r)}
 	if !loopback(r.RemoteAddr) { // else everybody comes by a proxy on this machine
-		st.peer = peerOf(w.remote)
+		st.peer = accept.Peer(w.remote)
 	}
 	if !s.admit(st) {
 		return nil

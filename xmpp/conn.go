@@ -271,15 +271,3 @@ func networkOf(a net.Addr) string {
 	}
 	return host
 }
-
-// peerOf is an address as far as one customer has it: all of IPv4, /64 of IPv6.
-func peerOf(a net.Addr) string {
-	host, _, err := net.SplitHostPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.To4() == nil {
-		return ip.Mask(net.CIDRMask(64, 128)).String()
-	}
-	return host
-}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/accept"
 	"konzil/internal/ws"
 	"konzil/xmpp/sasl"
 )
@@ -44,36 +45,20 @@ func (s *Server) serve(ln net.Listener, direct bool) error {
 		s.mu.Lock()
 		delete(s.lns, ln)
 		s.mu.Unlock()
-		_ = ln.Close()
 	}()
-	for pause := time.Duration(0); ; {
-		c, err := ln.Accept()
-		if err == nil {
-			pause = 0
-			go s.serveConn(c, direct)
-			continue
-		}
+	closing := func() bool {
 		s.mu.RLock()
-		closing := s.closing
-		s.mu.RUnlock()
-		if closing {
-			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		// out of descriptors and the like: wait, others will close some
-		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		s.log.Warn("accept", "err", err, "pause", pause)
-		time.Sleep(pause)
+		defer s.mu.RUnlock()
+		return s.closing
 	}
+	return accept.Loop(ln, s.log, closing, func(c net.Conn) { go s.serveConn(c, direct) })
 }
 
 // serveConn runs one TCP stream to its end.
 func (s *Server) serveConn(c net.Conn, direct bool) {
 	m := s.meter(c)
 	w := s.newTCPWire(m)
-	st := &stream{srv: s, wire: w, tcp: w, peer: peerOf(c.RemoteAddr())}
+	st := &stream{srv: s, wire: w, tcp: w, peer: accept.Peer(c.RemoteAddr())}
 	if !s.admit(st) {
 		_ = m.Close()
 		return
@@ -173,7 +158,7 @@ func (s *Server) WebSocketHandler() http.Handler {
 		}
 		st := &stream{srv: s, wire: s.newWSWire(c, r.TLS != nil || loopback(r.RemoteAddr)), params: keptQuery(r)}
 		if !loopback(r.RemoteAddr) { // else everybody comes by a proxy on this machine
-			st.peer = peerOf(c.RemoteAddr())
+			st.peer = accept.Peer(c.RemoteAddr())
 		}
 		go s.serveWS(c, st) // net/http's goroutine has a large stack, and ends here
 	})

@@ -94,6 +94,23 @@ func (a *Archive) add(r record, then func(error)) Ticket {
 	return Ticket(a.opened)
 }
 
+// Settled tells whether Wait would return at once, and with what.
+func (a *Archive) Settled(t Ticket) (bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.settled >= uint64(t), a.failed[uint64(t)]
+}
+
+// Last is the ticket of what was appended last.
+func (a *Archive) Last() Ticket {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.open.recs) == 0 {
+		return Ticket(a.opened - 1)
+	}
+	return Ticket(a.opened)
+}
+
 // Wait returns once the batch of t is on disk; an error says that it is not, or that ctx ended first.
 func (a *Archive) Wait(ctx context.Context, t Ticket) error {
 	stop := context.AfterFunc(ctx, func() {
@@ -114,15 +131,7 @@ func (a *Archive) Wait(ctx context.Context, t Ticket) error {
 }
 
 // Barrier returns once everything that was appended before it is on disk.
-func (a *Archive) Barrier(ctx context.Context) error {
-	a.mu.Lock()
-	t := Ticket(a.opened)
-	if len(a.open.recs) == 0 {
-		t-- // what was taken last
-	}
-	a.mu.Unlock()
-	return a.Wait(ctx, t)
-}
+func (a *Archive) Barrier(ctx context.Context) error { return a.Wait(ctx, a.Last()) }
 
 func (a *Archive) run() {
 	defer close(a.done)
@@ -151,7 +160,7 @@ func (a *Archive) commit() {
 		return
 	}
 	b := a.open
-	a.open, a.spare = batch{body: a.spare.body[:0]}, batch{}
+	a.open, a.spare = a.spare, batch{}
 	number := a.opened
 	a.opened++
 	seq := a.seq + 1
@@ -180,18 +189,28 @@ func (a *Archive) commit() {
 		a.failed[number] = err
 	}
 	a.settled = number
-	if cap(b.body) <= maxSpare {
-		a.spare.body = b.body
-	}
 	a.cond.Broadcast()
 	a.mu.Unlock()
 	for _, f := range b.then {
 		f(err)
 	}
+	if cap(b.body) <= maxSpare {
+		b.reset()
+		a.mu.Lock()
+		a.spare = b
+		a.mu.Unlock()
+	}
 }
 
-// maxSpare bounds the buffer that is kept for the next batch.
+// maxSpare bounds the memory that is kept for the next batch, in bytes of its row.
 const maxSpare = 1 << 20
+
+// reset empties b and keeps its memory.
+func (b *batch) reset() {
+	clear(b.recs)
+	clear(b.then)
+	b.body, b.recs, b.then = b.body[:0], b.recs[:0], b.then[:0]
+}
 
 // apply puts what is on disk into the tails; mu is held.
 func (a *Archive) apply(rec record, r row) {

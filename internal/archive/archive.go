@@ -20,6 +20,7 @@ const (
 	tailAge       = 10 * time.Minute // a tail older than this goes into a chunk, so that the journal stays short
 	journalBytes  = 32 << 20         // the journal's length at which all tails go into chunks: what Open has to read back
 	flushOwners   = 256              // owners whose tails share a transaction: the writer is free for others in between
+	flushReady    = 64               // long tails that are waited for, so that a transaction and its statements are shared; journalBytes bounds what they hold
 	maxPending    = 65536            // messages that wait for the disk; Append fails with ErrBusy beyond that
 )
 
@@ -106,6 +107,7 @@ type Archive struct {
 // limits can be made small by tests.
 type limits struct {
 	chunkMessages, chunkBytes int
+	flushReady                int
 	journalBytes              int64
 	tailAge                   time.Duration
 }
@@ -127,7 +129,7 @@ type tail struct {
 
 // Open reads the journal and starts the writing goroutine.
 func Open(ctx context.Context, db *store.DB, log *slog.Logger) (*Archive, error) {
-	return open(ctx, db, log, time.Now, limits{chunkMessages, chunkBytes, journalBytes, tailAge})
+	return open(ctx, db, log, time.Now, limits{chunkMessages, chunkBytes, flushReady, journalBytes, tailAge})
 }
 
 func open(ctx context.Context, db *store.DB, log *slog.Logger, now func() time.Time, bound limits) (*Archive, error) {

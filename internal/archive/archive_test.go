@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-var small = limits{chunkMessages: 8, chunkBytes: 1 << 10, journalBytes: 4 << 10, tailAge: time.Hour}
+var small = limits{chunkMessages: 8, chunkBytes: 1 << 10, flushReady: 2, journalBytes: 4 << 10, tailAge: time.Hour}
 
 // clock is a time that tests set.
 type clock struct{ t time.Time }
@@ -318,7 +318,7 @@ func appendForEver(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	a, err := open(context.Background(), db, quiet, time.Now, limits{16, 1 << 12, 1 << 14, time.Hour})
+	a, err := open(context.Background(), db, quiet, time.Now, limits{16, 1 << 12, 2, 1 << 14, time.Hour})
 	if err != nil {
 		panic(err)
 	}
@@ -409,7 +409,7 @@ func FuzzDecode(f *testing.F) {
 
 // BenchmarkAppend is the cost of keeping a message of 400 bytes in two archives, 200 people writing to each other, 10 under way for each.
 func BenchmarkAppend(b *testing.B) {
-	f := start(b, b.TempDir(), time.Now, limits{chunkMessages, chunkBytes, journalBytes, tailAge})
+	f := start(b, b.TempDir(), time.Now, limits{chunkMessages, chunkBytes, flushReady, journalBytes, tailAge})
 	defer f.close(b)
 	xml := make([]byte, 400)
 	slots := make(chan struct{}, 1000)

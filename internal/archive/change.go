@@ -133,25 +133,28 @@ func (a *Archive) expireSome(tx *sql.Tx, owner string, limit ID) (removed int, m
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return 0, false, err
 	}
-	for _, c := range found {
-		if _, err := tx.Exec(`DELETE FROM archive_chunks WHERE rowid = ?`, c.rowid); err != nil {
-			return 0, false, err
+	err = chunking(tx, func(put *chunker) error {
+		for _, c := range found {
+			if _, err := tx.Exec(`DELETE FROM archive_chunks WHERE rowid = ?`, c.rowid); err != nil {
+				return err
+			}
+			removed += c.count
+			if ID(c.last) < limit {
+				continue
+			}
+			ms, err := decodeChunk(c.body)
+			if err != nil {
+				return err
+			}
+			for len(ms) > 0 && ms[0].ID < limit {
+				ms = ms[1:]
+			}
+			removed -= len(ms)
+			if err := put.insert(c.owner, ms); err != nil {
+				return err
+			}
 		}
-		removed += c.count
-		if ID(c.last) < limit {
-			continue
-		}
-		ms, err := decodeChunk(c.body)
-		if err != nil {
-			return 0, false, err
-		}
-		for len(ms) > 0 && ms[0].ID < limit {
-			ms = ms[1:]
-		}
-		removed -= len(ms)
-		if err := insertChunk(tx, c.owner, ms); err != nil {
-			return 0, false, err
-		}
-	}
-	return removed, len(found) == expireRows, nil
+		return nil
+	})
+	return removed, len(found) == expireRows, err
 }

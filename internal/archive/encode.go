@@ -1,10 +1,11 @@
 package archive
 
 import (
-	"encoding/binary"
 	"errors"
 	"hash/fnv"
 	"strings"
+
+	"konzil/internal/packed"
 )
 
 var errDamaged = errors.New("archive: a record is damaged")
@@ -13,31 +14,29 @@ var errDamaged = errors.New("archive: a record is damaged")
 func encodeBatch(dst []byte, recs []record) []byte {
 	for _, r := range recs {
 		dst = append(dst, byte(r.op))
-		dst = binary.AppendUvarint(dst, uint64(r.id))
-		dst = binary.AppendUvarint(dst, uint64(len(r.copies)))
+		dst = packed.Numbers(dst, uint64(r.id), uint64(len(r.copies)))
 		for _, c := range r.copies {
-			dst = appendString(appendString(dst, c.Owner), c.Peer)
+			dst = packed.String(packed.String(dst, c.Owner), c.Peer)
 		}
-		dst = binary.AppendUvarint(dst, uint64(len(r.xml)))
-		dst = append(dst, r.xml...)
+		dst = packed.String(dst, r.xml)
 	}
 	return dst
 }
 
 func decodeBatch(b []byte) ([]record, error) {
 	var out []record
-	d := decoder{b: b}
-	for len(d.b) > 0 && !d.bad {
-		r := record{op: op(d.byte()), id: ID(d.uvarint())}
-		for n := d.uvarint(); n > 0 && !d.bad; n-- {
-			r.copies = append(r.copies, Copy{string(d.bytes()), string(d.bytes())})
+	d := packed.Reader{Rest: b}
+	for len(d.Rest) > 0 && !d.Bad {
+		r := record{op: op(d.Byte()), id: ID(d.Number())}
+		for n := d.Number(); n > 0 && !d.Bad; n-- {
+			r.copies = append(r.copies, Copy{string(d.Bytes()), string(d.Bytes())})
 		}
-		r.xml = d.bytes()
-		if !d.bad {
+		r.xml = d.Bytes()
+		if !d.Bad {
 			out = append(out, r)
 		}
 	}
-	if d.bad {
+	if d.Bad {
 		return nil, errDamaged
 	}
 	return out, nil
@@ -46,10 +45,7 @@ func decodeBatch(b []byte) ([]record, error) {
 // encodeChunk writes messages: id, peer, bytes of each.
 func encodeChunk(dst []byte, ms []Message) []byte {
 	for _, m := range ms {
-		dst = binary.AppendUvarint(dst, uint64(m.ID))
-		dst = appendString(dst, m.Peer)
-		dst = binary.AppendUvarint(dst, uint64(len(m.XML)))
-		dst = append(dst, m.XML...)
+		dst = packed.String(packed.String(packed.Numbers(dst, uint64(m.ID)), m.Peer), m.XML)
 	}
 	return dst
 }
@@ -57,59 +53,17 @@ func encodeChunk(dst []byte, ms []Message) []byte {
 // decodeChunk gives the messages of a chunk; they share b.
 func decodeChunk(b []byte) ([]Message, error) {
 	var out []Message
-	d := decoder{b: b}
-	for len(d.b) > 0 && !d.bad {
-		m := Message{ID: ID(d.uvarint()), Peer: string(d.bytes()), XML: d.bytes()}
-		if !d.bad {
+	d := packed.Reader{Rest: b}
+	for len(d.Rest) > 0 && !d.Bad {
+		m := Message{ID: ID(d.Number()), Peer: string(d.Bytes()), XML: d.Bytes()}
+		if !d.Bad {
 			out = append(out, m)
 		}
 	}
-	if d.bad {
+	if d.Bad {
 		return nil, errDamaged
 	}
 	return out, nil
-}
-
-func appendString(dst []byte, s string) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(s)))
-	return append(dst, s...)
-}
-
-// decoder reads from the front of b; bad stays true after the first thing that does not fit.
-type decoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *decoder) byte() byte {
-	if d.bad || len(d.b) == 0 {
-		d.bad = true
-		return 0
-	}
-	c := d.b[0]
-	d.b = d.b[1:]
-	return c
-}
-
-func (d *decoder) uvarint() uint64 {
-	n, k := binary.Uvarint(d.b)
-	if d.bad || k <= 0 {
-		d.bad = true
-		return 0
-	}
-	d.b = d.b[k:]
-	return n
-}
-
-func (d *decoder) bytes() []byte {
-	n := d.uvarint()
-	if d.bad || n > uint64(len(d.b)) {
-		d.bad = true
-		return nil
-	}
-	s := d.b[:n:n]
-	d.b = d.b[n:]
-	return s
 }
 
 // bare is an address up to its slash.

@@ -6,12 +6,16 @@ import (
 	"math"
 )
 
-// flush moves tails into chunks: those that have become long; all old ones when old is set; every one when all is, or when the journal is too long.
+// flush moves tails into chunks: those that have become long, once they are many; all old ones when old is set; every one when all is, or when the journal is too long.
 // The two latter cut the journal up to the oldest row that a tail still needs.
 func (a *Archive) flush(old, all bool) {
 	a.mu.Lock()
 	all = all || a.bytes > a.bound.journalBytes
+	few := len(a.ready) < a.bound.flushReady
 	a.mu.Unlock()
+	if few && !old && !all {
+		return
+	}
 	for {
 		items := a.due(old, all)
 		if len(items) == 0 {
@@ -66,12 +70,14 @@ func (a *Archive) due(old, all bool) []flushItem {
 // store writes the chunks of some tails in one transaction, then takes them out of memory.
 func (a *Archive) store(items []flushItem) error {
 	err := a.db.Write(context.Background(), func(tx *sql.Tx) error {
-		for _, it := range items {
-			if err := a.storeTail(tx, it); err != nil {
-				return err
+		return chunking(tx, func(c *chunker) error {
+			for _, it := range items {
+				if err := a.storeTail(c, it); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return err
@@ -85,39 +91,53 @@ func (a *Archive) store(items []flushItem) error {
 	return nil
 }
 
-// storeTail appends a tail to the owner's newest chunk while that is small, and makes new ones of the rest.
-func (a *Archive) storeTail(tx *sql.Tx, it flushItem) error {
-	owner, err := ownerID(tx, it.owner)
+// storeTail makes chunks of a tail, the first of which takes in the owner's newest one when both are short.
+func (a *Archive) storeTail(c *chunker, it flushItem) error {
+	owner, err := c.owner(it.owner)
 	if err != nil {
 		return err
 	}
 	ms := it.messages
-	var first int64
-	var body []byte
-	err = tx.QueryRow(`SELECT first, body FROM archive_chunks WHERE owner = ? AND first =
-		(SELECT max(first) FROM archive_chunks WHERE owner = ?) AND count < ? AND length(body) < ?`, owner, owner, a.bound.chunkMessages/2, a.bound.chunkBytes/2).Scan(&first, &body)
-	switch {
-	case err == sql.ErrNoRows:
-	case err != nil:
-		return err
-	default:
-		before, err := decodeChunk(body)
+	if a.chunkLen(ms) == len(ms) { // else it fills a chunk without the one before
+		before, err := a.takeShort(c.tx, owner)
 		if err != nil {
 			return err
 		}
 		ms = append(before, ms...)
-		if _, err := tx.Exec(`DELETE FROM archive_chunks WHERE owner = ? AND first = ?`, owner, first); err != nil {
-			return err
-		}
 	}
+	return a.cut(c, owner, ms)
+}
+
+// cut makes chunks of messages.
+func (a *Archive) cut(c *chunker, owner int64, ms []Message) error {
 	for len(ms) > 0 {
 		n := a.chunkLen(ms)
-		if err := insertChunk(tx, owner, ms[:n]); err != nil {
+		if err := c.insert(owner, ms[:n]); err != nil {
 			return err
 		}
 		ms = ms[n:]
 	}
 	return nil
+}
+
+// takeShort takes the owner's newest chunk away if it is short, and gives its messages.
+func (a *Archive) takeShort(tx *sql.Tx, owner int64) ([]Message, error) {
+	var first int64
+	var body []byte
+	err := tx.QueryRow(`SELECT first, body FROM archive_chunks WHERE owner = ? AND first =
+		(SELECT max(first) FROM archive_chunks WHERE owner = ?) AND count < ? AND length(body) < ?`, owner, owner, a.bound.chunkMessages/2, a.bound.chunkBytes/2).Scan(&first, &body)
+	if err == sql.ErrNoRows {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ms, err := decodeChunk(body)
+	if err != nil {
+		return nil, err
+	}
+	_, err = tx.Exec(`DELETE FROM archive_chunks WHERE owner = ? AND first = ?`, owner, first)
+	return ms, err
 }
 
 // chunkLen is how many messages from the front make a chunk.
@@ -130,23 +150,52 @@ func (a *Archive) chunkLen(ms []Message) int {
 	return n
 }
 
-func insertChunk(tx *sql.Tx, owner int64, ms []Message) error {
+// chunker has the statements by which many chunks of many owners are made in one transaction.
+type chunker struct {
+	tx              *sql.Tx
+	find, name, put *sql.Stmt
+	body            []byte
+}
+
+// chunking runs f with a chunker.
+func chunking(tx *sql.Tx, f func(*chunker) error) (err error) {
+	c := &chunker{tx: tx}
+	for _, s := range []struct {
+		to  **sql.Stmt
+		sql string
+	}{
+		{&c.find, `SELECT id FROM archive_owners WHERE name = ?`},
+		{&c.name, `INSERT INTO archive_owners (name) VALUES (?)`},
+		{&c.put, `INSERT INTO archive_chunks (owner, first, last, count, peers, body) VALUES (?, ?, ?, ?, ?, ?)`},
+	} {
+		st, err := tx.Prepare(s.sql)
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		*s.to = st
+	}
+	return f(c)
+}
+
+// insert makes one chunk.
+func (c *chunker) insert(owner int64, ms []Message) error {
 	var peers uint64
 	for _, m := range ms {
 		peers |= peerBit(m.Peer)
 	}
-	_, err := tx.Exec(`INSERT INTO archive_chunks (owner, first, last, count, peers, body) VALUES (?, ?, ?, ?, ?, ?)`,
-		owner, int64(ms[0].ID), int64(ms[len(ms)-1].ID), len(ms), int64(peers), encodeChunk(nil, ms))
+	c.body = encodeChunk(c.body[:0], ms)
+	_, err := c.put.Exec(owner, int64(ms[0].ID), int64(ms[len(ms)-1].ID), len(ms), int64(peers), c.body)
 	return err
 }
 
-// ownerID finds or makes the number of an owner.
-func ownerID(tx *sql.Tx, name string) (id int64, err error) {
-	err = tx.QueryRow(`SELECT id FROM archive_owners WHERE name = ?`, name).Scan(&id)
+// owner finds or makes the number of an owner.
+func (c *chunker) owner(name string) (id int64, err error) {
+	err = c.find.QueryRow(name).Scan(&id)
 	if err != sql.ErrNoRows {
 		return id, err
 	}
-	res, err := tx.Exec(`INSERT INTO archive_owners (name) VALUES (?)`, name)
+	res, err := c.name.Exec(name)
 	if err != nil {
 		return 0, err
 	}

@@ -45,18 +45,13 @@ func (a *Archive) Import(ctx context.Context, owner string, past []Past) (int, e
 		ms = append(ms, Message{id, p.Peer, p.XML})
 	}
 	return len(ms), a.db.Write(ctx, func(tx *sql.Tx) error {
-		number, err := ownerID(tx, owner)
-		if err != nil {
-			return err
-		}
-		for rest := ms; len(rest) > 0; {
-			n := a.chunkLen(rest)
-			if err := insertChunk(tx, number, rest[:n]); err != nil {
+		return chunking(tx, func(c *chunker) error {
+			number, err := c.owner(owner)
+			if err != nil {
 				return err
 			}
-			rest = rest[n:]
-		}
-		return nil
+			return a.cut(c, number, ms)
+		})
 	})
 }
 

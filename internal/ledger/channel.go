@@ -1,10 +1,11 @@
 package ledger
 
 import (
-	"encoding/binary"
 	"maps"
 	"slices"
 	"time"
+
+	"konzil/internal/packed"
 )
 
 // Channel is what is remembered of one peer: a session, a link to another server, a room. The zero value and nil remember nothing.
@@ -40,7 +41,7 @@ func (l *Ledger) New(name string) *Channel {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.nextID++
-	l.rec = appendString(appendUvarints(l.start(opNew), uint64(l.nextID)), name)
+	l.rec = packed.String(packed.Numbers(l.start(opNew), uint64(l.nextID)), name)
 	l.add()
 	return &Channel{l, l.nextID}
 }
@@ -60,7 +61,7 @@ func (c *Channel) write(o op, ns ...uint64) {
 	}
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
-	c.l.rec = appendUvarints(appendUvarints(c.l.start(o), uint64(c.id)), ns...)
+	c.l.rec = packed.Numbers(packed.Numbers(c.l.start(o), uint64(c.id)), ns...)
 	c.l.add()
 }
 
@@ -72,10 +73,10 @@ func (c *Channel) Set(key string, value []byte) {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	if value == nil {
-		c.l.rec = appendString(appendUvarints(c.l.start(opUnset), uint64(c.id)), key)
+		c.l.rec = packed.String(packed.Numbers(c.l.start(opUnset), uint64(c.id)), key)
 	} else {
-		b := appendString(appendUvarints(c.l.start(opSet), uint64(c.id)), key)
-		c.l.rec = append(binary.AppendUvarint(b, uint64(len(value))), value...)
+		b := packed.String(packed.Numbers(c.l.start(opSet), uint64(c.id)), key)
+		c.l.rec = packed.String(b, value)
 	}
 	c.l.add()
 }
@@ -104,7 +105,7 @@ func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) {
 	}
 	l.body = body(l.body[:0])
 	b := appendItem(l.start(opPush), c.id, i)
-	l.rec = append(binary.AppendUvarint(b, uint64(len(l.body))), l.body...)
+	l.rec = packed.String(b, l.body)
 	l.add()
 	l.last = key
 	if cap(l.body) > maxSpare {
@@ -139,7 +140,7 @@ func (l *Ledger) Begin(ref uint64, owner string, o Origin) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rec = appendOrigin(appendString(appendUvarints(l.start(opBegin), ref), owner), o)
+	l.rec = appendOrigin(packed.String(packed.Numbers(l.start(opBegin), ref), owner), o)
 	l.add()
 }
 
@@ -150,7 +151,7 @@ func (l *Ledger) Done(ref uint64) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rec = appendUvarints(l.start(opDone), ref)
+	l.rec = packed.Numbers(l.start(opDone), ref)
 	l.add()
 }
 
@@ -228,7 +229,7 @@ func (l *Ledger) Stored(ref uint64) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rec = appendUvarints(l.start(opStored), ref)
+	l.rec = packed.Numbers(l.start(opStored), ref)
 	l.add()
 }
 
@@ -243,8 +244,8 @@ func (l *Ledger) Forget(ref uint64) {
 	if b == nil {
 		return
 	}
-	l.rec = appendOrigin(appendString(appendUvarints(l.start(opBegin), ref), b.owner), Origin{})
+	l.rec = appendOrigin(packed.String(packed.Numbers(l.start(opBegin), ref), b.owner), Origin{})
 	l.add()
-	l.rec = appendUvarints(l.start(opDone), ref)
+	l.rec = packed.Numbers(l.start(opDone), ref)
 	l.add()
 }

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"konzil/internal/packed"
 )
 
 const (
@@ -207,7 +208,7 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 	last := body{}
 	push := func(id uint32, it item) {
 		if it.hollow > 0 {
-			put(appendUvarints(l.start(opHollow), uint64(id), uint64(it.hollow)))
+			put(packed.Numbers(l.start(opHollow), uint64(id), uint64(it.hollow)))
 			return
 		}
 		if it.body == last {
@@ -216,19 +217,18 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 		}
 		last = it.body
 		b := appendItem(l.start(opPush), id, it)
-		b = binary.AppendUvarint(b, uint64(it.n))
-		put(append(b, old.mem[it.body.at:it.body.at+it.n]...))
+		put(packed.String(b, old.mem[it.body.at:it.body.at+it.n]))
 	}
 	for id, c := range before.channels {
-		put(appendString(appendUvarints(l.start(opNew), uint64(id)), c.name))
+		put(packed.String(packed.Numbers(l.start(opNew), uint64(id)), c.name))
 		for k, v := range c.values {
-			put(appendString(appendString(appendUvarints(l.start(opSet), uint64(id)), k), string(v)))
+			put(packed.String(packed.String(packed.Numbers(l.start(opSet), uint64(id)), k), v))
 		}
 	}
 	for ref, b := range before.begun {
-		put(appendOrigin(appendString(appendUvarints(l.start(opBegin), ref), b.owner), b.origin))
+		put(appendOrigin(packed.String(packed.Numbers(l.start(opBegin), ref), b.owner), b.origin))
 		for _, id := range b.served {
-			put(appendUvarints(l.start(opServed), ref, uint64(id)))
+			put(packed.Numbers(l.start(opServed), ref, uint64(id)))
 		}
 	}
 	for id, c := range before.channels {
@@ -238,36 +238,25 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 			}
 			push(id, it)
 		}
-		put(appendUvarints(l.start(opAck), uint64(id), 0, uint64(c.acked)))
-		put(appendUvarints(l.start(opHandled), uint64(id), uint64(c.handled)))
+		put(packed.Numbers(l.start(opAck), uint64(id), 0, uint64(c.acked)))
+		put(packed.Numbers(l.start(opHandled), uint64(id), uint64(c.handled)))
 	}
 }
 
 // start begins a record.
 func (l *Ledger) start(o op) []byte { return append(l.rec[:0], byte(o)) }
 
-func appendUvarints(b []byte, ns ...uint64) []byte {
-	for _, n := range ns {
-		b = binary.AppendUvarint(b, n)
-	}
-	return b
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
 func appendOrigin(b []byte, o Origin) []byte {
 	if o.Channel == 0 {
 		return append(b, 0)
 	}
-	return appendUvarints(b, uint64(o.Channel), uint64(o.Number))
+	return packed.Numbers(b, uint64(o.Channel), uint64(o.Number))
 }
 
 // appendItem is what opPush and opAgain have in common.
 func appendItem(b []byte, channel uint32, it item) []byte {
-	b = append(binary.AppendUvarint(b, uint64(channel)), it.flags)
-	return appendOrigin(appendUvarints(b, it.ref, uint64(it.at)), it.origin)
+	b = append(packed.Numbers(b, uint64(channel)), it.flags)
+	return appendOrigin(packed.Numbers(b, it.ref, uint64(it.at)), it.origin)
 }
 
 // Counters are numbers for metrics; log_log_bytes and channels are gauges.

@@ -1,10 +1,11 @@
 package ledger
 
 import (
-	"encoding/binary"
 	"errors"
 	"math"
 	"slices"
+
+	"konzil/internal/packed"
 )
 
 var errDamaged = errors.New("ledger: the log is damaged")
@@ -85,31 +86,31 @@ func newState() *state {
 
 // apply carries out a record that stands at a position of the log. False: it makes no sense.
 func (s *state) apply(at int, rec []byte) bool {
-	d := decoder{b: rec[1:]}
+	d := decoder{packed.Reader{Rest: rec[1:]}}
 	kind := op(rec[0])
 	if kind >= opBegin {
 		return s.applyMessage(kind, &d)
 	}
-	id := uint32(d.uvarint())
+	id := uint32(d.Number())
 	if kind == opNew {
-		s.channels[id] = &channel{name: string(d.bytes()), values: map[string][]byte{}}
-		return !d.bad
+		s.channels[id] = &channel{name: string(d.Bytes()), values: map[string][]byte{}}
+		return !d.Bad
 	}
 	c := s.channels[id]
-	if c == nil || d.bad {
+	if c == nil || d.Bad {
 		return false
 	}
 	switch kind {
 	case opSet:
-		key := string(d.bytes())
-		c.values[key] = slices.Clone(d.bytes())
+		key := string(d.Bytes())
+		c.values[key] = slices.Clone(d.Bytes())
 	case opUnset:
-		delete(c.values, string(d.bytes()))
+		delete(c.values, string(d.Bytes()))
 	case opPush, opAgain:
-		it := item{flags: d.byte(), ref: d.uvarint(), at: int64(d.uvarint()), origin: d.origin()}
+		it := item{flags: d.Byte(), ref: d.Number(), at: int64(d.Number()), origin: d.origin()}
 		if kind == opPush {
-			n := int(d.uvarint())
-			if d.bad || n != len(d.b) {
+			n := int(d.Number())
+			if d.Bad || n != len(d.Rest) {
 				return false
 			}
 			s.last = body{at + len(rec) - n, n}
@@ -120,26 +121,26 @@ func (s *state) apply(at int, rec []byte) bool {
 		c.pushHollow(d.count())
 	case opAck:
 		n := d.count()
-		c.acked = uint32(d.uvarint())
+		c.acked = uint32(d.Number())
 		s.drop(c, n)
 	case opSweep:
 		c.sweep(d.count())
 	case opHandled:
-		c.handled = uint32(d.uvarint())
+		c.handled = uint32(d.Number())
 	case opDrop:
 		delete(s.channels, id)
 	default:
 		return false
 	}
-	return !d.bad
+	return !d.Bad
 }
 
 func (s *state) applyMessage(kind op, d *decoder) bool {
-	ref := d.uvarint()
+	ref := d.Number()
 	b := s.begun[ref]
 	switch {
 	case kind == opBegin:
-		s.begun[ref] = &begun{owner: string(d.bytes()), origin: d.origin()}
+		s.begun[ref] = &begun{owner: string(d.Bytes()), origin: d.origin()}
 	case b == nil:
 	case kind == opStored:
 		s.handled(b.origin)
@@ -147,9 +148,9 @@ func (s *state) applyMessage(kind op, d *decoder) bool {
 		s.handled(b.origin)
 		delete(s.begun, ref)
 	default:
-		b.served = append(b.served, uint32(d.uvarint()))
+		b.served = append(b.served, uint32(d.Number()))
 	}
-	return !d.bad
+	return !d.Bad
 }
 
 // handled notes that the stanza of an origin, and with it all before, was handled.
@@ -227,57 +228,23 @@ func (c *channel) sweep(n int) {
 	c.items, c.head = kept, 0
 }
 
-// decoder reads from the front of b; bad stays true after the first thing that does not fit.
-type decoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *decoder) byte() byte {
-	if d.bad || len(d.b) == 0 {
-		d.bad = true
-		return 0
-	}
-	c := d.b[0]
-	d.b = d.b[1:]
-	return c
-}
-
-func (d *decoder) uvarint() uint64 {
-	n, k := binary.Uvarint(d.b)
-	if d.bad || k <= 0 {
-		d.bad = true
-		return 0
-	}
-	d.b = d.b[k:]
-	return n
-}
-
-func (d *decoder) bytes() []byte {
-	n := d.uvarint()
-	if d.bad || n > uint64(len(d.b)) {
-		d.bad = true
-		return nil
-	}
-	s := d.b[:n:n]
-	d.b = d.b[n:]
-	return s
-}
+// decoder reads a record.
+type decoder struct{ packed.Reader }
 
 // count is a number of entries.
 func (d *decoder) count() int {
-	n := d.uvarint()
+	n := d.Number()
 	if n > math.MaxInt32 {
-		d.bad = true
+		d.Bad = true
 		return 0
 	}
 	return int(n)
 }
 
 func (d *decoder) origin() Origin {
-	c := uint32(d.uvarint())
+	c := uint32(d.Number())
 	if c == 0 {
 		return Origin{}
 	}
-	return Origin{c, uint32(d.uvarint())}
+	return Origin{c, uint32(d.Number())}
 }

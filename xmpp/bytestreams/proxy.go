@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"konzil/internal/accept"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -146,7 +147,7 @@ func name(sid string, initiator, target stanza.JID) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Serve takes connections until the listener or the proxy is closed.
+// Serve takes connections until the listener or the proxy is closed; it returns nil for the latter.
 func (p *Proxy) Serve(ln net.Listener) error {
 	p.mu.Lock()
 	if p.closed {
@@ -155,32 +156,14 @@ func (p *Proxy) Serve(ln net.Listener) error {
 	}
 	p.lns[ln] = struct{}{}
 	p.mu.Unlock()
-	defer ln.Close()
-	for {
-		c, err := ln.Accept()
-		switch {
-		case p.ctx.Err() != nil, errors.Is(err, net.ErrClosed):
-			if err == nil {
-				_ = c.Close()
-			}
-			return nil
-		case err != nil: // out of descriptors and the like: others will close some
-			p.log.Warn("accept", "err", err)
-			select {
-			case <-p.ctx.Done():
-			case <-time.After(acceptPause):
-			}
-			continue
-		}
+	return accept.Loop(ln, p.log, func() bool { return p.ctx.Err() != nil }, func(c net.Conn) {
 		p.count.connections.Add(1)
 		if !p.admit(c) {
 			p.count.refused.Add(1)
 			_ = c.Close()
 		}
-	}
+	})
 }
-
-const acceptPause = 100 * time.Millisecond
 
 // Close ends everything.
 func (p *Proxy) Close() {

@@ -2,10 +2,9 @@ package component
 
 import (
 	"context"
-	"errors"
 	"net"
-	"time"
 
+	"konzil/internal/accept"
 	"konzil/xmpp/stanza"
 )
 
@@ -18,27 +17,7 @@ func (s *Service) Serve(ln net.Listener) error {
 	}
 	s.lns[ln] = struct{}{}
 	s.mu.Unlock()
-	defer ln.Close()
-	for pause := time.Duration(0); ; {
-		c, err := ln.Accept()
-		if err == nil {
-			pause = 0
-			s.accept(c)
-			continue
-		}
-		if s.ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		pause = min(max(2*pause, 5*time.Millisecond), time.Second) // out of descriptors and the like
-		s.log.Warn("accept", "err", err, "pause", pause)
-		select {
-		case <-time.After(pause):
-		case <-s.ctx.Done():
-		}
-	}
+	return accept.Loop(ln, s.log, func() bool { return s.ctx.Err() != nil }, s.accept)
 }
 
 // accept starts a connection, unless too many wait for their handshake.

@@ -106,12 +106,16 @@ func (m *Service) refusal(err error) *stanza.Error {
 
 // Settle implements xmpp.Keeper.
 func (m *Service) Settle(ticket uint64) error {
+	t := archive.Ticket(ticket)
+	if ticket == 0 {
+		t = m.archive.Last()
+	}
+	if over, err := m.archive.Settled(t); over { // as a rule: one batch has much of a stream
+		return err
+	}
 	ctx, cancel := ioContext()
 	defer cancel()
-	if ticket == 0 {
-		return m.archive.Barrier(ctx)
-	}
-	return m.archive.Wait(ctx, archive.Ticket(ticket))
+	return m.archive.Wait(ctx, t)
 }
 
 // Sent implements xmpp.Keeper.

@@ -3,10 +3,9 @@ package s2s
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
-	"net/netip"
-	"time"
+
+	"konzil/internal/accept"
 )
 
 // ServeTCP serves streams of other servers that begin with STARTTLS (RFC 6120 §5). It returns nil after Shutdown.
@@ -23,27 +22,7 @@ func (s *Service) serve(ln net.Listener, direct bool) error {
 	}
 	s.lns[ln] = struct{}{}
 	s.mu.Unlock()
-	defer ln.Close()
-	for pause := time.Duration(0); ; {
-		c, err := ln.Accept()
-		if err == nil {
-			pause = 0
-			s.accept(c, direct)
-			continue
-		}
-		if s.ctx.Err() != nil || s.isClosing() {
-			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		pause = min(max(2*pause, 5*time.Millisecond), time.Second) // out of descriptors and the like
-		s.log.Warn("accept", "err", err, "pause", pause)
-		select {
-		case <-time.After(pause):
-		case <-s.ctx.Done():
-		}
-	}
+	return accept.Loop(ln, s.log, s.isClosing, func(c net.Conn) { s.accept(c, direct) })
 }
 
 func (s *Service) isClosing() bool {
@@ -54,7 +33,7 @@ func (s *Service) isClosing() bool {
 
 // accept starts a stream, unless there are too many.
 func (s *Service) accept(c net.Conn, direct bool) {
-	peer := peerOf(c.RemoteAddr())
+	peer := accept.Peer(c.RemoteAddr())
 	in := &incoming{s: s, conn: s.newConn(c), id: newID(), pairs: map[pair]bool{}, done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,20 +58,6 @@ func (s *Service) gone(in *incoming, peer string) {
 	if s.peers[peer]--; s.peers[peer] <= 0 {
 		delete(s.peers, peer)
 	}
-}
-
-// peerOf is what connections are counted by: an IPv4 address, an IPv6 /64.
-func peerOf(a net.Addr) string {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	ip := ap.Addr().Unmap()
-	if ip.Is4() {
-		return ip.String()
-	}
-	p, _ := ip.WithZone("").Prefix(64) // 64 is within range
-	return p.String()
 }
 
 // serverTLS asks the other server for its certificate too (XEP-0178 §3). What it is worth is judged afterwards.
