@@ -375,7 +375,7 @@ func TestExpiredNonce(t *testing.T) {
 		s := bareServer()
 		s.open, s.stopping = map[io.Closer]struct{}{}, make(chan struct{})
 		l := &scriptedLink{in: make(chan []byte), out: make(chan []byte, 1), from: netip.MustParseAddrPort("127.0.0.1:4000")}
-		if err := s.serve(s.newGate(l, true, nil, nil)); err != nil {
+		if err := s.serve(s.newGate(l, true, udpio.NewFan(4, 4), nil, nil)); err != nil {
 			t.Fatal(err)
 		}
 		defer func() { close(l.in); s.running.Wait() }()

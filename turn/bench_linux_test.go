@@ -46,8 +46,7 @@ func toSFU(b *testing.B, burst int, memory bool) {
 		b.Fatal(err)
 	}
 	defer link.abandon()
-	g := s.newGate(link, true, udpio.NewFan(fanMessages, fanRun), nil)
-	g.up = udpio.NewFan(fanMessages, fanRun)
+	g := s.newGate(link, true, udpio.NewFan(fanMessages, fanRun), udpio.NewFan(fanMessages, fanRun), nil)
 	clients, err := udpio.NewLoop()
 	if err != nil {
 		b.Fatal(err)

@@ -3,7 +3,6 @@ package turn
 import (
 	"net"
 	"net/netip"
-	"runtime"
 
 	"konzil/internal/udpio"
 )
@@ -30,10 +29,7 @@ type udpLink struct {
 
 // listenUDP opens an address: a socket for each shard, so that each core has its own. The kernel keeps a client with the same socket.
 func (s *Server) listenUDP(a netip.AddrPort) error {
-	shards := s.cfg.Shards
-	if shards == 0 {
-		shards = runtime.GOMAXPROCS(0)
-	}
+	shards := s.shards()
 	if shards > 1 && a.Port() != 0 {
 		// A taken port must be an error, but SO_REUSEPORT would join the other's group: ask without it first.
 		probe, err := openUDP(a, false)
@@ -51,8 +47,7 @@ func (s *Server) listenUDP(a netip.AddrPort) error {
 			a = l.sock.LocalAddr()
 			s.udp = append(s.udp, unmap(a))
 		}
-		g := s.newGate(l, true, udpio.NewFan(fanMessages, fanRun), udpio.NewFan(memoryMessages, memoryRun))
-		g.up = udpio.NewFan(fanMessages, fanRun)
+		g := s.newGate(l, true, udpio.NewFan(fanMessages, fanRun), udpio.NewFan(fanMessages, fanRun), udpio.NewFan(memoryMessages, memoryRun))
 		if !s.track(g) {
 			l.abandon()
 			return net.ErrClosed

@@ -4,8 +4,8 @@
 // The path of a client's packet, in order:
 //
 //  1. udpLink.read (datagram.go), streamLink.read (stream.go) or mediaLink.read (media.go) takes a batch of datagrams from the sockets of a shard, of
-//     frames from a TCP or TLS connection, or of what the media port's sockets have handed over. It runs on the link's one goroutine, which is
-//     pion/turn's and sits in gate.ReadFrom (gate.go).
+//     frames (frames.go) from its TCP and TLS connections, or of what the media port's sockets have handed over. It runs on the link's one goroutine,
+//     which is pion/turn's and sits in gate.ReadFrom (gate.go). A connection comes to its link when it is accepted, or its TLS handshake is over (accept.go).
 //  2. gate.fromClient (up.go, same goroutine) relays channel data and Send indications of clients who have a channel or permission (table.go): to
 //     a peer's address from the relay's socket, or in memory when the peer is our own SFU or another relay of ours.
 //  3. gate.flush (up.go), once per batch, sends what was collected: runs of one size and destination as one message, and what stays in this
@@ -18,12 +18,13 @@
 //
 // The way back:
 //
-//  6. What peers send to relays' sockets comes in the same batches as what clients send, when they are clients over UDP; for streams
-//     Server.pumpLoop (stream.go, its own goroutine) reads them. Both call relay.fromPeer (down.go), which asks the policy.
+//  6. What peers send to relays' sockets comes in the same batches as what clients send (those of clients of the media port: in batches of the first
+//     streamLink). relay.fromPeer (down.go) asks the policy.
 //  7. relay.deliver (down.go) takes what the SFU or another relay sends in memory, on their goroutine.
-//  8. relay.toClient (down.go) makes it channel data or a Data indication; outlet.flush (down.go) sends all of a batch, and streamLink.writeLoop
-//     (stream.go, its own goroutine) writes what waits for a stream at once.
+//  8. relay.toClient (down.go) makes it channel data or a Data indication; outlet.flush (down.go) sends all of a batch, for a connection with one write of
+//     what it takes. What it does not take now goes when the loop tells that it takes more; Server.sweep (accept.go, its own goroutine) ends those that
+//     take nothing, or say nothing.
 //
-// Each shard of a UDP listener, and each TCP or TLS connection, is a pion/turn server of its own: its requests are handled by one
+// Each shard of a UDP listener, and of all connections, is a pion/turn server of its own: its requests are handled by one
 // goroutine, so the gate knows which request it is that pion asks about and answers.
 package turn

@@ -12,6 +12,8 @@ import (
 // outlet is how packets go to clients from one goroutine, in batches. Only its owner uses it, or who holds its lock.
 type outlet struct {
 	fan   *udpio.Fan // nil: for streams alone
+	last  *stream    // that something was queued for
+	dirty []*stream  // to flush
 	slab  []byte     // Data indications, until flush
 	used  int
 	now   int64
@@ -140,6 +142,16 @@ func (o *outlet) indication(from netip.AddrPort, data []byte) []byte {
 	return p
 }
 
+// streamTo gives the connection of a client, which the next flush sends over; nil: it is gone.
+func (o *outlet) streamTo(l *streamLink, to netip.AddrPort) *stream {
+	if o.last == nil || o.last.from != to {
+		if o.last = l.stream(to); o.last != nil {
+			o.dirty = append(o.dirty, o.last)
+		}
+	}
+	return o.last
+}
+
 // flush sends what was collected.
 func (o *outlet) flush() {
 	o.used = 0
@@ -147,6 +159,11 @@ func (o *outlet) flush() {
 	move(&o.tally.stray, &o.count.stray)
 	move(&o.tally.denied, &o.count.deniedPacket)
 	move(&o.tally.throttled, &o.count.throttled)
+	for i, c := range o.dirty {
+		c.flush()
+		o.dirty[i] = nil
+	}
+	o.last, o.dirty = nil, o.dirty[:0]
 	if o.fan == nil {
 		return
 	}

@@ -53,8 +53,7 @@ func memoryGate(peer InMemoryPeer, from netip.AddrPort) (g *gate, l *memoryLink,
 	s := bareServer()
 	s.peer = peer
 	l = &memoryLink{}
-	g = s.newGate(l, true, nil, nil)
-	g.up = udpio.NewFan(4, 4)
+	g = s.newGate(l, true, udpio.NewFan(4, 4), nil, nil)
 	r = &relay{s: s, gate: g, client: from, username: "user", user: "user", gone: make(chan struct{}),
 		legs: []*leg{{announced: netip.AddrPortFrom(loopback.Addr(), 50000), family: familyIPv4}}}
 	r.table.Store(emptyTable)
@@ -161,23 +160,23 @@ func FuzzSend(f *testing.F) {
 	})
 }
 
-// chunks is a connection that gives its bytes in pieces.
-type chunks struct {
-	net.Conn
-	rest  []byte
-	piece int
-}
-
-func (c *chunks) Read(p []byte) (int, error) {
-	if len(c.rest) == 0 {
-		return 0, io.EOF
+// inPieces cuts a stream into frames as it comes in pieces, each in a buffer as large as a link's.
+func inPieces(stream []byte, piece int, each func(frame []byte)) (f framer, oversized uint64, err error) {
+	buf := make([]byte, maxFrame)
+	for len(stream) > 0 && err == nil {
+		n := copy(buf, f.rest)
+		got := copy(buf[n:min(n+piece, len(buf))], stream)
+		stream = stream[got:]
+		var frames []udpio.Datagram
+		var more uint64
+		frames, more, err = f.cut(buf[:n+got], loopback, nil)
+		oversized += more
+		for _, d := range frames {
+			each(d.Data)
+		}
 	}
-	n := copy(p[:min(len(p), c.piece)], c.rest)
-	c.rest = c.rest[n:]
-	return n, nil
+	return f, oversized, err
 }
-
-func (c *chunks) SetReadDeadline(time.Time) error { return nil }
 
 // FuzzStream cuts a stream into frames, however it is cut on the way, and checks that they make it up again.
 func FuzzStream(f *testing.F) {
@@ -189,34 +188,25 @@ func FuzzStream(f *testing.F) {
 	f.Add(all, uint16(1))
 	f.Add(append([]byte{0x40, 0, 0xff, 0xff}, make([]byte, 70_000)...), uint16(3000)) // longer than any frame may be, and then rubbish
 	f.Fuzz(func(t *testing.T, stream []byte, piece uint16) {
-		s := bareServer()
-		l := &streamLink{s: s, conn: &chunks{rest: stream, piece: int(piece) + 1}}
-		l.gate = s.newGate(l, false, nil, nil)
 		rest := stream
-		for {
-			frames, err := l.read()
-			if len(l.buf) > maxBuffer {
-				t.Fatalf("a buffer of %d bytes", len(l.buf))
-			}
-			if err != nil {
-				return
-			}
-			for _, d := range frames {
-				for { // the frames that were left out were too long
-					n, err := frameSize(rest)
-					if err != nil || n == 0 {
-						t.Fatalf("a frame of %d bytes out of nowhere", len(d.Data))
-					}
-					skipped := n > maxBuffer
-					if !skipped && (n != len(d.Data) || !bytes.Equal(rest[:n], d.Data)) {
-						t.Fatalf("a frame of %d bytes, want %d", len(d.Data), n)
-					}
-					rest = rest[n:]
-					if !skipped {
-						break
-					}
+		cutter, _, _ := inPieces(stream, int(piece)+1, func(frame []byte) {
+			for { // the frames that were left out were too long
+				n, err := frameSize(rest)
+				if err != nil || n == 0 {
+					t.Fatalf("a frame of %d bytes out of nowhere", len(frame))
+				}
+				skipped := n > maxFrame
+				if !skipped && (n != len(frame) || !bytes.Equal(rest[:n], frame)) {
+					t.Fatalf("a frame of %d bytes, want %d", len(frame), n)
+				}
+				rest = rest[n:]
+				if !skipped {
+					break
 				}
 			}
+		})
+		if len(cutter.rest) >= maxFrame {
+			t.Fatalf("%d bytes are kept", len(cutter.rest))
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 	pion "github.com/pion/turn/v3"
 )
 
-// link is what carries packets between clients and us: the UDP sockets of a shard, or one TCP or TLS connection.
+// link is what carries packets between clients and us: the UDP sockets of a shard, or its TCP and TLS connections.
 type link interface {
 	// read gives what has come, valid until the next read: from clients, and from peers when the relays' sockets are in the same loop.
 	read() ([]udpio.Datagram, error)
@@ -49,7 +49,7 @@ type gate struct {
 	batch   []udpio.Datagram // in hand
 	next    int              // of batch
 	now     int64            // Server.clock at the start of batch
-	up      *udpio.Fan       // to peers; nil while a stream is silent
+	up      *udpio.Fan       // to peers
 	out     outlet           // to clients
 	touched []*relay         // with packets that stay in this process
 	seen    []*relay         // by recent: who has sent data lately
@@ -76,13 +76,10 @@ type request struct {
 	instead   []byte // what pion/turn gets in place of the request; nil: the request
 }
 
-// newGate makes a gate on a link. fan sends to clients from the gate's goroutine, memory from those who deliver in memory; both are nil for
+// newGate makes a gate on a link. up sends to peers, fan to clients from the gate's goroutine, memory from those who deliver in memory; both are nil for
 // a stream.
-func (s *Server) newGate(l link, datagram bool, fan, memory *udpio.Fan) *gate {
-	g := &gate{s: s, link: l, datagram: datagram, maxChannel: maxChannel, clients: map[netip.AddrPort]*relay{}, seen: make([]*relay, 1)}
-	if datagram {
-		g.seen = make([]*relay, recentClients)
-	}
+func (s *Server) newGate(l link, datagram bool, up, fan, memory *udpio.Fan) *gate {
+	g := &gate{s: s, link: l, datagram: datagram, up: up, maxChannel: maxChannel, clients: map[netip.AddrPort]*relay{}, seen: make([]*relay, recentClients)}
 	g.out = outlet{fan: fan, count: &s.count}
 	g.memory = &sharedOutlet{outlet: outlet{fan: memory, count: &s.count}}
 	return g

@@ -32,13 +32,13 @@ type mediaLink struct {
 // ServeMedia serves clients over UDP on addresses whose sockets belong to somebody else, who gives what is for us to take and sends what send is
 // given. take neither blocks nor keeps pkt.
 func (s *Server) ServeMedia(addrs []netip.AddrPort, host func(take func(local, from netip.AddrPort, pkt []byte)) (send func(local, to netip.AddrPort, pkt []byte) error)) error {
-	pump, err := s.streamLoop()
+	streams, err := s.streamLink(0) // whose goroutine reads the relay sockets of these clients too
 	if err != nil {
 		return err
 	}
 	links := map[netip.AddrPort]*mediaLink{}
 	for _, a := range addrs {
-		links[a] = &mediaLink{at: a, pump: pump, in: make(chan udpio.Datagram, mediaQueue), done: make(chan struct{}), pool: sync.Pool{New: func() any { return make([]byte, packetSize) }}}
+		links[a] = &mediaLink{at: a, pump: streams.in, in: make(chan udpio.Datagram, mediaQueue), done: make(chan struct{}), pool: sync.Pool{New: func() any { return make([]byte, packetSize) }}}
 	}
 	send := host(func(local, from netip.AddrPort, pkt []byte) {
 		if l := links[local]; l == nil || !l.take(from, pkt) {
@@ -47,8 +47,8 @@ func (s *Server) ServeMedia(addrs []netip.AddrPort, host func(take func(local, f
 	})
 	for _, l := range links {
 		l.send = send
-		g := s.newGate(l, true, nil, nil)
-		g.up, g.maxChannel = udpio.NewFan(memoryMessages, memoryRun), maxMediaChannel
+		g := s.newGate(l, true, udpio.NewFan(memoryMessages, memoryRun), nil, nil)
+		g.maxChannel = maxMediaChannel
 		if !s.track(g) {
 			return net.ErrClosed
 		}

@@ -1,18 +1,16 @@
 package turn
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"konzil/internal/udpio"
 )
 
 // Server is a running STUN and TURN server.
@@ -27,17 +25,18 @@ type Server struct {
 
 	started time.Time
 	checks  atomic.Uint64 // health checks so far
-	fans    sync.Pool     // of *udpio.Fan, for streams while they are busy
-	reads   sync.Pool     // of []byte of maxBuffer, likewise
-	writes  sync.Pool     // of empty []byte, likewise
+	writes  sync.Pool     // of empty []byte, for TLS connections that have something to write
+
+	accepted atomic.Uint64 // connections so far
+	linksMu  sync.Mutex    // guards links
+	links    []*streamLink
 
 	udp, tcp []netip.AddrPort
 
-	mu       sync.Mutex  // guards the fields below
-	pump     *udpio.Loop // of streams' relay sockets
+	mu       sync.Mutex // guards the fields below
 	open     map[io.Closer]struct{}
 	closed   bool
-	running  sync.WaitGroup // gates, streams, accept loops and the pump; Add under mu while not closed
+	running  sync.WaitGroup // gates, handshakes, accept loops and the sweeper; Add under mu while not closed
 	stopping chan struct{}  // closed by Close
 }
 
@@ -63,7 +62,7 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 		}
 	}
 	if len(cfg.TCP) > 0 {
-		if _, err := s.streamLoop(); err != nil {
+		if _, err := s.streamLink(s.shards() - 1); err != nil {
 			s.Close()
 			return nil, err
 		}
@@ -82,29 +81,9 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// ServeTLS takes TURN connections over TLS of a TCP listener, which is the server's to close from now on.
-func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
-	return s.Serve(tlsListener{l, config})
-}
-
 func (s *Server) makePools() {
-	s.fans.New = func() any { return udpio.NewFan(streamMessages, streamRun) }
-	s.reads.New = func() any { return make([]byte, maxBuffer) }
-	s.writes.New = func() any { return make([]byte, 0, firstBuffer) }
+	s.writes.New = func() any { return make([]byte, 0, keepRest) }
 }
-
-// Serve takes TURN connections of a TCP or TLS listener, which is the server's to close from now on.
-func (s *Server) Serve(l net.Listener) error {
-	if !s.track(l) || !s.enter() {
-		l.Close()
-		return net.ErrClosed
-	}
-	go s.acceptLoop(l)
-	return nil
-}
-
-// ServeConn takes one TURN connection that somebody else has accepted, such as the HTTPS server for ALPN stun.turn (RFC 7443).
-func (s *Server) ServeConn(c net.Conn) { s.accept(c) }
 
 // UDPAddrs are the addresses that UDP is served on, in the order of the configuration.
 func (s *Server) UDPAddrs() []netip.AddrPort { return s.udp }
@@ -152,6 +131,14 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
+// shards is how many goroutines share the clients of an address.
+func (s *Server) shards() int {
+	if s.cfg.Shards > 0 {
+		return s.cfg.Shards
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
 // clock is the time since the start, nanoseconds; never 0.
 func (s *Server) clock() int64 { return int64(time.Since(s.started)) + 1 }
 
@@ -195,9 +182,6 @@ func (s *Server) pause(d time.Duration) bool {
 		return false
 	}
 }
-
-// streamMessages and streamRun bound what a stream's frames lead to before it is sent: streams are read in small batches.
-const streamMessages, streamRun = 8, 32
 
 // owns tells whether the SFU has an address; port 0 asks for any port.
 func (s *Server) owns(a netip.AddrPort) bool { return s.peer != nil && s.peer.Owns(a) }

@@ -1,12 +1,9 @@
 package turn
 
 import (
-	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,416 +15,307 @@ const (
 	// busyTimeout is the longest silence of a connection with an allocation: it has to be refreshed within an hour, which is
 	// pion/turn's longest lifetime.
 	busyTimeout = time.Hour + time.Minute
-	// acceptPause is how long accepting waits when the process has no file descriptor left.
-	acceptPause = 50 * time.Millisecond
+	// minSweep and maxSweep bound the time between two looks at all connections, which are four in the shortest timeout.
+	minSweep, maxSweep = 5 * time.Millisecond, 4 * time.Second
 
-	// firstBuffer and maxBuffer are what a connection is read with, bytes: a silent one needs little, a busy one is read many frames at
-	// a time. maxBuffer is also the longest frame.
-	firstBuffer, maxBuffer = 2 << 10, 32 << 10
+	// streamArena is what is read of all connections at a time, bytes: frames for as many messages as leave at a time.
+	streamArena = 512 << 10
+	// streamMessages and streamRun bound what that leads to before it is sent.
+	streamMessages, streamRun = 256, 16
+
 	// outboxSize is how much waits for a client that is slower than its peers, bytes: 100 ms of 20 Mbit/s. When it is full what comes
 	// is dropped, as a full socket buffer would do; counted as queue_full.
 	outboxSize = 256 << 10
-	// keepOutbox is the largest buffer that is kept for the next one who has something to write.
-	keepOutbox = 64 << 10
 )
 
-var errFrame = errors.New("turn: neither STUN nor channel data")
-
-// acceptLoop takes connections of a TCP or TLS listener until it is closed.
-func (s *Server) acceptLoop(l net.Listener) {
-	defer s.leave()
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) || !s.pause(acceptPause) {
-				return
-			}
-			s.log.Warn("connection not accepted", "err", err)
-			continue
-		}
-		s.accept(c)
-	}
-}
-
-func (s *Server) accept(c net.Conn) {
-	from, err := netip.ParseAddrPort(c.RemoteAddr().String())
-	if err != nil {
-		c.Close()
-		return
-	}
-	from = unmap(from)
-	if !s.reg.addStream(from.Addr()) {
-		s.count.streamsRefused.Add(1)
-		c.Close()
-		return
-	}
-	s.count.streams.Add(1)
-	l := &streamLink{s: s, conn: c, from: from}
-	if !s.track(l) {
-		l.Close()
-		return
-	}
-	if t, ok := c.(*tls.Conn); ok && !t.ConnectionState().HandshakeComplete {
-		if s.enter() {
-			go l.handshake(t)
-		} else {
-			l.Close()
-		}
-		return
-	}
-	l.begin()
-}
-
-// handshake has a goroutine of its own, which ends with it: it takes ten times the stack that the connection needs later.
-func (l *streamLink) handshake(t *tls.Conn) {
-	defer l.s.leave()
-	if t.SetDeadline(time.Now().Add(l.s.cfg.IdleTimeout)) != nil || t.Handshake() != nil || t.SetDeadline(time.Time{}) != nil {
-		l.s.count.malformed.Add(1)
-		l.Close()
-		return
-	}
-	l.begin()
-}
-
-// begin serves the connection.
-func (l *streamLink) begin() {
-	var err error
-	if l.pump, err = l.s.streamLoop(); err == nil {
-		l.gate = l.s.newGate(l, false, nil, nil)
-		err = l.s.serve(l.gate)
-	}
-	if err != nil {
-		if !errors.Is(err, net.ErrClosed) {
-			l.s.log.Warn("connection not served", "err", err)
-		}
-		l.Close()
-	}
-}
-
-// streamLoop is the loop of all streams' relay sockets, made with the first stream.
-func (s *Server) streamLoop() (*udpio.Loop, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pump != nil {
-		return s.pump, nil
-	}
-	if s.closed {
-		return nil, net.ErrClosed
-	}
-	loop, err := udpio.NewLoop()
-	if err != nil {
-		return nil, err
-	}
-	s.pump = loop
-	s.open[loop] = struct{}{}
-	s.running.Add(1)
-	go s.pumpLoop(loop)
-	return loop, nil
-}
-
-// pumpLoop takes what peers send to the relays of streams.
-func (s *Server) pumpLoop(loop *udpio.Loop) {
-	defer s.leave()
-	out := outlet{count: &s.count}
-	for {
-		batch, err := loop.Read()
-		if err != nil {
-			return
-		}
-		out.now = s.clock()
-		s.count.socketIn.Add(uint64(len(batch)))
-		for i := range batch {
-			if r, ok := batch[i].Sock.Owner().(*relay); ok {
-				r.fromPeer(&out, batch[i].From, batch[i].Data)
-			}
-		}
-		out.flush()
-	}
-}
-
-// streamLink cuts a TCP or TLS connection into frames (RFC 8489 §6.2.2, RFC 8656 §12.5), and writes frames to it many at a time.
+// streamLink is the TCP and TLS connections of a gate and the relay sockets of their clients, in one loop: as over UDP both directions of an
+// allocation are served by one goroutine, and a silent connection holds no buffer.
 type streamLink struct {
 	s    *Server
-	conn net.Conn
-	from netip.AddrPort
+	in   *udpio.Loop
 	gate *gate
-	pump *udpio.Loop
-	done atomic.Bool
 
-	// Of the gate's goroutine: buf[start:end] is read but not handed out; skip bytes of a frame that is too long are still to come.
-	buf        []byte
-	small      []byte // buf of a connection that is not busy
-	start, end int
-	skip       int
-	frames     []udpio.Datagram
+	// Of the gate's goroutine.
+	arena []byte // of the frames in batch
+	free  func() // arena
+	batch []udpio.Datagram
+	ended []*stream // whose last frames are in batch
 
-	mu      sync.Mutex // guards the fields below
-	outbox  []byte     // frames that wait for writeLoop
-	writing bool       // writeLoop runs
+	mu      sync.RWMutex // guards the fields below
+	streams map[netip.AddrPort]*stream
+	closed  bool
 }
 
-// read gives the whole frames that are there. A frame longer than maxBuffer is skipped. The time for a frame is that of the whole frame, not of each byte.
+// add takes a connection in; false: there is one from that address.
+func (l *streamLink) add(c *stream) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.streams[c.from] != nil || l.closed {
+		return false
+	}
+	c.link.Store(l)
+	c.heard.Store(l.s.clock())
+	l.streams[c.from] = c
+	return true
+}
+
+func (l *streamLink) remove(c *stream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.streams[c.from] == c {
+		delete(l.streams, c.from)
+	}
+}
+
+// stream gives the connection of a client.
+func (l *streamLink) stream(a netip.AddrPort) *stream {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.streams[a]
+}
+
+// read gives what has come to relay sockets, and the whole frames that connections have brought.
 func (l *streamLink) read() ([]udpio.Datagram, error) {
-	l.relax()
-	timeout := l.s.cfg.IdleTimeout
-	if l.gate.client(l.from) != nil {
-		timeout = busyTimeout
-	}
-	if err := l.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
-		return nil, err
-	}
 	for {
-		l.frames = l.frames[:0]
-		err := l.cut()
-		if err != nil && len(l.frames) == 0 {
-			l.s.count.malformed.Add(1)
+		for _, c := range l.ended {
+			c.Close()
+		}
+		l.ended = l.ended[:0]
+		batch, err := l.in.Read()
+		if err != nil {
+			l.free()
 			return nil, err
 		}
-		if len(l.frames) > 0 { // rubbish behind them is met again
-			if l.gate.up == nil {
-				l.gate.up = l.s.fans.Get().(*udpio.Fan)
+		l.batch = append(l.batch[:0], batch...)
+		room := l.arena
+		for _, tcp := range l.in.Streams() {
+			c, _ := tcp.Owner().(*stream)
+			if len(room) < maxFrame {
+				l.in.Again(tcp)
+				continue
 			}
-			return l.frames, nil
+			n, err := l.take(c, room[:maxFrame])
+			room = room[n:]
+			if err != nil {
+				l.ended = append(l.ended, c)
+			}
+			c.flush() // what TLS answers by itself, and what the connection did not take before
 		}
-		l.makeRoom()
-		n, err := l.conn.Read(l.buf[l.end:])
-		l.end += n
-		if err != nil && n == 0 {
-			return nil, err
-		}
-	}
-}
-
-// relax gives the fan back: of many connections few are busy at the same time.
-func (l *streamLink) relax() {
-	if l.gate.up != nil {
-		l.s.fans.Put(l.gate.up)
-		l.gate.up = nil
-	}
-}
-
-// makeRoom moves the part of a frame that is there to the front. A buffer that was filled gives way to a large one, until what
-// comes fits the small one.
-func (l *streamLink) makeRoom() {
-	rest, full, large := l.buf[l.start:l.end], l.end == len(l.buf), len(l.buf) == maxBuffer
-	switch {
-	case l.small == nil:
-		l.small = make([]byte, firstBuffer)
-		l.buf = l.small
-	case full && !large:
-		l.buf = l.s.reads.Get().([]byte)
-	case large && l.end <= firstBuffer && len(rest) == 0:
-		l.s.reads.Put(l.buf) //nolint:staticcheck // the slice's head is allocated once for many frames
-		l.buf = l.small
-	}
-	l.start, l.end = 0, copy(l.buf, rest)
-}
-
-// cut takes the whole frames out of the buffer.
-func (l *streamLink) cut() error {
-	for {
-		if l.skip > 0 {
-			n := min(l.skip, l.end-l.start)
-			l.start += n
-			l.skip -= n
-		}
-		rest := l.buf[l.start:l.end]
-		n, err := frameSize(rest)
-		switch {
-		case err != nil:
-			return err
-		case n == 0:
-			return nil
-		case n > maxBuffer:
-			l.s.count.oversized.Add(1)
-			l.skip = n
-		case n > len(rest):
-			return nil
-		default:
-			l.frames = append(l.frames, udpio.Datagram{Data: rest[:n:n], From: l.from})
-			l.start += n
+		if len(l.batch) > 0 {
+			return l.batch, nil
 		}
 	}
 }
 
-// frameSize gives the size of the STUN message or channel data with its padding that p begins with, 0 when too little is there to tell.
-func frameSize(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+// take reads a connection into buf, as much as fits, and cuts it into frames. It returns how much of buf they take.
+func (l *streamLink) take(c *stream, buf []byte) (int, error) {
+	n := copy(buf, c.in.rest)
+	c.in.rest = c.in.rest[:0]
+	var err error
+	for err == nil && n < len(buf) {
+		var got int
+		got, err = c.conn.Read(buf[n:])
+		n += got
 	}
-	if p[0]>>6 > 1 {
-		return 0, errFrame
+	if err == nil {
+		l.in.Again(c.tcp)
 	}
-	if len(p) < 4 {
-		return 0, nil
+	if errors.Is(err, udpio.ErrAgain) {
+		err = nil
 	}
-	length := int(binary.BigEndian.Uint16(p[2:]))
-	if p[0]>>6 == 1 {
-		return 4 + (length+3)&^3, nil // padded over streams
+	before := len(l.batch)
+	frames, oversized, bad := c.in.cut(buf[:n], c.from, l.batch)
+	l.batch = frames
+	if oversized > 0 {
+		l.s.count.oversized.Add(oversized)
 	}
-	if length%4 != 0 { // RFC 8489 §5
-		return 0, errFrame
+	if len(frames) > before || oversized > 0 { // the time for a frame is that of the whole frame, not of each byte
+		c.heard.Store(l.s.clock())
 	}
-	return stunHeader + length, nil
+	if bad != nil {
+		l.s.count.malformed.Add(1)
+		err = bad
+	}
+	return n, err
 }
 
-// write queues a message for writeLoop.
-func (l *streamLink) write(p []byte, _ netip.AddrPort) error {
-	l.queue(nil, p, 0)
+// sweep closes what is silent or slow for too long; now is of Server.clock.
+func (l *streamLink) sweep(now int64) {
+	var all []*stream
+	l.mu.RLock()
+	for _, c := range l.streams {
+		if c.slow(now) || c.silent(now) {
+			all = append(all, c)
+		}
+	}
+	l.mu.RUnlock()
+	for _, c := range all {
+		if c.slow(now) {
+			l.s.count.streamsSlow.Add(1)
+		}
+		c.Close()
+	}
+}
+
+// write sends a message at once, with what waits.
+func (l *streamLink) write(p []byte, to netip.AddrPort) error {
+	c := l.stream(to)
+	if c == nil {
+		return net.ErrClosed
+	}
+	c.queue(nil, p, 0)
+	c.flush()
 	return nil
 }
 
-func (l *streamLink) frame(_ *outlet, _ netip.AddrPort, head [4]byte, data []byte) {
-	l.queue(head[:], data, -len(data)&3)
+func (l *streamLink) frame(o *outlet, to netip.AddrPort, head [4]byte, data []byte) {
+	if c := o.streamTo(l, to); c != nil {
+		c.queue(head[:], data, -len(data)&3)
+	}
 }
 
-func (l *streamLink) message(_ *outlet, _ netip.AddrPort, p []byte) { l.queue(nil, p, 0) }
+func (l *streamLink) message(o *outlet, to netip.AddrPort, p []byte) {
+	if c := o.streamTo(l, to); c != nil {
+		c.queue(nil, p, 0)
+	}
+}
 
-func (l *streamLink) queue(head, data []byte, padding int) {
+func (l *streamLink) loop() *udpio.Loop { return l.in }
+
+// local is the same for all connections: pion/turn tells allocations apart by the client's address.
+func (l *streamLink) local() net.Addr { return &net.TCPAddr{} }
+
+func (l *streamLink) netAddr(a netip.AddrPort) net.Addr { return net.TCPAddrFromAddrPort(a) }
+
+// Close closes all connections; read then returns an error.
+func (l *streamLink) Close() error {
 	l.mu.Lock()
-	full := len(l.outbox)+len(head)+len(data)+padding > outboxSize
-	start := false
-	if !full {
-		if l.outbox == nil {
-			l.outbox = l.s.writes.Get().([]byte)
-		}
-		l.outbox = append(append(append(l.outbox, head...), data...), "\x00\x00\x00"[:padding]...)
-		start = !l.writing && l.s.enter()
-		l.writing = l.writing || start
+	l.closed = true
+	all := make([]*stream, 0, len(l.streams))
+	for _, c := range l.streams {
+		all = append(all, c)
 	}
 	l.mu.Unlock()
-	if full {
-		l.s.count.queueFull.Add(1)
-	}
-	if start {
-		go l.writeLoop()
-	}
-}
-
-// writeLoop writes what waits, all at once, until nothing waits any more. A client that takes nothing for WriteTimeout is cut off: a frame
-// written in part cannot be taken back.
-func (l *streamLink) writeLoop() {
-	defer l.s.leave()
-	for {
-		l.mu.Lock()
-		out := l.outbox
-		l.outbox = nil
-		l.writing = len(out) > 0
-		l.mu.Unlock()
-		if len(out) == 0 {
-			return
-		}
-		err := l.conn.SetWriteDeadline(time.Now().Add(l.s.cfg.WriteTimeout))
-		if err == nil {
-			err = l.writeFrames(out)
-		}
-		if cap(out) <= keepOutbox {
-			l.s.writes.Put(out[:0]) //nolint:staticcheck // the slice's head is allocated once for many frames
-		}
-		if err != nil { // writing stays true: nothing more goes to a connection that is closed
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				l.s.count.streamsSlow.Add(1)
-			}
-			l.Close()
-			return
-		}
-	}
-}
-
-// writeFrames writes whole frames: over TLS each in a record of its own, because some clients take what one SSL_read gives them for one
-// message (coturn's turnutils_uclient), over TCP all at once.
-func (l *streamLink) writeFrames(p []byte) error {
-	t, ok := l.conn.(*tls.Conn)
-	if !ok {
-		_, err := l.conn.Write(p)
-		return err
-	}
-	cork, corked := t.NetConn().(*corkedConn)
-	if corked {
-		cork.hold(l.s.writes.Get().([]byte))
-	}
-	var err error
-	for len(p) > 0 && err == nil {
-		n := len(p)
-		if size, e := frameSize(p); e == nil && size > 0 {
-			n = min(size, n)
-		}
-		_, err = t.Write(p[:n])
-		p = p[n:]
-	}
-	if corked {
-		held, e := cork.release()
-		if cap(held) <= keepOutbox {
-			l.s.writes.Put(held[:0]) //nolint:staticcheck // see writeLoop
-		}
-		err = errors.Join(err, e)
+	err := l.in.Close()
+	for _, c := range all {
+		c.Close()
 	}
 	return err
 }
 
-// corkedConn lets many TLS records leave with one system call.
-type corkedConn struct {
-	net.Conn
+// stream is one TCP or TLS connection.
+type stream struct {
+	s      *Server
+	conn   net.Conn // tcp, or TLS above it
+	tcp    *udpio.Stream
+	secure bool
+	from   netip.AddrPort
+	done   atomic.Bool
 
-	mu   sync.Mutex // guards held; TLS writes from its reader too
-	held []byte     // nil: not corked
+	// Of the link's goroutine.
+	in framer
+
+	link  atomic.Pointer[streamLink] // nil: in its handshake
+	heard atomic.Int64               // when the last whole frame came, of Server.clock
+
+	mu     sync.Mutex // guards the fields below, and the order of what is written
+	frames []byte     // for TLS, until flush; nil: none
+	owed   int        // bytes that are to be gone
+	due    int64      // at this time, of Server.clock; 0: nothing waits
 }
 
-// Write keeps p while the connection is corked.
-func (c *corkedConn) Write(p []byte) (int, error) {
+// queue keeps head, data and padding for flush. A client that is slower than its peers loses what does not fit.
+func (c *stream) queue(head, data []byte, padding int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.held == nil {
-		return c.Conn.Write(p)
+	if c.tcp.Waiting()+len(c.frames)+len(head)+len(data)+padding > outboxSize {
+		c.s.count.queueFull.Add(1)
+		return
 	}
-	c.held = append(c.held, p...)
-	return len(p), nil
-}
-
-// hold corks the connection; buf, which is empty but not nil, takes what is written.
-func (c *corkedConn) hold(buf []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.held = buf
-}
-
-// release writes what was kept and gives the buffer back.
-func (c *corkedConn) release() ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	held := c.held
-	c.held = nil
-	_, err := c.Conn.Write(held)
-	return held, err
-}
-
-// tlsListener makes TLS connections that can be corked.
-type tlsListener struct {
-	net.Listener
-	config *tls.Config
-}
-
-// Accept gives a *tls.Conn before its handshake.
-func (l tlsListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	if !c.secure {
+		c.tcp.Append(head, data, zeros[:padding])
+		return
 	}
-	return tls.Server(&corkedConn{Conn: c}, l.config), nil
+	if c.frames == nil {
+		c.frames = c.s.writes.Get().([]byte)
+	}
+	c.frames = append(append(append(c.frames, head...), data...), zeros[:padding]...)
 }
 
-func (l *streamLink) loop() *udpio.Loop { return l.pump }
+var zeros [3]byte
 
-func (l *streamLink) local() net.Addr { return l.conn.LocalAddr() }
+// flush sends what was queued, as much as the connection takes.
+func (c *stream) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.frames) > 0 {
+		c.encrypt()
+	}
+	sent, left, _ := c.tcp.Flush() // who is gone is found out by reading
+	c.owed -= sent
+	switch {
+	case left == 0:
+		c.owed, c.due = 0, 0
+	case c.owed <= 0:
+		c.owed, c.due = left, c.s.clock()+int64(c.s.cfg.WriteTimeout)
+	}
+}
 
-func (l *streamLink) netAddr(netip.AddrPort) net.Addr { return l.conn.RemoteAddr() }
+// encrypt puts each frame into a TLS record of its own, because some clients take what one SSL_read gives them for one message (coturn's
+// turnutils_uclient). All leave with one system call. The caller holds mu.
+func (c *stream) encrypt() {
+	for p := c.frames; len(p) > 0; {
+		n := len(p)
+		if size, err := frameSize(p); err == nil && size > 0 {
+			n = min(size, n)
+		}
+		_, _ = c.conn.Write(p[:n]) // what TLS refuses is for a connection that is over
+		p = p[n:]
+	}
+	if cap(c.frames) <= keepOutbox {
+		c.s.writes.Put(c.frames[:0]) //nolint:staticcheck // the slice's head is allocated once for many frames
+	}
+	c.frames = nil
+}
 
-// Close closes the connection; further calls do nothing.
-func (l *streamLink) Close() error {
-	if !l.done.CompareAndSwap(false, true) {
+// keepOutbox is the largest buffer that is kept for the next one who has something to write, bytes.
+const keepOutbox = 64 << 10
+
+// slow tells whether what waited WriteTimeout ago is still there: a frame written in part cannot be taken back, and the client is to be cut off.
+func (c *stream) slow(now int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.due != 0 && now > c.due
+}
+
+// silent tells whether a client has said nothing for too long.
+func (c *stream) silent(now int64) bool {
+	timeout := c.s.cfg.IdleTimeout
+	if c.link.Load().gate.client(c.from) != nil {
+		timeout = busyTimeout
+	}
+	return now-c.heard.Load() > int64(timeout)
+}
+
+// Close closes the connection and ends its allocation; further calls do nothing.
+func (c *stream) Close() error {
+	if !c.done.CompareAndSwap(false, true) {
 		return nil
 	}
-	l.s.forget(l)
-	l.s.reg.removeStream(l.from.Addr())
-	return l.conn.Close()
+	l := c.link.Load()
+	if l == nil {
+		c.s.forget(c)
+	} else if t, ok := c.conn.(interface{ CloseWrite() error }); ok && c.secure {
+		_ = t.CloseWrite() // its last word (RFC 8446 §6.1), if there is room for it
+		c.flush()
+	}
+	err := c.tcp.Close()
+	if l != nil {
+		l.remove(c)
+		if r := l.gate.client(c.from); r != nil {
+			r.Close()
+		}
+	}
+	c.s.reg.removeStream(c.from.Addr())
+	return err
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/udpio"
+
 	pion "github.com/pion/turn/v3"
 )
 
@@ -35,19 +37,19 @@ func selfSigned(t *testing.T) (server, client *tls.Config) {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
 }
 
-// TestTLS relays over a TLS listener that was given to Serve, and over one connection given to ServeConn.
+// TestTLS relays over a TLS listener that was given to ServeTLS, and over one connection given to ServeConn.
 func TestTLS(t *testing.T) {
 	sfu := newEcho("127.0.0.1:10000")
 	s := start(t, testConfig(), sfu)
 	server, trust := selfSigned(t)
-	l, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Serve(l); err != nil {
+	if err := s.ServeTLS(l, server); err != nil {
 		t.Fatal(err)
 	}
-	single, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	single, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +58,7 @@ func TestTLS(t *testing.T) {
 	go func() {
 		defer close(accepted)
 		if c, err := single.Accept(); err == nil {
-			s.ServeConn(c)
+			s.ServeConn(tls.Server(udpio.NewStream(c), server))
 		}
 	}()
 	for name, to := range map[string]net.Addr{"listener": l.Addr(), "connection": single.Addr()} {

@@ -58,7 +58,7 @@ type upState struct {
 
 // fromClient relays a packet of the batch in hand that is channel data or a Send indication. p is valid until flush.
 func (g *gate) fromClient(p []byte, from netip.AddrPort) {
-	seen := &g.seen[int(recent(from))%len(g.seen)]
+	seen := &g.seen[recent(from)]
 	r := *seen
 	if r == nil || r.client != from || r.over.Load() {
 		if r = g.client(from); r == nil {
@@ -203,11 +203,9 @@ const keepPending = 64
 // flush sends what the batch in hand led to.
 func (g *gate) flush() {
 	g.tally.publish(&g.s.count)
-	if g.up != nil {
-		g.up.Flush()
-		g.s.count.sendFailed.Add(g.up.Stats.Dropped)
-		g.up.Stats = udpio.WriteStats{}
-	}
+	g.up.Flush()
+	g.s.count.sendFailed.Add(g.up.Stats.Dropped)
+	g.up.Stats = udpio.WriteStats{}
 	for i, r := range g.touched {
 		g.handOver(r)
 		g.touched[i] = nil

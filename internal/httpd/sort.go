@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"konzil/internal/udpio"
 )
 
 // stunProtocols are the ALPN names of STUN and TURN (RFC 7443 §3).
@@ -89,7 +91,7 @@ func (l *sortListener) sort(raw net.Conn) {
 		case <-stop:
 		}
 	}()
-	c := tls.Server(raw, l.tls)
+	c := tls.Server(udpio.NewStream(raw), l.tls) // a TURN server takes it into a loop
 	ctx, cancel := context.WithTimeout(context.Background(), l.timeout)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {

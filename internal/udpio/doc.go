@@ -9,11 +9,13 @@
 //     size for one destination become one message with its own UDP_SEGMENT.
 //  4. Writer.Flush hands all of it to the kernel with as few sendmmsg calls as fit.
 //
-// Where one goroutine serves many sockets, as for TURN's relayed addresses, of which each allocation has its own:
+// Where one goroutine serves many sockets and connections, as for TURN's relayed addresses, of which each allocation has its own:
 //
 //  1. Loop.Open (loop_linux.go) makes a Sock (sock_linux.go), which is a descriptor and little else.
 //  2. Loop.Read (the caller's goroutine) asks its epoll for sockets that have something and takes a few datagrams, or runs, from each.
 //  3. Fan.Add and Fan.AddFramed (fan_linux.go) collect datagrams for many sockets, in runs; Fan.Flush is one system call for each socket's.
+//  4. Loop.Adopt (stream_linux.go) takes a TCP connection in as a Stream (stream.go), which Read and Streams tell of when it can be read, or written
+//     again. Stream.Append and Stream.Flush send to it.
 //
 // Reader and Writer own prebuilt arrays and do not allocate once made. Neither may be used by two goroutines at once;
 // a Conn's WriteTo may. A route or device that refuses segmentation (EIO, EINVAL) turns it off for that socket for good.

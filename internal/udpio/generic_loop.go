@@ -14,17 +14,21 @@ const genericQueue = 64
 // Loop reads many sockets, with a goroutine for each.
 type Loop struct {
 	in   chan Datagram
+	woke chan struct{} // a connection is to be told of
 	done chan struct{}
 	out  [1]Datagram
+	turn []*Stream // that the last Read told of
+	bufs sync.Pool // of []byte, for Streams that have something to send
 
 	mu     sync.Mutex // guards the fields below
+	woken  []*Stream  // for the next Read to tell of
 	socks  map[*Sock]struct{}
 	closed bool
 }
 
 // NewLoop makes a loop without sockets.
 func NewLoop() (*Loop, error) {
-	return &Loop{in: make(chan Datagram, genericQueue), done: make(chan struct{}), socks: map[*Sock]struct{}{}}, nil
+	return &Loop{in: make(chan Datagram, genericQueue), woke: make(chan struct{}, 1), done: make(chan struct{}), socks: map[*Sock]struct{}{}}, nil
 }
 
 // Open binds a UDP socket that the loop reads from now on.
@@ -60,11 +64,17 @@ func (l *Loop) Close() error {
 	return nil
 }
 
-// Read waits for a datagram; it is valid until the next Read. After Close it returns net.ErrClosed.
+// Read waits for a datagram, which is valid until the next Read, or for a connection to tell of (Streams). After Close it returns net.ErrClosed.
 func (l *Loop) Read() ([]Datagram, error) {
+	l.turn = l.turn[:0]
 	select {
 	case l.out[0] = <-l.in:
 		return l.out[:], nil
+	case <-l.woke:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.turn, l.woken = l.woken, nil
+		return nil, nil
 	case <-l.done:
 		return nil, net.ErrClosed
 	}

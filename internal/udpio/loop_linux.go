@@ -2,6 +2,7 @@ package udpio
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -46,17 +47,22 @@ type Loop struct {
 	poll     func(uintptr) bool // asks ep, and fills events and got
 	got      int
 
+	bufs sync.Pool // of []byte, for Streams that have something to send
+
 	mu      sync.RWMutex // guards the fields below
 	socks   map[int32]*Sock
+	streams map[int32]*Stream
 	closing bool // no more sockets
 	closed  bool // the reader has to end
 
 	// Of the reading goroutine.
 	events [loopEvents]unix.EpollEvent
-	ready  []*Sock // to read
-	at     int     // of ready: the next one
-	again  []*Sock // that may have more
-	slots  int     // that the last Read filled
+	ready  []*Sock   // to read
+	at     int       // of ready: the next one
+	again  []*Sock   // that may have more
+	slots  int       // that the last Read filled
+	woken  []*Stream // for the next Read to tell of
+	turn   []*Stream // that the last one told of
 	hdrs   [loopSlots]mmsghdr
 	iovs   [loopSlots][2]unix.Iovec // the slot's own bytes, and where a run goes on
 	name   [loopSlots]unix.RawSockaddrInet6
@@ -74,7 +80,7 @@ func NewLoop() (*Loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	l := &Loop{ep: ep, socks: map[int32]*Sock{}, out: make([]Datagram, 0, loopSlots+loopRuns*MaxSegments)}
+	l := &Loop{ep: ep, socks: map[int32]*Sock{}, streams: map[int32]*Stream{}, out: make([]Datagram, 0, loopSlots+loopRuns*MaxSegments)}
 	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		unix.Close(ep)
 		return nil, os.NewSyscallError("eventfd", err)
@@ -167,13 +173,16 @@ func (l *Loop) Close() error {
 		return net.ErrClosed
 	}
 	l.closing = true
-	all := make([]*Sock, 0, len(l.socks))
+	all := make([]io.Closer, 0, len(l.socks)+len(l.streams))
 	for _, s := range l.socks {
+		all = append(all, s)
+	}
+	for _, s := range l.streams {
 		all = append(all, s)
 	}
 	l.mu.Unlock()
 	for _, s := range all {
-		s.Close()
+		_ = s.Close() // who closes it too is no matter
 	}
 	l.mu.Lock() // until it is written the reader must not close the descriptor
 	defer l.mu.Unlock()
@@ -182,9 +191,10 @@ func (l *Loop) Close() error {
 	return os.NewSyscallError("eventfd", err)
 }
 
-// Read waits for datagrams of any socket; they are valid until the next Read. After Close it returns net.ErrClosed, once.
+// Read waits for datagrams of any socket, which are valid until the next Read, or for a connection to tell of (Streams). After Close it returns
+// net.ErrClosed, once.
 func (l *Loop) Read() ([]Datagram, error) {
-	if l.slots >= napAfter && l.at == len(l.ready) && len(l.again) == 0 {
+	if l.slots+len(l.turn) >= napAfter && l.at == len(l.ready) && len(l.again) == 0 && len(l.woken) == 0 {
 		l.bell.mute()
 		l.timer.sleep(nap)
 	}
@@ -202,7 +212,12 @@ func (l *Loop) Read() ([]Datagram, error) {
 				l.again = append(l.again, s)
 			}
 		}
-		if len(l.out) > 0 {
+		clear(l.turn)
+		l.turn, l.woken = l.woken, l.turn[:0]
+		for _, s := range l.turn {
+			s.queued = false
+		}
+		if len(l.out)+len(l.turn) > 0 {
 			return l.out, nil
 		}
 	}
@@ -213,10 +228,11 @@ func (l *Loop) Read() ([]Datagram, error) {
 func (l *Loop) wait() error {
 	l.ready, l.again, l.at = l.again, l.ready[:0], 0
 	l.got = 0
-	if len(l.ready) > 0 || !l.bell.on { // else nothing is there, as a rule
+	busy := len(l.ready)+len(l.woken) > 0
+	if busy || !l.bell.on { // else nothing is there, as a rule
 		l.poll(0)
 	}
-	if l.got == 0 && len(l.ready) == 0 {
+	if l.got == 0 && !busy {
 		_ = l.bell.wait(l.poll) // who is closed is told below
 	}
 	l.mu.RLock()
@@ -226,9 +242,12 @@ func (l *Loop) wait() error {
 		return net.ErrClosed
 	}
 	for i := range l.got {
-		if s := l.socks[l.events[i].Fd]; s != nil && !s.queued {
+		fd := l.events[i].Fd
+		if s := l.socks[fd]; s != nil && !s.queued {
 			s.queued = true
 			l.ready = append(l.ready, s)
+		} else if s := l.streams[fd]; s != nil {
+			l.tell(s, l.events[i].Events)
 		}
 	}
 	return nil

@@ -177,7 +177,7 @@ func TestSockCloseWaitsForUsers(t *testing.T) {
 		}
 		all.Go(func() { _ = s.Close() })
 		all.Wait()
-		if n := s.users.Load(); n != sockClosed|sockReleased {
+		if n := s.users.Load(); n != handleClosed|handleReleased {
 			t.Fatalf("users %x", n)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 // Sock is a socket of a Loop: a bare descriptor.
 type Sock struct {
-	fd     int
+	handle
 	v6     bool
 	batch  int
 	shared bool
@@ -20,10 +20,6 @@ type Sock struct {
 	loop   *Loop
 	owner  any
 	gso    atomic.Bool // cleared for good when the kernel refuses a run
-
-	// users counts who uses the descriptor just now, beside the bits sockClosed and sockReleased: it is not closed, and its number given to
-	// another file, under them.
-	users atomic.Int64
 
 	queued bool // of the Loop's reader: it is on its lists
 
@@ -33,46 +29,14 @@ type Sock struct {
 	slot int
 }
 
-const (
-	sockClosed   = 1 << 62
-	sockReleased = 1 << 61
-)
-
-// enter counts a user; false when the socket is closed.
-func (s *Sock) enter() bool {
-	if s.users.Add(1)&sockClosed == 0 {
-		return true
-	}
-	s.leave()
-	return false
-}
-
-func (s *Sock) leave() {
-	if s.users.Add(-1) == sockClosed {
-		s.release()
-	}
-}
-
-// release closes the descriptor, once, by whoever is the last.
-func (s *Sock) release() {
-	if s.users.CompareAndSwap(sockClosed, sockClosed|sockReleased) {
-		unix.Close(s.fd)
-	}
-}
-
 // Close closes the socket; again it gives net.ErrClosed. A datagram that is being read or sent is so to its end.
 func (s *Sock) Close() error {
-	for {
-		n := s.users.Load()
-		if n&sockClosed != 0 {
-			return net.ErrClosed
-		}
-		if s.users.CompareAndSwap(n, n|sockClosed) {
-			s.loop.forget(s)
-			s.release()
-			return nil
-		}
+	if !s.shut() {
+		return net.ErrClosed
 	}
+	s.loop.forget(s)
+	s.release()
+	return nil
 }
 
 // WriteTo sends one datagram; safe for concurrent use, for control traffic.
@@ -162,7 +126,7 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 	if err != nil {
 		return nil, os.NewSyscallError("getsockname", err)
 	}
-	s := &Sock{fd: fd, v6: v6, batch: max(1, min(opt.Batch, loopSlots)), owner: opt.Owner, shared: opt.Shared}
+	s := &Sock{handle: handle{fd: fd}, v6: v6, batch: max(1, min(opt.Batch, loopSlots)), owner: opt.Owner, shared: opt.Shared}
 	switch a := got.(type) {
 	case *unix.SockaddrInet4:
 		s.local = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))

@@ -31,6 +31,9 @@ func NewSocket(c net.Conn) *Socket {
 	return s
 }
 
+// NetConn is the connection below.
+func (s *Socket) NetConn() net.Conn { return s.Conn }
+
 // socketInput is what one read of a socket may give: a TLS record is hardly ever longer.
 const socketInput = 16 << 10
 
