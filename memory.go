@@ -16,12 +16,15 @@ const (
 	memoryLook  = 250 * time.Millisecond
 	calmBytes   = 1 << 20 // allocated between two looks at most: then it is calm
 	sweepBytes  = 8 << 20 // allocated since the last time at least: then it is worth it
+	quietLooks  = 4       // calm looks in a row, after which quietBytes are enough
+	quietBytes  = 2 << 20
 )
 
 // keeper watches the heap. It belongs to one goroutine.
 type keeper struct {
 	before  uint64 // allocated until the last look, bytes
 	swept   uint64 // and when the last one was swept
+	calm    int    // looks in a row
 	percent int    // target of the collector, as set last
 }
 
@@ -61,9 +64,14 @@ func (k *keeper) look(allocated, live uint64) (percent int, sweep bool) {
 		percent = int(garbageRoom * 100 / live)
 		percent -= percent % 100 // in steps, so that it seldom changes
 	}
-	calm := allocated-k.before < calmBytes
+	if allocated-k.before < calmBytes {
+		k.calm++
+	} else {
+		k.calm = 0
+	}
 	k.before = allocated
-	if calm && allocated-k.swept >= sweepBytes {
+	since := allocated - k.swept
+	if k.calm > 0 && since >= sweepBytes || k.calm >= quietLooks && since >= quietBytes {
 		k.swept = allocated
 		return percent, true
 	}

@@ -27,6 +27,12 @@ func TestKeeper(t *testing.T) {
 		{137 * mb, 20 * mb, 100, false},  // adds up
 		{139 * mb, 200 * mb, 100, false}, // busy again
 		{139 * mb, 200 * mb, 100, true},
+		{142 * mb, 20 * mb, 100, false},
+		{142 * mb, 20 * mb, 100, false}, // calm, for too little
+		{142 * mb, 20 * mb, 100, false},
+		{142 * mb, 20 * mb, 100, false},
+		{142 * mb, 20 * mb, 100, true}, // and for so long that little is enough
+		{142 * mb, 20 * mb, 100, false},
 	} {
 		if percent, sweep := k.look(c.allocated, c.live); percent != c.percent || sweep != c.sweep {
 			t.Errorf("look %d: %d %%, sweep %v", i, percent, sweep)

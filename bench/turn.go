@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"konzil/bench/measure"
 	"konzil/bench/turnload"
@@ -30,6 +31,9 @@ const (
 	windowUDP    = 1024
 	windowStream = 128
 )
+
+// turnSettle is how long after the last allocation their memory is read.
+const turnSettle = 2 * time.Second
 
 func turnFlags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	o := &turnOptions{}
@@ -68,7 +72,7 @@ func (o *turnOptions) plan(common *measure.Common) (*measure.Plan, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	p := &measure.Plan{Load: c.String(), Unit: "packets", ScaleName: "allocations", Scale: c.Allocations, Null: "udp", NullSize: c.Payload, Faults: true,
+	p := &measure.Plan{Load: c.String(), Settle: turnSettle, Unit: "packets", ScaleName: "allocations", Scale: c.Allocations, Null: "udp", NullSize: c.Payload, Faults: true,
 		Make: func(t *measure.Target, scale int) (measure.Load, error) { return turnLoad(c, t, scale) },
 		Gates: func(g *measure.Gates) {
 			if c.Rate == 0 { // its thread asks for packets all the time, so that the server wakes nobody up

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // Scenario is one kind of load as the command line knows it: `konzil bench NAME`.
@@ -34,6 +35,9 @@ type Plan struct {
 	Scale     int    // the size that the flags say
 	MaxScale  int    // -ramp goes no further; 0 is no limit
 	Make      Maker
+
+	// Settle is how long after preparing the memory of what is prepared is read: servers that collect garbage do so when it has become calm.
+	Settle time.Duration
 
 	// Accounts that a server needs for a load of this scale; nil is none.
 	Accounts func(scale int) int
