@@ -136,14 +136,14 @@ func (p *person) stats(limit time.Duration, what string, ok func(stats) bool) st
 	return s
 }
 
-// join opens a meeting and goes through its lobby.
+// join opens a meeting and goes through its door.
 func (p *person) join(url string) {
 	p.t.Helper()
 	p.do(chromedp.Navigate(url))
 	p.enter()
 }
 
-// enter fills in the lobby and waits to be in the room.
+// enter fills in the door's form and waits to be in the room.
 func (p *person) enter() {
 	p.t.Helper()
 	p.until(15*time.Second, "camera and microphone are there", "window.konzil?.media?.tracks.a0 && konzil.media.tracks.v0")
@@ -186,6 +186,15 @@ func (p *person) click(css string) {
 		defer cancel()
 		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(css)))
 		return err == nil, err
+	})
+}
+
+// item opens the menu of a button and takes the entry with that text.
+func (p *person) item(button, text string) {
+	p.t.Helper()
+	p.click(button)
+	eventually(p.t, 5*time.Second, p.name+": the entry "+text, func() (bool, error) {
+		return tryEval[bool](p, fmt.Sprintf("(() => { const b = [...document.querySelectorAll('.menu button')].find((e) => e.textContent === %q || e.getAttribute('aria-label') === %q); b?.click(); return Boolean(b); })()", text, text))
 	})
 }
 

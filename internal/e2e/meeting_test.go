@@ -43,7 +43,7 @@ func TestMeeting(t *testing.T) {
 
 	// One leaves, the rest see it and go on.
 	gone := linus.id()
-	linus.click("#leave")
+	linus.click("#leave") // not a moderator: no question
 	linus.until(5*time.Second, "the end is shown", "konzil.state === 'ended' && !document.querySelector('.overlay').hidden")
 	for _, p := range []*person{ada, grace} {
 		p.until(10*time.Second, "Linus is gone", fmt.Sprintf("konzil.participants.length === 1 && !document.querySelector('[data-key^=\"%s\"]')", gone))
@@ -198,9 +198,9 @@ func TestMediaRestart(t *testing.T) {
 	ada.join(url)
 	grace.join(url)
 	ada.receives(grace)
-	sid := eval[string](ada, "konzil.conference.jingleSession.sid")
-	eval[bool](ada, "konzil.conference.session.emit('ice', 'failed'), true")
-	ada.until(15*time.Second, "a new session", fmt.Sprintf("konzil.conference.jingleSession && konzil.conference.jingleSession.sid !== %q", sid))
+	sid := eval[string](ada, "konzil.conference.call.jingleSession.sid")
+	eval[bool](ada, "konzil.conference.call.session.emit('ice', 'failed'), true")
+	ada.until(15*time.Second, "a new session", fmt.Sprintf("konzil.conference.call.jingleSession && konzil.conference.call.jingleSession.sid !== %q", sid))
 	ada.receives(grace)
 	grace.receives(ada)
 }
@@ -241,8 +241,9 @@ func TestModeration(t *testing.T) {
 	grace.until(10*time.Second, "muted by Ada", "!konzil.media.sending('a0')")
 	grace.press("m")
 	grace.until(5*time.Second, "unmuted again", "konzil.media.sending('a0')")
-	eval[bool](ada, "window.confirm = () => true, true")
-	ada.click(row + "[aria-label='Remove Grace from the meeting']")
+	ada.click(row + "[aria-label='More about Grace']")
+	ada.click(".menu .danger")
+	ada.click("#ask .primary")
 	grace.until(10*time.Second, "removed", "konzil.state === 'ended' && document.querySelector('.overlay h2').textContent.startsWith('Ada removed you')")
 	ada.until(10*time.Second, "alone", "konzil.participants.length === 0")
 }
@@ -259,7 +260,7 @@ func TestScreenshots(t *testing.T) {
 	ada.until(15*time.Second, "the preview", "window.konzil?.media?.tracks.v0 && document.querySelector('.frame video').videoWidth > 0")
 	for _, v := range views {
 		ada.look(v.width, v.height, v.scheme)
-		ada.screenshot("lobby-" + v.name)
+		ada.screenshot("door-" + v.name)
 	}
 	ada.enter()
 	grace.join(s.url + "/colloquium")
@@ -278,17 +279,17 @@ func TestScreenshots(t *testing.T) {
 	ada.press("p")
 	ada.screenshot("meeting-people-desktop-light")
 	ada.press("p")
-	ada.click("#settings")
+	ada.item("#more", "Settings")
 	ada.screenshot("meeting-settings-desktop-light")
 	ada.do(chromedp.SetValue(chromedp.CSS("#own-language"), "de"))
-	eval[bool](ada, "document.querySelector('#own-language').dispatchEvent(new Event('change')), document.querySelector('dialog').close(), true")
+	eval[bool](ada, "document.querySelector('#own-language').dispatchEvent(new Event('change')), document.querySelector('dialog[open]').close(), true")
 	ada.screenshot("meeting-german-desktop-light")
 	ada.look(1280, 800, "dark")
 	eval[bool](ada, fmt.Sprintf("konzil.setStage(%q), true", grace.id()+"-v0"))
 	ada.screenshot("meeting-stage-desktop-dark")
 	ada.look(390, 844, "light")
 	ada.screenshot("meeting-stage-phone-light")
-	ada.click("#leave")
+	ada.item("#leave", "Leave the meeting")
 	ada.screenshot("ended-phone-light")
 }
 

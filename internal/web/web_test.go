@@ -137,7 +137,7 @@ func TestModules(t *testing.T) {
 
 // TestUsedTexts finds texts that are used and not written; test/i18n.test.js compares the languages.
 func TestUsedTexts(t *testing.T) {
-	table, err := static.ReadFile("static/i18n.js")
+	table, err := static.ReadFile("static/texts/en.js")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // The page: / is the home page, /<room> a meeting. Everything below window.konzil is for tests and the curious:
 //
-//   konzil.state                     'home', or that of the conference: idle, connecting, joined, reconnecting, failed, ended
+//   konzil.state                     'home', or that of the conference (proto/conference.js)
 //   konzil.participants              the others: {id, name, role, hand, media: [{source, track}], ...}
 //   konzil.stats()                   promise of {inbound, outbound, path}, by source name
 //   konzil.setStage(source | null)   enlarge a tile
@@ -14,7 +14,7 @@ import { choose, language, onLanguage, setLanguage } from './i18n.js';
 import * as settings from './settings.js';
 import { translate } from './ui/dom.js';
 import { homeView } from './ui/home.js';
-import { lobbyView } from './ui/lobby.js';
+import { doorView } from './ui/door.js';
 import { meetingView } from './ui/meeting.js';
 
 const app = document.getElementById('app');
@@ -40,7 +40,7 @@ function start() {
 
 function meet(room) {
   const options = new URLSearchParams(location.hash.slice(1));
-  const media = new LocalMedia({ micId: settings.get('mic'), cameraId: settings.get('camera') });
+  const media = new LocalMedia({ micId: settings.get('mic'), cameraId: settings.get('camera'), outputId: settings.get('output') });
   const conference = new Conference({
     config: window.config,
     room,
@@ -54,20 +54,17 @@ function meet(room) {
     app.replaceChildren(view.element);
     view.shown?.();
   };
-  const showLobby = (error) =>
-    show(
-      lobbyView({
-        room,
-        media,
-        error,
-        onjoin: async (login) => {
-          await conference.join(login); // the lobby shows what goes wrong
-          settings.visited(room);
-          show(meetingView({ conference, media, onleave: () => conference.leave() }));
-        },
-      }),
-    );
-
+  const door = doorView({
+    room,
+    media,
+    oncancel: () => conference.cancel(),
+    onjoin: async (login) => {
+      await conference.join(login); // the door says what goes wrong
+      settings.visited(room);
+      show(meetingView({ conference, media, onleave: () => conference.leave() }));
+    },
+  });
+  conference.on('state', (state) => state === 'waiting' && door.waiting());
   conference.on('ended', () => media.close());
   addEventListener('pagehide', () => {
     conference.leave();
@@ -84,13 +81,13 @@ function meet(room) {
       return conference.participants;
     },
     get messages() {
-      return conference.messages;
+      return conference.chat.messages;
     },
-    stats: () => conference.stats(),
-    sendChat: (text) => conference.sendChat(text),
+    stats: () => conference.call.stats(),
+    sendChat: (text) => conference.chat.send(text),
     setStage: (source) => view?.setStage?.(source),
   };
-  showLobby();
+  show(door);
 }
 
 start();

@@ -1,64 +1,80 @@
-// Conference is one meeting from the client's side: it ties the protocol modules together, in this order.
+// Conference is one meeting from the client's side: it joins, leaves, comes back and changes rooms, and ties the modules together that
+// know one thing each. Its order:
 //
-//   join     Connection.connect -> extdisco -> focus request -> Room.join (self presence last)
-//   media    session-initiate from R/focus -> MediaSession.start -> session-accept -> bridge channel opens
-//   others   source-add / source-remove -> MediaSession -> 'track' -> participants' media
-//   ours     LocalMedia 'track' -> MediaSession.setTrack -> (source-add) + presence SourceInfo + SourceVideoTypeMessage
-//   layers   view(...) -> ReceiverVideoConstraints;  SenderSourceConstraints -> MediaSession.setMaxHeight
-//   trouble  socket broken -> XEP-0198 resume (Connection);  resume refused -> rejoin from the start;
-//            ICE failed -> session-terminate with restart='true' -> a new session-initiate
+//   join     Connection.connect -> extdisco, disco of the domain -> focus request -> Room.join (self presence last)
+//            refused with a lobby's address -> Knock waits there, and the room is entered when somebody lets us in
+//   media    Call: Jingle session with the focus, bridge channel, what we send
+//   others   presences -> participants; JSON of components -> 'component:<type>' -> Moderation, Polls, Breakout, ...
+//   rooms    switchRoom: leave one MUC, enter another on the same connection (breakout rooms)
+//   trouble  socket broken -> XEP-0198 resume (Connection);  resume refused -> rejoin from the start
 //
 // What the page asks of the server:
 //
-//   | stanza or message                                   | what for                                   | when refused                  |
-//   |-----------------------------------------------------|--------------------------------------------|-------------------------------|
-//   | SASL ANONYMOUS, or SCRAM / PLAIN with an account    | a session                                  | lobby asks for an account     |
-//   | enable / resume (XEP-0198)                          | outlive a broken network                   | rejoin from the start         |
-//   | services (XEP-0215)                                 | STUN and TURN                              | go on without                 |
-//   | conference (focus)                                  | the focus in the room                      | lobby asks for an account     |
-//   | presence to R/nick                                  | be in the room                             | password, full, banned: lobby |
-//   | session-accept, source-add, source-remove           | our sources                                | session is restarted          |
-//   | session-terminate restart='true'                    | a new media session after ICE failed       | rejoin from the start         |
-//   | ReceiverVideoConstraints, SourceVideoTypeMessage    | which video, how large; what ours shows    | (no answer)                   |
-//   | mute to R/focus                                     | mute somebody (moderators); after unmuting | a notice                      |
-//   | muc#admin item role='none'                          | remove somebody (moderators)               | a notice                      |
+//   | stanza or message                                   | module         | when refused                              |
+//   |-----------------------------------------------------|----------------|-------------------------------------------|
+//   | SASL ANONYMOUS, or SCRAM / PLAIN with an account    | xmpp, sasl     | the door asks for an account              |
+//   | enable / resume (XEP-0198)                          | xmpp           | rejoin from the start                     |
+//   | services (XEP-0215), disco#info of the domain       | services, components | go on without TURN, without components |
+//   | conference (focus)                                  | focus          | the door asks for an account              |
+//   | presence to R/nick                                  | muc            | password, lobby, full, banned: the door   |
+//   | presence to the lobby room                          | lobby          | the door                                  |
+//   | session-accept, source-add, source-remove           | call, session  | session is restarted                      |
+//   | session-terminate restart='true'                    | call           | rejoin from the start                     |
+//   | ReceiverVideoConstraints, SourceVideoTypeMessage, EndpointMessage | call, bridge | (no answer)                   |
+//   | mute to R/focus; muc#admin, muc#owner; av_moderation | moderation, roomconfig | a notice                         |
+//   | breakout_rooms, polls, speakerstats, end_conference | module of the same name | a notice                         |
+//   | groupchat and chat, with XEP-0308, 0424, 0425, 0444, 0461 | chat     | a notice                                  |
 
 import { Emitter } from './emitter.js';
-import { Connection, StreamError, IQError, delay } from './xmpp.js';
-import { Room, nickFor, nickOf } from './muc.js';
-import { MediaSession } from './session.js';
-import { BridgeChannel } from './bridge.js';
+import { Connection, IQError, delay } from './xmpp.js';
+import { JoinError, Room, nickFor } from './muc.js';
+import { Call } from './call.js';
+import { Chat } from './chat.js';
+import { Knock, Lobby, LobbyError } from './lobby.js';
+import { Moderation } from './moderation.js';
+import { Breakout } from './breakout.js';
+import { Polls } from './polls.js';
+import { Reactions } from './reactions.js';
+import { Recording } from './recording.js';
+import { SpeakerStats } from './speakerstats.js';
 import { el, NS } from './xml.js';
 import * as caps from './caps.js';
 import * as focus from './focus.js';
-import * as jingle from './jingle.js';
+import { components, parseJSON } from './components.js';
+import { roomInfo } from './roomconfig.js';
 import { iceServers } from './services.js';
-import { collect, quality } from './stats.js';
 
 const REJOIN_ATTEMPTS = 8; // with growing pauses, about a minute and a half
-const RESTART_PAUSE = 5_500; // ms; servers want 5 s between two restarts of a media session
-const STATS_INTERVAL = 10_000; // ms between two EndpointStats
-const STAGE_HEIGHT = 2160; // lines; more than any camera here sends
-const MUTE_NS = { audio: NS.muteAudio, video: NS.muteVideo, desktop: NS.muteDesktop };
+const KINDS = { a0: 'audio', v0: 'video', v1: 'desktop' };
 
-// Conference emits: state (see below), participants, message, subject, notice ({key, params}), dominant, stage, ended ({reason, text, by}).
-// state: idle, connecting, joined, reconnecting, failed, ended.
+// Conference emits for the page: state (see below), participants, subject, notice ({key, params} or {text}), dominant, ice, quality,
+// ended ({reason, text, by}); for its modules also connection, room, left-room, left-meeting, info, self, focus, endpoint-message and
+// component:<type> (json).
+// state: idle, connecting, waiting (in the lobby), joined, switching (to another room of the meeting), reconnecting, failed, ended.
 export class Conference extends Emitter {
   constructor({ config, room, media, options = {} }) {
     super();
     this.config = config;
     this.name = room;
+    this.mainRoom = `${room}@${config.hosts?.muc}`;
     this.media = media;
-    this.options = options; // {relayOnly, turn: 'udp' | 'tcp'}: for tests of the TURN paths
+    this.turn = options.turn; // 'udp', 'tcp' or 'tls': only these TURN servers, for tests
     this.state = 'idle';
-    this.iceState = 'new';
+    this.components = new Map(); // type -> address
+    this.info = null; // what the room says of itself (roomconfig.js)
     this.details = new Map(); // endpoint id -> {media: Map(source name -> {source, track}), active, quality}
     this.dominant = null;
     this.subject = '';
-    this.messages = [];
-    this.constraints = null;
-    this.forceMuted = new Set();
     this.joinedAt = null;
+    this.call = new Call(this, { relayOnly: options.relayOnly });
+    this.chat = new Chat(this);
+    this.lobby = new Lobby(this);
+    this.moderation = new Moderation(this);
+    this.breakout = new Breakout(this);
+    this.polls = new Polls(this);
+    this.reactions = new Reactions(this);
+    this.recording = new Recording(this);
+    this.speakers = new SpeakerStats(this);
     media.on('track', (key, track) => this.#localTrack(key, track));
   }
 
@@ -74,21 +90,40 @@ export class Conference extends Emitter {
     return this.self?.role === 'moderator';
   }
 
-  // participants lists the others with their media, in the order of joining.
+  // participants lists the others in our room with their media, in the order of joining.
   get participants() {
     return [...(this.room?.participants.values() ?? [])].map((p) => {
-      const d = this.#detail(p.id);
+      const d = this.detail(p.id);
       return { ...p, media: [...d.media.values()], active: d.active, quality: d.quality, dominant: this.dominant === p.id };
     });
   }
 
+  // hands lists the ids of those who raised a hand, ourselves included, first come first.
+  get hands() {
+    return [this.self, ...(this.room?.participants.values() ?? [])]
+      .filter((p) => p?.hand)
+      .sort((a, b) => a.hand - b.hand)
+      .map((p) => p.id);
+  }
+
+  // everybody lists the real addresses of all in the meeting, in breakout rooms too.
+  everybody() {
+    const here = [...(this.room?.participants.values() ?? [])].map((p) => p.jid);
+    return [this.connection?.jid, ...here, ...this.breakout.rooms.flatMap((r) => r.people.map((p) => p.jid))];
+  }
+
+  nameOf(id) {
+    return (id && (id === this.id ? this.self.name : this.room?.participants.get(id)?.name)) || '';
+  }
+
   // ---- joining and leaving ----
 
-  async join({ name, password, credentials = null }) {
-    this.login = { name, password, credentials };
+  // join enters the meeting; with knock it waits in the lobby if there is one. It rejects with StreamError, IQError, JoinError or LobbyError.
+  async join({ name, password, credentials = null, knock = false }) {
+    this.login = { name, password, credentials, knock };
     this.#setState('connecting');
     try {
-      await this.#enter();
+      await this.#enter(this.mainRoom);
     } catch (err) {
       this.#teardown();
       this.#setState('idle');
@@ -98,8 +133,9 @@ export class Conference extends Emitter {
     this.#setState('joined');
   }
 
-  async #enter() {
-    const { name, password, credentials } = this.login;
+  // #enter connects and goes to a room of the meeting.
+  async #enter(jid) {
+    const { credentials } = this.login;
     const { hosts, websocket } = this.config;
     const connection = new Connection({
       url: websocket,
@@ -109,86 +145,159 @@ export class Conference extends Emitter {
     });
     this.connection = connection;
     connection.on('state', (s) => this.#streamState(connection, s));
-    connection.on('lost', () => connection === this.connection && this.#rejoin());
+    connection.on('lost', () => connection === this.connection && this.rejoin());
+    connection.on('message', (m) => connection === this.connection && this.#componentMessage(m));
     await connection.connect();
     connection.onIQ(NS.discoInfo, 'query', caps.answer);
-    connection.onIQ(NS.jingle, 'jingle', (iq, j) => this.#jingle(iq, j));
-    for (const [kind, ns] of Object.entries(MUTE_NS)) connection.onIQ(ns, 'mute', (iq, m) => this.#muteRequest(kind, iq, m));
-
-    const jid = `${this.name}@${hosts.muc}`;
-    const [ice, { focusJid }, c] = await Promise.all([
-      iceServers(connection, this.options.turn).catch((err) => (console.warn('no TURN servers:', err.message), [])),
-      focus.request(connection, hosts.focus ?? `focus.${hosts.domain}`, jid),
+    this.emit('connection', connection);
+    const optional = (what, fallback) => (err) => (console.warn(what, err.message), fallback);
+    [this.ice, this.components, this.caps] = await Promise.all([
+      iceServers(connection, this.turn).catch(optional('no TURN servers:', [])),
+      components(connection).catch(optional('no components:', new Map())),
       caps.presenceElement(),
     ]);
-    this.ice = ice;
-    this.#setRoom(new Room({ connection, jid, nick: nickFor(connection.jid), caps: c }));
-    await this.room.join({ focusJid, name, sources: this.#sourceInfo(), password });
+    await this.#enterRoom(jid);
+  }
+
+  // #enterRoom goes to a room on the present connection.
+  async #enterRoom(jid) {
+    const { connection, login } = this;
+    try {
+      await this.#joinRoom(jid, login.password);
+    } catch (err) {
+      if (!(err instanceof JoinError && err.lobby && (login.knock || this.rejoining))) throw err;
+      this.room.leave();
+      if (!this.rejoining) this.#setState('waiting');
+      this.knock = new Knock({ connection, meeting: this.mainRoom, lobby: err.lobby, nick: nickFor(connection.jid), name: login.name, caps: this.caps });
+      const { password } = await this.knock.admitted();
+      if (!this.rejoining) this.#setState('connecting');
+      await this.#joinRoom(jid, password ?? login.password);
+    }
+    this.#askInfo();
+  }
+
+  async #joinRoom(jid, password) {
+    const { hosts } = this.config;
+    const { focusJid } = await focus.request(this.connection, hosts.focus ?? `focus.${hosts.domain}`, jid);
+    this.#setRoom(new Room({ connection: this.connection, jid, nick: this.nick ?? nickFor(this.connection.jid), caps: this.caps }));
+    await this.room.join({ focusJid, name: this.login.name, sources: this.#sourceInfo(), password });
+    this.nick = this.room.nick; // the same in every room of this visit
+  }
+
+  // cancel ends the waiting in the lobby.
+  cancel() {
+    this.knock?.cancel();
   }
 
   #setRoom(room) {
     this.room = room;
-    room.on('participant', (what, p) => {
+    room.on('participant', (what, p, why) => {
       if (what === 'left') {
         this.details.delete(p.id);
         if (this.dominant === p.id) this.dominant = null;
-        this.#try(this.session, (s) => s.removeOwner(p.id));
+        this.call.removeOwner(p.id);
       }
-      if (this.state === 'joined' && what !== 'changed') this.emit('notice', { key: `notice.${what}`, params: { name: p.name } });
+      if (this.state === 'joined' && what !== 'changed') this.emit('notice', { key: why === 'kicked' ? 'notice.kicked' : `notice.${what}`, params: { name: p.name } });
       this.emit('participants');
     });
-    room.on('self', () => this.emit('participants'));
+    room.on('self', () => (this.emit('self'), this.emit('participants')));
     room.on('subject', (s) => ((this.subject = s), this.emit('subject', s)));
-    room.on('message', (m) => {
-      if (m.delayed && this.messages.some((x) => x.id && x.id === m.id)) return; // history again after a rejoin
-      this.messages.push(m);
-      this.emit('message', m);
-    });
-    room.on('notice', (text) => this.emit('notice', { text }));
-    room.on('focus-left', () => this.#rejoin());
-    room.on('ended', (e) => {
-      this.#teardown();
-      this.#setState('ended');
-      this.emit('ended', { ...e, by: this.#nameOf(e.by) });
-    });
+    room.on('configured', () => this.#askInfo());
+    room.on('focus', (p) => this.emit('focus', p));
+    room.on('focus-left', () => room === this.room && this.rejoin());
+    room.on('ended', (e) => this.#roomEnded(room, e));
+    this.emit('room', room);
+  }
+
+  // #roomEnded: we are out, or a breakout room was closed and names the room to go to.
+  #roomEnded(room, { reason, text, by, instead }) {
+    if (room !== this.room) return;
+    if (reason === 'destroyed' && instead) return this.switchRoom(instead);
+    by = this.nameOf(by);
+    this.#teardown();
+    this.#setState('ended');
+    this.emit('ended', { reason, text, by });
+  }
+
+  // #askInfo reads the room's own description, again after each change of it.
+  async #askInfo() {
+    const { room } = this;
+    try {
+      const info = await roomInfo(this.connection, room.jid);
+      if (room !== this.room) return;
+      this.info = info;
+      this.emit('info', info);
+    } catch (err) {
+      console.warn('room info:', err.message);
+    }
   }
 
   leave() {
     if (this.state === 'idle' || this.state === 'ended') return;
-    if (this.session && this.jingleSession) this.connection?.send(jingle.terminate(this.jingleSession, 'success'));
-    this.room?.leave();
+    if (this.state === 'waiting') return this.cancel();
+    this.call.hangUp();
     this.#teardown();
     this.#setState('ended');
     this.emit('ended', { reason: 'left' });
   }
 
-  #teardown() {
-    clearInterval(this.statsTimer);
-    this.#endSession();
-    const { connection } = this;
-    this.room?.leave();
-    this.connection = null;
-    connection?.close();
+  #leaveRoom(status) {
+    this.room?.leave(status);
     this.details.clear();
     this.dominant = null;
+    this.info = null;
+    this.emit('left-room');
   }
 
-  // #rejoin starts from nothing with what the person had typed; participants stay on the screen until the room tells them anew.
-  async #rejoin() {
-    if (this.rejoining || this.state === 'ended' || this.state === 'idle' || this.state === 'connecting') return;
+  #teardown() {
+    this.call.end();
+    this.knock?.cancel();
+    this.#leaveRoom();
+    this.emit('left-meeting');
+    const { connection } = this;
+    this.connection = this.nick = this.knock = null;
+    connection?.close();
+  }
+
+  // switchRoom goes to another room of the meeting; when that is not possible, to the main room.
+  async switchRoom(jid) {
+    if (this.state !== 'joined' || jid === this.room.jid) return;
+    const { connection } = this;
+    this.#setState('switching');
+    this.call.hangUp();
+    this.#leaveRoom('switch_room');
+    for (const target of new Set([jid, this.mainRoom])) {
+      try {
+        await this.#enterRoom(target);
+        this.#setState('joined');
+        this.emit('participants');
+        return;
+      } catch (err) {
+        if (connection !== this.connection) return; // the connection was lost meanwhile, or the person left
+        console.warn('room:', target, err);
+        this.emit('notice', { key: 'notice.noRoom' });
+      }
+    }
+    this.#setState('joined'); // rejoin goes on from there
+    this.rejoin();
+  }
+
+  // rejoin starts from nothing with what the person had typed; participants stay on the screen until the room tells them anew.
+  async rejoin() {
+    if (this.rejoining || ['ended', 'idle', 'connecting', 'waiting'].includes(this.state)) return;
     this.rejoining = true;
     this.#setState('reconnecting');
     for (let i = 0, wait = 1000; i < REJOIN_ATTEMPTS; i++, wait = Math.min(wait * 2, 20_000)) {
       this.#teardown();
       try {
-        await this.#enter();
+        await this.#enter(this.mainRoom);
         this.rejoining = false;
         this.#setState('joined');
         this.emit('participants');
         return;
       } catch (err) {
         console.warn('rejoin:', err.message);
-        if (this.state !== 'reconnecting') break;
+        if (this.state !== 'reconnecting' || err instanceof LobbyError) break;
         await delay(wait, 'online');
       }
     }
@@ -210,192 +319,28 @@ export class Conference extends Emitter {
     this.emit('state', state);
   }
 
-  // ---- Jingle ----
-
-  // #jingle answers each request at once and works on it afterwards, in order; source-add is answered when it is done.
-  #jingle(iq, j) {
-    const from = iq.attr('from');
-    const action = j.attr('action');
-    if (from !== `${this.room?.jid}/focus`) {
-      // A peer-to-peer offer of another participant: media stay on the bridge here.
-      if (action !== 'session-initiate') return;
-      const peer = { peer: from, sid: j.attr('sid'), initiator: j.attr('initiator') };
-      setTimeout(() => this.connection?.send(jingle.terminate(peer, 'decline')));
-      return;
-    }
-    if (action === 'session-initiate') {
-      this.#startSession(from, jingle.parseOffer(j)); // goes on after the answer to this iq
-      return;
-    }
-    if (j.attr('sid') !== this.jingleSession?.sid) throw { condition: 'item-not-found', extra: el('unknown-session', { xmlns: NS.jingleErrors }) };
-    switch (action) {
-      case 'source-add':
-        // Answered when they can be received: the focus was told so (caps.js), and lets media flow then.
-        return this.#try(this.session, (s) => s.addSources(jingle.parseSources(j)));
-      case 'source-remove':
-        this.#try(this.session, (s) => s.removeSources(jingle.parseSources(j)));
-        return;
-      case 'session-terminate':
-        this.#endSession();
-        return;
-      default:
-        throw { condition: 'feature-not-implemented' };
-    }
-  }
-
-  #startSession(peer, offer) {
-    this.#endSession();
-    this.jingleSession = { peer, sid: offer.sid, initiator: offer.initiator, bridgeSession: offer.bridgeSession };
-    if (offer.startMuted.audio && !this.startMutedSeen) this.media.setMic(false);
-    if (offer.startMuted.video && !this.startMutedSeen) this.media.setCamera(false);
-    this.startMutedSeen = true;
-    const session = new MediaSession({ endpointId: this.id, iceServers: this.ice, relayOnly: this.options.relayOnly });
-    this.session = session;
-    session.on('track', ({ source, track }) => {
-      this.#detail(source.owner).media.set(source.name, { source, track });
-      this.emit('participants');
-    });
-    session.on('gone', (source) => {
-      this.#detail(source.owner).media.delete(source.name);
-      this.emit('participants');
-    });
-    session.on('ice', (s) => this.#iceState(session, s));
-    session.on('sources', (change) => this.#try(session, () => this.#signal(change)));
-    this.#openBridge(session, offer);
-    this.#try(session, () => this.#accept(session, offer));
-  }
-
-  async #accept(session, offer) {
-    const { connection } = this;
-    const { description, sources } = await session.start(offer, this.media.tracks);
-    if (session !== this.session) return;
-    await connection.iq(jingle.accept(this.jingleSession, connection.jid, description, sources));
-    for (const s of sources) this.#announceType(s.name);
-    clearInterval(this.statsTimer);
-    this.statsTimer = setInterval(() => this.#sendStats(), STATS_INTERVAL);
-  }
-
-  async #signal({ added, removed }) {
-    if (removed.length) await this.connection.iq(jingle.sourceChange('source-remove', this.jingleSession, removed));
-    if (added.length) await this.connection.iq(jingle.sourceChange('source-add', this.jingleSession, added));
-    for (const s of added) this.#announceType(s.name);
-  }
-
-  // #try does something with a session; when it fails, and the session still is the current one, a new one is asked for.
-  async #try(session, fn) {
-    if (!session || session !== this.session) return;
-    try {
-      await fn(session);
-    } catch (err) {
-      if (session !== this.session) return;
-      console.warn('media session:', err);
-      if (err instanceof IQError && err.condition === 'resource-constraint') return this.emit('notice', { key: 'notice.limit' });
-      this.#restart();
-    }
-  }
-
-  async #iceState(session, s) {
-    if (session !== this.session) return;
-    this.iceState = s;
-    this.emit('ice', s);
-    if (s === 'failed') this.#restart();
-  }
-
-  // #restart asks the focus for a new session, at most every RESTART_PAUSE.
-  async #restart() {
-    const old = this.jingleSession;
-    if (!old || this.restarting) return;
-    this.restarting = true;
-    this.#endSession();
-    const wait = (this.lastRestart ?? -Infinity) + RESTART_PAUSE - Date.now();
-    if (wait > 0) await delay(wait);
-    this.lastRestart = Date.now();
-    this.restarting = false;
-    if (this.jingleSession || this.state === 'ended') return; // the focus was faster
-    try {
-      await this.connection.iq(jingle.terminate(old, 'connectivity-error', true));
-    } catch (err) {
-      if (err instanceof StreamError && this.state !== 'joined') return;
-      this.#rejoin();
-    }
-  }
-
-  #endSession() {
-    this.bridge?.close();
-    this.session?.close();
-    this.bridge = this.session = this.jingleSession = null;
-    for (const d of this.details.values()) d.media.clear();
-    this.iceState = 'new';
-    this.emit('participants');
-  }
-
-  // ---- the bridge channel ----
-
-  #openBridge(session, offer) {
-    const bridge = new BridgeChannel();
-    this.bridge = bridge;
-    bridge.on('open', () => this.emit('bridge'));
-    bridge.on('DominantSpeakerEndpointChangeEvent', (m) => {
-      this.dominant = m.dominantSpeakerEndpoint;
-      this.emit('dominant', this.dominant);
-    });
-    bridge.on('EndpointConnectivityStatusChangeEvent', (m) => {
-      this.#detail(m.endpoint).active = String(m.active) === 'true';
-      this.emit('participants');
-    });
-    bridge.on('SenderSourceConstraints', (m) => session.setMaxHeight(m.sourceName, m.maxHeight));
-    bridge.on('ForwardedSources', (m) => {
-      this.forwarded = new Set(m.forwardedSources);
-      this.emit('participants');
-    });
-    bridge.on('EndpointStats', (m) => {
-      this.#detail(m.from).quality = m.connectionQuality;
-      this.emit('quality', m.from);
-    });
-    bridge.on('ConnectionStats', (m) => (this.downlink = m.estimatedDownlinkBandwidth));
-    bridge.on('EndpointMessage', (m) => this.emit('endpoint-message', m));
-    if (this.constraints) bridge.videoConstraints(this.constraints);
-    if (offer.contents.data) bridge.overSCTP(session.pc);
-    else if (offer.transport.webSocket) bridge.overWebSocket(offer.transport.webSocket);
-  }
-
-  // view tells the bridge what is on the screen: stage is a source name or null, heights the lines that the other tiles have
-  // (source name -> lines), fallback what a source gets that is not listed.
-  view({ stage = null, heights = {}, fallback = 180 }) {
-    const constraints = {};
-    for (const [name, maxHeight] of Object.entries(heights)) if (maxHeight !== fallback) constraints[name] = { maxHeight };
-    if (stage) constraints[stage] = { maxHeight: STAGE_HEIGHT };
-    const next = { lastN: -1, selectedSources: [], onStageSources: stage ? [stage] : [], defaultConstraints: { maxHeight: fallback }, constraints };
-    if (JSON.stringify(next) === JSON.stringify(this.constraints)) return;
-    this.constraints = next;
-    this.bridge?.videoConstraints(next);
-  }
-
   // ---- ourselves ----
 
-  // #localTrack: LocalMedia has another track (or none) for 'a0', 'v0' or 'v1'.
-  async #localTrack(key, track) {
-    if (this.state === 'idle' || !this.room) return;
+  #localTrack(key, track) {
+    if (!this.connection || !this.room) return;
     this.room.update({ sources: this.#sourceInfo() });
     this.emit('participants');
-    const kind = { a0: 'audio', v0: 'video', v1: 'desktop' }[key];
-    if (track && this.media.sending(key) && this.forceMuted.delete(kind)) {
-      this.connection.iq(this.#muteIQ(kind, this.id, false)).catch(() => {
-        this.media.stop(key);
-        this.emit('notice', { key: 'notice.unmuteRefused' });
-      });
-    }
-    await this.#try(this.session, (s) => s.setTrack(key, track));
-    if (key !== 'a0') this.#announceType(`${this.id}-${key}`);
+    if (track && this.media.sending(key)) this.moderation.unmuted(key);
+    this.call.localTrack(key, track);
   }
 
-  #announceType(name) {
-    const type = { v0: this.media.sending('v0') ? 'camera' : 'none', v1: this.media.sending('v1') ? 'desktop' : 'none' }[name.slice(-2)];
-    if (type) this.bridge?.videoType(name, type);
+  // turnOn and turnOff are for the controls: 'a0', 'v0' or 'v1', as far as moderators allow.
+  async turnOn(key) {
+    if (this.moderation.may(KINDS[key])) await this.media.turn(key, true);
+    else this.emit('notice', { key: `notice.moderated.${KINDS[key]}`, params: { name: '' } });
+  }
+
+  turnOff(key) {
+    return this.media.turn(key, false);
   }
 
   #sourceInfo() {
-    const id = this.room?.nick ?? nickFor(this.connection.jid);
+    const id = this.room.nick;
     const info = { [`${id}-a0`]: { muted: !this.media.sending('a0') }, [`${id}-v0`]: { muted: !this.media.sending('v0') } };
     if (this.media.sending('v1')) info[`${id}-v1`] = { muted: false, videoType: 'desktop' };
     return info;
@@ -404,6 +349,7 @@ export class Conference extends Emitter {
   setName(name) {
     this.login.name = name;
     this.room?.update({ name });
+    this.emit('participants');
   }
 
   raiseHand(up) {
@@ -411,64 +357,46 @@ export class Conference extends Emitter {
     this.emit('participants');
   }
 
-  sendChat(text) {
-    this.room?.send(text);
+  // ---- for the modules ----
+
+  send(stanza) {
+    this.connection?.send(stanza);
   }
 
-  // ---- moderation ----
-
-  #muteIQ(kind, id, muted) {
-    return el('iq', { type: 'set', to: `${this.room.jid}/focus` }, el('mute', { xmlns: MUTE_NS[kind], jid: `${this.room.jid}/${id}` }, String(muted)));
+  // tell sends a command to a component.
+  tell(component, payload, type) {
+    const to = this.components.get(component);
+    if (to) this.send(el('message', { to, type, id: crypto.randomUUID() }, payload));
   }
 
-  async mute(id, kind = 'audio') {
+  // attempt does what the server may refuse; it resolves with whether it did not, and tells the person.
+  async attempt(fn) {
     try {
-      await this.connection.iq(this.#muteIQ(kind, id, true));
-    } catch {
-      this.emit('notice', { key: 'notice.refused' });
+      await fn();
+      return true;
+    } catch (err) {
+      console.warn('refused:', err);
+      this.emit('notice', { key: err instanceof IQError && ['forbidden', 'not-allowed'].includes(err.condition) ? 'notice.refused' : 'notice.failed' });
+      return false;
     }
   }
 
-  async kick(id) {
-    try {
-      await this.connection.iq(el('iq', { type: 'set', to: this.room.jid }, el('query', { xmlns: NS.mucAdmin }, el('item', { nick: id, role: 'none' }))));
-    } catch {
-      this.emit('notice', { key: 'notice.refused' });
-    }
+  // #componentMessage takes JSON of the components, and their refusals.
+  #componentMessage(m) {
+    const from = m.attr('from');
+    if (![...this.components.values()].includes(from)) return;
+    if (m.attr('type') === 'error') return this.emit('notice', { key: 'notice.refused' });
+    const json = parseJSON(m);
+    if (json) this.emit(`component:${json.type}`, json);
   }
 
-  #muteRequest(kind, iq, m) {
-    if (iq.attr('from') !== `${this.room?.jid}/focus`) throw { condition: 'not-allowed' };
-    if (m.text.trim() !== 'true') return;
-    this.forceMuted.add(kind);
-    this.media.stop({ audio: 'a0', video: 'v0', desktop: 'v1' }[kind]);
-    this.emit('notice', { key: `notice.muted.${kind}`, params: { name: this.#nameOf(nickOf(m.attr('actor'))) } });
-  }
-
-  // ---- statistics ----
-
-  // stats resolves with {inbound, outbound, path} (see stats.js), and what the bridge said last: forwarded sources, downlink in bit/s.
-  async stats() {
-    return { ...(await collect(this.session)), forwarded: [...(this.forwarded ?? [])], downlink: this.downlink ?? null };
-  }
-
-  async #sendStats() {
-    const now = await this.stats();
-    const { connectionQuality, ...rates } = quality(now, this.lastStats);
-    this.lastStats = now;
-    this.quality = connectionQuality;
-    this.bridge?.stats({ ...rates, connectionQuality });
-    this.emit('quality', this.id);
-  }
-
-  // ---- helpers ----
-
-  #detail(id) {
+  detail(id) {
     if (!this.details.has(id)) this.details.set(id, { media: new Map(), active: true, quality: null });
     return this.details.get(id);
   }
 
-  #nameOf(id) {
-    return (id && this.room?.participants.get(id)?.name) || '';
+  withoutMedia() {
+    for (const d of this.details.values()) d.media.clear();
+    this.emit('participants');
   }
 }

@@ -7,9 +7,9 @@ const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { id
 const SCREEN_FPS = 15;
 
 export class LocalMedia extends Emitter {
-  constructor({ micId, cameraId } = {}) {
+  constructor({ micId, cameraId, outputId } = {}) {
     super();
-    this.deviceIds = { a0: micId, v0: cameraId };
+    this.deviceIds = { a0: micId, v0: cameraId, out: outputId };
     this.tracks = { a0: null, v0: null, v1: null };
     this.micOn = false;
     this.devices = { audioinput: [], videoinput: [], audiooutput: [] };
@@ -74,9 +74,13 @@ export class LocalMedia extends Emitter {
     this.#changed('v1');
   }
 
-  // stop mutes or closes key, whatever it is.
+  // turn switches key on or off, whatever it is.
+  turn(key, on) {
+    return { a0: () => this.setMic(on), v0: () => this.setCamera(on), v1: () => this.setScreen(on) }[key]();
+  }
+
   stop(key) {
-    return { a0: () => this.setMic(false), v0: () => this.setCamera(false), v1: () => this.setScreen(false) }[key]();
+    return this.turn(key, false);
   }
 
   close() {

@@ -6,17 +6,21 @@ import { el, NS } from './xml.js';
 
 const JOIN_TIMEOUT = 30_000; // ms
 
-// JoinError: condition is not-authorized (password), registration-required (lobby), conflict, not-allowed, ...
+// JoinError: condition is not-authorized (password), registration-required (lobby: the address of the room to knock in), not-acceptable
+// (nameRequired), service-unavailable (full), forbidden (banned), conflict, not-allowed, ...
 export class JoinError extends Error {
   constructor(presence) {
     const error = presence.child('error');
     super(error?.child('text')?.text ?? '');
     this.condition = error?.all().find((c) => c.ns === NS.stanzas && c.name !== 'text')?.name ?? 'undefined-condition';
+    this.lobby = error?.child('lobbyroom')?.text ?? '';
+    this.waitingForHost = Boolean(error?.child('waiting-for-host'));
+    this.nameRequired = Boolean(error?.child('displayname-required'));
   }
 }
 
-// Room emits: participant ('joined' | 'changed' | 'left', participant), message ({id, from, name, text, at, own, isPrivate, delayed}), subject (text),
-// ended ({reason: 'kicked' | 'destroyed' | 'left', text, by}), notice (text; the room refused something).
+// Room emits: participant ('joined' | 'changed' | 'left', participant, why), self, focus (presence), focus-left, message (El), configured,
+// subject (text), ended ({reason: 'kicked' | 'destroyed' | 'left', text, by, instead: address of the room to go to}).
 export class Room extends Emitter {
   constructor({ connection, jid, nick, caps }) {
     super();
@@ -35,8 +39,9 @@ export class Room extends Emitter {
     ];
   }
 
-  // join resolves when the room has told us our own presence (status 110), after everybody else's.
-  join({ focusJid, name, sources, password }) {
+  // join resolves when the room has told us our own presence (status 110), after everybody else's. Without focusJid the room is a lobby:
+  // nothing is said of media.
+  join({ focusJid = null, name, sources = {}, password }) {
     this.focusJid = focusJid;
     Object.assign(this.self, { name, sources });
     return new Promise((resolve, reject) => {
@@ -62,16 +67,13 @@ export class Room extends Emitter {
     if (this.joined) this.connection.send(this.#presenceStanza());
   }
 
-  send(text) {
-    const id = crypto.randomUUID();
-    this.connection.send(el('message', { to: this.jid, type: 'groupchat', id }, el('body', {}, text)));
-    return id;
-  }
-
-  leave() {
+  // leave ends our stay; status says why, for other clients.
+  leave(status) {
     for (const off of this.off) off();
-    if (this.joined) this.connection.send(el('presence', { to: `${this.jid}/${this.nick}`, type: 'unavailable' }));
+    this.off = [];
+    if (this.joined) this.connection.send(el('presence', { to: `${this.jid}/${this.nick}`, type: 'unavailable' }, status && el('status', {}, status)));
     this.joined = false;
+    this.joining?.reject(new Error('left'));
   }
 
   // The children keep the order and the (missing) namespaces that other Jitsi clients use.
@@ -86,9 +88,11 @@ export class Room extends Emitter {
       { to: `${this.jid}/${this.nick}` },
       x,
       this.caps,
-      el('SourceInfo', {}, JSON.stringify(info)),
-      el('jitsi_participant_codecList', {}, 'vp8'),
-      el('jitsi_participant_raisedHand', {}, hand ? String(hand) : ''),
+      this.focusJid && [
+        el('SourceInfo', {}, JSON.stringify(info)),
+        el('jitsi_participant_codecList', {}, 'vp8'),
+        el('jitsi_participant_raisedHand', {}, hand ? String(hand) : ''),
+      ],
       name && el('nick', { xmlns: NS.nick }, name),
     );
   }
@@ -110,13 +114,15 @@ export class Room extends Emitter {
       if (own) return this.#ended(x, item, codes);
       if (id === 'focus') return this.emit('focus-left');
       const gone = this.participants.get(id);
-      if (gone && this.participants.delete(id)) this.emit('participant', 'left', gone);
+      const why = codes.includes('307') ? 'kicked' : p.child('status')?.text;
+      if (gone && this.participants.delete(id)) this.emit('participant', 'left', gone, why);
       return;
     }
     if (p.attr('type')) return;
 
     if (own) {
       this.self.role = item?.attr('role') ?? 'participant';
+      this.self.jid = item?.attr('jid') ?? '';
       if (!this.joined) {
         this.joined = true;
         this.joining?.resolve();
@@ -142,27 +148,14 @@ export class Room extends Emitter {
     this.joined = false;
     const destroy = x?.child('destroy');
     const reason = destroy ? 'destroyed' : codes.includes('307') ? 'kicked' : 'left';
-    this.emit('ended', { reason, text: (destroy ?? item)?.child('reason')?.text ?? '', by: item?.child('actor')?.attr('nick') });
+    this.emit('ended', { reason, text: (destroy ?? item)?.child('reason')?.text ?? '', by: item?.child('actor')?.attr('nick'), instead: destroy?.attr('jid') });
   }
 
   #message(m) {
-    const from = nickOf(m.attr('from'));
-    if (m.attr('type') === 'error') return this.emit('notice', m.child('error')?.child('text')?.text ?? '');
-    const body = m.child('body')?.text;
     const subject = m.child('subject');
-    if (subject && body === undefined && m.attr('type') === 'groupchat') return this.emit('subject', subject.text);
-    if (!body) return;
-    const stamp = m.child('delay', NS.delay)?.attr('stamp');
-    this.emit('message', {
-      id: m.attr('id'),
-      from,
-      name: from === this.nick ? this.self.name : this.participants.get(from)?.name || m.child('nick', NS.nick)?.text || '',
-      text: body,
-      at: stamp ? new Date(stamp) : new Date(),
-      own: from === this.nick,
-      isPrivate: m.attr('type') !== 'groupchat',
-      delayed: Boolean(stamp),
-    });
+    if (subject && !m.child('body') && m.attr('type') === 'groupchat') return this.emit('subject', subject.text);
+    if (m.attr('from') === this.jid && m.child('x', NS.mucUser)?.all('status').some((s) => s.attr('code') === '104')) return this.emit('configured');
+    this.emit('message', m);
   }
 }
 

@@ -1,6 +1,7 @@
 // Small pieces that several views share.
 
-import { h } from './dom.js';
+import { h, setText } from './dom.js';
+import { icon } from './icons.js';
 import { language, setLanguage, t } from '../i18n.js';
 
 export function brand() {
@@ -31,8 +32,8 @@ export function deviceSelect(media, key, kind, onpick) {
   const fill = () => {
     const devices = media.devices[kind];
     const current = media.tracks[key]?.getSettings().deviceId ?? media.deviceIds[key] ?? '';
-    const options = devices.map((d) => h('option', { value: d.deviceId }, d.label || t('lobby.default')));
-    if (options.length === 0) options.push(h('option', { value: '' }, t('lobby.noDevice')));
+    const options = devices.map((d) => h('option', { value: d.deviceId }, d.label || t('door.default')));
+    if (options.length === 0) options.push(h('option', { value: '' }, t('door.noDevice')));
     select.replaceChildren(...options);
     select.disabled = devices.length === 0;
     if (devices.some((d) => d.deviceId === current)) select.value = current;
@@ -49,3 +50,24 @@ export function problemText({ key, name }) {
 
 // displayName is what a participant is called here.
 export const displayName = (p) => p.name || `${t('meeting.guest')} ${p.id.slice(0, 4)}`;
+
+// field is an input under its label.
+export function field(id, key, input) {
+  return h('div', { class: 'field' }, h('label', { for: id, t: key }), input);
+}
+
+// toggle draws a button that is on or off.
+export function toggle(button, on, iconOn, iconOff, labelOn, labelOff) {
+  const state = on ? 'on' : 'off';
+  if (button.dataset.state !== state) {
+    button.dataset.state = state;
+    button.querySelector('svg')?.remove();
+    button.prepend(icon(on ? iconOn : iconOff));
+  }
+  const label = on ? labelOn : labelOff;
+  button.dataset.tLabel = label;
+  button.setAttribute('aria-label', t(label));
+  button.title = t(label);
+  const caption = button.querySelector('span');
+  if (caption) setText(caption, label);
+}

@@ -1,17 +1,19 @@
 // Settings in a modal dialog: name, devices, language, and the list of keys.
 
 import { h } from './dom.js';
-import { icon } from './icons.js';
-import { deviceSelect } from './common.js';
+import { deviceSelect, field } from './common.js';
+import { dialog } from './dialogs.js';
 import { language, setLanguage } from '../i18n.js';
 import * as settings from '../settings.js';
 
-const KEYS = [['M', 'keys.m'], ['V', 'keys.v'], ['S', 'keys.s'], ['C', 'keys.c'], ['P', 'keys.p'], ['R', 'keys.r'], ['W', 'keys.w'], [null, 'keys.space'], ['Esc', 'keys.esc']];
+const KEYS = [['M', 'keys.m'], ['V', 'keys.v'], ['S', 'keys.s'], ['C', 'keys.c'], ['P', 'keys.p'], ['R', 'keys.r'], ['E', 'keys.e'], ['W', 'keys.w'], [null, 'keys.space'], ['Esc', 'keys.esc']];
 const LANGUAGES = { en: 'English', de: 'Deutsch' };
 
-export function settingsDialog({ conference, media }) {
+export function settingsDialog({ conference, media, onoutput }) {
   const mic = deviceSelect(media, 'a0', 'audioinput', (id) => (settings.set('mic', id), media.setDevice('a0', id)));
   const camera = deviceSelect(media, 'v0', 'videoinput', (id) => (settings.set('camera', id), media.setDevice('v0', id)));
+  const output = deviceSelect(media, 'out', 'audiooutput', (id) => (settings.set('output', id), (media.deviceIds.out = id), onoutput(id)));
+  const canChoose = 'setSinkId' in HTMLMediaElement.prototype;
   const name = h('input', {
     id: 'own-name',
     maxlength: '60',
@@ -22,27 +24,25 @@ export function settingsDialog({ conference, media }) {
     },
   });
   const lang = h('select', { id: 'own-language', onchange: () => setLanguage(lang.value) }, Object.entries(LANGUAGES).map(([value, text]) => h('option', { value, lang: value }, text)));
-  const field = (id, key, input) => h('div', { class: 'field' }, h('label', { for: id, t: key }), input);
-  const element = h(
-    'dialog',
-    { class: 'card', 'aria-labelledby': 'settings-title' },
-    h('header', {}, h('h2', { id: 'settings-title', t: 'settings.title' }), h('button', { class: 'quiet', type: 'button', label: 'panel.close', onclick: () => element.close() }, icon('close'))),
-    field('own-name', 'lobby.name', name),
-    field('device-a0', 'lobby.mic', mic.select),
-    field('device-v0', 'lobby.camera', camera.select),
+  const element = dialog(
+    'settings-dialog',
+    'settings.title',
+    field('own-name', 'door.name', name),
+    field('device-a0', 'door.mic', mic.select),
+    field('device-v0', 'door.camera', camera.select),
+    canChoose && field('device-out', 'settings.output', output.select),
     field('own-language', 'settings.language', lang),
     h('h3', { t: 'settings.keys' }),
     h('dl', { class: 'keys' }, KEYS.map(([key, text]) => h('div', {}, h('dt', {}, key ? h('kbd', {}, key) : h('kbd', { t: 'keys.spaceName' })), h('dd', { t: text })))),
   );
-  element.addEventListener('click', (ev) => ev.target === element && element.close()); // the backdrop
+  const fill = () => [mic, camera, output].forEach((d) => d.fill());
   return {
     element,
     open() {
       name.value = conference.self?.name ?? '';
       lang.value = language();
-      mic.fill();
-      camera.fill();
-      media.refreshDevices().then(() => (mic.fill(), camera.fill()));
+      fill();
+      media.refreshDevices().then(fill);
       element.showModal();
     },
   };

@@ -6,6 +6,7 @@ import { h, setText } from './dom.js';
 import { icon } from './icons.js';
 import { displayName, hue, initials } from './common.js';
 import { t } from '../i18n.js';
+import * as settings from '../settings.js';
 
 const RATIO = 16 / 9;
 const GAP = 10; // px between tiles, as in style.css
@@ -22,6 +23,7 @@ export class Tiles {
     this.auto = null; // key of a shared screen that nobody chose, shown while nothing else is
     this.follow = false; // the speaker is on stage while nothing else is
     this.speaker = null; // key of the last speaker besides us
+    this.output = settings.get('output', '');
     this.list = h('div', { class: 'strip', role: 'list', label: 'meeting.stage' });
     this.main = h('div', { class: 'stage', role: 'list', label: 'meeting.stage', hidden: true });
     this.audio = h('div', { hidden: true });
@@ -67,7 +69,7 @@ export class Tiles {
     const wanted = new Map();
     const self = conference.self;
     if (self) {
-      wanted.set(`${self.id}-v0`, { person: { ...self, self: true, active: true, quality: conference.quality }, track: this.media.tracks.v0, audioMuted: !this.media.sending('a0') });
+      wanted.set(`${self.id}-v0`, { person: { ...self, self: true, active: true, quality: conference.call.quality }, track: this.media.tracks.v0, audioMuted: !this.media.sending('a0') });
       if (this.media.tracks.v1) wanted.set(`${self.id}-v1`, { person: { ...self, self: true }, track: this.media.tracks.v1, desktop: true });
     }
     for (const p of others) {
@@ -93,7 +95,7 @@ export class Tiles {
         this.tiles.set(key, tile);
         if (what.desktop && !what.person.self) this.auto = key;
       }
-      tile.show(what);
+      tile.show({ ...what, hand: conference.hands.indexOf(what.person.id) + 1 });
     }
     if (!this.tiles.has(this.stage)) this.stage = null;
     if (!this.tiles.has(this.auto)) this.auto = null;
@@ -129,9 +131,20 @@ export class Tiles {
       const a = h('audio', { autoplay: true, 'data-source': name });
       a.track = track;
       a.srcObject = new MediaStream([track]);
+      this.#route(a);
       this.audio.append(a);
       a.play().catch(() => this.onblocked?.());
     }
+  }
+
+  // setOutput chooses the loudspeaker for all.
+  setOutput(deviceId) {
+    this.output = deviceId;
+    for (const a of this.audio.children) this.#route(a);
+  }
+
+  #route(a) {
+    if (this.output) a.setSinkId?.(this.output).catch((err) => console.warn('loudspeaker:', err.message)); // one that is gone: the default
   }
 
   play() {
@@ -186,7 +199,7 @@ export class Tiles {
       heights[key] = this.staged || px <= SMALL_TILE ? SMALL : MEDIUM;
     }
     const stage = this.staged && !this.tiles.get(this.staged).person.self ? this.staged : null;
-    this.conference.view({ stage, heights, fallback: SMALL });
+    this.conference.call.view({ stage, heights, fallback: SMALL });
   }
 
   #invitation() {
@@ -221,7 +234,7 @@ class Tile {
     this.element = h('div', { class: 'tile', role: 'listitem', 'data-key': key }, this.video, this.avatar, this.lost, h('div', { class: 'tile-foot' }, this.badges, this.name, this.quality), this.button);
   }
 
-  show({ person, track, audioMuted, desktop = false }) {
+  show({ person, track, audioMuted, desktop = false, hand = 0 }) {
     this.person = person;
     this.desktop = desktop;
     const own = person.self;
@@ -241,7 +254,7 @@ class Tile {
     this.name.textContent = this.title;
     const badges = [];
     if (!desktop && audioMuted) badges.push(h('span', { class: 'badge', role: 'img', label: 'meeting.muted' }, icon('micOff')));
-    if (!desktop && person.hand) badges.push(h('span', { class: 'badge hand', role: 'img', label: 'meeting.hand' }, icon('hand')));
+    if (!desktop && hand) badges.push(h('span', { class: 'badge hand', role: 'img', 'aria-label': t('people.hand', { n: hand }) }, icon('hand'), h('b', {}, String(hand))));
     if (desktop) badges.push(h('span', { class: 'badge' }, icon('screen')));
     this.badges.replaceChildren(...badges);
     this.lost.hidden = person.active !== false;
