@@ -50,6 +50,8 @@ func newPerson(t *testing.T, name string) *person {
 	p := &person{t: t, name: name, ctx: ctx, log: &syncBuffer{}, quit: cancel}
 	t.Cleanup(func() {
 		if t.Failed() {
+			p.t = t
+			p.screenshot("failed-" + p.name)
 			last, _ := tryEval[json.RawMessage](p, "window.konzil?.stats?.()")
 			t.Logf("%s: last numbers %s\nconsole:\n%s", name, last, p.log)
 		}
@@ -192,10 +194,14 @@ func (p *person) click(css string) {
 // item opens the menu of a button and takes the entry with that text.
 func (p *person) item(button, text string) {
 	p.t.Helper()
-	p.click(button)
-	eventually(p.t, 5*time.Second, p.name+": the entry "+text, func() (bool, error) {
-		return tryEval[bool](p, fmt.Sprintf("(() => { const b = [...document.querySelectorAll('.menu button')].find((e) => e.textContent === %q || e.getAttribute('aria-label') === %q); b?.click(); return Boolean(b); })()", text, text))
-	})
+	p.until(10*time.Second, fmt.Sprintf("the entry %s of %s", text, button), fmt.Sprintf(`(() => {
+		const b = document.querySelector(%q);
+		if (!b || document.querySelector('dialog[open]:not(:has(.menu))')?.contains(b) === false) return false;
+		if (b.getAttribute('aria-expanded') !== 'true') b.click();
+		const entry = [...document.querySelectorAll('.menu button')].find((e) => [e.textContent, e.getAttribute('aria-label')].includes(%q));
+		entry?.click();
+		return Boolean(entry);
+	})()`, button, text))
 }
 
 // receives: media of every other person arrive, and go on arriving.

@@ -28,7 +28,9 @@ export class Polls extends Emitter {
 
   // vote gives our choice, one boolean for each answer; a second time replaces the first.
   vote(poll, choice) {
-    return this.#tell({ type: 'polls', command: 'answer-poll', pollId: poll.id, answers: choice });
+    if (!this.#tell({ type: 'polls', command: 'answer-poll', pollId: poll.id, answers: choice })) return false;
+    poll.mine = [...choice]; // the component's answer counts it
+    return true;
   }
 
   #tell(command) {

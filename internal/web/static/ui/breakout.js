@@ -1,6 +1,6 @@
 // The panel of breakout rooms: who is where, going there and back; moderators make rooms, name them, send people and close them.
 
-import { h } from './dom.js';
+import { calmly, h } from './dom.js';
 import { icon } from './icons.js';
 import { displayName } from './common.js';
 import { confirm, prompt } from './dialogs.js';
@@ -74,7 +74,8 @@ export function breakoutPanel({ conference, onclose }) {
     );
   }
 
-  const offs = [breakout.on('change', draw), conference.on('self', draw), conference.on('room', draw)];
+  const redraw = calmly(element, draw);
+  const offs = [breakout.on('change', redraw), conference.on('self', redraw), conference.on('room', redraw)];
   draw();
   return { element, off: () => offs.forEach((f) => f()), refresh: draw, focus: () => element.querySelector('button').focus() };
 }

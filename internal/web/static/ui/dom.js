@@ -45,6 +45,31 @@ export function announce(text) {
   requestAnimationFrame(() => (live.textContent = text));
 }
 
+// calmly gives a function that draws what is in element, only not while a pointer is pressed there: what is replaced between press and
+// release takes the click with it.
+export function calmly(element, draw) {
+  let pressed = false;
+  let due = false;
+  const release = () => {
+    removeEventListener('pointerup', release);
+    removeEventListener('pointercancel', release);
+    setTimeout(() => {
+      pressed = false; // after the click
+      if (due) draw();
+      due = false;
+    });
+  };
+  element.addEventListener('pointerdown', () => {
+    pressed = true;
+    addEventListener('pointerup', release);
+    addEventListener('pointercancel', release);
+  });
+  return () => {
+    due = pressed;
+    if (!pressed) draw();
+  };
+}
+
 const SVG = 'http://www.w3.org/2000/svg';
 
 // svg draws an icon of icons.js.

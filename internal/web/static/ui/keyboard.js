@@ -6,7 +6,7 @@ export function keyboard({ keys, talk, blocked }) {
 
   function keydown(ev) {
     const key = ev.key.toLowerCase();
-    if (ev.ctrlKey || ev.metaKey || ev.altKey || blocked() || ev.target.closest?.('dialog[open], .menu')) return;
+    if (ev.ctrlKey || ev.metaKey || ev.altKey || blocked() || ev.target.closest?.('.menu')) return;
     if (ev.target.closest?.('input, textarea, select') && key !== 'escape') return;
     if (key === ' ') {
       if (ev.target.closest?.('button, a, summary')) return; // space presses it

@@ -258,7 +258,7 @@ export function meetingView({ conference, media, onleave }) {
     onLanguage(() => (refresh(), showTitle(), showRecording(), panels.polls.refresh(), panels.breakout.refresh())),
     knocks({ conference, cards }),
     keyboard({
-      blocked: () => !overlay.hidden,
+      blocked: () => !overlay.hidden || Boolean(document.querySelector('dialog[open]')),
       keys: {
         m: () => mic.click(),
         v: () => camera.click(),

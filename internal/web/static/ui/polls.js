@@ -1,6 +1,6 @@
 // The polls panel: questions with their answers to choose from, results in bars, and a form for a new one.
 
-import { h } from './dom.js';
+import { calmly, h } from './dom.js';
 import { icon } from './icons.js';
 import { displayName } from './common.js';
 import { panel } from './panel.js';
@@ -70,7 +70,7 @@ export function pollsPanel({ conference, onclose }) {
     return h('div', {}, h('ul', { class: 'results' }, poll.answers.map(line)), h('div', { class: 'buttons end' }, h('small', { class: 'hint' }, t('polls.voters', { n: voters.size })), again));
   }
 
-  const off = polls.on('change', draw);
+  const off = polls.on('change', calmly(list, draw));
   draw();
   return { element, off, refresh: draw, focus: () => element.querySelector('button').focus() };
 }

@@ -17,7 +17,7 @@ export function securityDialog({ conference }) {
   const kinds = KINDS.map((kind) => [kind, onoff(`security-${kind}`, `security.${kind}`, null, (on) => moderation.setModerated(kind, on))]);
   const password = h('input', { id: 'security-password', type: 'text', autocomplete: 'off', maxlength: '60', required: true, spellcheck: 'false', autocapitalize: 'none' });
   const set = h('button', { class: 'primary', type: 'submit', id: 'security-set' });
-  const remove = h('button', { type: 'button', id: 'security-remove', t: 'security.removePassword', onclick: () => moderation.setPassword('') });
+  const remove = h('button', { type: 'button', id: 'security-remove', t: 'security.removePassword', onclick: () => (password.focus(), moderation.setPassword('')) }); // it will be hidden
   const state = h('p', { class: 'hint', id: 'security-state', role: 'status' });
   const form = h(
     'form',
