@@ -183,8 +183,8 @@ func (p *person) key(what input.DispatchKeyEventType, key string) {
 // click clicks an element as soon as it can be clicked; one that the page draws anew meanwhile is looked for again.
 func (p *person) click(css string) {
 	p.t.Helper()
-	eventually(p.t, 10*time.Second, p.name+": click on "+css, func() (bool, error) {
-		ctx, cancel := context.WithTimeout(p.ctx, 5*time.Second)
+	eventually(p.t, 20*time.Second, p.name+": click on "+css, func() (bool, error) {
+		ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
 		defer cancel()
 		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(css)))
 		return err == nil, err
@@ -194,7 +194,7 @@ func (p *person) click(css string) {
 // item opens the menu of a button and takes the entry with that text.
 func (p *person) item(button, text string) {
 	p.t.Helper()
-	p.until(10*time.Second, fmt.Sprintf("the entry %s of %s", text, button), fmt.Sprintf(`(() => {
+	p.until(20*time.Second, fmt.Sprintf("the entry %s of %s", text, button), fmt.Sprintf(`(() => {
 		const b = document.querySelector(%q);
 		if (!b || document.querySelector('dialog[open]:not(:has(.menu))')?.contains(b) === false) return false;
 		if (b.getAttribute('aria-expanded') !== 'true') b.click();
@@ -217,6 +217,21 @@ func (p *person) receives(others ...*person) {
 	}
 	for video, n := range before {
 		p.stats(20*time.Second, "more frames of "+video, func(s stats) bool { return s.Inbound[video].FramesDecoded > n+10 })
+	}
+}
+
+// hears: sound of every other person arrives, and goes on arriving.
+func (p *person) hears(others ...*person) {
+	p.t.Helper()
+	for _, o := range others {
+		audio, before := o.id()+"-a0", -1.0
+		p.stats(25*time.Second, "the sound of "+o.name, func(s stats) bool {
+			in, ok := s.Inbound[audio]
+			if ok && before < 0 {
+				before = in.AudioEnergy
+			}
+			return ok && in.AudioEnergy > before
+		})
 	}
 }
 

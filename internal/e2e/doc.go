@@ -5,6 +5,7 @@
 //	server_test.go   one konzil process per test: free ports, its own data folder, SIGTERM at the end
 //	browser_test.go  people: one browser context each, and what they do on the page
 //	meeting_test.go  what is shown: two and three people, layers, screen, leaving, reloading, chat, hands, trouble
+//	features_test.go what participants and moderators can do: lobby, password, moderation, chat, polls, breakout rooms, ...
 //	relay_test.go    the same over TURN
 //	strophe_test.go  web clients of others, from pages of another origin: the Strophe library,
 //	converse_test.go and Converse with its login form and its chats on screen

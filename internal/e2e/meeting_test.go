@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -252,45 +253,100 @@ func TestModeration(t *testing.T) {
 func TestScreenshots(t *testing.T) {
 	s := startServer(t)
 	ada, grace := newPerson(t, "Ada Lovelace"), newPerson(t, "Grace Hopper")
+	url := s.url + "/colloquium"
 	ada.look(1280, 800, "light")
 	ada.do(chromedp.Navigate(s.url + "/"))
 	ada.until(5*time.Second, "the home page", "window.konzil?.state === 'home'")
-	ada.screenshot("home-desktop-light")
-	ada.do(chromedp.Navigate(s.url + "/colloquium"))
+	ada.everyLook("home")
+	ada.do(chromedp.Navigate(url))
 	ada.until(15*time.Second, "the preview", "window.konzil?.media?.tracks.v0 && document.querySelector('.frame video').videoWidth > 0")
-	for _, v := range views {
-		ada.look(v.width, v.height, v.scheme)
-		ada.screenshot("door-" + v.name)
-	}
+	ada.everyLook("door")
 	ada.enter()
-	grace.join(s.url + "/colloquium")
+	ada.until(10*time.Second, "moderator", "konzil.conference.isModerator && konzil.conference.info")
+
+	eval[any](ada, "konzil.conference.lobby.setEnabled(true)")
+	grace.do(chromedp.Navigate(url))
+	grace.until(15*time.Second, "the door", "window.konzil?.media?.tracks.a0 && konzil.media.tracks.v0")
+	grace.do(chromedp.SetValue(chromedp.CSS("#name"), grace.name))
+	grace.click("#join")
+	grace.says("#join", "Ask to join")
+	grace.everyLook("door-lobby")
+	grace.click("#join")
+	grace.says("#waiting", "You have knocked")
+	grace.everyLook("door-waiting")
+	ada.says(".request", "Grace Hopper would like to join.")
+	ada.everyLook("meeting-knock")
+	ada.press("p")
+	ada.everyLook("meeting-people-waiting")
+	ada.press("Escape")
+	ada.click(".request .primary")
 	ada.receives(grace)
+
 	eval[bool](grace, "konzil.sendChat('The slides: https://example.org/slides.pdf'), konzil.conference.raiseHand(true), true")
 	ada.until(5*time.Second, "the message", "konzil.messages.length > 0")
+	eval[bool](ada, `(({chat, id}) => {
+		const [m] = chat.messages;
+		chat.react(m, '👍');
+		chat.send('Thank you! There is a mistake on the third one.', {replyTo: m});
+		chat.send('Shall we take a break at eleven?', {to: m.from});
+		return true;
+	})(konzil.conference)`)
+	eval[bool](grace, `(({polls}) => polls.create('Where shall we meet next time?', ['In the large hall, as always', 'Outside, if the weather is fine', 'Here']))(konzil.conference)`)
+	ada.until(5*time.Second, "the poll", "konzil.conference.polls.list.length === 1")
+	eval[bool](ada, "konzil.conference.breakout.add('Compilers'), konzil.conference.breakout.add('Machines'), true")
 	for _, v := range views {
 		ada.look(v.width, v.height, v.scheme)
 		ada.until(5*time.Second, "a picture of Grace", "document.querySelector('.tile:not(.self) video').videoWidth > 0")
 		ada.screenshot("meeting-" + v.name)
-		ada.press("c")
-		ada.screenshot("meeting-chat-" + v.name)
+		ada.press("e")
+		ada.screenshot("meeting-react-" + v.name)
 		ada.press("Escape")
 	}
+	ada.press("c")
+	ada.everyLook("meeting-chat")
+	ada.press("Escape")
+	ada.press("p")
+	ada.everyLook("meeting-people")
+	ada.press("Escape")
+	ada.item("#more", "Polls")
+	ada.everyLook("meeting-poll")
+	eval[bool](ada, "(({polls}) => polls.vote(polls.list[0], [true, false, true]))(konzil.conference)")
+	ada.says(".results", "Here")
+	ada.everyLook("meeting-poll-results")
+	ada.click("#new-poll")
+	ada.everyLook("meeting-poll-new")
+	ada.click(".poll-form .buttons button:not(.primary)")
+	ada.click("#panel-polls header button")
+	ada.item("#more", "Breakout rooms")
+	ada.until(5*time.Second, "the rooms", "document.querySelectorAll('.room').length === 3")
+	ada.everyLook("meeting-breakout")
+	ada.click("#panel-breakout header button")
+	for _, d := range []string{"Moderation", "Speaking times", "Settings"} {
+		ada.item("#more", d)
+		ada.everyLook("meeting-dialog-" + strings.ToLower(d[:8]))
+		ada.closeDialog()
+	}
+	ada.click("#more")
+	ada.everyLook("meeting-more")
+	ada.press("Escape")
 	ada.look(1280, 800, "light")
-	ada.press("p")
-	ada.screenshot("meeting-people-desktop-light")
-	ada.press("p")
 	ada.item("#more", "Settings")
-	ada.screenshot("meeting-settings-desktop-light")
 	ada.do(chromedp.SetValue(chromedp.CSS("#own-language"), "de"))
 	eval[bool](ada, "document.querySelector('#own-language').dispatchEvent(new Event('change')), document.querySelector('dialog[open]').close(), true")
-	ada.screenshot("meeting-german-desktop-light")
-	ada.look(1280, 800, "dark")
+	ada.everyLook("meeting-german")
 	eval[bool](ada, fmt.Sprintf("konzil.setStage(%q), true", grace.id()+"-v0"))
-	ada.screenshot("meeting-stage-desktop-dark")
-	ada.look(390, 844, "light")
-	ada.screenshot("meeting-stage-phone-light")
-	ada.item("#leave", "Leave the meeting")
-	ada.screenshot("ended-phone-light")
+	ada.everyLook("meeting-stage")
+	ada.item("#leave", "Besprechung verlassen")
+	ada.everyLook("ended")
+}
+
+// everyLook keeps pictures of a view in all windows and colours.
+func (p *person) everyLook(name string) {
+	p.t.Helper()
+	for _, v := range views {
+		p.look(v.width, v.height, v.scheme)
+		p.screenshot(name + "-" + v.name)
+	}
 }
 
 var views = []struct {
