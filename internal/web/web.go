@@ -7,12 +7,16 @@
 //	static/proto/conference.js  the order of a meeting, and the table of what is asked of the server
 //	static/proto/xmpp.js        the stream: WebSocket, SASL, bind, stream management
 //	static/proto/muc.js         the room
-//	static/proto/call.js        the media of a stay in a room: jingle.js (Jingle to plain objects and back), sdp.js (these to SDP and back),
-//	                            session.js (the RTCPeerConnection: one slot, or m-line, per source), bridge.js (the bridge channel)
-//	static/proto/chat.js, lobby.js, moderation.js, breakout.js, polls.js, reactions.js, recording.js, speakerstats.js
-//	                            one feature of meetings each; they hear the conference's events and change what the page shows
-//	static/ui/meeting.js        the view of a meeting: tiles.js (what is on the screen, and so what is asked of the bridge), the panels
-//	                            and dialogs, one file for each, and what is said in words (notices.js)
+//	static/proto/call.js        the media of a stay in a room, with
+//	static/proto/jingle.js      Jingle to plain objects and back
+//	static/proto/sdp.js         plain objects to SDP and back
+//	static/proto/session.js     the RTCPeerConnection: one slot (m-line) per source
+//	static/proto/bridge.js      the bridge channel
+//	static/proto/chat.js        and its neighbours (lobby, moderation, breakout, polls, reactions, recording, speakerstats) are a feature of
+//	                            meetings each: they hear the conference's events and change what the page shows
+//	static/ui/meeting.js        the view of a meeting; panels and dialogs are a file each
+//	static/ui/tiles.js          what is on the screen, and so what is asked of the bridge
+//	static/ui/notices.js        what is said in words
 //	static/texts/               the words, by language
 //
 // The server offers media and the page answers, always; it announces neither peer-to-peer sessions nor SSRC rewriting.
