@@ -311,7 +311,7 @@ func (st *stream) checkHeader(h *stanza.Header) error {
 	return nil
 }
 
-// negotiate goes from connection to bound or resumed session.
+// negotiate goes from connection to bound or resumed session: TLS, SASL, then a resource or the session of before (XEP-0170 §2.2).
 func (st *stream) negotiate() error {
 	if st.tcp != nil && st.tcp.tls == nil {
 		if err := st.negotiateTLS(); err != nil {

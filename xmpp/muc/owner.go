@@ -349,8 +349,9 @@ func (r *room) destroyBy(st *stanza.Stanza, d *stanza.Element) {
 		el.Add(stanza.TextElement(nsUser, "reason", reason))
 	}
 	result := st.Result()
+	r.farewell(el)
 	r.stored(st, r.wipe, func() { r.svc.reply(result) })
-	r.destroy(el)
+	r.die()
 }
 
 // destroy sends everybody out and ends the room (§10.9). el is the <destroy/>, nil for one without words.
@@ -358,6 +359,12 @@ func (r *room) destroy(el *stanza.Element) {
 	if el == nil {
 		el = stanza.NewElement(nsUser, "destroy")
 	}
+	r.farewell(el)
+	r.die()
+}
+
+// farewell sends everybody out.
+func (r *room) farewell(el *stanza.Element) {
 	everybody := r.order
 	r.order, r.recipients = nil, nil // nobody is told of anybody but itself
 	for _, o := range everybody {
@@ -370,7 +377,6 @@ func (r *room) destroy(el *stanza.Element) {
 	r.svc.count.occupants.Add(-int64(len(r.sessions)))
 	clear(r.nicks)
 	clear(r.sessions)
-	r.die()
 }
 
 // wipe takes the room off the disk, with its archive: whoever makes one of the same name later shall not read it. The room is not locked.

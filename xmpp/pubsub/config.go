@@ -38,6 +38,9 @@ type Config struct {
 	NotifyRetract            bool
 	NotifyDelete             bool
 	NotifyConfig             bool
+	NotifySub                bool // owners hear of subscriptions that come and go
+	Silent                   bool // pubsub#deliver_notifications is false
+	MaxPayload               int  // bytes; 0: no less than the service allows
 	SendLast                 string
 	Kind                     string // type of the notifications
 }
@@ -171,6 +174,17 @@ func (c *Config) set(key, v string, values []string, account bool) (ok bool) {
 		return flag(&c.NotifyDelete)
 	case "notify_config":
 		return flag(&c.NotifyConfig)
+	case "notify_sub":
+		return flag(&c.NotifySub)
+	case "deliver_notifications":
+		var deliver bool
+		ok := flag(&deliver)
+		c.Silent = !deliver
+		return ok
+	case "max_payload_size":
+		n, err := strconv.Atoi(v)
+		c.MaxPayload = min(n, maxItemBytes)
+		return err == nil && n >= 0
 	case "send_last_published_item":
 		return one(&c.SendLast, lastNever, lastSub, lastPresence)
 	case "notification_type":
@@ -230,8 +244,18 @@ func (c *Config) form(account bool) *stanza.Element {
 		flagField("pubsub#notify_retract", c.NotifyRetract),
 		flagField("pubsub#notify_delete", c.NotifyDelete),
 		flagField("pubsub#notify_config", c.NotifyConfig),
+		flagField("pubsub#notify_sub", c.NotifySub),
+		flagField("pubsub#deliver_notifications", !c.Silent),
+		field("pubsub#max_payload_size", "text-single", strconv.Itoa(c.maxPayload())),
 		choice("pubsub#send_last_published_item", c.SendLast, lastNever, lastSub, lastPresence),
 		choice("pubsub#notification_type", c.Kind, "normal", "headline", "chat"))
+}
+
+func (c *Config) maxPayload() int {
+	if c.MaxPayload == 0 {
+		return maxItemBytes
+	}
+	return c.MaxPayload
 }
 
 // met tells whether a node with these settings is what the options of a publication ask for (XEP-0060 §7.1.5).

@@ -13,10 +13,10 @@ func features() []string {
 	out := []string{nsPubSub, nsOwner}
 	for _, f := range []string{
 		"access-authorize", "access-open", "access-whitelist", "auto-create", "config-node", "config-node-max", "create-and-configure", "create-nodes",
-		"delete-items", "delete-nodes", "instant-nodes", "item-ids", "last-published", "manage-subscriptions", "member-affiliation", "meta-data",
+		"delete-items", "delete-nodes", "instant-nodes", "item-ids", "last-published", "leased-subscription", "manage-subscriptions", "member-affiliation", "meta-data",
 		"modify-affiliations", "multi-items", "outcast-affiliation", "persistent-items", "publish", "publish-only-affiliation", "publish-options", "publisher-affiliation",
-		"purge-nodes", "retract-items", "retrieve-affiliations", "retrieve-default", "retrieve-items", "retrieve-subscriptions", "rsm", "subscribe",
-		"subscription-notifications",
+		"purge-nodes", "retract-items", "retrieve-affiliations", "retrieve-default", "retrieve-default-sub", "retrieve-items", "retrieve-subscriptions", "rsm", "subscribe",
+		"subscription-notifications", "subscription-options",
 	} {
 		out = append(out, nsPubSub+"#"+f)
 	}
@@ -77,6 +77,7 @@ func (e *Engine) info(r *request) (*stanza.Element, *stanza.Error) {
 		field("pubsub#type", "text-single", n.cfg.Type),
 		field("pubsub#creator", "jid-single", n.creator.String()),
 		field("pubsub#creation_date", "text-single", n.created.UTC().Format("2006-01-02T15:04:05Z")),
+		field("pubsub#num_subscribers", "text-single", strconv.Itoa(len(n.subs))),
 		field("pubsub#access_model", "list-single", n.cfg.Access),
 		field("pubsub#publish_model", "list-single", n.cfg.PublishModel),
 		field("pubsub#max_items", "text-single", strconv.Itoa(n.cfg.MaxItems)))

@@ -49,13 +49,16 @@ type Engine struct {
 	peersMu sync.Mutex                             // guards peers
 	peers   map[stanza.JID]map[stanza.JID]*watcher // account → clients elsewhere whose presence it has
 
+	digestMu sync.Mutex // guards digests, and what is in each
+	digests  map[digestKey]*digest
+
 	count struct{ requests, published, retracted, notified, asked, capsBad, refused, failures atomic.Uint64 }
 }
 
 // Attach gives accounts nodes, and opens the service. It goes after the roster.
 func Attach(s *xmpp.Server, store SQLStore, opt Options, log *slog.Logger) (*Engine, error) {
 	e := &Engine{srv: s, store: store, opt: opt, log: log, caps: newCaps(), changed: map[string][]func(stanza.JID){}, fill: map[string]func(stanza.JID){},
-		owners: map[stanza.JID]*owned{}, peers: map[stanza.JID]map[stanza.JID]*watcher{}}
+		owners: map[stanza.JID]*owned{}, peers: map[stanza.JID]map[stanza.JID]*watcher{}, digests: map[digestKey]*digest{}}
 	ctx, cancel := ioContext()
 	defer cancel()
 	var err error

@@ -74,8 +74,8 @@ func (r *request) perform() (*stanza.Element, *stanza.Error) {
 			return r.ownSubscriptions()
 		case "get affiliations":
 			return r.ownAffiliations()
-		case "get default":
-			return nil, unsupported("subscription-options")
+		case "get default": // §6.3.8
+			return user("default", r.node()).Add((&subOptions{}).form()).wrap(), nil
 		case "set publish":
 			return r.publish()
 		case "set retract":
@@ -86,8 +86,10 @@ func (r *request) perform() (*stanza.Element, *stanza.Error) {
 			return r.subscribe()
 		case "set unsubscribe":
 			return r.unsubscribe()
-		case "get options", "set options":
-			return nil, unsupported("subscription-options")
+		case "get options":
+			return r.getOptions()
+		case "set options":
+			return r.setOptions()
 		}
 		return nil, stanza.ErrBadRequest
 	}

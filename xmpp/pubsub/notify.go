@@ -56,6 +56,12 @@ func (e *Engine) tell(n *node) {
 		queue := n.queue
 		n.queue = nil
 		var all []stanza.JID
+		special := map[stanza.JID]subOptions{}
+		for j, u := range n.subs {
+			if !u.plain() {
+				special[j] = u.subOptions
+			}
+		}
 		for _, ev := range queue {
 			if ev.to == nil {
 				all = e.interested(n)
@@ -68,15 +74,15 @@ func (e *Engine) tell(n *node) {
 		}
 		n.mu.Unlock()
 		for _, ev := range queue {
-			e.give(n.of.jid, typ, ev, all)
+			e.give(n, typ, ev, all, special)
 		}
 		n.mu.Lock()
 	}
 	n.telling = false
 }
 
-// give routes one event.
-func (e *Engine) give(from stanza.JID, typ string, ev event, all []stanza.JID) {
+// give routes one event; special are the subscribers that want it in another form.
+func (e *Engine) give(n *node, typ string, ev event, all []stanza.JID, special map[stanza.JID]subOptions) {
 	to := ev.to
 	if to == nil {
 		to = all
@@ -93,10 +99,21 @@ func (e *Engine) give(from stanza.JID, typ string, ev event, all []stanza.JID) {
 	if !ev.stamp.IsZero() {
 		payload = append(payload, stanza.NewElement(nsDelay, "delay", "stamp", ev.stamp.UTC().Format("2006-01-02T15:04:05.000Z")))
 	}
-	st := stanza.NewMessage(typ, from, stanza.JID{}, payload...)
+	st := stanza.NewMessage(typ, n.of.jid, stanza.JID{}, payload...)
 	for _, j := range to {
 		e.count.notified.Add(1)
-		e.srv.Route(st.WithTo(j))
+		one := st.WithTo(j)
+		o, ok := special[j]
+		if !ok || ev.plain != nil {
+			e.srv.Route(one)
+			continue
+		}
+		if o.Body {
+			one = one.WithPayload(append([]*stanza.Element{stanza.TextElement(stanza.NSClient, "body", bodyOf(n.name, ev.el))}, payload...)...)
+		}
+		if o.Digest == 0 || ev.to != nil || !e.collect(n, one, ev.el, time.Duration(o.Digest)*time.Millisecond) {
+			e.srv.Route(one)
+		}
 	}
 }
 
@@ -104,11 +121,16 @@ func (e *Engine) give(from stanza.JID, typ string, ev event, all []stanza.JID) {
 // node is locked.
 func (e *Engine) interested(n *node) []stanza.JID {
 	out := []stanza.JID{}
+	if n.cfg.Silent {
+		return out
+	}
+	e.expire(n)
 	explicit := map[stanza.JID]bool{}
 	for j, u := range n.subs {
 		if u.State == subscribed && e.mayRead(n, j) == nil {
-			out = append(out, j)
-			explicit[j] = true
+			if explicit[j] = true; e.wanted(u) {
+				out = append(out, j)
+			}
 		}
 	}
 	if !n.of.account {

@@ -82,7 +82,11 @@ func (r *request) remove(n *node) (*stanza.Element, *stanza.Error) {
 		return nil, r.e.failed("node not removed", r.o.jid, err)
 	}
 	if n.cfg.NotifyDelete {
-		n.queue = append(n.queue, event{el: stanza.NewElement(nsEvent, "delete", "node", n.name)})
+		el := stanza.NewElement(nsEvent, "delete", "node", n.name)
+		if uri := r.el.Child(nsOwner, "redirect").Attr("uri"); uri != "" { // §8.4.1
+			el.Add(stanza.NewElement(nsEvent, "redirect", "uri", uri))
+		}
+		n.queue = append(n.queue, event{el: el})
 	}
 	r.tellAfter(n)
 	return nil, nil
@@ -183,6 +187,7 @@ func (n *node) owners() (k int) {
 
 // subscriptions is XEP-0060 §8.8.1.
 func (r *request) subscriptions(n *node) (*stanza.Element, *stanza.Error) {
+	r.e.expire(n)
 	out := owner("subscriptions", n.name)
 	for j, u := range n.subs {
 		out.Add(stanza.NewElement(nsOwner, "subscription", "jid", j.String(), "subscription", u.State, "subid", u.ID))
@@ -205,7 +210,9 @@ func (r *request) setSubscriptions(n *node) (*stanza.Element, *stanza.Error) {
 		default:
 			return nil, stanza.ErrBadRequest
 		}
-		if bad := r.e.setSubscription(n, j, state, true); bad != nil {
+		u := n.subs[j]
+		u.JID, u.State = j, state
+		if bad := r.e.setSubscription(n, u, true); bad != nil {
 			return nil, bad
 		}
 	}

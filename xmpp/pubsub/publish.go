@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"slices"
 	"time"
 
 	"konzil/xmpp/stanza"
@@ -90,6 +91,10 @@ func (e *Engine) put(n *node, who stanza.JID, it *Item) (*Item, *stanza.Error) {
 	switch {
 	case it == nil && (n.cfg.Persist || n.cfg.Payloads):
 		return nil, fault(stanza.ErrBadRequest, "item-required")
+	case it != nil && !n.cfg.Persist && !n.cfg.Payloads: // §7.1.3.6
+		return nil, fault(stanza.ErrBadRequest, "item-forbidden")
+	case it != nil && n.cfg.MaxPayload > 0 && len(it.XML) > n.cfg.MaxPayload:
+		return nil, fault(stanza.ErrNotAcceptable, "payload-too-big")
 	case it != nil && len(it.XML) == 0 && n.cfg.Persist && n.cfg.Payloads:
 		return nil, fault(stanza.ErrBadRequest, "payload-required")
 	case it != nil && n.cfg.Persist && n.of.bytes.Load()+int64(len(it.XML)) > limit:
@@ -121,7 +126,7 @@ func (e *Engine) put(n *node, who stanza.JID, it *Item) (*Item, *stanza.Error) {
 // retract is XEP-0060 §7.2.
 func (r *request) retract() (*stanza.Element, *stanza.Error) {
 	items := r.el.ChildrenNamed(nsPubSub, "item")
-	if len(items) == 0 || items[0].Attr("id") == "" {
+	if len(items) == 0 || len(items) > maxListed || slices.ContainsFunc(items, func(it *stanza.Element) bool { return it.Attr("id") == "" }) {
 		return nil, fault(stanza.ErrBadRequest, "item-required")
 	}
 	n, bad := r.find()
@@ -129,7 +134,11 @@ func (r *request) retract() (*stanza.Element, *stanza.Error) {
 		return nil, bad
 	}
 	notify, _ := truth(r.el.Attr("notify"))
-	bad = r.e.take(n, r.who(), items[0].Attr("id"), notify)
+	for _, it := range items {
+		if bad = r.e.take(n, r.who(), it.Attr("id"), notify); bad != nil {
+			break
+		}
+	}
 	n.mu.Unlock()
 	if bad != nil {
 		return nil, bad

@@ -134,9 +134,10 @@ func (r *request) ownSubscriptions() (*stanza.Element, *stanza.Error) {
 	out := user("subscriptions", r.node())
 	who := r.who().Bare()
 	return r.each(out, func(n *node) {
+		r.e.expire(n)
 		for j, u := range n.subs {
 			if j.Bare() == who {
-				out.Add(stanza.NewElement(nsPubSub, "subscription", "node", n.name, "jid", j.String(), "subscription", u.State, "subid", u.ID))
+				out.Add(part{stanza.NewElement(nsPubSub, "subscription", "node", n.name)}.with(u).Element)
 			}
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"konzil/internal/store"
@@ -106,7 +107,7 @@ func (s SQLStore) loadPeople(ctx context.Context, owner stanza.JID, nodes map[in
 		return err
 	}
 	subs, err := s.DB.Read().QueryContext(ctx,
-		`SELECT u.jid, u.node, u.state, u.subid FROM pubsub_subscriptions u JOIN pubsub_nodes n ON n.id = u.node WHERE n.owner = ?`, owner.String())
+		`SELECT u.jid, u.node, u.state, u.subid, u.options FROM pubsub_subscriptions u JOIN pubsub_nodes n ON n.id = u.node WHERE n.owner = ?`, owner.String())
 	if err != nil {
 		return err
 	}
@@ -114,8 +115,14 @@ func (s SQLStore) loadPeople(ctx context.Context, owner stanza.JID, nodes map[in
 	for subs.Next() {
 		var id int64
 		var u subscription
-		if u.JID, err = scanJID(subs, &id, &u.State, &u.ID); err != nil {
+		var options []byte
+		if u.JID, err = scanJID(subs, &id, &u.State, &u.ID, &options); err != nil {
 			return err
+		}
+		if len(options) > 0 {
+			if err := json.Unmarshal(options, &u.subOptions); err != nil {
+				return fmt.Errorf("options of a subscription: %w", err)
+			}
 		}
 		if n := nodes[id]; n != nil {
 			n.subs[u.JID] = u
@@ -372,5 +379,9 @@ func (s SQLStore) setSubscription(ctx context.Context, id int64, u subscription)
 	if u.State == "" {
 		return s.exec(ctx, `DELETE FROM pubsub_subscriptions WHERE node = ? AND jid = ?`, id, u.JID.String())
 	}
-	return s.exec(ctx, `INSERT OR REPLACE INTO pubsub_subscriptions (node, jid, state, subid) VALUES (?, ?, ?, ?)`, id, u.JID.String(), u.State, u.ID)
+	options, err := json.Marshal(u.subOptions)
+	if err != nil {
+		return err
+	}
+	return s.exec(ctx, `INSERT OR REPLACE INTO pubsub_subscriptions (node, jid, state, subid, options) VALUES (?, ?, ?, ?, ?)`, id, u.JID.String(), u.State, u.ID, string(options))
 }

@@ -1,6 +1,9 @@
 package pubsub
 
 import (
+	"reflect"
+	"time"
+
 	"konzil/xmpp/stanza"
 )
 
@@ -10,13 +13,18 @@ func (r *request) subscribe() (*stanza.Element, *stanza.Error) {
 	if bad != nil {
 		return nil, bad
 	}
-	u, bad := r.e.subscribe(n, r.who(), r.el.Attr("jid"))
+	options := r.op.Child(nsPubSub, "options")
+	u, bad := r.e.subscribe(n, r.who(), r.el.Attr("jid"), options)
 	n.mu.Unlock()
 	if bad != nil {
 		return nil, bad
 	}
 	r.e.tell(n)
-	return user("subscription", n.name).with(u).wrap(), nil
+	out := user("subscription", n.name).with(u).wrap()
+	if options != nil { // §6.3.7
+		out.Add(user("options", n.name).subscriber(u).Add(u.form()).Element)
+	}
+	return out, nil
 }
 
 func (p part) with(u subscription) part {
@@ -24,32 +32,42 @@ func (p part) with(u subscription) part {
 	if u.ID != "" {
 		p.SetAttr("subid", u.ID)
 	}
+	if !u.Expire.IsZero() {
+		p.SetAttr("expiry", u.Expire.UTC().Format(time.RFC3339))
+	}
 	return p
 }
 
-// subscribe adds a subscription of who's, or gives the one that is there. The node is locked.
-func (e *Engine) subscribe(n *node, who stanza.JID, address string) (subscription, *stanza.Error) {
+// subscribe adds a subscription of who's, or gives the one that is there, with options where there are any. The node is locked.
+func (e *Engine) subscribe(n *node, who stanza.JID, address string, options *stanza.Element) (subscription, *stanza.Error) {
 	j, err := stanza.ParseJID(address)
 	if err != nil || j.Bare() != who.Bare() {
 		return subscription{}, fault(stanza.ErrBadRequest, "invalid-jid")
 	}
-	if u, ok := n.subs[j]; ok {
-		if u.State == pending {
-			return subscription{}, fault(stanza.ErrNotAuthorized, "pending-subscription")
-		}
-		return u, nil
+	e.expire(n)
+	u, there := n.subs[j]
+	if there && u.State == pending {
+		return subscription{}, fault(stanza.ErrNotAuthorized, "pending-subscription")
 	}
-	state := subscribed
+	if u.JID = j; options != nil {
+		if bad := u.configure(options); bad != nil {
+			return subscription{}, bad
+		}
+	}
+	if there {
+		return u, e.setSubscription(n, u, false)
+	}
+	u.State = subscribed
 	if bad := e.mayRead(n, who); bad != nil {
 		if n.cfg.Access != accessAuthorize || n.affiliation(who) == affOutcast {
 			return subscription{}, bad
 		}
-		state = pending
+		u.State = pending
 	}
-	if bad := e.setSubscription(n, j, state, false); bad != nil {
+	if bad := e.setSubscription(n, u, false); bad != nil {
 		return subscription{}, bad
 	}
-	if state == pending {
+	if u.State == pending {
 		e.askOwners(n, j)
 	} else if n.cfg.SendLast != lastNever {
 		e.queueLast(n, j)
@@ -57,16 +75,17 @@ func (e *Engine) subscribe(n *node, who stanza.JID, address string) (subscriptio
 	return n.subs[j], nil
 }
 
-// setSubscription stores a state, "" for none; tell: the subscriber learns of it. The node is locked.
-func (e *Engine) setSubscription(n *node, j stanza.JID, state string, tell bool) *stanza.Error {
+// setSubscription stores u, whose state may be none; tell: the subscriber learns of it. The node is locked.
+func (e *Engine) setSubscription(n *node, u subscription, tell bool) *stanza.Error {
+	j, state := u.JID, u.State
 	old, there := n.subs[j]
-	if old.State == state || !there && state == "" {
+	u.ID = old.ID
+	if reflect.DeepEqual(old, u) || !there && state == "" {
 		return nil
 	}
 	if !there && len(n.subs) >= maxSubs {
 		return stanza.ErrResourceConstraint.With("The node has too many subscribers")
 	}
-	u := subscription{JID: j, State: state, ID: old.ID}
 	if u.ID == "" {
 		u.ID = newID()
 	}
@@ -74,6 +93,9 @@ func (e *Engine) setSubscription(n *node, j stanza.JID, state string, tell bool)
 	defer cancel()
 	if err := e.store.setSubscription(ctx, n.id, u); err != nil {
 		return e.failed("subscription not stored", n.of.jid, err)
+	}
+	if n.cfg.NotifySub && old.State != state {
+		e.tellOwners(n, u)
 	}
 	shown := u
 	if state == "" {
@@ -94,26 +116,20 @@ func (e *Engine) setSubscription(n *node, j stanza.JID, state string, tell bool)
 
 // unsubscribe is XEP-0060 §6.2.
 func (r *request) unsubscribe() (*stanza.Element, *stanza.Error) {
-	j, err := stanza.ParseJID(r.el.Attr("jid"))
-	if err != nil || j.Bare() != r.who().Bare() {
-		return nil, fault(stanza.ErrBadRequest, "invalid-jid")
-	}
-	n, bad := r.find()
+	n, u, bad := r.subscriptionOf()
 	if bad != nil {
 		return nil, bad
 	}
-	defer n.mu.Unlock()
-	u, ok := n.subs[j]
-	if id := r.el.Attr("subid"); !ok {
-		return nil, fault(&stanza.Error{Type: "cancel", Condition: "unexpected-request"}, "not-subscribed")
-	} else if id != "" && id != u.ID {
-		return nil, fault(stanza.ErrNotAcceptable, "invalid-subid")
+	bad = r.e.setSubscription(n, subscription{JID: u.JID}, false)
+	n.mu.Unlock()
+	if bad == nil {
+		r.e.tell(n)
 	}
-	return nil, r.e.setSubscription(n, j, "", false)
+	return nil, bad
 }
 
-// askOwners shows the owners who wants to subscribe (XEP-0060 §8.6). The node is locked.
-func (e *Engine) askOwners(n *node, j stanza.JID) {
+// ownersOf are who is told what subscribers do. The node is locked.
+func (n *node) ownersOf() []stanza.JID {
 	to := []stanza.JID{}
 	if n.of.account {
 		to = append(to, n.of.jid)
@@ -123,7 +139,20 @@ func (e *Engine) askOwners(n *node, j stanza.JID) {
 			to = append(to, o)
 		}
 	}
-	n.queue = append(n.queue, event{to: to, plain: newForm("form", formAuthorize,
+	return to
+}
+
+// tellOwners tells of a subscription that came or went (pubsub#notify_sub, §8.8.4). The node is locked.
+func (e *Engine) tellOwners(n *node, u subscription) {
+	if u.State == "" {
+		u.State = "none"
+	}
+	n.queue = append(n.queue, event{el: part{stanza.NewElement(nsEvent, "subscription", "node", n.name)}.with(u).Element, to: n.ownersOf()})
+}
+
+// askOwners shows the owners who wants to subscribe (XEP-0060 §8.6). The node is locked.
+func (e *Engine) askOwners(n *node, j stanza.JID) {
+	n.queue = append(n.queue, event{to: n.ownersOf(), plain: newForm("form", formAuthorize,
 		field("pubsub#subid", "hidden", n.subs[j].ID),
 		field("pubsub#node", "text-single", n.name),
 		field("pubsub#subscriber_jid", "jid-single", j.String()),
@@ -158,11 +187,12 @@ func (e *Engine) authorized(owner stanza.JID, st *stanza.Stanza) bool {
 		return true
 	}
 	if n.affiliation(st.From) == affOwner && n.subs[j].State == pending {
-		state := ""
+		u := n.subs[j]
+		u.State = ""
 		if yes, _ := truth(value("allow")); yes {
-			state = subscribed
+			u.State = subscribed
 		}
-		if bad := e.setSubscription(n, j, state, true); bad != nil {
+		if bad := e.setSubscription(n, u, true); bad != nil {
 			e.count.refused.Add(1)
 		}
 	}

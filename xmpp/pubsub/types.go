@@ -76,8 +76,9 @@ const (
 
 type subscription struct {
 	JID   stanza.JID
-	State string
+	State string // "": none
 	ID    string
+	subOptions
 }
 
 // fault makes an error with a condition of XEP-0060.
