@@ -78,6 +78,8 @@ type EndpointConfig struct {
 	MIDDemux      bool        // stamp a MID per slot
 	DataChannel   bool        // take an SCTP association and its one bridge channel
 	Controlling   bool        // ICE role
+	Relay         bool        // it is another bridge of the same conference (relay.go)
+	ChannelClient bool        // of DataChannel: we open the association and the channel; else the peer does
 	Acks          Acks        // whether AckSources will be called; without SSRCRewriting
 }
 
@@ -95,6 +97,7 @@ const (
 // Source is one audio or video source that an endpoint sends.
 type Source struct {
 	Name  string // <endpoint>-a0, <endpoint>-v1
+	Owner string // whose it is at the other end of a relay; else ""
 	Kind  MediaKind
 	Video VideoType
 	SSRCs []uint32 // one, or the simulcast layers low to high; the first is what receivers without rewriting see

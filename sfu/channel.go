@@ -27,15 +27,10 @@ const (
 	channelPoll = 20 * time.Millisecond
 )
 
-// runChannel serves one SCTP association over conn: the peer opens it on port 5000 and one data channel in it by DCEP
-// (RFC 8832). It returns when the association ends. The caller's goroutine reads; a second one writes.
+// runChannel serves one SCTP association over conn: the peer, or with EndpointConfig.ChannelClient we, opens it on port 5000 and one data channel
+// in it by DCEP (RFC 8832). It returns when the association ends. The caller's goroutine reads; a second one writes.
 func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
-	assoc, err := sctp.ServerWithOptions(
-		sctp.WithNetConn(lentConn{conn}),
-		sctp.WithMaxMessageSize(uint32(e.conf.s.cfg.MaxMessage)),
-		sctp.WithMaxReassemblyQueueEntries(maxReassembly),
-		sctp.WithLoggerFactory(keying.Logs{Log: e.log}),
-	)
+	assoc, err := e.associate(conn)
 	if err != nil {
 		e.log.Debug("sctp ended", "error", err)
 		return
@@ -44,6 +39,15 @@ func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 		_ = assoc.Close()
 		_ = conn.SetReadDeadline(time.Time{})
 	}()
+	if e.cfg.ChannelClient {
+		dc, err := datachannel.Dial(assoc, 0, &datachannel.Config{Label: channelLabel, Protocol: channelProtocol, LoggerFactory: keying.Logs{Log: e.log}})
+		if err != nil {
+			e.log.Debug("data channel not opened", "error", err)
+			return
+		}
+		e.serveChannel(ctx, dc)
+		return
+	}
 	for ctx.Err() == nil {
 		dc, err := datachannel.Accept(assoc, &datachannel.Config{LoggerFactory: keying.Logs{Log: e.log}})
 		if err != nil {
@@ -59,6 +63,28 @@ func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 		}
 		e.serveChannel(ctx, dc)
 	}
+}
+
+// associate opens the association, or waits for the peer to do so.
+func (e *Endpoint) associate(conn net.Conn) (*sctp.Association, error) {
+	shared := []sctp.AssociationOption{
+		sctp.WithNetConn(lentConn{conn}),
+		sctp.WithMaxMessageSize(uint32(e.conf.s.cfg.MaxMessage)),
+		sctp.WithMaxReassemblyQueueEntries(maxReassembly),
+		sctp.WithLoggerFactory(keying.Logs{Log: e.log}),
+	}
+	if e.cfg.ChannelClient {
+		opts := make([]sctp.ClientOption, 0, len(shared))
+		for _, o := range shared {
+			opts = append(opts, o)
+		}
+		return sctp.ClientWithOptions(opts...)
+	}
+	opts := make([]sctp.ServerOption, 0, len(shared))
+	for _, o := range shared {
+		opts = append(opts, o)
+	}
+	return sctp.ServerWithOptions(opts...)
 }
 
 // lentConn lends DTLS to SCTP: an association that fails ends its reads, but not the connection, for the media keys and

@@ -51,8 +51,9 @@ type Conference struct {
 
 	// The control goroutine's own.
 	endpoints map[string]*Endpoint
-	ordered   []*Endpoint // speakers first
-	byIndex   map[int32]*Endpoint
+	ordered   []*Endpoint // as they came
+	voices    []*voice    // speakers first
+	byIndex   map[int32]*voice
 	nextIndex int32
 	sources   map[string]*source
 	det       *speaker.Detector
@@ -80,7 +81,7 @@ func newConference(s *SFU, id string, ev Events, home *shard) *Conference {
 	c := &Conference{
 		s: s, id: id, ev: ev, home: home, log: s.log.With("conference", id),
 		cmds: make(chan func(), commandQueue), looks: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
-		endpoints: map[string]*Endpoint{}, byIndex: map[int32]*Endpoint{}, sources: map[string]*source{}, det: speaker.New(),
+		endpoints: map[string]*Endpoint{}, byIndex: map[int32]*voice{}, sources: map[string]*source{}, det: speaker.New(),
 	}
 	c.fbAudio = randomSSRC()
 	for c.fbVideo = randomSSRC(); c.fbVideo == c.fbAudio; c.fbVideo = randomSSRC() {
@@ -182,10 +183,10 @@ func (c *Conference) AddEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 		if e, err = newEndpoint(c, cfg, c.shardFor()); err != nil {
 			return
 		}
-		e.index = c.nextIndex
-		c.nextIndex++
 		c.endpoints[cfg.ID] = e
-		c.byIndex[e.index] = e
+		if !cfg.Relay {
+			e.voiceOf(cfg.ID)
+		}
 		c.ordered = append(c.ordered, e)
 		c.dirty = true
 	})
@@ -247,8 +248,9 @@ func (c *Conference) remove(e *Endpoint) {
 		return
 	}
 	delete(c.endpoints, e.id)
-	delete(c.byIndex, e.index)
-	c.det.Remove(e.index)
+	for _, v := range e.voices {
+		c.leave(v)
+	}
 	for i, x := range c.ordered {
 		if x == e {
 			c.ordered = append(c.ordered[:i], c.ordered[i+1:]...)
@@ -327,26 +329,26 @@ func (c *Conference) speakers(now int64) {
 	if !changed {
 		return
 	}
-	e := c.byIndex[dom]
-	if e == nil {
+	v := c.byIndex[dom]
+	if v == nil {
 		return
 	}
-	for i, x := range c.ordered {
-		if x == e {
-			copy(c.ordered[1:i+1], c.ordered[:i])
-			c.ordered[0] = e
+	for i, x := range c.voices {
+		if x == v {
+			copy(c.voices[1:i+1], c.voices[:i])
+			c.voices[0] = v
 			break
 		}
 	}
 	var prev []string
 	for _, i := range c.det.Recent(nil) {
-		if p := c.byIndex[i]; p != nil && p != e && len(prev) < previousSpeakers {
+		if p := c.byIndex[i]; p != nil && p != v && len(prev) < previousSpeakers {
 			prev = append(prev, p.id)
 		}
 	}
 	c.dirty = true
-	e.prepare(c.s.now())
-	c.ev.DominantSpeaker(e.id, prev, false)
+	c.prepare(v, c.s.now())
+	c.ev.DominantSpeaker(v.id, prev, false)
 }
 
 func newEstimator() *bwe.Estimator { return bwe.New(bwe.Config{}) }

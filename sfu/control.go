@@ -54,7 +54,7 @@ func (e *Endpoint) observe(now int64) (again bool) {
 			}
 			e.sh.mu.Unlock()
 			for _, l := range *lv {
-				e.conf.det.Level(e.index, l.level, l.at)
+				e.conf.det.Level(src.by.index, l.level, l.at)
 			}
 			if src.kind != Video {
 				if active := last != 0 && now-last < activeForAudio; active != o.active {
@@ -186,6 +186,10 @@ func (c *Conference) allocate(now int64) {
 	tallest := map[*source]int{}
 	c.gather()
 	for _, e := range c.ordered {
+		if e.cfg.Relay {
+			c.allocateRelay(e, tallest)
+			continue
+		}
 		c.allocateVideo(e, now, tallest)
 		c.allocateAudio(e, now)
 	}
@@ -213,6 +217,10 @@ func (c *Conference) reallocate(now int64) {
 			gathered = true
 			c.gather()
 		}
+		if e.cfg.Relay {
+			c.allocateRelay(e, nil)
+			continue
+		}
 		c.allocateVideo(e, now, nil)
 	}
 	if c.fansDirty {
@@ -229,9 +237,9 @@ func (c *Conference) gather() {
 	clear(s.audioOf)
 	s.of = s.of[:0]
 	s.video, s.videoOf, s.audioOf, s.layers = s.video[:0], s.videoOf[:0], s.audioOf[:0], s.layers[:0]
-	for _, e := range c.ordered {
-		for _, name := range e.ownNames() {
-			src := e.sources[name]
+	for _, v := range c.voices {
+		for _, name := range v.names {
+			src := v.ep.sources[name]
 			if src.kind == Audio {
 				s.audioOf = append(s.audioOf, src)
 				continue
@@ -309,7 +317,7 @@ func (c *Conference) receivable(e *Endpoint) bool {
 		return false
 	}
 	for i, src := range s.videoOf {
-		if src.ep != e {
+		if e.mayGet(src) {
 			s.of = append(s.of, src)
 			v := s.video[i]
 			if n := len(v.Layers); n > 1 && e.ext.dd == 0 && src.tracks[0].seen.dd {
@@ -450,7 +458,7 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 		return nil, true
 	}
 	return &SourceMapping{
-		Source: src.name, Owner: src.ep.id, SSRC: sb.out.ssrc, RTX: sb.out.rtxSSRC, Video: src.video, MID: sb.mid,
+		Source: src.name, Owner: src.by.id, SSRC: sb.out.ssrc, RTX: sb.out.rtxSSRC, Video: src.video, MID: sb.mid,
 	}, true
 }
 
@@ -520,6 +528,12 @@ func (e *Endpoint) apply(sb *sub) {
 // unsubscribe forgets a source that is gone.
 func (e *Endpoint) unsubscribe(src *source) {
 	delete(e.acked, src)
+	for _, tr := range src.tracks {
+		if e.relayed[tr] != nil {
+			e.relay(tr, false)
+			delete(e.relayed, tr)
+		}
+	}
 	sb := e.subs[src]
 	if sb == nil {
 		return
@@ -539,17 +553,23 @@ func (e *Endpoint) unsubscribe(src *source) {
 func (c *Conference) rebuildFans() {
 	c.fansDirty = false
 	fans := make(map[*source]*fanout)
+	add := func(e *Endpoint, sb *sub) {
+		if !sb.linked {
+			return
+		}
+		f := fans[sb.src]
+		if f == nil {
+			f = &fanout{byShard: make([][]link, len(c.s.shards))}
+			fans[sb.src] = f
+		}
+		f.byShard[e.sh.id] = append(f.byShard[e.sh.id], link{e, sb.out})
+	}
 	for _, e := range c.ordered {
-		for src, sb := range e.subs {
-			if !sb.linked {
-				continue
-			}
-			f := fans[src]
-			if f == nil {
-				f = &fanout{byShard: make([][]link, len(c.s.shards))}
-				fans[src] = f
-			}
-			f.byShard[e.sh.id] = append(f.byShard[e.sh.id], link{e, sb.out})
+		for _, sb := range e.subs {
+			add(e, sb)
+		}
+		for _, sb := range e.relayed {
+			add(e, sb)
 		}
 	}
 	for _, src := range c.sources {
@@ -583,7 +603,7 @@ func (c *Conference) constrainSenders(tallest map[*source]int, now int64) {
 				if !ok {
 					since, e.unwanted[name] = now, now
 				}
-				if now-since < unwantedFor {
+				if now-since < unwantedFor && !e.cfg.Relay {
 					c.dirty = true // look again at the next tick
 					continue
 				}
@@ -591,7 +611,7 @@ func (c *Conference) constrainSenders(tallest map[*source]int, now int64) {
 			delete(e.unwanted, name)
 			// Two may be connected to each other, and would take the figure for that path: wait until media comes here again. Who was told 0
 			// sends nothing before it is told otherwise.
-			if len(c.ordered) == 2 && !src.sending() && h != 0 && (!told || old != 0) {
+			if len(c.voices) == 2 && !e.cfg.Relay && !src.sending() && h != 0 && (!told || old != 0) {
 				continue
 			}
 			if !told || old != h || retell {
@@ -626,14 +646,16 @@ func (c *Conference) othersHaveSpoken(e *Endpoint) bool {
 const freshKey = int64(replaySwitch)
 
 // prepare asks for keyframes of a new speaker's cameras: clients will want them larger in a moment, all at the same time.
-func (e *Endpoint) prepare(now int64) {
-	if len(e.conf.ordered) < 3 {
+func (c *Conference) prepare(v *voice, now int64) {
+	if len(c.voices) < 3 {
 		return // of two nobody changes places
 	}
+	e := v.ep
 	e.sh.mu.Lock()
 	defer e.sh.mu.Unlock()
 	e.sh.clock = now
-	for _, src := range e.sources {
+	for _, name := range v.names {
+		src := e.sources[name]
 		if src.kind != Video || src.video != Camera {
 			continue
 		}

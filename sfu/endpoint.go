@@ -33,7 +33,8 @@ type Endpoint struct {
 	outbox  atomic.Pointer[chan []byte] // of the bridge channel, while it is open
 
 	// The control goroutine's own.
-	index       int32
+	voices      map[string]*voice // itself; of a relay those at its other end
+	relayed     map[*track]*sub   // of a relay: what goes there
 	state       TransportState
 	path        ice.State // as seen last
 	connected   bool
@@ -77,6 +78,7 @@ type sub struct {
 func newEndpoint(c *Conference, cfg EndpointConfig, sh *shard) (*Endpoint, error) {
 	e := &Endpoint{
 		conf: c, cfg: cfg, id: cfg.ID, sh: sh, log: c.log.With("endpoint", cfg.ID), active: true, created: c.s.now(),
+		voices: map[string]*voice{}, relayed: map[*track]*sub{},
 		sources: map[string]*source{}, subs: map[*source]*sub{}, sends: map[uint32]*send{}, acked: map[*source]int64{}, ready: !cfg.SSRCRewriting, constraint: map[string]int{}, unwanted: map[string]int64{},
 	}
 	e.m.configure(&cfg)
@@ -160,6 +162,7 @@ func (e *Endpoint) setSources(list []Source) error {
 	for name, src := range e.sources {
 		e.conf.sources[name] = src
 	}
+	e.nameSources()
 	e.installTracks()
 	e.conf.publishTracks()
 	e.conf.dirty, e.conf.fansDirty = true, true
@@ -170,13 +173,16 @@ func (e *Endpoint) setSources(list []Source) error {
 func (e *Endpoint) checkSources(list []Source) error {
 	seen := map[uint32]bool{}
 	names := map[string]bool{}
-	n := 0
+	count := map[string]int{} // by owner
 	for i := range list {
 		s := &list[i]
 		if s.Name == "" || names[s.Name] || len(s.SSRCs) == 0 || (s.Kind != Audio && s.Kind != Video) || len(s.RTX) > len(s.SSRCs) {
 			return fmt.Errorf("%w: %q", ErrSources, s.Name)
 		}
 		names[s.Name] = true
+		if err := e.checkOwner(s); err != nil {
+			return err
+		}
 		if o := e.conf.sources[s.Name]; o != nil && o.ep != e {
 			return fmt.Errorf("%w: %q belongs to %q", ErrSources, s.Name, o.ep.id)
 		}
@@ -188,7 +194,7 @@ func (e *Endpoint) checkSources(list []Source) error {
 			if ssrc == 0 && j >= len(s.SSRCs) {
 				continue
 			}
-			if n++; n > e.conf.s.cfg.MaxSSRCs {
+			if count[s.Owner]++; count[s.Owner] > e.conf.s.cfg.MaxSSRCs {
 				return fmt.Errorf("%w: more than %d SSRCs", ErrSources, e.conf.s.cfg.MaxSSRCs)
 			}
 			tr := e.conf.trackOf(ssrc)
@@ -202,7 +208,7 @@ func (e *Endpoint) checkSources(list []Source) error {
 }
 
 func newSource(e *Endpoint, s *Source) *source {
-	src := &source{ep: e, name: s.Name, kind: s.Kind, fec: s.FEC, video: s.Video, created: e.conf.s.now()}
+	src := &source{ep: e, by: e.voiceOf(s.Owner), name: s.Name, kind: s.Kind, fec: s.FEC, video: s.Video, created: e.conf.s.now()}
 	for i, ssrc := range s.SSRCs {
 		tr := &track{ep: e, src: src, ssrc: ssrc, layer: i}
 		if i < len(s.RTX) {
@@ -215,7 +221,7 @@ func newSource(e *Endpoint, s *Source) *source {
 
 // same says that s describes the same flows.
 func (src *source) same(s *Source) bool {
-	if src.kind != s.Kind || src.fec != s.FEC || len(src.tracks) != len(s.SSRCs) {
+	if src.kind != s.Kind || src.ep.cfg.Relay && src.by.id != s.Owner || src.fec != s.FEC || len(src.tracks) != len(s.SSRCs) {
 		return false
 	}
 	for i, tr := range src.tracks {

@@ -61,9 +61,13 @@ func (c *Conference) Explain() Explanation {
 	x := Explanation{Conference: c.id}
 	c.do(func() {
 		c.gather()
+		for _, v := range c.voices {
+			x.Speakers = append(x.Speakers, v.id)
+		}
 		for _, e := range c.ordered {
-			x.Speakers = append(x.Speakers, e.id)
-			x.Receivers = append(x.Receivers, c.explain(e))
+			if !e.cfg.Relay {
+				x.Receivers = append(x.Receivers, c.explain(e))
+			}
 		}
 	})
 	return x

@@ -178,6 +178,7 @@ type levelAt struct {
 // source is one source of an endpoint. The upper fields do not change after it is made.
 type source struct {
 	ep       *Endpoint
+	by       *voice // whose it is
 	name     string
 	kind     MediaKind
 	tracks   []*track
@@ -292,7 +293,9 @@ func (m *media) configure(cfg *EndpointConfig) {
 		case uriMID:
 			m.ext.mid = x.ID
 		case uriTWCC:
-			m.ext.twcc = x.ID
+			if !cfg.Relay { // servers do not estimate the path between them
+				m.ext.twcc = x.ID
+			}
 		case uriAbsSendTime:
 			m.ext.abs = x.ID
 		case uriOrientation:
