@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,10 +28,13 @@ type BridgeConfig struct {
 	Accounts []string `yaml:"accounts" doc:"Local accounts of other bridges (konzil bridge, or JVB). They find this server's focus in the room jvbbrewery@internal.DOMAIN, which nobody else may enter. Empty: meetings are on this server's own bridge alone."`
 	Own      string   `yaml:"own" doc:"When meetings are on this server's own bridge though there are others: equal (by load, as the others), last (while no other is there) or never."`
 
-	Desktop bool            `yaml:"desktop" doc:"The video bridge that Jitsi Desktop finds at jitsi-videobridge.DOMAIN (XEP-0340), for people with an account. Its channels have UDP ports of their own, media.channel_port_min and _max."`
-	Region  string          `yaml:"region" doc:"Region of this bridge, for the focus to choose by. Empty: none."`
-	RelayID string          `yaml:"relay_id" doc:"Name of this bridge for other bridges of the same conference. Empty: it works alone."`
-	Join    []BridgeAccount `yaml:"join" doc:"Rooms on XMPP servers, this one or others, where the bridge offers itself to a focus (jicofo or konzil). Each entry has server (host:port, empty: the account's domain), account, password, room (such as jvbbrewery@internal.example.org), nick (empty: made up) and any_certificate (true: the server's certificate is not looked at)."`
+	Desktop bool   `yaml:"desktop" doc:"The video bridge that Jitsi Desktop finds at jitsi-videobridge.DOMAIN (XEP-0340), for people with an account. Its channels have UDP ports of their own, media.channel_port_min and _max."`
+	Region  string `yaml:"region" doc:"Region of this bridge, for the focus to choose by. Empty: none."`
+	RelayID string `yaml:"relay_id" doc:"Name of this bridge for other bridges, konzil's of the same version, when a conference is on several. Empty: made up at each start; none: it works alone."`
+
+	MaxEndpoints int `yaml:"max_endpoints" doc:"How many participants of one conference a bridge gets while there are others for it: then the conference is on several."`
+
+	Join []BridgeAccount `yaml:"join" doc:"Rooms on XMPP servers, this one or others, where the bridge offers itself to a focus (jicofo or konzil). Each entry has server (host:port, empty: the account's domain), account, password, room (such as jvbbrewery@internal.example.org), nick (empty: made up) and any_certificate (true: the server's certificate is not looked at)."`
 }
 
 // BridgeAccount is one room that the bridge joins.
@@ -44,6 +49,9 @@ type BridgeAccount struct {
 
 // check says what is wrong with the settings.
 func (c BridgeConfig) check() error {
+	if c.MaxEndpoints < 1 {
+		return fmt.Errorf("bridge.max_endpoints: %d is less than one", c.MaxEndpoints)
+	}
 	switch c.Own {
 	case "equal", "last", "never":
 		return nil
@@ -81,7 +89,13 @@ func serveBridge(ctx context.Context, c Config, out, errOut io.Writer) error {
 
 // openBridge makes the bridge on the sfu.
 func (s *server) openBridge(context.Context) error {
-	c := bridge.Config{WebSocketURL: s.webSocketURL("colibri-ws"), Version: version()}
+	switch s.relayID = s.cfg.Bridge.RelayID; s.relayID {
+	case "":
+		s.relayID = "konzil-" + strings.ToLower(rand.Text()[:12])
+	case "none":
+		s.relayID = ""
+	}
+	c := bridge.Config{WebSocketURL: s.webSocketURL("colibri-ws"), Version: version(), RelayID: s.relayID}
 	if len(s.cfg.Bridge.Join) > 0 {
 		c.ExpireAfter = orphanTime
 	}
@@ -119,7 +133,8 @@ func (s *server) openBrewery(context.Context) (err error) {
 	})
 	s.xmpp.Mount(domain, rooms)
 	s.onStop(func(ctx context.Context) { rooms.Shutdown(ctx) })
-	p := pool.Config{Self: self, Room: stanza.MustJID("jvbbrewery@" + domain), Region: c.Region, LocalStress: s.load.stress, LocalLast: c.Own == "last"}
+	p := pool.Config{Self: self, Room: stanza.MustJID("jvbbrewery@" + domain), Region: c.Region, LocalStress: s.load.stress, LocalLast: c.Own == "last",
+		LocalRelayID: s.relayID, Version: version(), MaxPerBridge: c.MaxEndpoints}
 	if c.Own != "never" {
 		p.Local = s.bridge
 	}
@@ -193,7 +208,7 @@ func (s *server) joinBreweries(context.Context) error {
 	for i, a := range s.cfg.Bridge.Join {
 		m, err := brewery.New(s.bridge, brewery.Config{
 			Account: brewery.Account{Server: a.Server, JID: a.Account, Password: a.Password, Room: a.Room, Nick: a.Nick, AnyCertificate: a.AnyCertificate},
-			Stats:   s.bridgeStats, Version: version(), Region: s.cfg.Bridge.Region, RelayID: s.cfg.Bridge.RelayID,
+			Stats:   s.bridgeStats, Version: version(), Region: s.cfg.Bridge.Region, RelayID: s.relayID,
 		}, s.log.With("part", "brewery"))
 		if err != nil {
 			return fmt.Errorf("bridge.join: entry %d: %w", i+1, err)

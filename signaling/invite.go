@@ -17,7 +17,7 @@ func (m *meeting) invite(mem *member) {
 	offer := &jingle.Offer{SID: s.sid, Initiator: f.self.String(), JSON: s.json, BridgeSession: s.allocID, Region: f.cfg.Region}
 	s.fec = f.fec && !s.rewriting && mem.has(featFEC) && mem.has(featRTX)
 	can := jingle.Can{RTX: mem.has(featRTX), TCC: mem.has(featTCC), REMB: mem.has(featREMB), RED: !f.cfg.DisableRED && mem.has(featRED), FEC: s.fec}
-	ep := colibri.Endpoint{ID: mem.nick, StatsID: mem.statsID, Create: true, Visitor: mem.visitor(), Capabilities: []string{colibri.CapSourceNames}}
+	ep := colibri.Endpoint{ID: mem.nick, StatsID: mem.statsID, Create: true, Visitor: mem.visitor(), Region: mem.region, Capabilities: []string{colibri.CapSourceNames}}
 	if mem.has(featAudio) {
 		d := jingle.AudioDescription(can)
 		offer.Audio = &d

@@ -70,6 +70,32 @@ func TestBridgesElsewhere(t *testing.T) {
 	grace.receives(ada)
 }
 
+// TestConferenceOverBridges: three are in one meeting on two bridges in two processes, and see and hear each other over the relay between them. A
+// bridge is killed, and the meeting goes on with the other.
+func TestConferenceOverBridges(t *testing.T) {
+	s := startServer(t, "bridge:\n  accounts: [one, two]\n  own: never\n  max_endpoints: 2\n")
+	bridges := map[string]*exec.Cmd{"one": startBridge(t, s, "one"), "two": startBridge(t, s, "two")}
+	people := []*person{newPerson(t, "Ada"), newPerson(t, "Grace"), newPerson(t, "Joan")}
+	for _, p := range people {
+		p.join(s.url + "/wide")
+	}
+	all := func() {
+		t.Helper()
+		for i, p := range people {
+			p.receives(people[(i+1)%3], people[(i+2)%3])
+		}
+	}
+	all()
+	if !placed(s, "one") || !placed(s, "two") || !strings.Contains(s.log.String(), "bridges linked") {
+		t.Fatal("the conference is not on both bridges")
+	}
+	if err := bridges["one"].Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the bridge is missed", func() (bool, error) { return strings.Contains(s.log.String(), "bridge left"), nil })
+	all()
+}
+
 // placed tells whether a conference was given to a bridge.
 func placed(s *server, name string) bool {
 	for _, line := range strings.Split(s.log.String(), "\n") {

@@ -24,6 +24,8 @@ type Config struct {
 	ServerID string
 	// WebSocketURL is where clients reach WebSocketHandler, as wss://host/colibri-ws; "": no client is told of it.
 	WebSocketURL string
+	// RelayID is the name of this bridge for others of the same conference; "": it takes no relays.
+	RelayID string
 	// Version is told in ServerHello.
 	Version string
 	// NoChannelTimeout is how long after its transport is up a client without any channel gets a low default constraint. Default 10 s.
@@ -142,7 +144,7 @@ func (b *Bridge) Modify(ctx context.Context, m *colibri.ConferenceModify) (*coli
 	if m.MeetingID == "" {
 		return nil, refusal(colibri.ReasonBadRequest, "", "no meeting id")
 	}
-	if len(m.Relays) > 0 {
+	if len(m.Relays) > 0 && b.cfg.RelayID == "" {
 		return nil, refusal(colibri.ReasonFeatureNotSupported, "", "this bridge takes no relays")
 	}
 	c, isNew, err := b.find(m)
@@ -168,6 +170,16 @@ func (b *Bridge) Modify(ctx context.Context, m *colibri.ConferenceModify) (*coli
 		if m.Endpoints[i].Create {
 			out.Sources = feedback(c.eng.FeedbackSSRCs())
 		}
+	}
+	for i := range m.Relays {
+		rm, err := c.modifyRelay(ctx, &m.Relays[i])
+		if err != nil {
+			if isNew {
+				b.remove(c)
+			}
+			return nil, err
+		}
+		out.Relays = append(out.Relays, rm)
 	}
 	if isNew {
 		out.Sources = feedback(c.eng.FeedbackSSRCs())
@@ -221,8 +233,8 @@ func (c *conference) modifyEndpoint(ctx context.Context, r *colibri.Endpoint) (c
 	out := colibri.EndpointModified{ID: r.ID}
 	ep := c.endpoint(r.ID)
 	switch {
-	case r.ID == "":
-		return out, refusal(colibri.ReasonBadRequest, "", "endpoint without id")
+	case r.ID == "" || strings.HasPrefix(r.ID, relayPrefix):
+		return out, refusal(colibri.ReasonBadRequest, "", "no endpoint's id: "+r.ID)
 	case r.Create && ep != nil:
 		return out, refusal(colibri.ReasonBadRequest, r.ID, "endpoint exists")
 	case !r.Create && ep == nil && r.Expire:
@@ -304,10 +316,13 @@ func (c *conference) create(ctx context.Context, r *colibri.Endpoint) (*jingle.T
 	return c.describe(ep, t), nil
 }
 
+// sctpPort is what every Jitsi bridge uses; RFC 8841 leaves it open.
+const sctpPort = 5000
+
 // describe is the bridge's side of a transport as the client is told.
 func (c *conference) describe(ep *endpoint, t sfu.Transport) *jingle.Transport {
 	out := localTransport(t)
-	out.SCTPPort = 5000 // RFC 8841 leaves it open; what every Jitsi bridge uses
+	out.SCTPPort = sctpPort
 	if base := c.b.cfg.WebSocketURL; base != "" {
 		out.WebSockets = []string{strings.TrimRight(base, "/") + "/" + url.PathEscape(c.b.cfg.ServerID) + "/" + c.path + "/" +
 			url.PathEscape(ep.id) + "?pwd=" + ep.password}

@@ -25,6 +25,7 @@ type conference struct {
 	mu        sync.Mutex // guards all below; engine calls that do not wait are made with it held, events never are
 	endpoints map[string]*endpoint
 	order     []*endpoint // as they came
+	links     map[string]*link
 	speaker   *speaker    // nil before anybody spoke
 	empty     *time.Timer // ends the conference if nobody comes; nil: nobody waits for that
 	closed    bool
@@ -66,7 +67,7 @@ type endpoint struct {
 
 func newConference(b *Bridge, meetingID string) *conference {
 	return &conference{b: b, meetingID: meetingID, path: randomHex(8), log: b.log.With("conference", meetingID),
-		queue: newQueue(), endpoints: map[string]*endpoint{}}
+		queue: newQueue(), endpoints: map[string]*endpoint{}, links: map[string]*link{}}
 }
 
 // run is the conference's goroutine: events of the sfu and messages of clients in the order they came.
@@ -108,6 +109,10 @@ func (c *conference) close() {
 	for _, ep := range list {
 		c.closeEndpoint(ep)
 	}
+	for _, l := range c.links {
+		l.close()
+	}
+	clear(c.links)
 	c.mu.Unlock()
 	c.eng.Close()
 	c.queue.close()
@@ -139,14 +144,19 @@ func (c *conference) expire(ep *endpoint) {
 	}
 	c.order = slices.DeleteFunc(c.order, func(x *endpoint) bool { return x == ep })
 	c.closeEndpoint(ep)
-	ofLeaver := func(m sfu.SourceMapping) bool { return m.Owner == ep.id }
-	for _, x := range c.order {
-		x.video = slices.DeleteFunc(x.video, ofLeaver)
-		x.audio = slices.DeleteFunc(x.audio, ofLeaver)
-	}
+	c.forgetOwner(ep.id)
 	c.mu.Unlock()
 	ep.eng.Close()
 	c.watchEmpty()
+}
+
+// forgetOwner takes the slots of a leaver out of what clients are told again. c.mu is held.
+func (c *conference) forgetOwner(id string) {
+	of := func(m sfu.SourceMapping) bool { return m.Owner == id }
+	for _, x := range c.order {
+		x.video = slices.DeleteFunc(x.video, of)
+		x.audio = slices.DeleteFunc(x.audio, of)
+	}
 }
 
 // closeEndpoint ends a client's channel; c.mu is held. The engine's endpoint is closed by the caller, or with the conference.
@@ -185,12 +195,21 @@ func (c *conference) setSources(ep *endpoint, list []sfu.Source) error {
 			delete(ep.senderMax, name)
 		}
 	}
+	c.constrainLegacy(ep)
+	return nil
+}
+
+// constrainLegacy works out anew what clients want that name endpoints, but for one whose sources have changed itself. c.mu is held.
+func (c *conference) constrainLegacy(but *endpoint) {
+	isEndpoint := func(id string) bool {
+		_, f := c.farOf(id)
+		return f != nil || c.endpoints[id] != nil
+	}
 	for _, x := range c.order {
-		if x != ep && x.recv.legacy(func(id string) bool { return c.endpoints[id] != nil }) {
+		if x != but && x.recv.legacy(isEndpoint) {
 			c.constrain(x)
 		}
 	}
-	return nil
 }
 
 func (c *conference) setLastN(ep *endpoint, n int) {
@@ -207,17 +226,28 @@ func (c *conference) constrain(ep *endpoint) {
 
 // videoOf are the video sources of an endpoint; c.mu is held.
 func (c *conference) videoOf(id string) []string {
-	ep := c.endpoints[id]
-	if ep == nil {
+	var list []sfu.Source
+	if ep := c.endpoints[id]; ep != nil {
+		list = ep.sources
+	} else if _, f := c.farOf(id); f != nil {
+		list = f.sources
+	} else {
 		return nil
 	}
 	out := []string{}
-	for _, s := range ep.sources {
+	for _, s := range list {
 		if s.Kind == sfu.Video {
 			out = append(out, s.Name)
 		}
 	}
 	return out
+}
+
+// tellAll sends a message to all clients. c.mu is held.
+func (c *conference) tellAll(msg []byte) {
+	for _, x := range c.order {
+		c.tell(x, msg)
+	}
 }
 
 // tell sends a message to one client on the channel it used last; without any it is lost, and hello makes up for it. c.mu is held.
@@ -282,6 +312,13 @@ func (c *conference) hello(ep *endpoint) {
 	for _, x := range c.order {
 		if x.idle && x != ep {
 			c.tell(ep, bridgechan.Connectivity(x.id, false))
+		}
+	}
+	for _, l := range c.links {
+		for _, f := range l.far {
+			if f.idle {
+				c.tell(ep, bridgechan.Connectivity(f.id, false))
+			}
 		}
 	}
 	if c.speaker != nil {

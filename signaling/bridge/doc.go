@@ -7,6 +7,7 @@
 //	events.go       sfu.Events: everything is queued for that goroutine, and told to clients there
 //	messages.go     what clients say: constraints, relayed messages
 //	receiver.go     what a receiver wants of video, as its messages add up (pure)
+//	relay.go        other bridges of the same conference
 //	expire.go       what a focus elsewhere has forgotten
 //	websocket.go    the channel over /colibri-ws, for clients without SCTP
 package bridge

@@ -22,6 +22,9 @@ func (e events) with(id string, f func(c *conference, ep *endpoint)) {
 }
 
 func (e events) Transport(id string, state sfu.TransportState) {
+	if e.linkEvent(id, func(c *conference, l *link) { c.log.Info("relay", "relay", l.id, "state", state) }) {
+		return
+	}
 	e.with(id, func(c *conference, ep *endpoint) {
 		switch state {
 		case sfu.TransportConnected:
@@ -53,6 +56,9 @@ func (c *conference) silent(ep *endpoint) {
 }
 
 func (e events) ChannelOpen(id string) {
+	if e.linkEvent(id, func(c *conference, l *link) { l.open = true; c.helloLink(l) }) {
+		return
+	}
 	e.with(id, func(c *conference, ep *endpoint) {
 		ep.sctpOpen, ep.viaWS = true, false
 		c.hello(ep)
@@ -60,6 +66,9 @@ func (e events) ChannelOpen(id string) {
 }
 
 func (e events) ChannelClosed(id string) {
+	if e.linkEvent(id, func(_ *conference, l *link) { l.open = false }) {
+		return
+	}
 	e.with(id, func(_ *conference, ep *endpoint) { ep.sctpOpen = false })
 }
 
@@ -72,9 +81,8 @@ func (e events) Active(id string, active bool) {
 		}
 		ep.idle = !active
 		msg := bridgechan.Connectivity(id, active)
-		for _, x := range c.order {
-			c.tell(x, msg)
-		}
+		c.tellAll(msg)
+		c.toLinks(msg)
 	})
 }
 
@@ -82,10 +90,7 @@ func (e events) DominantSpeaker(id string, previous []string, silence bool) {
 	e.c.do(func() {
 		c := e.c
 		c.speaker = &speaker{id, slices.Clone(previous), silence}
-		msg := bridgechan.DominantSpeaker(id, previous, silence)
-		for _, x := range c.order {
-			c.tell(x, msg)
-		}
+		c.tellAll(bridgechan.DominantSpeaker(id, previous, silence))
 	})
 }
 
@@ -97,6 +102,9 @@ func (e events) ForwardedSources(id string, sources []string) {
 }
 
 func (e events) SenderConstraint(id, source string, maxHeight int) {
+	if e.linkEvent(id, func(c *conference, l *link) { c.wanted(l, source, maxHeight) }) {
+		return
+	}
 	e.with(id, func(c *conference, ep *endpoint) {
 		ep.senderMax[source] = maxHeight
 		c.tell(ep, bridgechan.SenderConstraint(source, maxHeight))

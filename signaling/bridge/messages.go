@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"slices"
+	"strings"
 
 	"konzil/sfu"
 	"konzil/signaling/bridgechan"
@@ -23,6 +24,14 @@ func (c *conference) received(id string, msg []byte, ws *wsConn) {
 	m, err := bridgechan.Decode(msg) // here, so that the conference's goroutine is spared
 	ok := c.do(func() {
 		c.queue.pending(id, -1)
+		if l := c.links[strings.TrimPrefix(id, relayPrefix)]; l != nil && strings.HasPrefix(id, relayPrefix) {
+			if err != nil {
+				c.b.count.badMessages.Add(1)
+				return
+			}
+			c.fromLink(l, m)
+			return
+		}
 		ep := c.endpoints[id]
 		if ep == nil || ws != nil && ep.ws != ws {
 			return
@@ -85,6 +94,7 @@ func (c *conference) setVideoType(ep *endpoint, source, t string) {
 		return
 	}
 	ep.videoTypes[source] = t
+	c.toLinks(bridgechan.RelayVideoType(ep.id, source, t))
 	i := slices.IndexFunc(ep.sources, func(s sfu.Source) bool { return s.Name == source && s.Kind == sfu.Video })
 	if i < 0 {
 		return // it is applied when the source comes
@@ -104,6 +114,8 @@ func (c *conference) relay(from *endpoint, m bridgechan.EndpointMessage) {
 	if m.To != "" {
 		if to := c.endpoints[m.To]; to != nil {
 			c.tell(to, msg)
+		} else if l, _ := c.farOf(m.To); l != nil {
+			c.toLink(l, msg)
 		}
 		return
 	}
@@ -112,20 +124,31 @@ func (c *conference) relay(from *endpoint, m bridgechan.EndpointMessage) {
 			c.tell(x, msg)
 		}
 	}
+	c.toLinks(msg)
 }
 
-// relayStats sends stats to everybody in a small conference; in a large one only to those who look at the sender, or for whom it has just
-// spoken.
+// relayStats passes a client's stats on.
 func (c *conference) relayStats(from *endpoint, m bridgechan.EndpointStats) {
 	if from.visitor {
 		return
 	}
-	msg := bridgechan.RelayStats(from.id, m)
-	small := len(c.order) <= c.b.cfg.StatsEndpoints
-	spoke := c.speaker != nil && (c.speaker.endpoint == from.id || slices.Contains(c.speaker.previous, from.id))
-	video := c.videoOf(from.id)
+	c.spreadStats(from, from.id, m)
+	c.toLinks(bridgechan.RelayStats(from.id, m))
+}
+
+// spreadStats sends stats to everybody in a small conference; in a large one only to those who look at the sender, or for whom it has just
+// spoken. but is who gets none, nil: all may.
+func (c *conference) spreadStats(but *endpoint, from string, m bridgechan.EndpointStats) {
+	msg := bridgechan.RelayStats(from, m)
+	n := len(c.order)
+	for _, l := range c.links {
+		n += len(l.far)
+	}
+	small := n <= c.b.cfg.StatsEndpoints
+	spoke := c.speaker != nil && (c.speaker.endpoint == from || slices.Contains(c.speaker.previous, from))
+	video := c.videoOf(from)
 	for _, x := range c.order {
-		if x != from && (small || spoke || x.recv.wants(from.id, video)) {
+		if x != but && (small || spoke || x.recv.wants(from, video)) {
 			c.tell(x, msg)
 		}
 	}

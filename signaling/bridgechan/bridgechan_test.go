@@ -14,7 +14,10 @@ func TestDecode(t *testing.T) {
 		want any
 	}{
 		{`{"colibriClass":"ClientHello"}`, ClientHello{}},
-		{`{"colibriClass":"EndpointMessage","to":"x","from":"forged","msgPayload":{"a":1}}`, EndpointMessage{"x", json.RawMessage(`{"a":1}`)}},
+		{`{"colibriClass":"AddReceiver","bridgeId":"r","sourceName":"a-v0","videoConstraints":{"maxHeight":360,"maxFrameRate":-1.0}}`, AddReceiverMessage{"a-v0", Constraint{360, -1}}},
+		{`{"colibriClass":"RemoveReceiver","bridgeId":"r","sourceName":"a-v0"}`, RemoveReceiverMessage{"a-v0"}},
+		{`{"colibriClass":"EndpointConnectivityStatusChangeEvent","endpoint":"a","active":"true"}`, ConnectivityMessage{"a", true}},
+		{`{"colibriClass":"EndpointMessage","to":"x","from":"forged","msgPayload":{"a":1}}`, EndpointMessage{"forged", "x", json.RawMessage(`{"a":1}`)}},
 		{`{"colibriClass":"Unknown","x":1}`, nil},
 		{`{"colibriClass":"LastNChangedEvent","lastN":-7}`, LastNChanged{-1}},
 		{`{"colibriClass":"LastNChangedEvent","lastN":3.0}`, LastNChanged{3}},

@@ -25,13 +25,17 @@ const MaxMessage = 262144
 type (
 	// ClientHello is answered with ServerHello.
 	ClientHello struct{}
-	// EndpointMessage is for another endpoint, or for all with To "".
+	// EndpointMessage is for another endpoint, or for all with To "". Of From only what another bridge says counts.
 	EndpointMessage struct {
+		From    string
 		To      string
 		Payload json.RawMessage // an object
 	}
-	// EndpointStats are for all, opaque.
-	EndpointStats struct{ Fields map[string]json.RawMessage }
+	// EndpointStats are for all, opaque; From is as in EndpointMessage.
+	EndpointStats struct {
+		From   string
+		Fields map[string]json.RawMessage
+	}
 	// LastNChanged sets last-n alone.
 	LastNChanged struct{ LastN int }
 	// ReceiverVideoConstraints changes what is wanted; nil fields stay as they were.
@@ -53,6 +57,22 @@ type (
 	SourceVideoType struct{ Source, VideoType string }
 	// VideoType is SourceVideoType of old clients: for all of an endpoint's video.
 	VideoType struct{ VideoType string }
+)
+
+// Messages of other bridges, beside those of clients that they pass on.
+type (
+	// AddReceiverMessage says what the clients of the bridge want of a source, the most of all.
+	AddReceiverMessage struct {
+		Source     string
+		Constraint Constraint
+	}
+	// RemoveReceiverMessage says that none of them wants it any more.
+	RemoveReceiverMessage struct{ Source string }
+	// ConnectivityMessage tells whether anything is heard of one of its clients.
+	ConnectivityMessage struct {
+		Endpoint string
+		Active   bool
+	}
 )
 
 // Constraint is of one source. MaxHeight 0 is nothing, negative unlimited. MaxFrameRate <= 0 is unlimited.
@@ -99,12 +119,14 @@ func (o object) decode(class string) (any, error) {
 		if len(m.Payload) == 0 || m.Payload[0] != '{' {
 			return nil, errors.New("msgPayload is no object")
 		}
+		m.From, _ = o.str("from") // of clients it may be anything
 		m.To, err = o.str("to")
 		return m, err
 	case "EndpointStats":
+		from, _ := o.str("from")
 		delete(o, "colibriClass")
 		delete(o, "from")
-		return EndpointStats{o}, nil
+		return EndpointStats{from, o}, nil
 	case "LastNChangedEvent":
 		n, err := o.integer("lastN")
 		if err == nil && n == nil {
@@ -128,8 +150,31 @@ func (o object) decode(class string) (any, error) {
 	case "VideoTypeMessage":
 		t, err := o.str("videoType")
 		return VideoType{strings.ToLower(t)}, err
+	case "AddReceiver", "RemoveReceiver", "EndpointConnectivityStatusChangeEvent":
+		return o.ofBridge(class)
 	}
 	return nil, nil
+}
+
+// ofBridge reads what only other bridges say.
+func (o object) ofBridge(class string) (any, error) {
+	if class == "EndpointConnectivityStatusChangeEvent" {
+		id, err := o.str("endpoint")
+		if err != nil {
+			return nil, err
+		}
+		active, err := o.str("active")
+		return ConnectivityMessage{id, active == "true"}, err
+	}
+	source, err := o.str("sourceName")
+	if err == nil && source == "" {
+		err = errors.New("no sourceName")
+	}
+	if err != nil || class == "RemoveReceiver" {
+		return RemoveReceiverMessage{source}, err
+	}
+	c, err := constraint(o["videoConstraints"])
+	return AddReceiverMessage{source, c}, err
 }
 
 // has tells that a key is there and not null.

@@ -81,6 +81,40 @@ func RelayStats(from string, m EndpointStats) []byte {
 	return encode(o)
 }
 
+// AddReceiver tells another bridge that clients of bridge want a source of its clients, and how tall at most; -1 unlimited.
+func AddReceiver(bridge, source string, maxHeight int) []byte {
+	return encode(struct {
+		Class       string           `json:"colibriClass"`
+		Bridge      string           `json:"bridgeId"`
+		Source      string           `json:"sourceName"`
+		Constraints videoConstraints `json:"videoConstraints"`
+	}{"AddReceiver", bridge, source, videoConstraints{maxHeight, -1}})
+}
+
+type videoConstraints struct {
+	MaxHeight    int     `json:"maxHeight"`
+	MaxFrameRate float64 `json:"maxFrameRate"`
+}
+
+// RemoveReceiver tells another bridge that none of bridge's clients wants a source any more.
+func RemoveReceiver(bridge, source string) []byte {
+	return encode(struct {
+		Class  string `json:"colibriClass"`
+		Bridge string `json:"bridgeId"`
+		Source string `json:"sourceName"`
+	}{"RemoveReceiver", bridge, source})
+}
+
+// RelayVideoType tells another bridge what a source of endpoint shows.
+func RelayVideoType(endpoint, source, videoType string) []byte {
+	return encode(struct {
+		Class    string `json:"colibriClass"`
+		Source   string `json:"sourceName"`
+		Type     string `json:"videoType"`
+		Endpoint string `json:"endpointId"`
+	}{"SourceVideoTypeMessage", source, videoType, endpoint})
+}
+
 // ForwardedSources is the full list of video sources that now reach a client.
 func ForwardedSources(sources []string) []byte {
 	if sources == nil {

@@ -55,6 +55,7 @@ type Endpoint struct {
 	ID           string
 	StatsID      string
 	Visitor      bool
+	Region       string // of the client, for who chooses a bridge; bridges are not told
 	Create       bool
 	Expire       bool
 	Capabilities []string             // with Create

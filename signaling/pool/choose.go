@@ -20,24 +20,40 @@ type state struct {
 	failed   time.Time
 	placed   []time.Time // when it got conferences lately
 	fallback bool        // only when there is no other
+	relayID  string      // for other bridges of a conference, "": it works alone
+	version  string
 }
 
-// better tells whether a new conference of a region is better off with a than with b.
-func better(a, b *state, region string, now time.Time) bool {
-	rank := func(s *state) (r int) {
-		for _, bad := range []bool{!s.open, now.Sub(s.failed) < rest, s.fallback, s.load(now) >= overload, region != "" && s.region != region} {
-			r <<= 1
-			if bad {
-				r |= 1
-			}
-		}
-		return r
-	}
-	ra, rb := rank(a), rank(b)
+// candidate is a bridge that a new endpoint of a conference may get.
+type candidate struct {
+	*state
+	in   bool // the conference is there already
+	full bool // with as many endpoints as may be
+}
+
+// better tells whether an endpoint of a region is better off with a than with b.
+func (a *candidate) better(b *candidate, region string, now time.Time) bool {
+	ra, rb := a.rank(region, now), b.rank(region, now)
 	if ra != rb {
 		return ra < rb
 	}
 	return a.load(now) < b.load(now)
+}
+
+// rank has a bit for each thing that speaks against a bridge, the worst first.
+func (a *candidate) rank(region string, now time.Time) (r int) {
+	for _, bad := range []bool{!a.open, now.Sub(a.failed) < rest, a.fallback, a.full, a.load(now) >= overload, region != "" && a.region != region, !a.in} {
+		r <<= 1
+		if bad {
+			r |= 1
+		}
+	}
+	return r
+}
+
+// together tells whether two bridges can have a conference together.
+func (s *state) together(o *state) bool {
+	return s.relayID != "" && o.relayID != "" && s.relayID != o.relayID && s.version == o.version
 }
 
 // load is the stress with what is on its way.

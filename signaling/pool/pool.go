@@ -1,8 +1,8 @@
 package pool
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -26,6 +26,12 @@ type Config struct {
 	LocalStress func() float64
 	LocalLast   bool
 
+	// LocalRelayID and Version are this process' bridge's, as other bridges' presence tells them: bridges of one version that have a relay id
+	// may have a conference together. LocalRelayID "": it has none with others.
+	LocalRelayID, Version string
+	// MaxPerBridge is how many endpoints of one conference a bridge gets while there are others for it; default 80, as jicofo's.
+	MaxPerBridge int
+
 	HealthInterval time.Duration // between health checks; default 10 s
 	AnswerTimeout  time.Duration // of a health check; default 5 s
 }
@@ -37,22 +43,16 @@ type Pool struct {
 	log    *slog.Logger
 	me     stanza.JID // in the brewery
 	local  state
-	count  struct{ placed, lost, failures, timeouts, unhealthy atomic.Uint64 }
+	count  struct{ placed, links, lost, failures, refused, timeouts, unhealthy atomic.Uint64 }
 	asks   asks
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // health checks
+	wg     sync.WaitGroup // health checks, and relays that are ended
 
 	mu       sync.Mutex // guards all below, and local and the state of each remote
 	remote   map[stanza.JID]*remote
 	placed   map[string]*conference // by meeting id
 	listener colibri.Listener
-}
-
-// conference is where a conference is, and who is in it.
-type conference struct {
-	at        *remote // nil: in this process
-	endpoints map[string]bool
 }
 
 // New makes a pool; Enter opens it.
@@ -63,11 +63,14 @@ func New(cfg Config, router xmpp.Router, log *slog.Logger) (*Pool, error) {
 	if cfg.HealthInterval == 0 {
 		cfg.HealthInterval = 10 * time.Second
 	}
+	if cfg.MaxPerBridge == 0 {
+		cfg.MaxPerBridge = 80
+	}
 	if cfg.AnswerTimeout == 0 {
 		cfg.AnswerTimeout = 5 * time.Second
 	}
 	p := &Pool{cfg: cfg, router: router, log: log.With("brewery", cfg.Room.String()), remote: map[stanza.JID]*remote{}, placed: map[string]*conference{}}
-	p.local = state{open: cfg.Local != nil, region: cfg.Region, fallback: cfg.LocalLast}
+	p.local = state{open: cfg.Local != nil, region: cfg.Region, fallback: cfg.LocalLast, relayID: cfg.LocalRelayID, version: cfg.Version}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if n, ok := cfg.Local.(colibri.Notifier); ok {
 		n.SetListener(lossOf{p})
@@ -102,32 +105,36 @@ func (l lossOf) EndpointLost(meetingID, endpoint string) {
 	}
 }
 
-// Modify implements colibri.Bridge. A bridge that cannot be asked loses the conference: the answer is that there is none, and whoever makes it
-// anew gets another bridge.
+// Modify implements colibri.Bridge. A bridge that cannot be asked loses what it has: the answer is that there is no such endpoint, or no such
+// conference when that was all of it, and whoever makes it anew gets another bridge.
 func (p *Pool) Modify(ctx context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
 	c, err := p.find(m)
 	if err != nil {
 		return nil, err
 	}
-	done, err := p.ask(ctx, c.at, m)
-	var refusal *colibri.Error
-	switch {
-	case err == nil:
-		p.note(m, c)
-		return done, nil
-	case errors.As(err, &refusal):
-		if refusal.Reason == colibri.ReasonConferenceNotFound || m.Create {
-			p.forget(m.MeetingID, c)
-		}
-		if refusal.Reason == colibri.ReasonGracefulShutdown && c.at != nil {
-			p.close(c.at)
-		}
-		return nil, err
+	if m.Expire {
+		return p.expire(ctx, c)
 	}
-	p.count.failures.Add(1)
-	p.log.Warn("bridge does not answer", "bridge", c.at.name(), "err", err)
-	p.fail(c.at)
-	return nil, &colibri.Error{Reason: colibri.ReasonConferenceNotFound, Text: "the bridge does not answer"}
+	out := &colibri.ConferenceModified{}
+	for _, e := range m.Endpoints {
+		on, err := p.partFor(c, &e)
+		if err != nil || on == nil { // nil: it is gone, as wished
+			if err != nil {
+				return nil, err
+			}
+			out.Endpoints = append(out.Endpoints, colibri.EndpointModified{ID: e.ID})
+			continue
+		}
+		done, err := p.perform(ctx, c, on, e)
+		if err != nil {
+			return nil, err
+		}
+		out.Endpoints = append(out.Endpoints, done.Endpoints...)
+		if !done.Sources.Empty() {
+			out.Sources = done.Sources
+		}
+	}
+	return out, nil
 }
 
 func (p *Pool) ask(ctx context.Context, at *remote, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
@@ -137,66 +144,107 @@ func (p *Pool) ask(ctx context.Context, at *remote, m *colibri.ConferenceModify)
 	return at.modify(ctx, m)
 }
 
-// find gives the bridge of a conference, or places it.
+// find gives a conference, or begins one.
 func (p *Pool) find(m *colibri.ConferenceModify) (*conference, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.placed[m.MeetingID]; c != nil {
+	switch c := p.placed[m.MeetingID]; {
+	case c != nil && m.Create:
+		return nil, &colibri.Error{Reason: colibri.ReasonConferenceExists}
+	case c != nil:
 		return c, nil
-	}
-	if !m.Create {
+	case !m.Create:
 		return nil, &colibri.Error{Reason: colibri.ReasonConferenceNotFound}
 	}
-	now := time.Now()
-	var best *remote
-	state := &p.local
-	if p.cfg.LocalStress != nil {
-		p.local.stress = p.cfg.LocalStress()
-	}
-	for _, r := range p.remote {
-		if better(&r.state, state, p.cfg.Region, now) {
-			best, state = r, &r.state
-		}
-	}
-	if !state.open {
-		return nil, fmt.Errorf("no bridge takes conferences: %d in the brewery", len(p.remote))
-	}
-	state.got(now)
-	p.count.placed.Add(1)
-	c := &conference{at: best, endpoints: map[string]bool{}}
+	c := &conference{id: m.MeetingID, name: m.Name, members: map[string]*member{}}
 	p.placed[m.MeetingID] = c
-	p.log.Info("conference placed", "conference", m.MeetingID, "bridge", best.name())
 	return c, nil
 }
 
-// note keeps who is in a conference.
-func (p *Pool) note(m *colibri.ConferenceModify, c *conference) {
+// expire ends a conference on all of its bridges.
+func (p *Pool) expire(ctx context.Context, c *conference) (*colibri.ConferenceModified, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if m.Expire {
-		p.forgetLocked(m.MeetingID, c)
-		return
-	}
-	for _, e := range m.Endpoints {
-		if e.Create {
-			c.endpoints[e.ID] = true
-		}
-		if e.Expire {
-			delete(c.endpoints, e.ID)
+	parts := c.parts
+	c.parts = nil
+	delete(p.placed, c.id)
+	p.mu.Unlock()
+	var first error
+	for _, on := range parts {
+		if _, err := p.ask(ctx, on.at, &colibri.ConferenceModify{MeetingID: c.id, Expire: true}); err != nil && first == nil {
+			first = err
 		}
 	}
+	return &colibri.ConferenceModified{}, first
 }
 
-func (p *Pool) forget(id string, c *conference) {
+// partFor gives the part of a conference that has an endpoint, or gets it.
+func (p *Pool) partFor(c *conference, e *colibri.Endpoint) (*part, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.forgetLocked(id, c)
+	if m := c.members[e.ID]; m != nil {
+		return m.on, nil
+	}
+	switch {
+	case p.placed[c.id] != c:
+		return nil, &colibri.Error{Reason: colibri.ReasonConferenceNotFound}
+	case e.Expire:
+		return nil, nil
+	case !e.Create:
+		return nil, &colibri.Error{Reason: colibri.ReasonUnknownEndpoint, Endpoint: e.ID}
+	}
+	at, ok := p.choose(c, cmp.Or(e.Region, p.cfg.Region), time.Now())
+	if !ok {
+		if len(c.parts) == 0 {
+			delete(p.placed, c.id)
+		}
+		return nil, fmt.Errorf("no bridge takes conferences: %d in the brewery", len(p.remote))
+	}
+	for _, on := range c.parts {
+		if on.at == at {
+			return on, nil
+		}
+	}
+	on := &part{at: at, links: map[*part]bool{}}
+	c.parts = append(c.parts, on)
+	p.count.placed.Add(1)
+	p.log.Info("conference placed", "conference", c.id, "bridge", at.name())
+	return on, nil
 }
 
-func (p *Pool) forgetLocked(id string, c *conference) {
-	if p.placed[id] == c {
-		delete(p.placed, id)
+// choose finds the bridge for a new endpoint. Pool.mu is held.
+func (p *Pool) choose(c *conference, region string, now time.Time) (best *remote, ok bool) {
+	if p.cfg.LocalStress != nil {
+		p.local.stress = p.cfg.LocalStress()
 	}
+	var home *state // the first bridge of the conference
+	here := map[*remote]int{}
+	for i, on := range c.parts {
+		here[on.at] = c.count(on)
+		if i == 0 {
+			home = p.stateOf(on.at)
+		}
+	}
+	var top candidate
+	look := func(at *remote) {
+		n, in := here[at]
+		x := candidate{state: p.stateOf(at), in: in, full: n >= p.cfg.MaxPerBridge}
+		if home != nil && !in && !home.together(x.state) || !in && !x.state.open {
+			return
+		}
+		if !ok || x.better(&top, region, now) {
+			best, top, ok = at, x, true
+		}
+	}
+	if p.cfg.Local != nil {
+		look(nil)
+	}
+	for _, r := range p.remote {
+		look(r)
+	}
+	if ok {
+		top.state.got(now)
+	}
+	return best, ok
 }
 
 // close takes a bridge out of the choice.
@@ -216,21 +264,32 @@ func (p *Pool) fail(r *remote) {
 	p.lose(r)
 }
 
-// lose forgets the conferences of a bridge, and tells of their endpoints.
+// loss is an endpoint that a bridge has lost.
+type loss struct{ meeting, endpoint string }
+
+// lose forgets what a bridge has of conferences, and tells of its endpoints.
 func (p *Pool) lose(r *remote) {
-	type loss struct{ meeting, endpoint string }
+	if r == nil {
+		return
+	}
 	var all []loss
 	p.mu.Lock()
-	for id, c := range p.placed {
-		if c.at != r || r == nil {
-			continue
-		}
-		delete(p.placed, id)
-		p.count.lost.Add(1)
-		for e := range c.endpoints {
-			all = append(all, loss{id, e})
+	for _, c := range p.placed {
+		for _, on := range c.parts {
+			if on.at == r {
+				p.count.lost.Add(1)
+				all = append(all, p.drop(c, on)...)
+				break
+			}
 		}
 	}
+	p.mu.Unlock()
+	p.tell(all)
+}
+
+// tell tells the listener of endpoints that are lost.
+func (p *Pool) tell(all []loss) {
+	p.mu.Lock()
 	to := p.listener
 	p.mu.Unlock()
 	if to == nil {
@@ -250,7 +309,9 @@ func (p *Pool) Counters() map[string]uint64 {
 		"bridges":         uint64(bridges),
 		"conferences":     uint64(conferences),
 		"placed_total":    p.count.placed.Load(),
+		"links_total":     p.count.links.Load(),
 		"lost_total":      p.count.lost.Load(),
+		"refused_total":   p.count.refused.Load(),
 		"failures_total":  p.count.failures.Load(),
 		"timeouts_total":  p.count.timeouts.Load(),
 		"unhealthy_total": p.count.unhealthy.Load(),

@@ -91,6 +91,10 @@ func (w *world) Route(st *stanza.Stanza) {
 		for _, e := range m.Endpoints {
 			done.Endpoints = append(done.Endpoints, colibri.EndpointModified{ID: e.ID, Transport: &jingle.Transport{Ufrag: st.To.Resource(), Pwd: "p"}})
 		}
+		for _, r := range m.Relays {
+			done.Relays = append(done.Relays, colibri.RelayModified{ID: r.ID, Transport: &jingle.Transport{Ufrag: st.To.Resource(), Pwd: "p", SCTPPort: 5000,
+				Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Setup: "actpass", Value: "AA"}}}})
+		}
 		go w.p.HandleStanza(st.Result(done.Element()))
 	}
 }

@@ -42,7 +42,7 @@ func (s *state) read(st *stanza.Stanza) {
 	if n, err := strconv.ParseFloat(stats["stress_level"], 64); err == nil {
 		s.stress = n
 	}
-	s.region = stats["region"]
+	s.region, s.relayID, s.version = stats["region"], stats["relay_id"], stats["version"]
 	// a bridge that says nothing about draining is taken for draining, as jicofo does
 	s.open = stats["drain"] == "false" && stats["graceful_shutdown"] != "true" && stats["shutting_down"] != "true" && stats["healthy"] != "false"
 }
