@@ -75,8 +75,9 @@ func (o *turnOptions) plan(common *measure.Common) (*measure.Plan, error) {
 	p := &measure.Plan{Load: c.String(), Settle: turnSettle, Unit: "packets", ScaleName: "allocations", Scale: c.Allocations, Null: "udp", NullSize: c.Payload, Faults: true,
 		Make: func(t *measure.Target, scale int) (measure.Load, error) { return turnLoad(c, t, scale) },
 		Gates: func(g *measure.Gates) {
-			if c.Rate == 0 { // its thread asks for packets all the time, so that the server wakes nobody up
-				g.Generator = 1.5
+			g.Generator = 1.5 // its thread asks for packets all the time, so that the server wakes nobody up
+			if c.Rate > 0 {   // or until the next one is due; what it cannot keep up with it skips, for which there is a gate of its own
+				g.Generator = 0.95
 			}
 		}}
 	if c.Network != "udp" {
