@@ -38,7 +38,7 @@ func TestConferenceRequest(t *testing.T) {
 				t.Errorf("asked %s: %s", to, r)
 			}
 		}
-		if r := a.iq("set", "focus.meet.example", stanza.NewElement(nsFocus, "conference", "room", "x@elsewhere.example")); r.Type != "error" {
+		if r := a.iq("set", "focus.meet.example", stanza.NewElement(nsFocus, "conference", "room", "x@elsewhere.example")); stanzaError(r).Condition != "bad-request" {
 			t.Errorf("foreign room: %s", r)
 		}
 		if r := a.iq("get", "focus.meet.example", stanza.NewElement(nsFocus, "login-url", "room", testRoom)); r.Child(nsFocus, "login-url").Attr("url") != "./standup?login=true" {
@@ -309,6 +309,17 @@ func TestICERestart(t *testing.T) {
 		if e.Transport.Remote.Ufrag != "new" || e.Transport.Remote.Generation != 1 || len(e.Transport.Remote.Fingerprints) != 1 {
 			t.Errorf("bridge was told %+v", e.Transport.Remote)
 		}
+		if got := stanzaError(a.jingle("session-info", bs)).Condition; got != "resource-constraint" {
+			t.Errorf("too soon: %s", got)
+		}
+		// the limits of session restarts are others
+		if r := a.jingle("session-terminate", terminateRestart(a.alloc)...); r.Type != "result" {
+			t.Errorf("restart after it: %s", r)
+		}
+		a.offer()
+		a.accept(100)
+		bs = stanza.NewElement(jingle.NSFocus, "bridge-session", "id", a.alloc, "ice-restart", "true")
+		time.Sleep(minRestartGap)
 		w.bridge.errICE = &colibri.Error{Reason: colibri.ReasonFeatureNotSupported}
 		if got := stanzaError(a.jingle("session-info", bs)).Condition; got != "feature-not-implemented" {
 			t.Errorf("bridge cannot: %s", got)

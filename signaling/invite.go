@@ -162,18 +162,28 @@ const (
 	lostEndpointRecheck = 10 * time.Second
 )
 
+// restarts are the times of those of the last restartWindow.
+type restarts []time.Time
+
+// allow counts a restart at now, and tells whether it is within the limits.
+func (r *restarts) allow(now time.Time) bool {
+	for len(*r) > 0 && now.Sub((*r)[0]) >= restartWindow {
+		*r = (*r)[1:]
+	}
+	n := len(*r)
+	if n >= maxRestartsPerMin || n > 0 && now.Sub((*r)[n-1]) < minRestartGap {
+		return false
+	}
+	*r = append(*r, now)
+	return true
+}
+
 // mayRestart counts a restart of mem's session, and tells whether it is allowed.
 func (m *meeting) mayRestart(mem *member) bool {
-	now := time.Now()
-	for len(mem.restarts) > 0 && now.Sub(mem.restarts[0]) >= restartWindow {
-		mem.restarts = mem.restarts[1:]
-	}
-	n := len(mem.restarts)
-	if n >= maxRestartsPerMin || n > 0 && now.Sub(mem.restarts[n-1]) < minRestartGap {
+	if !mem.restarts.allow(time.Now()) {
 		m.f.count.restartsRefused.Add(1)
 		return false
 	}
-	mem.restarts = append(mem.restarts, now)
 	m.f.count.restarts.Add(1)
 	return true
 }

@@ -2,7 +2,6 @@ package signaling
 
 import (
 	"slices"
-	"time"
 
 	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
@@ -29,12 +28,13 @@ type member struct {
 	asking      bool            // disco#info is on its way
 	granting    bool            // ownership is being granted
 	session     *session
-	invited     bool        // once: startmuted is for the first time
-	quit        bool        // the client ended its session; it is not invited again
-	ended       []string    // sids of former sessions, newest last
-	restarts    []time.Time // of the last minute
-	failures    int         // invitations in a row that the bridge refused
-	audioForced bool        // muted at the bridge
+	invited     bool     // once: startmuted is for the first time
+	quit        bool     // the client ended its session; it is not invited again
+	ended       []string // sids of former sessions, newest last
+	restarts    restarts // of the session
+	iceRestarts restarts // in place
+	failures    int      // invitations in a row that the bridge refused
+	audioForced bool     // muted at the bridge
 	videoForced bool
 	left        bool
 }

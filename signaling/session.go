@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"slices"
+	"time"
 
 	"konzil/signaling/colibri"
 	"konzil/signaling/jingle"
@@ -129,10 +130,16 @@ func (m *meeting) sessionInfo(mem *member, s *session, iq *stanza.Stanza, msg *j
 	return nil
 }
 
-// iceRestart gives new ICE credentials on the same DTLS session, if the bridge can.
+// iceRestart gives new ICE credentials on the same DTLS session, if the bridge can. Its limits are its own: a client whose ICE restart is refused
+// asks for a new session at once.
 func (m *meeting) iceRestart(mem *member, s *session, iq *stanza.Stanza) {
 	if s.state != active {
 		m.f.refuse(iq, stanza.ErrUnexpectedRequest)
+		return
+	}
+	if !mem.iceRestarts.allow(time.Now()) {
+		m.f.count.restartsRefused.Add(1)
+		m.f.refuse(iq, stanza.ErrResourceConstraint)
 		return
 	}
 	m.ask(colibri.Endpoint{ID: mem.nick, Transport: &colibri.Transport{ICERestart: true}}, func(r *colibri.ConferenceModified, err error) {

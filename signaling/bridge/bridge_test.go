@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/sfu"
+	"konzil/signaling/bridgechan"
 	"konzil/signaling/colibri"
 	"konzil/signaling/jingle"
 )
@@ -612,6 +613,32 @@ func TestWebSocketRefusals(t *testing.T) {
 		t.Errorf("refusals differ: %v", bodies)
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// TestWebSocketTooLong: a message over the limit ends its sender's connection, with the code that says so, and no other.
+func TestWebSocketTooLong(t *testing.T) {
+	x, url := wsBench(t, Config{})
+	r := x.create("c", false)
+	other := dial(t, url[:strings.Index(url, WebSocketPath)]+WebSocketPath+strings.TrimPrefix(r.Endpoints[0].Transport.WebSockets[0], "ws://unused/"))
+	mine := dial(t, url)
+	for _, c := range []*websocket.Conn{mine, other} {
+		if m, err := read(t, c); !strings.Contains(m, "ServerHello") {
+			t.Fatalf("got %q, %v", m, err)
+		}
+	}
+	msg := []byte(`{"colibriClass":"EndpointMessage","to":"c","msgPayload":{"x":"` + strings.Repeat("x", bridgechan.MaxMessage) + `"}}`)
+	if err := mine.Write(context.Background(), websocket.MessageText, msg); err != nil && websocket.CloseStatus(err) == -1 {
+		t.Logf("writing: %v", err) // the server may have closed before all was sent
+	}
+	if _, err := read(t, mine); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
+		t.Errorf("the sender's connection: %v", err)
+	}
+	if err := other.Write(context.Background(), websocket.MessageText, []byte(`{"colibriClass":"ClientHello"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := read(t, other); !strings.Contains(m, "ServerHello") {
+		t.Errorf("the other's connection: %q, %v", m, err)
+	}
 }
 
 // TestForgottenEndpointsExpire: a focus on another machine may be gone; what works stays.
