@@ -326,9 +326,12 @@ func TestScreenshots(t *testing.T) {
 		ada.everyLook("meeting-dialog-" + strings.ToLower(d[:8]))
 		ada.closeDialog()
 	}
-	ada.click("#more")
-	ada.everyLook("meeting-more")
-	ada.press("Escape")
+	for _, v := range views {
+		ada.look(v.width, v.height, v.scheme)
+		ada.click("#more")
+		ada.screenshot("meeting-more-" + v.name)
+		ada.press("Escape")
+	}
 	ada.look(1280, 800, "light")
 	ada.item("#more", "Settings")
 	ada.do(chromedp.SetValue(chromedp.CSS("#own-language"), "de"))

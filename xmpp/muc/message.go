@@ -52,6 +52,9 @@ func (r *room) groupchat(o *occupant, st *stanza.Stanza) {
 			return
 		}
 	}
+	if st.ID == "" { // jitsi-meet sends none, and its people react to messages by it
+		st = st.WithID(newID())
+	}
 	r.svc.count.messages.Add(1)
 	payload := append(r.cleanMessage(st), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id))
 	if edited { // the message that it corrects is kept

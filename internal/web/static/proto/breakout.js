@@ -5,6 +5,7 @@ import { Emitter } from './emitter.js';
 import { el, NS } from './xml.js';
 
 const COMMAND = 'features/breakout-rooms/';
+const CLOSE_WAIT = 10_000; // ms that people have to leave a room before it is closed
 
 // rooms is a list of {id, jid, name, main, people: [{id, jid, name, role}]}, the main room first. Emits change.
 export class Breakout extends Emitter {
@@ -12,11 +13,17 @@ export class Breakout extends Emitter {
     super();
     this.conference = conference;
     this.rooms = [];
+    this.closing = new Map(); // address of a room that is being closed -> timer
     conference.on('component:breakout_rooms', (json) => {
       if (json.event === COMMAND + 'update') this.#update(json);
       if (json.event === COMMAND + 'move-to-room') this.conference.switchRoom(json.roomJid);
     });
-    conference.on('left-meeting', () => ((this.rooms = []), this.emit('change')));
+    conference.on('left-meeting', () => {
+      for (const timer of this.closing.values()) clearTimeout(timer);
+      this.closing.clear();
+      this.rooms = [];
+      this.emit('change');
+    });
   }
 
   get supported() {
@@ -44,9 +51,23 @@ export class Breakout extends Emitter {
     this.#command('rename', { breakoutRoomJid: room.jid, subject: name });
   }
 
-  // remove closes a room; the server sends those inside back to the main room.
+  // remove closes a room. Those inside are sent to the main room first, and get time to go: stock clients take the end of the room they
+  // are in for the end of the meeting.
   remove(room) {
-    this.#command('remove', { breakoutRoomJid: room.jid });
+    if (this.closing.has(room.jid)) return;
+    for (const p of room.people) this.send(p, this.rooms[0]);
+    this.closing.set(room.jid, setTimeout(() => this.#removeNow(room.jid), CLOSE_WAIT));
+    this.#removeEmpty();
+  }
+
+  #removeEmpty() {
+    for (const room of this.groups) if (room.people.length === 0 && this.closing.has(room.jid)) this.#removeNow(room.jid);
+  }
+
+  #removeNow(jid) {
+    clearTimeout(this.closing.get(jid));
+    this.closing.delete(jid);
+    this.#command('remove', { breakoutRoomJid: jid });
   }
 
   send(person, room) {
@@ -87,6 +108,7 @@ export class Breakout extends Emitter {
         people: Object.entries(r.participants ?? {}).map(([occupant, p]) => ({ id: occupant.split('/')[1] ?? '', jid: p.jid, name: p.displayName ?? '', role: p.role })),
       }))
       .sort((a, b) => b.main - a.main || a.name.localeCompare(b.name, undefined, { numeric: true }));
+    this.#removeEmpty();
     this.emit('change');
   }
 }

@@ -90,7 +90,7 @@ export class Chat extends Emitter {
     const corrected = this.#authored(from, m.child('replace', NS.correct)?.attr('id'));
     if (corrected) return this.#change(corrected, { text, edited: true });
     const stamp = m.child('delay', NS.delay)?.attr('stamp');
-    const reply = m.child('reply', NS.reply);
+    const reply = m.child('reply'); // stock clients forget its namespace
     this.#add({ id: m.attr('id'), from, text, at: stamp && new Date(stamp), isPrivate: m.attr('type') !== 'groupchat', delayed: Boolean(stamp), replyTo: reply?.attr('id') ?? reply?.attr('to') });
   }
 
