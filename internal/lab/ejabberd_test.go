@@ -17,6 +17,7 @@ auth_method: internal
 listen:
   - {port: 5222, ip: %[4]q, module: ejabberd_c2s, max_stanza_size: 262144, starttls_required: true}
   - {port: 5269, ip: %[4]q, module: ejabberd_s2s_in, max_stanza_size: 524288}
+  - {port: 5443, ip: %[4]q, module: ejabberd_http, tls: true, request_handlers: {/upload: mod_http_upload}}
 access_rules:
   local: {allow: all}
   pubsub_createnode: {allow: all}
@@ -26,6 +27,7 @@ modules:
   mod_caps: {}
   mod_carboncopy: {}
   mod_disco: {}
+  mod_http_upload: {host: "upload.%[5]s", put_url: "https://%[5]s:5443/upload", docroot: %[6]q}
   mod_mam: {default: always}
   mod_muc: {host: "conference.%[5]s", access_create: local, default_room_options: {mam: true}}
   mod_offline: {}
@@ -58,7 +60,7 @@ func ejabberd(t *testing.T) {
 		pem += string(b)
 	}
 	for name, text := range map[string]string{
-		"server.pem": pem, "ejabberd.yml": fmt.Sprintf(ejabberdConfig, z.domain, path("server.pem"), lab.ca, z.addr, z.domain),
+		"server.pem": pem, "ejabberd.yml": fmt.Sprintf(ejabberdConfig, z.domain, path("server.pem"), lab.ca, z.addr, z.domain, path("upload")),
 		"accounts.erl": fmt.Sprintf(`ok = ejabberd_auth:try_register(<<"juliet">>, <<%q>>, <<%q>>).`, z.domain, password("juliet")),
 	} {
 		if err := os.WriteFile(path(name), []byte(text), 0o600); err != nil {
@@ -96,5 +98,5 @@ func TestEjabberd(t *testing.T) {
 	needLab(t)
 	ejabberd(t)
 	newKonzil(t, zoneK, []string{"romeo"}, "")
-	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneE.addr, zoneE.domain, lab.ca, "proxy"), append(steps(zoneE.domain), "upload at k.zone", "proxy of k.zone", "proxy of e.zone")...)
+	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneE.addr, zoneE.domain, lab.ca, "all"), steps(zoneE.domain)...)
 }

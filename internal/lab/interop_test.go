@@ -13,7 +13,7 @@ import (
 func steps(other string) []string {
 	var out []string
 	for _, d := range []string{zoneK.domain, other} {
-		out = append(out, "chat to "+d, "burst from "+d, "presence of "+d, "room at "+d, "archive at "+d, "avatar of "+d)
+		out = append(out, "chat to "+d, "burst from "+d, "presence of "+d, "room at "+d, "archive at "+d, "avatar of "+d, "upload at "+d, "proxy of "+d)
 	}
 	return out
 }
@@ -38,11 +38,17 @@ s2s_secure_auth = false
 authentication = "internal_plain"
 log = { debug = %[4]q }
 ssl = { certificate = %[5]q, key = %[6]q, cafile = %[7]q }
+http_ports = {}
+https_ports = { 5443 }
+https_interfaces = { %[3]q }
+https_ssl = { certificate = %[5]q, key = %[6]q }
 %[10]s
 VirtualHost %[9]q
 Component "conference.%[8]s" "muc"
 Component "proxy.%[8]s" "proxy65"
   proxy65_acl = { %[9]q, "k.zone" }
+Component "upload.%[8]s" "http_file_share"
+  http_host = %[8]q
 `, dir, filepath.Join(dir, "pid"), z.addr, filepath.Join(dir, "log"), certFile(cert), keyFile(cert), lab.ca, z.domain, z.domain, extra)
 	if err := os.WriteFile(config, []byte(lua), 0o644); err != nil {
 		t.Fatal(err)
@@ -77,7 +83,7 @@ func TestProsody(t *testing.T) {
 	needLab(t)
 	log := prosody(t, zoneP, zoneP, "")
 	newKonzil(t, zoneK, []string{"romeo"}, "")
-	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneP.addr, zoneP.domain, lab.ca, "proxy"), append(steps(zoneP.domain), "upload at k.zone", "proxy of k.zone", "proxy of p.zone")...)
+	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneP.addr, zoneP.domain, lab.ca, "all"), steps(zoneP.domain)...)
 	if !strings.Contains(log(), "SASL EXTERNAL") {
 		t.Error("prosody has not taken our certificate")
 	}

@@ -172,9 +172,9 @@ async def main():
     await attempt("avatar", avatar(k, p))
     await attempt("avatar", avatar(p, k))
     await attempt("upload", upload(k, p))
-    if "proxy" in sys.argv[5:]:
-        await attempt("proxy", bytestream(k, p))
-        await attempt("proxy", bytestream(p, k))
+    await attempt("upload", upload(p, k))
+    await attempt("proxy", bytestream(k, p))
+    await attempt("proxy", bytestream(p, k))
     k.abort()
     p.abort()
 
