@@ -27,7 +27,7 @@ import (
 const domain = "localhost"
 
 // People of the tests; password gives their passwords. Tests that change a roster have people of their own.
-var people = []string{"alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"}
+var people = []string{"alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy"}
 
 func password(user string) string { return user + "-secret" }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Bookmarks keeps three forms of the same list in step: the node urn:xmpp:bookmarks:1 (XEP-0402), which is the one that is stored; private XML
-// (XEP-0048, XEP-0049), which is made from it; and the node storage:bookmarks (XEP-0411) for who made one.
+// (XEP-0048, XEP-0049), which is made from it; and the node storage:bookmarks (XEP-0411) for who made one, or has asked for it.
 type Bookmarks struct {
 	e   *Engine
 	old PrivateXML
@@ -25,6 +25,7 @@ type PrivateXML interface {
 func (e *Engine) AttachBookmarks(old PrivateXML) *Bookmarks {
 	b := &Bookmarks{e, old}
 	e.fill[nsBookmarks] = b.migrate
+	e.fill[nodeOldBookmarks] = b.show
 	e.srv.Hooks().Feature(xmpp.ToAccount, nsBookmarks+"#compat", nsBookmarks+"#compat-pep", "urn:xmpp:bookmarks-conversion:0")
 	e.Changed(nsBookmarks, b.mirror)
 	e.Changed(nodeOldBookmarks, func(owner stanza.JID) {
@@ -133,6 +134,20 @@ func (b *Bookmarks) migrate(owner stanza.JID) {
 		b.e.failed("bookmarks not migrated", owner, err)
 	}
 }
+
+// show makes the node of XEP-0411 for who asks for it, if there are bookmarks.
+func (b *Bookmarks) show(owner stanza.JID) {
+	el, err := b.Get(owner)
+	if err == nil && el.Child(nodeOldBookmarks, "conference") != nil {
+		err = b.e.Publish(owner, nodeOldBookmarks, oldBookmarksItem, el, defaults(true, nodeOldBookmarks))
+	}
+	if err != nil {
+		b.e.failed("bookmarks not shown", owner, err)
+	}
+}
+
+// oldBookmarksItem is the only item of a node that has one (XEP-0060 §12.20).
+const oldBookmarksItem = "current"
 
 // mirror brings the node of XEP-0411 up to date, if there is one.
 func (b *Bookmarks) mirror(owner stanza.JID) {
