@@ -14,8 +14,10 @@
 //  4. Send: tracks wait in a heap for when they are due (send.go); trace.go makes their frames, stamp.go marks every payload with who sent
 //     it, when, and a checksum. The packets of a frame leave as one message (UDP_SEGMENT), all messages of a step in one sendmmsg
 //     (outbox_linux.go).
-//  5. Receive: recvmmsg with UDP_GRO and SO_TIMESTAMPNS (inbox_linux.go); recv.go counts by SSRC and sequence number. About every 64th
-//     packet of a stream is decrypted (verify.go): checksum, order, addressee, latency from the stamp to the kernel's receive time.
+//  5. Receive: a BPF program on the sockets (tapprog_linux.go) notes time and headers of each packet, and of about every 64th all of it, in a
+//     ring that the shard reads (tap_linux.go); no media are queued for a socket. Where that is not allowed: recvmmsg with UDP_GRO and
+//     SO_TIMESTAMPNS (inbox_linux.go). recv.go counts by SSRC and sequence number. About every 64th packet of a stream is decrypted
+//     (verify.go): checksum, order, addressee, latency from the stamp to the time of arrival.
 //  6. Feedback as a browser gives it: transport-wide each 100 ms (twcc.go); receiver reports each second, NACK for gaps, PLI while there is
 //     no keyframe; and NACK, PLI, FIR are taken for what is sent (rtcp.go).
 //  7. Engine.Hold stops the senders and waits until nothing is under way. What was sent and what arrived can then be compared exactly, by the

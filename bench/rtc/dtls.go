@@ -153,6 +153,7 @@ func (t *Transport) up(in, out *srtp.Context) {
 	now := time.Now().UnixNano()
 	t.state, t.in, t.out = stateUp, in, out
 	t.ice.answeredAt = now
+	t.wholeAt = now
 	t.reportAt = now + int64(t.sh.rng.Uint64N(uint64(time.Second)))
 	t.peer.Step("dtls")
 	for _, o := range t.tracks {

@@ -32,7 +32,9 @@ type Config struct {
 	Profile string     // the one SRTP profile to offer, a key of Profiles; default AEAD_AES_128_GCM
 	// OwnSockets gives each transport a socket of its own even on the loopback, where those of a shard share one and have an address each.
 	OwnSockets bool
-	Logger     *slog.Logger
+	// NoTap reads every packet from the sockets, also where a BPF program may note the headers.
+	NoTap  bool
+	Logger *slog.Logger
 
 	// Faults, to show that they are found. Lose says whether to throw a received packet away; Corrupt may change the payload of one that is
 	// about to be verified and says whether it did. Both are called from the shards.
@@ -51,6 +53,7 @@ type Engine struct {
 	number  atomic.Int32 // of transports
 	base    uint32       // of participants' numbers: other runs on the same server have other numbers
 	closed  atomic.Bool
+	alone   atomic.Bool     // see Alone
 	epoch   int64           // of the schedule, ns since 1970
 	placed  [2]atomic.Int32 // audio and video tracks that have a place in it
 
@@ -211,6 +214,28 @@ func (e *Engine) Hold(ctx context.Context) error {
 // Release lets the senders go on.
 func (e *Engine) Release(ctx context.Context) error {
 	return e.call(ctx, func(sh *shard) { sh.hold(false) })
+}
+
+// Alone leaves the process as many processors of the runtime as there are shards, until back is called: for an interval that is measured, in which
+// nothing else has much to do. A shard that sleeps keeps its processor. Beside one that is idle, the runtime's monitor thread would take the shard
+// off it by a signal each 10 ms, and wake another thread to find it again; here the shard asks itself whether others want to run (shard.rest).
+func (e *Engine) Alone() (back func()) {
+	was := runtime.GOMAXPROCS(len(e.shards))
+	e.alone.Store(true)
+	return func() {
+		e.alone.Store(false)
+		runtime.GOMAXPROCS(was)
+	}
+}
+
+// Tapped tells whether the kernel gives the headers of what comes, instead of the packets.
+func (e *Engine) Tapped() bool {
+	for _, sh := range e.shards {
+		if sh.tap == nil {
+			return false
+		}
+	}
+	return true
 }
 
 func (e *Engine) arrived() (n uint64) {

@@ -106,6 +106,7 @@ func (p *Peer) Expect(from *Peer, layer int) {
 			for _, st := range t.streams {
 				st.all = st.all || st.codec == codecVP8 || st.codec == codecVP9
 			}
+			t.keepWhole(now)
 		})
 	}
 }

@@ -3,6 +3,7 @@ package rtc
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 )
 
 const (
@@ -19,6 +20,17 @@ const (
 	// paddingMost is the longest packet of padding only: 255 bytes, the longest header with extensions, and the tag.
 	paddingMost = 255 + 12 + 64 + 16
 )
+
+// maskBytes: a bit for each payload type.
+const maskBytes = 128 / 8
+
+// everyType is all payload types.
+var everyType = func() (m [maskBytes]byte) { //nolint:gochecknoglobals // constant
+	for i := range m {
+		m[i] = 0xff
+	}
+	return m
+}()
 
 // inStream is one SSRC that comes in.
 type inStream struct {
@@ -75,15 +87,7 @@ func (t *Transport) packet(b []byte, at int64, from netip.AddrPort) {
 	}
 	switch c := b[0]; { // RFC 7983
 	case c >= 128 && c < 192:
-		if t.state != stateUp || len(b) < 12 {
-			t.sh.count.Strange++
-			return
-		}
-		if b[1] >= 192 && b[1] <= 223 {
-			t.rtcp(b, at)
-			return
-		}
-		t.rtp(b, at)
+		t.media(b, len(b), at, false)
 	case c < 4:
 		t.stun(b, from)
 	case c >= 20 && c < 64:
@@ -95,8 +99,21 @@ func (t *Transport) packet(b []byte, at int64, from netip.AddrPort) {
 	}
 }
 
+// media takes an RTP or RTCP packet of a size, of which b may be the head only. sampled says that it is to be verified.
+func (t *Transport) media(b []byte, size int, at int64, sampled bool) {
+	if t.state != stateUp || len(b) < 12 {
+		t.sh.count.Strange++
+		return
+	}
+	if b[1] < 192 || b[1] > 223 {
+		t.rtp(b, size, at, sampled)
+	} else if len(b) == size {
+		t.rtcp(b, at)
+	}
+}
+
 // rtp counts a packet, and looks into it when its turn has come.
-func (t *Transport) rtp(b []byte, at int64) {
+func (t *Transport) rtp(b []byte, size int, at int64, sampled bool) {
 	sh := t.sh
 	if f := sh.eng.cfg.Lose; f != nil && f() {
 		sh.count.Thrown++
@@ -106,7 +123,7 @@ func (t *Transport) rtp(b []byte, at int64) {
 	st := t.recent[ssrc%recentStreams]
 	if st == nil || st.ssrc != ssrc {
 		if st = t.streams[ssrc]; st == nil {
-			st = t.newStream(ssrc)
+			st = t.newStream(ssrc, at)
 		}
 		t.recent[ssrc%recentStreams] = st
 	}
@@ -123,14 +140,17 @@ func (t *Transport) rtp(b []byte, at int64) {
 	} else if n = st.odd(seq, at, sh); n < 0 {
 		return
 	}
-	st.bytes += uint64(len(b))
-	t.bytes += uint64(len(b))
+	st.bytes += uint64(size)
+	t.bytes += uint64(size)
 	sh.count.Packets++
 	if t.twccID != 0 && b[0]&0x10 != 0 {
 		t.arrive(st, b, at)
 	}
+	if len(b) < size {
+		return
+	}
 	st.left--
-	if st.left < 0 || st.all || b[0]&0x20 != 0 && len(b) <= paddingMost {
+	if st.left < 0 || sampled || st.all || b[0]&0x20 != 0 && len(b) <= paddingMost {
 		if st.left < 0 {
 			st.left = int16(sampleLow + sh.rng.IntN(sampleSpan))
 		}
@@ -138,10 +158,44 @@ func (t *Transport) rtp(b []byte, at int64) {
 	}
 }
 
-func (t *Transport) newStream(ssrc uint32) *inStream {
+func (t *Transport) newStream(ssrc uint32, at int64) *inStream {
 	st := &inStream{ssrc: ssrc, pt: 255, keyAt: -1}
 	t.streams[ssrc] = st
+	t.keepWhole(at)
 	return st
+}
+
+// settleAfter is how long all packets of a transport are kept whole after a stream began: others may begin, and the keyframe of each is
+// looked for from its first packet.
+const settleAfter = int64(2 * time.Second)
+
+// keepWhole lets the tap keep every packet whole from now on.
+func (t *Transport) keepWhole(now int64) {
+	t.wholeAt = now
+	if t.heads {
+		t.heads = false
+		t.sh.tap.want(t.slot(), everyType)
+	}
+}
+
+// settle lets the tap keep the headers only, but for samples, when nothing is looked for in the payloads any more.
+func (t *Transport) settle(now int64) {
+	if t.heads || t.deep || now-t.wholeAt < settleAfter {
+		return
+	}
+	for _, st := range t.streams {
+		if st.all && st.codec != codecRTX {
+			return
+		}
+	}
+	var types [maskBytes]byte
+	for pt, c := range t.codecs {
+		if c == codecRTX { // they name what they repair
+			types[pt/8] |= 1 << (pt % 8)
+		}
+	}
+	t.heads = true
+	t.sh.tap.want(t.slot(), types)
 }
 
 // odd takes a packet that is not the next one. It returns its extended sequence number, -1 when it does not count.
@@ -197,12 +251,18 @@ func (t *Transport) arrive(st *inStream, b []byte, at int64) {
 	want := t.twccID<<4 | 1
 	if off == 0 || off+3 > len(b) || b[off] != want {
 		if off = extension(b, t.twccID, 2); off == 0 {
+			if t.heads && len(b) >= 16 && len(b) < 16+4*int(b[0]&15)+4*int(binary.BigEndian.Uint16(b[14:])) {
+				t.deep = true
+				t.keepWhole(at)
+			}
 			return
 		}
 		st.twccOff = off
 	}
-	if len(t.arrivals) < maxArrivals {
-		t.arrivals = append(t.arrivals, arrival{binary.BigEndian.Uint16(b[off+1:]), at})
+	if n := len(t.arrivals); n < maxArrivals {
+		seq := binary.BigEndian.Uint16(b[off+1:])
+		t.disorder = t.disorder || n > 0 && int16(seq-t.arrivals[n-1].seq) <= 0
+		t.arrivals = append(t.arrivals, arrival{seq, at})
 	}
 }
 

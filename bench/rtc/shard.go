@@ -3,6 +3,7 @@ package rtc
 import (
 	"container/heap"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,13 +44,14 @@ type shard struct {
 	p      *inbox
 	out    *outbox
 	shared *sock // of all transports, nil: each has its own
+	tap    *tap  // by which media come, nil: through the sockets
 
 	mu      sync.Mutex // guards queue
 	queue   []func()
 	waiting atomic.Bool
 
 	transports map[int32]*Transport // by number
-	byNumber   []*Transport         // the same, nil where there is none
+	bySlot     []*Transport         // by address (shared socket) or port, nil where there is none
 	wheel      [wheelSlots][]*Transport
 	slot       int
 	fast       []*Transport // not up yet
@@ -82,10 +84,19 @@ func newShard(e *Engine) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	sh := &shard{eng: e, p: p, out: newOutbox(), transports: make(map[int32]*Transport), plain: make([]byte, 2048), scratch: make([]byte, 0, 1<<16),
+	sh := &shard{eng: e, p: p, out: newOutbox(), transports: make(map[int32]*Transport), bySlot: make([]*Transport, slots), plain: make([]byte, 2048), scratch: make([]byte, 0, 1<<16),
 		parts: make([]part, 0, 64), rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
-	if e.cfg.Local == loopback && !e.cfg.OwnSockets {
-		if sh.shared, err = openShared(); err != nil {
+	share := e.cfg.Local == loopback && !e.cfg.OwnSockets
+	if !e.cfg.NoTap {
+		if sh.tap, err = newTap(share); err != nil {
+			e.cfg.Logger.Info("all packets are read from the sockets, which costs more", "because", err)
+		}
+	}
+	if share {
+		if sh.shared, err = openShared(sh.tap != nil); err == nil && sh.tap != nil {
+			err = sh.tap.attach(sh.shared)
+		}
+		if err != nil {
 			e.cfg.Logger.Info("each transport has a socket of its own, which costs more", "because", err)
 		}
 	}
@@ -146,17 +157,28 @@ func (sh *shard) run() {
 		if len(sh.due) > 0 && !sh.held {
 			next = min(next, sh.due[0].due)
 		}
-		if d := next - time.Now().UnixNano(); d > 0 {
-			sleep(max(d, shortSleep))
-		}
+		sh.rest(next)
 	}
 	sh.commands()
+}
+
+// rest lets others run when they can only do so here, and sleeps until a time.
+func (sh *shard) rest(until int64) {
+	if sh.eng.alone.Load() {
+		runtime.Gosched()
+	}
+	if d := until - time.Now().UnixNano(); d > 0 {
+		sleep(max(d, shortSleep))
+	}
 }
 
 func (sh *shard) close() {
 	sh.p.close()
 	if sh.shared != nil {
 		sh.shared.close()
+	}
+	if sh.tap != nil {
+		sh.tap.close()
 	}
 }
 
@@ -179,12 +201,20 @@ func (sh *shard) end() {
 	sh.ended = true
 }
 
-// readAll reads all sockets.
+// readAll reads all that came.
 func (sh *shard) readAll() {
 	before := sh.count.Packets
-	if sh.shared != nil {
+	if sh.tap != nil {
+		sh.readTap()
+	}
+	switch {
+	case sh.shared != nil:
 		sh.read(sh.shared, nil, len(sh.fast) > 0)
-	} else {
+	case sh.tap != nil: // the others have a consent check at most: lookAfter reads it
+		for _, t := range sh.fast {
+			sh.read(t.sock, t, !t.sock.connected)
+		}
+	default:
 		for _, t := range sh.transports {
 			sh.read(t.sock, t, !t.sock.connected)
 		}
@@ -209,7 +239,7 @@ func (sh *shard) read(s *sock, t *Transport, names bool) {
 				s.dropped = m.dropped
 			}
 			if own == nil {
-				if t = sh.at(m.to); t == nil {
+				if t = sh.bySlot[slotOf(m.to)]; t == nil {
 					continue // it has left
 				}
 			}
@@ -225,12 +255,32 @@ func (sh *shard) read(s *sock, t *Transport, names bool) {
 	}
 }
 
-// at is the transport with that address on the shared socket.
-func (sh *shard) at(a [4]byte) *Transport {
-	if n := numberOf(a); n >= 0 && n < len(sh.byNumber) {
-		return sh.byNumber[n]
+// readTap takes what the tap has noted.
+func (sh *shard) readTap() {
+	if err := sh.tap.begin(); err != nil {
+		sh.eng.cfg.Logger.Error("times of arrival are not known", "error", err)
+		return
 	}
-	return nil
+	for {
+		n, ok := sh.tap.next()
+		if !ok {
+			break
+		}
+		t := sh.bySlot[n.slot]
+		if t == nil {
+			continue // it has left
+		}
+		sh.count.Messages++
+		for {
+			b, size, sampled, ok := n.packet()
+			if !ok {
+				break
+			}
+			t.media(b, size, n.at, sampled)
+		}
+	}
+	sh.tap.done()
+	sh.count.SocketDrops += sh.tap.lostNow()
 }
 
 // look serves one slot of the wheel.

@@ -26,9 +26,9 @@ type sock struct {
 	dropped   uint32 // by the kernel, because the buffer was full
 }
 
-// openSock binds a socket to a kernel-chosen port of ip.
-func openSock(ip netip.Addr) (*sock, error) {
-	s, err := newSock(ip.Is6())
+// openSock binds a socket to a kernel-chosen port of ip. tapped says that media will not come through it.
+func openSock(ip netip.Addr, tapped bool) (*sock, error) {
+	s, err := newSock(ip.Is6(), tapped)
 	if err != nil {
 		return nil, err
 	}
@@ -42,8 +42,8 @@ func openSock(ip netip.Addr) (*sock, error) {
 
 // openShared binds a socket to a kernel-chosen port of all loopback addresses (127.0.0.0/8): each transport then has an address of its own,
 // as clients on a network have, and one call reads for all. It fails where a buffer that is large enough is not granted.
-func openShared() (*sock, error) {
-	s, err := newSock(false)
+func openShared(tapped bool) (*sock, error) {
+	s, err := newSock(false, tapped)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +61,8 @@ func openShared() (*sock, error) {
 	return s, s.bind(netip.IPv4Unspecified())
 }
 
-// newSock opens a socket that takes runs and tells when packets came.
-func newSock(v6 bool) (*sock, error) {
+// newSock opens a socket that takes runs and, unless a tap does it, tells when packets came and how many did not fit.
+func newSock(v6, tapped bool) (*sock, error) {
 	family := unix.AF_INET
 	if v6 {
 		family = unix.AF_INET6
@@ -72,7 +72,10 @@ func newSock(v6 bool) (*sock, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	s := &sock{fd: fd, v6: v6}
-	options := [][3]int{{unix.IPPROTO_UDP, unix.UDP_GRO, 1}, {unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, {unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1}}
+	options := [][3]int{{unix.IPPROTO_UDP, unix.UDP_GRO, 1}}
+	if !tapped {
+		options = append(options, [3]int{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, [3]int{unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1})
+	}
 	if !v6 { // never cut on the way: the kernel then needs no identification for each datagram, a counter that all CPUs share
 		options = append(options, [3]int{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO})
 	}

@@ -15,10 +15,10 @@ type sock struct {
 	dropped           uint32
 }
 
-func openSock(netip.Addr) (*sock, error)     { return nil, errLinux }
-func openShared() (*sock, error)             { return nil, errLinux }
-func (s *sock) connect(netip.AddrPort) error { return errLinux }
-func (s *sock) close()                       {}
+func openSock(netip.Addr, bool) (*sock, error) { return nil, errLinux }
+func openShared(bool) (*sock, error)           { return nil, errLinux }
+func (s *sock) connect(netip.AddrPort) error   { return errLinux }
+func (s *sock) close()                         {}
 
 func sleep(int64) {}
 
@@ -29,6 +29,24 @@ type message struct {
 	dropped uint32
 	to      [4]byte
 }
+
+type tap struct{}
+
+func newTap(bool) (*tap, error)             { return nil, errLinux }
+func (t *tap) attach(*sock) error           { return errLinux }
+func (t *tap) close()                       {}
+func (t *tap) want(uint16, [maskBytes]byte) {}
+func (t *tap) lostNow() uint64              { return 0 }
+func (t *tap) begin() error                 { return errLinux }
+func (t *tap) next() (note, bool)           { return note{}, false }
+func (t *tap) done()                        {}
+
+type note struct {
+	slot uint16
+	at   int64
+}
+
+func (n *note) packet() ([]byte, int, bool, bool) { return nil, 0, false, false }
 
 type inbox struct{}
 

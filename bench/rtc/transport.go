@@ -62,7 +62,11 @@ type Transport struct {
 	streams    map[uint32]*inStream
 	last       *inStream
 	recent     [recentStreams]*inStream // by SSRC modulo, to spare the map
+	wholeAt    int64                    // when there was last a reason to have the tap keep everything
+	heads      bool                     // the tap keeps the headers of most
+	deep       bool                     // what is looked for in headers stands too far behind
 	arrivals   []arrival
+	disorder   bool // of arrivals
 	fbCount    uint8
 	reportAt   int64
 	rembAt     int64
@@ -79,11 +83,20 @@ func newTransport(p *Peer, sh *shard, label string) (*Transport, error) {
 	number := p.eng.number.Add(1)
 	s, ip := sh.shared, p.eng.cfg.Local
 	if s != nil {
-		ip = addressOf(number)
+		if number >= slots {
+			return nil, errFull
+		}
+		ip = addressOf(uint16(number))
 	} else {
 		var err error
-		if s, err = openSock(ip); err != nil {
+		if s, err = openSock(ip, sh.tap != nil); err != nil {
 			return nil, err
+		}
+		if sh.tap != nil {
+			if err := sh.tap.attach(s); err != nil {
+				s.close()
+				return nil, err
+			}
 		}
 	}
 	t := &Transport{id: number, peer: p, sh: sh, label: label, sock: s, log: p.eng.cfg.Logger.With("peer", p.Name, "transport", label), connected: make(chan struct{}),
@@ -94,10 +107,7 @@ func newTransport(p *Peer, sh *shard, label string) (*Transport, error) {
 	p.eng.mu.Unlock()
 	sh.post(func() {
 		sh.transports[t.id] = t
-		for len(sh.byNumber) <= int(t.id) {
-			sh.byNumber = append(sh.byNumber, nil)
-		}
-		sh.byNumber[t.id] = t
+		sh.bySlot[t.slot()] = t
 		slot := int(t.id) % wheelSlots
 		sh.wheel[slot] = append(sh.wheel[slot], t)
 	})
@@ -107,12 +117,25 @@ func newTransport(p *Peer, sh *shard, label string) (*Transport, error) {
 // loopback is where transports can have an address each.
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1}) //nolint:gochecknoglobals // constant
 
-// addressOf is the address of a transport on a shared socket: 127.1.0.0 and on. numberOf is the reverse, negative for any other address.
-func addressOf(number int32) netip.Addr {
-	return netip.AddrFrom4([4]byte{127, 1 + byte(number>>16), byte(number >> 8), byte(number)})
+// slots is how many transports a shard can tell apart by what is in a packet: by 16 bits of the address, or by the port.
+const slots = 1 << 16
+
+var errFull = errors.New("rtc: too many transports")
+
+// addressOf is the address of a transport on a shared socket: 127.1.0.1 and on. slotOf is the reverse.
+func addressOf(slot uint16) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, 1, byte(slot >> 8), byte(slot)})
 }
 
-func numberOf(a [4]byte) int { return (int(a[1])-1)<<16 | int(a[2])<<8 | int(a[3]) }
+func slotOf(a [4]byte) uint16 { return uint16(a[2])<<8 | uint16(a[3]) }
+
+// slot is the transport's place in the shard's table.
+func (t *Transport) slot() uint16 {
+	if t.sock.shared {
+		return uint16(t.id)
+	}
+	return t.sock.port
+}
 
 // token makes n random characters that ICE credentials may have (RFC 8445 §5.3).
 func token(n int) string {
@@ -240,7 +263,8 @@ func (t *Transport) end(err error) {
 func (t *Transport) unlist() {
 	sh := t.sh
 	delete(sh.transports, t.id)
-	sh.byNumber[t.id] = nil
+	sh.bySlot[t.slot()] = nil
+	t.keepWhole(0)
 	is := func(x *Transport) bool { return x == t }
 	slot := int(t.id) % wheelSlots
 	sh.wheel[slot] = slices.DeleteFunc(slices.Clone(sh.wheel[slot]), is) // look may be walking over the old one
@@ -291,6 +315,15 @@ func (sh *shard) handshakes(now int64) {
 func (t *Transport) lookAfter(now int64) {
 	if t.state != stateUp {
 		return
+	}
+	if t.sh.tap != nil {
+		t.settle(now)
+		if !t.sock.shared {
+			t.sh.read(t.sock, t, false)
+			if t.state != stateUp {
+				return
+			}
+		}
 	}
 	t.consent(now)
 	t.feedback(now)

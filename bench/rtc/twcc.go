@@ -16,15 +16,17 @@ const (
 // sendTWCC tells what has come since the last time. More than fits into a packet makes several.
 func (t *Transport) sendTWCC() {
 	a := t.arrivals
-	base := a[0].seq
-	slices.SortStableFunc(a, func(x, y arrival) int { return int(int16(x.seq-base)) - int(int16(y.seq-base)) })
-	a = slices.CompactFunc(a, func(x, y arrival) bool { return x.seq == y.seq })
+	if base := a[0].seq; t.disorder {
+		slices.SortStableFunc(a, func(x, y arrival) int { return int(int16(x.seq-base)) - int(int16(y.seq-base)) })
+		a = slices.CompactFunc(a, func(x, y arrival) bool { return x.seq == y.seq })
+		t.disorder = false
+	}
 	for len(a) > 0 {
 		p := t.sh.plain[:8]
 		p[0], p[1] = 0x80|fbTWCC, rtcpRTPFB
 		binary.BigEndian.PutUint32(p[4:], t.own())
 		var n int
-		p, n = twccBody(p, a, t.media(), t.fbCount)
+		p, n = twccBody(p, a, t.anySSRC(), t.fbCount)
 		t.fbCount++
 		a = a[n:]
 		t.sendRTCP(p)
@@ -32,8 +34,8 @@ func (t *Transport) sendTWCC() {
 	t.arrivals = t.arrivals[:0]
 }
 
-// media is an SSRC that comes in: transport feedback must name one.
-func (t *Transport) media() uint32 {
+// anySSRC is one that comes in: transport feedback must name one.
+func (t *Transport) anySSRC() uint32 {
 	if t.last != nil {
 		return t.last.ssrc
 	}

@@ -54,6 +54,9 @@ func (l *Load) compare(a, b *rtc.Snapshot) *measure.Sample {
 	} else {
 		s.Notes = append(s.Notes, "clients have a socket each")
 	}
+	if !l.eng.Tapped() {
+		s.Notes = append(s.Notes, "every packet was read from a socket")
+	}
 	if excess > 0 {
 		s.Wrong["duplicate"] += excess
 	}

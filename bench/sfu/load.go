@@ -250,7 +250,9 @@ func (l *Load) interval(ctx context.Context, d time.Duration, during func(contex
 		return nil, err
 	}
 	if during == nil {
+		back := l.eng.Alone()
 		err = pause(ctx, d)
+		back()
 	} else {
 		dctx, cancel := context.WithTimeout(ctx, d)
 		err = during(dctx)

@@ -43,7 +43,7 @@ func Scenario() measure.Scenario {
 
 func flags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	o := &Options{}
-	local, own := "", false
+	local, cfg := "", rtc.Config{}
 	var names []string
 	for _, s := range scenarios() {
 		names = append(names, s.name+" ("+s.what+")")
@@ -57,8 +57,9 @@ func flags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	fs.IntVar(&o.Shards, "shards", 1, "threads of the generator's engine")
 	fs.IntVar(&o.Joins, "joins", joinsDefault, "joins under way at a time")
 	fs.StringVar(&local, "local", "127.0.0.1", "`address` of the generator's media sockets")
-	fs.BoolVar(&own, "own-sockets", false, "a socket for each client, also on 127.0.0.1, where they share one and have an address each; as beside servers that take no media on the loopback")
-	return func(c *measure.Common) (*measure.Plan, error) { return plan(*o, local, own, c) }
+	fs.BoolVar(&cfg.OwnSockets, "own-sockets", false, "a socket for each client, also on 127.0.0.1, where they share one and have an address each; as beside servers that take no media on the loopback")
+	fs.BoolVar(&cfg.NoTap, "no-tap", false, "read every packet from the sockets, also where a BPF program may note their headers in the kernel")
+	return func(c *measure.Common) (*measure.Plan, error) { return plan(*o, local, cfg, c) }
 }
 
 func profileNames() string {
@@ -70,7 +71,7 @@ func profileNames() string {
 	return strings.Join(names, ", ")
 }
 
-func plan(o Options, local string, own bool, c *measure.Common) (*measure.Plan, error) {
+func plan(o Options, local string, cfg rtc.Config, c *measure.Common) (*measure.Plan, error) {
 	if _, err := participants(&o); err != nil { // fills in the defaults
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func plan(o Options, local string, own bool, c *measure.Common) (*measure.Plan, 
 	if err != nil {
 		return nil, err
 	}
-	cfg := rtc.Config{Local: ip, OwnSockets: own}
+	cfg.Local = ip
 	if c.Log != nil && c.Log.Enabled(context.Background(), slog.LevelInfo) {
 		cfg.Logger = c.Log
 	}
