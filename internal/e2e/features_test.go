@@ -85,6 +85,8 @@ func (m *seminar) lobby() {
 	knock := func(p *person) {
 		p.do(chromedp.Navigate(m.url))
 		p.until(20*time.Second, "camera and microphone are there", "window.konzil?.media?.tracks.a0 && konzil.media.tracks.v0")
+		p.click("#join")
+		p.says("#join-error", "Please enter your name")
 		p.do(chromedp.SetValue(chromedp.CSS("#name"), p.name))
 		p.click("#join")
 		p.says("#door-knock", "has a lobby")
@@ -258,7 +260,7 @@ func (m *seminar) polls() {
 	m.ada.click(".poll .primary")
 	m.linus.click(".poll .buttons button:not(.primary)") // the results alone
 	m.linus.says(".results li:nth-child(2)", "Ada")
-	m.linus.says(".poll .hint", "Votes of 1")
+	m.linus.says(".poll .hint", "1 voted")
 	m.ada.click(".poll .buttons button") // another vote
 	m.ada.click(".poll .choice:nth-of-type(1) input")
 	m.ada.click(".poll .choice:nth-of-type(2) input")

@@ -163,6 +163,7 @@ func TestNetworkBreak(t *testing.T) {
 	grace.do(chromedp.Evaluate[chromedp.Void]("konzil.sendChat('to somebody away')"))
 	ada.until(5*time.Second, "notices the break", "konzil.state === 'reconnecting' || konzil.messages.length === 2")
 	ada.until(15*time.Second, "resumed", "konzil.state === 'joined'")
+	ada.says(".toast", "The connection is back.")
 	for _, p := range []*person{ada, grace} {
 		p.until(10*time.Second, "both messages", "konzil.messages.filter((m) => m.text === 'while away').length === 1 && konzil.messages.filter((m) => m.text === 'to somebody away').length === 1")
 	}

@@ -45,6 +45,21 @@ func TestLanguages(t *testing.T) {
 	p.until(10*time.Second, "still German", "document.querySelector('#join')?.textContent === 'Beitreten'")
 }
 
+// TestLost: an address that can be no meeting leads to a page that says so, and on to the start page.
+func TestLost(t *testing.T) {
+	p := newPerson(t, "Ada")
+	url := servePage(t)
+	for _, path := range []string{"/%E0%A4", "/a%20%3Cb%3E", "/%00"} {
+		p.do(chromedp.Navigate(url + path))
+		p.says(".error", "That cannot be the name of a meeting.")
+	}
+	p.do(chromedp.Navigate(url + "/two/segments"))
+	p.says("h1", "There is nothing here.")
+	p.everyLook("lost")
+	p.click(".primary")
+	p.until(5*time.Second, "the start page", "window.konzil?.state === 'home' && !document.querySelector('.error').checkVisibility()")
+}
+
 // TestTabOrder: everything in the lobby that can be used is reached with the Tab key, and has a name for screen readers.
 func TestTabOrder(t *testing.T) {
 	p := newPerson(t, "Ada")

@@ -48,7 +48,7 @@ var static embed.FS
 //	/static/...  modules, style, icon; with ETag, checked each time, so that a new binary is a new page
 //	/config.js   `var config = {...}` for this host
 //
-// and 404 for all else. Methods other than GET and HEAD get 405.
+// and 404 for all else, with a page that says so. Methods other than GET and HEAD get 405.
 func Handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	files := loadStatic()
@@ -65,6 +65,12 @@ func Handler(cfg Config) http.Handler {
 	page := func(w http.ResponseWriter, r *http.Request) { index.serve(w, r) }
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET /{room}", page)
+	lost := files["/static/notfound.html"]
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", lost.contentType)
+		w.WriteHeader(http.StatusNotFound)
+		w.Write(lost.body)
+	})
 	return secured(mux)
 }
 

@@ -42,7 +42,7 @@ func TestPaths(t *testing.T) {
 		"/config.js":            {200, "text/javascript; charset=utf-8"},
 		"/static/none.js":       {404, ""},
 		"/static/../web.go":     {307, ""}, // the mux cleans the path; nothing outside of static is in the binary
-		"/two/segments":         {404, ""},
+		"/two/segments":         {404, "text/html; charset=utf-8"},
 		"/static/proto/":        {404, ""}, // no listing
 		"/static/proto/sdp.js?": {200, "text/javascript; charset=utf-8"},
 	} {

@@ -13,7 +13,7 @@ import { LocalMedia } from './proto/media.js';
 import { choose, language, onLanguage, setLanguage } from './i18n.js';
 import * as settings from './settings.js';
 import { translate } from './ui/dom.js';
-import { homeView } from './ui/home.js';
+import { homeView, roomOf } from './ui/home.js';
 import { doorView } from './ui/door.js';
 import { meetingView } from './ui/meeting.js';
 
@@ -28,10 +28,10 @@ function start() {
     translate();
   });
 
-  const room = decodeURIComponent(location.pathname.slice(1)).toLowerCase();
+  const room = roomOf(location.pathname);
   if (!room) {
     window.konzil = { state: 'home' };
-    app.append(homeView());
+    app.append(homeView(room === null ? 'home.badRoom' : undefined));
     return;
   }
   document.title = `${room} · Konzil`;

@@ -167,7 +167,8 @@ export class Conference extends Emitter {
     } catch (err) {
       if (!(err instanceof JoinError && err.lobby && (login.knock || this.rejoining))) throw err;
       this.room.leave();
-      if (!this.rejoining) this.#setState('waiting');
+      if (this.rejoining) this.emit('notice', { key: 'door.waiting' });
+      else this.#setState('waiting');
       this.knock = new Knock({ connection, meeting: this.mainRoom, lobby: err.lobby, nick: nickFor(connection.jid), name: login.name, caps: this.caps });
       const { password } = await this.knock.admitted();
       if (!this.rejoining) this.#setState('connecting');

@@ -14,7 +14,6 @@ export class JoinError extends Error {
     super(error?.child('text')?.text ?? '');
     this.condition = error?.all().find((c) => c.ns === NS.stanzas && c.name !== 'text')?.name ?? 'undefined-condition';
     this.lobby = error?.child('lobbyroom')?.text ?? '';
-    this.waitingForHost = Boolean(error?.child('waiting-for-host'));
     this.nameRequired = Boolean(error?.child('displayname-required'));
   }
 }

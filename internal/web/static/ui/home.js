@@ -1,9 +1,8 @@
 // The start page: name a meeting, or take one of the last.
 
-import { h } from './dom.js';
+import { h, setText } from './dom.js';
 import { icon } from './icons.js';
 import { brand, languageSwitch } from './common.js';
-import { t } from '../i18n.js';
 import * as settings from '../settings.js';
 
 // A room name becomes the localpart of an address (RFC 7622 §3.3) and one segment of a path.
@@ -13,8 +12,19 @@ export function normalise(name) {
   return name.trim().toLowerCase().normalize('NFKC').replace(/\s+/g, '-');
 }
 
-export function homeView() {
-  const error = h('p', { class: 'error', role: 'alert', hidden: true });
+// roomOf gives the name of the meeting in a path, '' for the start page, null for what can be no name.
+export function roomOf(path) {
+  try {
+    const room = normalise(decodeURIComponent(path.slice(1)));
+    return room === '' || VALID.test(room) ? room : null;
+  } catch {
+    return null; // no UTF-8
+  }
+}
+
+// homeView says key, if there is one, as what is wrong.
+export function homeView(key) {
+  const error = h('p', { class: 'error', role: 'alert', hidden: !key, t: key });
   const input = h('input', { id: 'room', name: 'room', required: true, maxlength: '100', autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', autofocus: true });
   const form = h(
     'form',
@@ -24,7 +34,7 @@ export function homeView() {
         ev.preventDefault();
         const room = normalise(input.value);
         if (!VALID.test(room)) {
-          error.textContent = t('home.invalid');
+          setText(error, 'home.invalid');
           error.hidden = false;
           return input.focus();
         }
