@@ -135,7 +135,7 @@ func TestForgedAndReplayed(t *testing.T) {
 		t.Errorf("a nonce that we did not make: %d, want 438", code)
 	}
 	r.nonce = nonce
-	if n := s.Counters(); n["unauthorized"] != before+1 || n["allocations_now"] != 1 {
+	if n := s.Counters(); n["unauthorized"] != before+1 || n["stale_nonce"] != 1 || n["allocations_now"] != 1 {
 		t.Error(n)
 	}
 }
@@ -149,8 +149,9 @@ func TestFlood(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	r := newRaw(t, s, "nobody", "guess")
+	guess := r.build(stun.MethodAllocate, requestUDP).Raw // made once: the limit is one of a second
 	for range 3 * limitPerSecond {
-		if _, err := r.conn.Write(r.build(stun.MethodAllocate, requestUDP).Raw); err != nil {
+		if _, err := r.conn.Write(guess); err != nil {
 			t.Fatal(err)
 		}
 		if s.Counters()["rate_limited"] > 0 {
@@ -158,7 +159,7 @@ func TestFlood(t *testing.T) {
 		}
 	}
 	eventually(t, "a limit", func() bool {
-		_, err := r.conn.Write(r.build(stun.MethodAllocate, requestUDP).Raw)
+		_, err := r.conn.Write(guess)
 		return err != nil || s.Counters()["rate_limited"] > 0
 	})
 	runtime.GC()
@@ -413,6 +414,9 @@ func TestExpiredNonce(t *testing.T) {
 		var nonce stun.Nonce
 		if code := codeOf(t, m); code != 438 || nonce.GetFrom(m) != nil || nonce.String() == r.nonce {
 			t.Fatalf("an old nonce: %v, want 438 with a new one", m)
+		}
+		if n := s.Counters()["stale_nonce"]; n != 1 {
+			t.Errorf("%d stale nonces are counted", n)
 		}
 		r.nonce = nonce.String()
 		if code := codeOf(t, ask()); code != 437 {

@@ -69,7 +69,7 @@ func TestNoAllocation(t *testing.T) {
 	r.table.Store(r.table.Load().permit([]netip.AddrPort{viewer}, 1))
 	l.data = nil
 	if n := testing.AllocsPerRun(100, func() {
-		g.out.indication(viewer, pkts[0])
+		g.out.indication(viewer, attrData, pkts[0])
 		g.out.flush()
 	}); n != 0 {
 		t.Errorf("an indication: %v allocations", n)

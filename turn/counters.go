@@ -7,10 +7,11 @@ type counters struct {
 	requests         atomic.Uint64 // STUN requests looked at
 	allocations      atomic.Uint64 // made
 	unauthorized     atomic.Uint64 // wrong, expired or revoked credentials
+	staleNonces      atomic.Uint64 // 438: nonces that have run out, or are not ours
 	deniedPermission atomic.Uint64 // 403: the peer may not be reached
 	deniedPacket     atomic.Uint64 // packets to or from a peer that may not be reached
 	quota            atomic.Uint64 // 486
-	refused          atomic.Uint64 // other errors answered by the gate: 437, 440, 441, 442, 443, 400
+	refused          atomic.Uint64 // other errors for users: 437, 440, 441, 442, 443, 400
 	limited          atomic.Uint64 // requests without proof not answered because their source asks too often
 	malformed        atomic.Uint64 // neither STUN nor channel data, or broken
 	oversized        atomic.Uint64 // longer than a packet can be
@@ -21,6 +22,7 @@ type counters struct {
 	stray            atomic.Uint64 // packets without an allocation, a channel or a permission
 	throttled        atomic.Uint64 // packets above the bandwidth of their allocation
 	tableFull        atomic.Uint64 // 508: permissions or channels over the bound of an allocation
+	peerErrors       atomic.Uint64 // ICMP messages told to clients
 	sendFailed       atomic.Uint64 // packets that the kernel did not take
 	queueFull        atomic.Uint64 // packets dropped because a stream's client is slower than its peers
 
@@ -37,6 +39,7 @@ func (s *Server) Counters() map[string]uint64 {
 		"requests":           c.requests.Load(),
 		"allocations":        c.allocations.Load(),
 		"unauthorized":       c.unauthorized.Load(),
+		"stale_nonce":        c.staleNonces.Load(),
 		"permission_denied":  c.deniedPermission.Load(),
 		"packet_denied":      c.deniedPacket.Load(),
 		"quota_reached":      c.quota.Load(),
@@ -51,6 +54,7 @@ func (s *Server) Counters() map[string]uint64 {
 		"stray":              c.stray.Load(),
 		"throttled":          c.throttled.Load(),
 		"table_full":         c.tableFull.Load(),
+		"peer_errors":        c.peerErrors.Load(),
 		"send_failed":        c.sendFailed.Load(),
 		"queue_full":         c.queueFull.Load(),
 		"packets_memory_in":  c.memoryIn.Load(),

@@ -84,6 +84,8 @@ func (l *udpLink) abandon() {
 
 func (l *udpLink) read() ([]udpio.Datagram, error) { return l.in.Read() }
 
+func (l *udpLink) refused() []udpio.Refusal { return l.in.Refused() }
+
 func (l *udpLink) write(p []byte, to netip.AddrPort) error { return l.sock.WriteTo(p, to) }
 
 func (l *udpLink) frame(o *outlet, to netip.AddrPort, head [4]byte, data []byte) {

@@ -20,6 +20,7 @@
 //
 //  6. What peers send to relays' sockets comes in the same batches as what clients send (those of clients of the media port: in batches of the first
 //     streamLink). relay.fromPeer (down.go) asks the policy.
+//     What routers say of packets to peers (udpio.Refusal) goes through relay.fromRouter (down.go) to the client.
 //  7. relay.deliver (down.go) takes what the SFU or another relay sends in memory, on their goroutine.
 //  8. relay.toClient (down.go) makes it channel data or a Data indication; outlet.flush (down.go) sends all of a batch, for a connection with one write of
 //     what it takes. What it does not take now goes when the loop tells that it takes more; Server.sweep (accept.go, its own goroutine) ends those that

@@ -77,7 +77,26 @@ func (r *relay) toClient(o *outlet, from netip.AddrPort, data []byte) {
 		r.gate.link.frame(o, r.client, [4]byte{byte(c.number >> 8), byte(c.number), byte(len(data) >> 8), byte(len(data))}, data)
 		return
 	}
-	r.gate.link.message(o, r.client, o.indication(from, data))
+	r.gate.link.message(o, r.client, o.indication(from, attrData, data))
+}
+
+// fromRouter tells the client that a packet of its did not arrive (RFC 8656 §11.5), when it still may send such.
+func (r *relay) fromRouter(o *outlet, x udpio.Refusal) {
+	to := unmap(x.To)
+	known := x.Type == 3 || x.Type == 11 // unreachable, time exceeded
+	if to.Addr().Is6() {
+		known = x.Type >= 1 && x.Type <= 3 // unreachable, too big, time exceeded
+	}
+	if !known || !r.table.Load().permits(to.Addr(), o.now) {
+		o.tally.stray++
+		return
+	}
+	r.s.count.peerErrors.Add(1)
+	o.tally.out++
+	var v [8]byte // RFC 8656 §18.13: 16 bits reserved, 7 bits type, 9 bits code, 32 bits data
+	binary.BigEndian.PutUint16(v[2:], uint16(x.Type)<<9|uint16(x.Code))
+	binary.BigEndian.PutUint32(v[4:], x.MTU)
+	r.gate.link.message(o, r.client, o.indication(to, attrICMP, v[:]))
 }
 
 // deliver sends packets from a peer in this process to the client. Any goroutine may call it.
@@ -98,8 +117,13 @@ type sharedOutlet struct {
 	outlet
 }
 
-// indication builds a Data indication (RFC 8656 §11.3), valid until flush.
-func (o *outlet) indication(from netip.AddrPort, data []byte) []byte {
+const (
+	attrData = 0x0013 // RFC 8656 §18.4
+	attrICMP = 0x8004 // RFC 8656 §18.13
+)
+
+// indication builds a Data indication about a peer with one attribute (RFC 8656 §11.3, §11.5), valid until flush.
+func (o *outlet) indication(from netip.AddrPort, attr uint16, data []byte) []byte {
 	addr := 8
 	if from.Addr().Is6() {
 		addr = 20
@@ -135,7 +159,7 @@ func (o *outlet) indication(from netip.AddrPort, data []byte) []byte {
 		}
 	}
 	at := stunHeader + 4 + addr
-	binary.BigEndian.PutUint16(p[at:], 0x0013) // DATA
+	binary.BigEndian.PutUint16(p[at:], attr)
 	binary.BigEndian.PutUint16(p[at+2:], uint16(len(data)))
 	n := copy(p[at+4:], data)
 	clear(p[at+4+n:])

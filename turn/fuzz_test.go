@@ -42,6 +42,7 @@ func (m *memoryLink) message(_ *outlet, _ netip.AddrPort, p []byte) {
 	m.data = append(m.data, append([]byte(nil), p...))
 }
 
+func (m *memoryLink) refused() []udpio.Refusal          { return nil }
 func (m *memoryLink) loop() *udpio.Loop                 { return nil }
 func (m *memoryLink) local() net.Addr                   { return net.UDPAddrFromAddrPort(loopback) }
 func (m *memoryLink) netAddr(a netip.AddrPort) net.Addr { return net.UDPAddrFromAddrPort(a) }

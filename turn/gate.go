@@ -17,6 +17,8 @@ import (
 type link interface {
 	// read gives what has come, valid until the next read: from clients, and from peers when the relays' sockets are in the same loop.
 	read() ([]udpio.Datagram, error)
+	// refused gives what routers and hosts have said, as of the last read, of what relays have sent.
+	refused() []udpio.Refusal
 	// write sends one packet of pion/turn's, or our own, to a client.
 	write(p []byte, to netip.AddrPort) error
 	// frame sends head and data as channel data with the next flush of o, message a whole message.
@@ -167,6 +169,11 @@ func (g *gate) ReadFrom(p []byte) (int, net.Addr, error) {
 		}
 		g.next, g.now = 0, g.s.clock()
 		g.out.now = g.now
+		for _, x := range g.link.refused() {
+			if r, ok := x.Sock.Owner().(*relay); ok {
+				r.fromRouter(&g.out, x)
+			}
+		}
 	}
 }
 
@@ -209,14 +216,19 @@ func (g *gate) WriteTo(p []byte, to net.Addr) (int, error) {
 	return len(p), nil
 }
 
-// corrected is the error that pion/turn should have answered.
+// corrected is the error that pion/turn should have answered; it counts those for whom credentials were shown.
 func (g *gate) corrected(p []byte) []byte {
-	if !g.cur.integrity || g.cur.ok {
-		return p
-	}
 	m := stun.Message{Raw: p}
 	var code stun.ErrorCodeAttribute
-	if m.Decode() == nil && code.GetFrom(&m) == nil && code.Code == stun.CodeBadRequest {
+	if !g.cur.integrity || m.Decode() != nil || code.GetFrom(&m) != nil {
+		return p
+	}
+	switch {
+	case code.Code == stun.CodeStaleNonce:
+		g.s.count.staleNonces.Add(1)
+	case g.cur.ok && code.Code != stun.CodeInsufficientCapacity: // which counts where it comes from
+		g.s.count.refused.Add(1)
+	case !g.cur.ok && code.Code == stun.CodeBadRequest:
 		return g.errorResponse(stun.CodeUnauthorized, stun.NewRealm(g.s.cfg.Realm), stun.RawAttribute{Type: stun.AttrNonce, Value: g.cur.nonce})
 	}
 	return p

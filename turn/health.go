@@ -23,6 +23,9 @@ func (s *Server) Check(ctx context.Context) error {
 	if s.reg.isDraining() {
 		return nil
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("turn: %w", context.Cause(ctx))
+	}
 	user := checkUser + strconv.FormatUint(s.checks.Add(1), 10)
 	username, password, _ := s.Credentials(user, checkLife)
 	defer s.Revoke(user)

@@ -2,6 +2,8 @@ package turn
 
 import (
 	"crypto/rand"
+	"encoding/binary"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -80,6 +82,9 @@ func dialLink(t testing.TB, s *Server, network string) net.PacketConn {
 	t.Cleanup(func() { c.Close() })
 	return pion.NewSTUNConn(c)
 }
+
+// deadline is that of a read in a test.
+func deadline() time.Time { return time.Now().Add(10 * time.Second) }
 
 func serverAddr(s *Server, network string) netip.AddrPort {
 	if network == "udp" {
@@ -206,7 +211,7 @@ func (r *raw) exchange(q *stun.Message) *stun.Message {
 
 func (r *raw) read() []byte {
 	r.t.Helper()
-	r.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	r.conn.SetReadDeadline(deadline())
 	n, err := r.conn.Read(r.buf[:])
 	if err != nil {
 		r.t.Fatal(err)
@@ -234,6 +239,68 @@ func codeOf(t testing.TB, m *stun.Message) int {
 	}
 	t.Fatalf("no response: %v", m)
 	return 0
+}
+
+// rawStream is a TURN client by hand over TCP or TLS.
+type rawStream struct {
+	raw
+	net.Conn
+}
+
+// newRawStream asks for realm and nonce.
+func newRawStream(t testing.TB, c net.Conn, user, password string) *rawStream {
+	t.Helper()
+	r := &rawStream{raw{t: t, user: user, password: password}, c}
+	var realm stun.Realm
+	var nonce stun.Nonce
+	if err := r.ask(stun.MethodAllocate, requestUDP).Parse(&realm, &nonce); err != nil {
+		t.Fatal(err)
+	}
+	r.realm, r.nonce = realm.String(), nonce.String()
+	return r
+}
+
+func dialRawStream(t testing.TB, s *Server) *rawStream {
+	t.Helper()
+	c, err := net.Dial("tcp", s.TCPAddrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return newRawStream(t, c, "user", "secret")
+}
+
+func (r *rawStream) ask(method stun.Method, attrs ...stun.Setter) *stun.Message {
+	r.t.Helper()
+	if _, err := r.Write(r.build(method, attrs...).Raw); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.message()
+}
+
+// message reads the next STUN message.
+func (r *rawStream) message() *stun.Message {
+	r.t.Helper()
+	r.SetReadDeadline(deadline())
+	head := make([]byte, stunHeader)
+	if _, err := io.ReadFull(r, head); err != nil {
+		r.t.Fatal(err)
+	}
+	body := make([]byte, binary.BigEndian.Uint16(head[2:]))
+	if _, err := io.ReadFull(r, body); err != nil {
+		r.t.Fatal(err)
+	}
+	m := &stun.Message{Raw: append(head, body...)}
+	if err := m.Decode(); err != nil {
+		r.t.Fatal(err)
+	}
+	return m
+}
+
+// code asks and gives the error code, 0 for success.
+func (r *rawStream) code(method stun.Method, attrs ...stun.Setter) int {
+	r.t.Helper()
+	return codeOf(r.t, r.ask(method, attrs...))
 }
 
 // echo is an in-memory SFU that sends back what it gets.

@@ -98,6 +98,9 @@ func (l *mediaLink) read() ([]udpio.Datagram, error) {
 	return l.batch, nil
 }
 
+// refused is nothing: the relay sockets are read by another link, which tells their clients.
+func (l *mediaLink) refused() []udpio.Refusal { return nil }
+
 func (l *mediaLink) write(p []byte, to netip.AddrPort) error { return l.send(l.at, to, p) }
 
 func (l *mediaLink) frame(o *outlet, to netip.AddrPort, head [4]byte, data []byte) {

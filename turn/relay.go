@@ -136,7 +136,7 @@ func (s *Server) openLeg(r *relay, family byte, port int, w *wishes) (_ *leg, to
 		return nil, 0, errFull
 	}
 	loop := r.gate.link.loop()
-	opt := udpio.SockOptions{Batch: relayBatch, ReadBuffer: relayBuffer, Owner: r}
+	opt := udpio.SockOptions{Batch: relayBatch, ReadBuffer: relayBuffer, Refusals: true, Owner: r}
 	lo, hi := int(s.cfg.PortMin), int(s.cfg.PortMax)
 	tries := portTries
 	if port != 0 || lo == 0 {

@@ -101,7 +101,7 @@ func (l *streamLink) read() ([]udpio.Datagram, error) {
 			}
 			c.flush() // what TLS answers by itself, and what the connection did not take before
 		}
-		if len(l.batch) > 0 {
+		if len(l.batch)+len(l.in.Refused()) > 0 {
 			return l.batch, nil
 		}
 	}
@@ -156,6 +156,8 @@ func (l *streamLink) sweep(now int64) {
 		c.Close()
 	}
 }
+
+func (l *streamLink) refused() []udpio.Refusal { return l.in.Refused() }
 
 // write sends a message at once, with what waits.
 func (l *streamLink) write(p []byte, to netip.AddrPort) error {

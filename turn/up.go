@@ -219,7 +219,6 @@ func (g *gate) flush() {
 func parseSend(p []byte) (peer netip.AddrPort, data []byte, whole, ok bool) {
 	const (
 		xorPeerAddress = 0x0012
-		dataAttr       = 0x0013
 		dontFragment   = 0x001a
 		optional       = 0x8000
 	)
@@ -242,11 +241,11 @@ func parseSend(p []byte) (peer netip.AddrPort, data []byte, whole, ok bool) {
 			if peer, _, havePeer = decodeXORAddress(v, [12]byte(p[8:20])); !havePeer {
 				return peer, nil, false, false
 			}
-		case kind == dataAttr && !haveData:
+		case kind == attrData && !haveData:
 			data, haveData = v, true
 		case kind == dontFragment && udpio.CanForbidFragments:
 			whole = true
-		case kind != xorPeerAddress && kind != dataAttr && kind < optional:
+		case kind != xorPeerAddress && kind != attrData && kind < optional:
 			return peer, nil, false, false
 		}
 		rest = rest[4+padded:]

@@ -3,7 +3,6 @@ package turn
 import (
 	"bytes"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -430,35 +429,11 @@ func slowReader(t *testing.T, secure bool) {
 	if secure {
 		conn = tls.Client(conn, trust)
 	}
-	r := &raw{t: t, user: "user", password: "secret"}
-	ask := func(m *stun.Message) *stun.Message {
-		if _, err := conn.Write(m.Raw); err != nil {
-			t.Fatal(err)
-		}
-		head := make([]byte, 20)
-		if _, err := io.ReadFull(conn, head); err != nil {
-			t.Fatal(err)
-		}
-		body := make([]byte, binary.BigEndian.Uint16(head[2:]))
-		if _, err := io.ReadFull(conn, body); err != nil {
-			t.Fatal(err)
-		}
-		a := &stun.Message{Raw: append(head, body...)}
-		if err := a.Decode(); err != nil {
-			t.Fatal(err)
-		}
-		return a
-	}
-	var realm stun.Realm
-	var nonce stun.Nonce
-	if err := ask(r.build(stun.MethodAllocate, requestUDP)).Parse(&realm, &nonce); err != nil {
-		t.Fatal(err)
-	}
-	r.realm, r.nonce = realm.String(), nonce.String()
-	if code := codeOf(t, ask(r.build(stun.MethodAllocate, requestUDP))); code != 0 {
+	r := newRawStream(t, conn, "user", "secret")
+	if code := r.code(stun.MethodAllocate, requestUDP); code != 0 {
 		t.Fatal(code)
 	}
-	if code := codeOf(t, ask(r.build(stun.MethodChannelBind, attr(stun.AttrChannelNumber, 0x40, 0, 0, 0), peer("127.0.0.1:10000")))); code != 0 {
+	if code := r.code(stun.MethodChannelBind, attr(stun.AttrChannelNumber, 0x40, 0, 0, 0), peer("127.0.0.1:10000")); code != 0 {
 		t.Fatal(code)
 	}
 	if _, err := conn.Write([]byte{0x40, 0, 0, 4, 1, 2, 3, 4}); err != nil { // attaches
@@ -474,12 +449,31 @@ func slowReader(t *testing.T, secure bool) {
 	packet := [][]byte{make([]byte, 1200)}
 	eventually(t, "cut off", func() bool {
 		deliver(sfu.addrs[0], packet)
+		if n := waitingAtMost(s); n > outboxSize+outboxSize/8 { // TLS adds some bytes to each frame
+			t.Fatalf("%d bytes wait for one client", n)
+		}
 		n := s.Counters()
 		return n["streams_slow"] == 1 && n["allocations_now"] == 0 && n["streams_now"] == 0
 	})
 	if s.Counters()["queue_full"] == 0 {
 		t.Error("the queue never was full")
 	}
+}
+
+// waitingAtMost is the most that waits for a connection of the server.
+func waitingAtMost(s *Server) (most int) {
+	s.linksMu.Lock()
+	defer s.linksMu.Unlock()
+	for _, l := range s.links {
+		l.mu.RLock()
+		for _, c := range l.streams {
+			c.mu.Lock()
+			most = max(most, c.tcp.Waiting()+len(c.frames))
+			c.mu.Unlock()
+		}
+		l.mu.RUnlock()
+	}
+	return most
 }
 
 func TestPauseEndsWithServer(t *testing.T) {

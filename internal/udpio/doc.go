@@ -14,6 +14,7 @@
 //  1. Loop.Open (loop_linux.go) makes a Sock (sock_linux.go), which is a descriptor and little else.
 //  2. Loop.Read (the caller's goroutine) asks its epoll for sockets that have something and takes a few datagrams, or runs, from each.
 //  3. Fan.Add and Fan.AddFramed (fan_linux.go) collect datagrams for many sockets, in runs; Fan.Flush is one system call for each socket's.
+//     Loop.Refused (refusal_linux.go) tells of ICMP messages about what sockets have sent.
 //  4. Loop.Adopt (stream_linux.go) takes a TCP connection in as a Stream (stream.go), which Read and Streams tell of when it can be read, or written
 //     again. Stream.Append and Stream.Flush send to it.
 //

@@ -139,7 +139,7 @@ func (f *Fan) send(s *Sock, i, j int) {
 		return
 	}
 	defer s.leave()
-	for i < j {
+	for again := s.tells; i < j; {
 		sent, e := f.call(s, i, j)
 		f.Stats.Calls++
 		if e == unix.EINTR {
@@ -151,6 +151,11 @@ func (f *Fan) send(s *Sock, i, j int) {
 				f.Stats.Messages++
 			}
 			i += sent
+			again = s.tells
+			continue
+		}
+		if again { // the error was that of an earlier datagram, which it is told of once
+			again = false
 			continue
 		}
 		f.refused(s, i, e)

@@ -80,6 +80,9 @@ func (l *Loop) Read() ([]Datagram, error) {
 	}
 }
 
+// Refused are the refusals that have come with the last Read: here the system does not tell.
+func (l *Loop) Refused() []Refusal { return nil }
+
 // Sock is a socket of a Loop.
 type Sock struct {
 	c     *Conn

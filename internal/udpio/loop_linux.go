@@ -63,6 +63,7 @@ type Loop struct {
 	slots  int       // that the last Read filled
 	woken  []*Stream // for the next Read to tell of
 	turn   []*Stream // that the last one told of
+	said   []Refusal // with the last one
 	hdrs   [loopSlots]mmsghdr
 	iovs   [loopSlots][2]unix.Iovec // the slot's own bytes, and where a run goes on
 	name   [loopSlots]unix.RawSockaddrInet6
@@ -204,7 +205,7 @@ func (l *Loop) Read() ([]Datagram, error) {
 				return nil, err
 			}
 		}
-		l.out, l.slots, l.free = l.out[:0], 0, loopRuns
+		l.out, l.said, l.slots, l.free = l.out[:0], l.said[:0], 0, loopRuns
 		for ; l.at < len(l.ready) && l.slots < loopSlots && l.free > 0; l.at++ {
 			s := l.ready[l.at]
 			l.ready[l.at] = nil
@@ -217,7 +218,7 @@ func (l *Loop) Read() ([]Datagram, error) {
 		for _, s := range l.turn {
 			s.queued = false
 		}
-		if len(l.out)+len(l.turn) > 0 {
+		if len(l.out)+len(l.turn)+len(l.said) > 0 {
 			return l.out, nil
 		}
 	}
@@ -243,9 +244,12 @@ func (l *Loop) wait() error {
 	}
 	for i := range l.got {
 		fd := l.events[i].Fd
-		if s := l.socks[fd]; s != nil && !s.queued {
-			s.queued = true
-			l.ready = append(l.ready, s)
+		if s := l.socks[fd]; s != nil {
+			s.refused = s.refused || s.tells && l.events[i].Events&unix.EPOLLERR != 0
+			if !s.queued {
+				s.queued = true
+				l.ready = append(l.ready, s)
+			}
 		} else if s := l.streams[fd]; s != nil {
 			l.tell(s, l.events[i].Events)
 		}
@@ -255,6 +259,10 @@ func (l *Loop) wait() error {
 
 // drain takes what a socket has, up to its batch, and tells whether there may be more.
 func (l *Loop) drain(s *Sock) bool {
+	if s.refused {
+		s.refused = false
+		l.refusals(s)
+	}
 	for left := s.batch; ; {
 		want := min(left, loopSlots-l.slots, l.free)
 		if want == 0 {

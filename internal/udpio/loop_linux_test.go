@@ -204,3 +204,44 @@ func TestLoopNoAllocation(t *testing.T) {
 		t.Fatalf("%v allocations a round", n)
 	}
 }
+
+// TestRefused: a socket that nobody listens to is told of, and what is sent elsewhere right after it, by the same socket, is not lost to that.
+func TestRefused(t *testing.T) {
+	l, other := newLoop(t), newLoop(t)
+	defer drain(l)
+	defer drain(other)
+	closed := open(t, other, "127.0.0.1:0", SockOptions{})
+	nobody := closed.LocalAddr()
+	closed.Close()
+	live := open(t, other, "127.0.0.1:0", SockOptions{})
+	s := open(t, l, "127.0.0.1:0", SockOptions{Refusals: true})
+	f := NewFan(4, 4)
+	for _, send := range []func(){
+		func() { f.Add(s, live.LocalAddr(), []byte{1}); f.Flush() },
+		func() {
+			if err := s.WriteTo([]byte{1}, live.LocalAddr()); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		f.Add(s, nobody, []byte{2})
+		f.Flush()
+		send()
+		if pkts, err := other.Read(); err != nil || len(pkts) != 1 || pkts[0].Data[0] != 1 {
+			t.Fatal(pkts, err)
+		}
+	}
+	for got := 0; got < 2; {
+		if _, err := l.Read(); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range l.Refused() {
+			if got++; r != (Refusal{Sock: s, To: nobody, Type: 3, Code: 3}) {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
+	if f.Stats.Dropped != 0 {
+		t.Error(f.Stats)
+	}
+}

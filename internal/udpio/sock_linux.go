@@ -16,12 +16,15 @@ type Sock struct {
 	v6     bool
 	batch  int
 	shared bool
+	tells  bool // of refusals
 	local  netip.AddrPort
 	loop   *Loop
 	owner  any
 	gso    atomic.Bool // cleared for good when the kernel refuses a run
 
-	queued bool // of the Loop's reader: it is on its lists
+	// Of the Loop's reader.
+	queued  bool // it is on its lists
+	refused bool // there are refusals to take
 
 	// Of the goroutine whose Fan has a message for this socket open.
 	fan  *Fan
@@ -51,8 +54,15 @@ func (s *Sock) WriteTo(b []byte, to netip.AddrPort) error {
 func (s *Sock) writeTo(b []byte, to netip.AddrPort) error {
 	var sa unix.RawSockaddrInet6
 	n := putName(&sa, to, s.v6)
-	_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
-		unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&sa)), uintptr(n))
+	send := func() (e unix.Errno) {
+		_, _, e = unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&sa)), uintptr(n))
+		return e
+	}
+	e := send()
+	if e != 0 && s.tells {
+		e = send() // the error was that of an earlier datagram, which it is told of once
+	}
 	if e != 0 {
 		return os.NewSyscallError("sendto", e)
 	}
@@ -126,12 +136,21 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 	if err != nil {
 		return nil, os.NewSyscallError("getsockname", err)
 	}
-	s := &Sock{handle: handle{fd: fd}, v6: v6, batch: max(1, min(opt.Batch, loopSlots)), owner: opt.Owner, shared: opt.Shared}
+	s := &Sock{handle: handle{fd: fd}, v6: v6, batch: max(1, min(opt.Batch, loopSlots)), owner: opt.Owner, shared: opt.Shared, tells: opt.Refusals}
 	switch a := got.(type) {
 	case *unix.SockaddrInet4:
 		s.local = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
 	case *unix.SockaddrInet6:
 		s.local = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	if opt.Refusals {
+		level, option := unix.IPPROTO_IP, unix.IP_RECVERR
+		if v6 {
+			level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVERR
+		}
+		if err = unix.SetsockoptInt(fd, level, option, 1); err != nil {
+			return nil, os.NewSyscallError("setsockopt", err)
+		}
 	}
 	if !opt.NoOffload {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
