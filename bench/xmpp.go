@@ -41,6 +41,7 @@ func xmppFlags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	fs.IntVar(&o.set.Hubs, "hubs", 0, "presence: people whose presence changes")
 	fs.BoolVar(&o.set.SM, "sm", false, "stream management on")
 	fs.BoolVar(&o.set.NoArchive, "no-archive", false, "clients ask the server not to archive for them (XEP-0313 §5)")
+	fs.BoolVar(&o.set.Persistent, "persistent", false, "muc, join: rooms are persistent; konzil archives these, the peers all with mam=on")
 	fs.StringVar(&o.peer, "peer", "", "s2s: host:port of the other server (STARTTLS), which has the same accounts")
 	fs.StringVar(&o.peerDomain, "peer-domain", "", "s2s: its domain")
 	return o.plan
@@ -55,7 +56,7 @@ func (o *xmppOptions) config() xmppload.Config {
 			*v.to = *v.from
 		}
 	}
-	c.Transport, c.Mechanism, c.Rate, c.SM, c.NoArchive = o.transport, o.mechanism, o.set.Rate, o.set.SM, o.set.NoArchive
+	c.Transport, c.Mechanism, c.Rate, c.SM, c.NoArchive, c.Persistent = o.transport, o.mechanism, o.set.Rate, o.set.SM, o.set.NoArchive, o.set.Persistent
 	if o.peer != "" {
 		c.Peer = &measure.Target{Name: "peer", Domain: o.peerDomain, Addr: map[string]string{"xmpp": o.peer}}
 	}

@@ -20,7 +20,7 @@ func ejabberd() Peer {
 		"domain": "XMPP domain instead of localhost"}, Start: startEjabberd}
 }
 
-// ejabberdConfig gets: domain, certificate, plain port, TLS port, HTTPS port, mod_mam. It is Debian's, less shapers, services that have nothing to do
+// ejabberdConfig gets: domain, certificate, plain port, TLS port, HTTPS port, mod_mam, whether rooms are archived. It is Debian's, less shapers, services that have nothing to do
 // with chat (STUN, MQTT, web admin) and s2s; the backlog is raised because with 5 connections sixteen logins at a time meet retransmitted SYNs.
 const ejabberdConfig = `loglevel: warning
 hosts: ["%[1]s"]
@@ -47,7 +47,7 @@ modules:
   mod_client_state: {}
   mod_disco: {}
   mod_last: {}
-  mod_muc: {host: "conference.%[1]s", access_create: muc_create, max_users: 5000, max_users_admin_threshold: 5000, max_user_conferences: 1000, min_message_interval: 0, default_room_options: {max_users: 5000, mam: false}}
+  mod_muc: {host: "conference.%[1]s", access_create: muc_create, max_users: 5000, max_users_admin_threshold: 5000, max_user_conferences: 1000, min_message_interval: 0, default_room_options: {max_users: 5000, mam: %[7]t}}
   mod_offline: {access_max_user_messages: max_user_offline_messages}
   mod_ping: {}
   mod_privacy: {}
@@ -78,11 +78,11 @@ func startEjabberd(ctx context.Context, o Options) (*measure.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	mam := ""
-	if o.setting("mam", "off") == "on" {
+	mam, archives := "", o.setting("mam", "off") == "on"
+	if archives {
 		mam = "  mod_mam: {default: always}\n"
 	}
-	conf := fmt.Sprintf(ejabberdConfig, host, o.path("server.pem"), ports[0], ports[1], ports[2], mam)
+	conf := fmt.Sprintf(ejabberdConfig, host, o.path("server.pem"), ports[0], ports[1], ports[2], mam, archives)
 	for name, text := range map[string]string{"ejabberd.yml": conf, "server.pem": cert + key, "database/README": "made by konzil bench\n", "accounts.erl": ejabberdAccounts(o, host)} {
 		if err := o.write(name, text); err != nil {
 			return nil, err

@@ -27,8 +27,9 @@ type Config struct {
 	Settle   time.Duration // idle: between the last login and the reading of memory
 	SM       bool          // stream management on, acknowledging every request (XEP-0198)
 
-	NoArchive bool          // each client asks the server not to archive for it (XEP-0313 §5)
-	Drain     time.Duration // after the last was sent, for what is still under way
+	Persistent bool          // muc, join: rooms are persistent; some servers archive no others
+	NoArchive  bool          // each client asks the server not to archive for it (XEP-0313 §5)
+	Drain      time.Duration // after the last was sent, for what is still under way
 
 	// Fault damages what was received, to show that the gates notice; nil: nothing is damaged.
 	Fault Fault
@@ -81,6 +82,9 @@ func (c *Config) String() string {
 		s += fmt.Sprintf(", %d at a time", c.At)
 	case c.Scenario != "idle" && c.Scenario != "mam":
 		s += fmt.Sprintf(", %d under way", c.Under)
+	}
+	if c.Persistent {
+		s += ", persistent"
 	}
 	return s + ", " + c.Transport
 }

@@ -115,8 +115,13 @@ func (e *enter) entered(i int, raw []byte, now time.Time) {
 	case i > 0 || e.open:
 		e.more(now)
 	case bytes.Contains(raw, []byte("'201'")) || bytes.Contains(raw, []byte(`"201"`)): // XEP-0045 §10.1.2: an instant room
+		form := ""
+		if e.w.cfg.Persistent { // XEP-0045 §10.1.3: a reserved one
+			form = "<field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/muc#roomconfig</value></field>" +
+				"<field var='muc#roomconfig_persistentroom'><value>1</value></field>"
+		}
 		if err := e.clients[0].send("<iq type='set' id='unlock' to='" + e.room +
-			"'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>"); err != nil {
+			"'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>" + form + "</x></query></iq>"); err != nil {
 			e.w.failed(err)
 		}
 	default:
