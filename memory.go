@@ -9,10 +9,16 @@ import (
 )
 
 // Memory that is not in use costs participants as much as what is: they come in storms, each of which leaves a megabyte of garbage, and the
-// collector keeps the room for it. While there is much to do garbage is cheap and collecting is not, so a small heap gets room for
-// garbageRoom; when it has become calm the rest is collected and given back to the system. Forwarding media makes no garbage.
+// collector keeps the room for it. While there is much to do that leaves nothing behind, such as routing, garbage is cheap and collecting is not,
+// so a small heap gets room for garbageRoom. While what is in use grows, what stays is scattered among the garbage, and its pages stay with it: then
+// there is growthRoom only. When it has become calm the rest is collected and given back to the system. Forwarding media makes no garbage.
 const (
 	garbageRoom = 32 << 20 // bytes that may become garbage before a collection, at least
+	growthRoom  = 8 << 20  // the same while what is in use grows
+	leastGC     = 50       // percent of what is in use that may become garbage, at least
+	growthBytes = 1 << 20  // more in use after a collection than before: it grows
+	steadyGCs   = 2        // collections between two looks from which on it can be told that it does not,
+	steadyLooks = 4        // and so many such looks after each other make sure
 	memoryLook  = 250 * time.Millisecond
 	calmBytes   = 1 << 20 // allocated between two looks at most: then it is calm
 	sweepBytes  = 8 << 20 // allocated since the last time at least: then it is worth it
@@ -25,6 +31,9 @@ type keeper struct {
 	before  uint64 // allocated until the last look, bytes
 	swept   uint64 // and when the last one was swept
 	calm    int    // looks in a row
+	least   uint64 // the least that was in use since it grew
+	cycles  uint64 // collections until the last look
+	steady  int    // looks since when much has been done, and what is in use has not grown; steadyLooks at most
 	percent int    // target of the collector, as set last
 }
 
@@ -37,10 +46,10 @@ func keepMemory(ctx context.Context) {
 	t := time.NewTicker(memoryLook)
 	defer t.Stop()
 	var k keeper
-	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}}
 	for {
 		metrics.Read(heap)
-		percent, sweep := k.look(heap[0].Value.Uint64(), heap[1].Value.Uint64())
+		percent, sweep := k.look(heap[0].Value.Uint64(), heap[1].Value.Uint64(), heap[2].Value.Uint64())
 		if percent != k.percent {
 			k.percent = percent
 			debug.SetGCPercent(percent)
@@ -57,19 +66,34 @@ func keepMemory(ctx context.Context) {
 }
 
 // look says how much garbage there may be, in percent of what is in use, and whether it is time to sweep. allocated is the total since the
-// start, live what was in use after the last collection, in bytes.
-func (k *keeper) look(allocated, live uint64) (percent int, sweep bool) {
-	percent = 100
-	if live > 0 && live < garbageRoom {
-		percent = int(garbageRoom * 100 / live)
-		percent -= percent % 100 // in steps, so that it seldom changes
-	}
+// start, live what was in use after the last collection, in bytes, cycles is the number of collections.
+func (k *keeper) look(allocated, live, cycles uint64) (percent int, sweep bool) {
 	if allocated-k.before < calmBytes {
 		k.calm++
 	} else {
 		k.calm = 0
 	}
-	k.before = allocated
+	switch {
+	case k.calm > 0 || live > k.least+growthBytes:
+		k.steady, k.least = 0, live
+	case cycles-k.cycles >= steadyGCs && k.steady < steadyLooks:
+		k.steady++
+	}
+	k.least = min(k.least, live)
+	k.before, k.cycles = allocated, cycles
+	room := uint64(growthRoom)
+	if k.steady == steadyLooks {
+		room = garbageRoom
+	}
+	percent = 100
+	switch {
+	case live == 0: // no collection yet
+	case live < room:
+		percent = int(room * 100 / live)
+		percent -= percent % 100 // in steps, so that it seldom changes
+	case k.steady < steadyLooks:
+		percent = leastGC
+	}
 	since := allocated - k.swept
 	if k.calm > 0 && since >= sweepBytes || k.calm >= quietLooks && since >= quietBytes {
 		k.swept = allocated

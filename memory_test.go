@@ -13,28 +13,34 @@ func TestKeeper(t *testing.T) {
 	var k keeper
 	const mb = 1 << 20
 	for i, c := range []struct {
-		allocated, live uint64
-		percent         int
-		sweep           bool
+		allocated, live, cycles uint64
+		percent                 int
+		sweep                   bool
 	}{
-		{5 * mb, 0, 100, false},          // no collection yet
-		{5 * mb, 4 * mb, 800, false},     // calm, but nothing to gain
-		{90 * mb, 10 * mb, 300, false},   // busy
-		{130 * mb, 20 * mb, 100, false},  // busy
-		{130 * mb, 20 * mb, 100, true},   // calm
-		{130 * mb, 20 * mb, 100, false},  // was done
-		{131 * mb, 20 * mb, 100, false},  // a little each time
-		{137 * mb, 20 * mb, 100, false},  // adds up
-		{139 * mb, 200 * mb, 100, false}, // busy again
-		{139 * mb, 200 * mb, 100, true},
-		{142 * mb, 20 * mb, 100, false},
-		{142 * mb, 20 * mb, 100, false}, // calm, for too little
-		{142 * mb, 20 * mb, 100, false},
-		{142 * mb, 20 * mb, 100, false},
-		{142 * mb, 20 * mb, 100, true}, // and for so long that little is enough
-		{142 * mb, 20 * mb, 100, false},
+		{5 * mb, 0, 0, 100, false},       // no collection yet
+		{5 * mb, 4 * mb, 1, 200, false},  // calm, but nothing to gain
+		{50 * mb, 10 * mb, 5, 50, false}, // busy, and it grows
+		{60 * mb, 10 * mb, 7, 50, false}, // it does not grow any more
+		{70 * mb, 10 * mb, 9, 50, false},
+		{80 * mb, 10 * mb, 11, 50, false},
+		{90 * mb, 10 * mb, 13, 300, false}, // for sure
+		{130 * mb, 10 * mb, 14, 300, false},
+		{170 * mb, 20 * mb, 16, 50, false}, // it grows again
+		{180 * mb, 20 * mb, 18, 50, false},
+		{190 * mb, 20 * mb, 20, 50, false},
+		{200 * mb, 20 * mb, 22, 50, false},
+		{210 * mb, 20 * mb, 24, 100, false}, // and is steady
+		{210 * mb, 20 * mb, 24, 50, true},   // calm
+		{210 * mb, 20 * mb, 25, 50, false},  // was done
+		{211 * mb, 20 * mb, 25, 50, false},  // a little
+		{213 * mb, 20 * mb, 25, 50, false},  // busy again
+		{213 * mb, 20 * mb, 26, 50, false},  // calm, for too little
+		{213 * mb, 20 * mb, 26, 50, false},
+		{213 * mb, 20 * mb, 26, 50, false},
+		{213 * mb, 20 * mb, 26, 50, true}, // and for so long that little is enough
+		{213 * mb, 20 * mb, 26, 50, false},
 	} {
-		if percent, sweep := k.look(c.allocated, c.live); percent != c.percent || sweep != c.sweep {
+		if percent, sweep := k.look(c.allocated, c.live, c.cycles); percent != c.percent || sweep != c.sweep {
 			t.Errorf("look %d: %d %%, sweep %v", i, percent, sweep)
 		}
 	}

@@ -35,22 +35,34 @@ func (e *Endpoint) AckSources(ssrcs []uint32) {
 			}
 			if _, ok := e.acked[tr.src]; !ok {
 				e.acked[tr.src] = now
-				e.conf.dirty = true
+				e.stir()
 			}
 		}
 	})
 }
 
-// knows says whether the receiver may be taken to know what sb carries. Control goroutine.
+// knows says whether the receiver may be taken to know what sb carries; when not, its allocation is made again as soon as that may have
+// changed. Control goroutine.
 func (e *Endpoint) knows(sb *sub, now int64) bool {
+	at := e.knownAt(sb)
+	if now >= at {
+		return true
+	}
+	e.again = sooner(e.again, at)
+	e.conf.some = sooner(e.conf.some, at)
+	return false
+}
+
+// knownAt is from when on the receiver may be taken to know what sb carries, if it says nothing more; 0: already.
+func (e *Endpoint) knownAt(sb *sub) int64 {
 	src := sb.src
 	switch {
-	case e.cfg.SSRCRewriting:
-		return src.kind == Video || now >= sb.notBefore
-	case src.created <= e.created: // it was in the offer
-		return true
+	case e.cfg.SSRCRewriting && src.kind == Audio:
+		return sb.notBefore
+	case e.cfg.SSRCRewriting, src.created <= e.created: // the latter: it was in the offer
+		return 0
 	case src.kind == Video && e.cfg.Acks != AckApplied:
-		return true
+		return 0
 	}
 	wait := int64(announceTime)
 	switch e.cfg.Acks {
@@ -60,13 +72,12 @@ func (e *Endpoint) knows(sb *sub, now int64) bool {
 		wait = appliedLimit
 	case NoAcks:
 	}
-	if at, ok := e.acked[src]; ok {
+	at := max(src.created, e.connectedAt) + wait
+	if acked, ok := e.acked[src]; ok {
 		if e.cfg.Acks == AckApplied {
-			return true
+			return acked
 		}
-		if now >= max(at, e.connectedAt)+renegotiateTime {
-			return true
-		}
+		at = min(at, max(acked, e.connectedAt)+renegotiateTime)
 	}
-	return now >= max(src.created, e.connectedAt)+wait
+	return at
 }

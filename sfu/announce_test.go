@@ -41,7 +41,7 @@ func TestKnows(t *testing.T) {
 				if now == c.acked {
 					e.acked[src] = now * ms
 				}
-				if got, want := e.knows(sb, now*ms), now >= c.after; got != want {
+				if got, want := now*ms >= e.knownAt(sb), now >= c.after; got != want {
 					t.Fatalf("at %d ms: %v", now, got)
 				}
 			}

@@ -57,11 +57,16 @@ type Conference struct {
 	nextIndex int32
 	sources   map[string]*source
 	det       *speaker.Detector
-	dirty     bool
+	dirty     bool // an allocation for all is to be made
+	stirred   bool // one for some receivers: those that are dirty
 	fansDirty bool
 	rested    int64 // when the next allocation for all may be made
+	again     int64 // when one must be made, 0: whenever something changes
+	some      int64 // the same for the first of the receivers (Endpoint.again)
 	retell    bool  // somebody has said for the first time what it wants
 	allocated int64
+	wake      *time.Timer // for what act has put off
+	wakeAt    int64       // 0: it is stopped
 	closed    bool
 	scratch   allocScratch
 }
@@ -82,7 +87,9 @@ func newConference(s *SFU, id string, ev Events, home *shard) *Conference {
 		s: s, id: id, ev: ev, home: home, log: s.log.With("conference", id),
 		cmds: make(chan func(), commandQueue), looks: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 		endpoints: map[string]*Endpoint{}, byIndex: map[int32]*voice{}, sources: map[string]*source{}, det: speaker.New(),
+		wake: time.NewTimer(time.Hour),
 	}
+	c.wake.Stop()
 	c.fbAudio = randomSSRC()
 	for c.fbVideo = randomSSRC(); c.fbVideo == c.fbAudio; c.fbVideo = randomSSRC() {
 	}
@@ -109,6 +116,7 @@ func (c *Conference) FeedbackSSRCs() (audio, video uint32) { return c.fbAudio, c
 // control is the conference's goroutine: commands, then what they made necessary; and a regular look at the packet path.
 func (c *Conference) control() {
 	defer close(c.done)
+	defer c.wake.Stop()
 	for {
 		select {
 		case <-c.stop:
@@ -123,13 +131,64 @@ func (c *Conference) control() {
 					more = false
 				}
 			}
-			if now := c.s.now(); c.dirty && now >= c.rested {
-				c.allocate(now)
-			}
 		case <-c.looks:
 			c.look(c.s.now())
+		case <-c.wake.C:
+			c.wakeAt = 0
+		}
+		c.act(c.s.now())
+	}
+}
+
+// act makes the allocations that are due. Who has just connected or said what it wants does not wait for the others' turn. What is due later
+// wakes the control goroutine then.
+func (c *Conference) act(now int64) {
+	if c.again != 0 && now >= c.again {
+		c.dirty = true
+	}
+	if c.some != 0 && now >= c.some {
+		c.stirLater(now)
+	}
+	switch {
+	case c.dirty && now >= c.rested:
+		c.allocate(now)
+	case c.stirred:
+		c.reallocate(now)
+	}
+	at := sooner(c.again, c.some)
+	if c.dirty {
+		at = sooner(at, c.rested)
+	}
+	switch {
+	case at == c.wakeAt:
+	case at == 0:
+		c.wake.Stop()
+	default:
+		c.wake.Reset(time.Duration(at - c.s.now()))
+	}
+	c.wakeAt = at
+}
+
+// stirLater takes up the receivers whose time has come.
+func (c *Conference) stirLater(now int64) {
+	c.some = 0
+	for _, e := range c.ordered {
+		switch {
+		case e.again == 0:
+		case now >= e.again:
+			e.stir()
+		default:
+			c.some = sooner(c.some, e.again)
 		}
 	}
+}
+
+// sooner is the earlier of two times of which 0 is never.
+func sooner(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // post queues f for the control goroutine; false when ctx or the conference ends first.
@@ -316,11 +375,7 @@ func (c *Conference) look(now int64) {
 			c.ev.Estimate(e.id, e.down.estimate)
 		}
 	}
-	if c.dirty && now >= c.rested || now-c.allocated >= int64(allocateAgain) {
-		c.allocate(now)
-		return
-	}
-	c.reallocate(now)
+	c.dirty = c.dirty || now-c.allocated >= int64(allocateAgain)
 }
 
 // speakers tells a change of the dominant speaker and keeps the order of endpoints by it.

@@ -83,7 +83,9 @@ func (e *Endpoint) observe(now int64) (again bool) {
 	e.sh.mu.Lock()
 	e.down.measure(&e.m, now, e.hasRTX)
 	e.sh.mu.Unlock()
-	e.dirty = e.dirty || e.down.stale()
+	if e.down.stale() {
+		e.stir()
+	}
 	return again
 }
 
@@ -181,7 +183,7 @@ func (o *observed) layers(dst []alloc.Layer, ssrc uint32, top int) []alloc.Layer
 
 // allocate decides for every receiver what it gets, tells those concerned, and makes the packet path do it.
 func (c *Conference) allocate(now int64) {
-	c.dirty = false
+	c.dirty, c.stirred, c.again = false, false, 0
 	c.allocated = now
 	tallest := map[*source]int{}
 	c.gather()
@@ -206,22 +208,22 @@ func (c *Conference) allocate(now int64) {
 	c.rested = end + min(restAfter*(end-now), int64(maxRest))
 }
 
-// reallocate decides again for those receivers whose paths have changed; what is sent and wanted is as it was.
+// stir has the allocation of one receiver made again at once.
+func (e *Endpoint) stir() { e.dirty, e.conf.stirred = true, true }
+
+// reallocate decides again for the receivers that were stirred; what is sent is as it was.
 func (c *Conference) reallocate(now int64) {
-	gathered := false
+	c.stirred = false
+	c.gather()
 	for _, e := range c.ordered {
-		if !e.dirty {
-			continue
-		}
-		if !gathered {
-			gathered = true
-			c.gather()
-		}
-		if e.cfg.Relay {
+		switch {
+		case !e.dirty:
+		case e.cfg.Relay:
 			c.allocateRelay(e, nil)
-			continue
+		default:
+			c.allocateVideo(e, now, nil)
+			c.allocateAudio(e, now)
 		}
-		c.allocateVideo(e, now, nil)
 	}
 	if c.fansDirty {
 		c.rebuildFans()
@@ -260,7 +262,7 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 		e.down.cost = e.heldCost(s.sources, s.of)
 		s.choices = alloc.Allocate(s.sources, e.want, e.down.budget(), s.choices)
 	}
-	e.dirty = false
+	e.dirty, e.again = false, 0
 	e.note(s.sources, s.choices)
 	got := map[*source]bool{}
 	var forwarded []string
@@ -308,14 +310,17 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 	c.finishVideo(e, got, forwarded, changed)
 }
 
-// receivable lists what e could get, in speaker order; false when it can get nothing yet.
+// receivable lists what e could get, in speaker order; false when it gets nothing yet.
 func (c *Conference) receivable(e *Endpoint) bool {
+	c.offer(e)
+	return e.want != nil && e.connected
+}
+
+// offer lists what the others send, as far as e can take it.
+func (c *Conference) offer(e *Endpoint) {
 	s := &c.scratch
 	clear(s.of)
 	s.sources, s.of = s.sources[:0], s.of[:0]
-	if e.want == nil || !e.connected {
-		return false
-	}
 	for i, src := range s.videoOf {
 		if e.mayGet(src) {
 			s.of = append(s.of, src)
@@ -326,7 +331,6 @@ func (c *Conference) receivable(e *Endpoint) bool {
 			s.sources = append(s.sources, v)
 		}
 	}
-	return true
 }
 
 // finishVideo stops what is not chosen any more and tells the receiver. Mappings go out before media can: the new
@@ -347,7 +351,6 @@ func (c *Conference) finishVideo(e *Endpoint, got map[*source]bool, forwarded []
 		switch {
 		case !sb.pending || sb.src.kind != Video:
 		case sb.layer != 0 && !e.knows(sb, c.s.now()):
-			c.dirty = true // look again at the next tick
 		default:
 			e.apply(sb)
 		}
@@ -367,7 +370,7 @@ func (c *Conference) allocateAudio(e *Endpoint, now int64) {
 		if src.ep == e {
 			continue
 		}
-		if !e.connected || !e.ready || !e.audio.wants(src.name) {
+		if !e.hears() || !e.audio.wants(src.name) {
 			if sb := e.subs[src]; sb != nil && sb.layer != 0 {
 				sb.layer, sb.pending = 0, true
 				if e.audioSlots != nil {
@@ -391,13 +394,15 @@ func (c *Conference) allocateAudio(e *Endpoint, now int64) {
 	for _, sb := range e.subs {
 		switch {
 		case !sb.pending || sb.src.kind != Audio:
-		case sb.layer != 0 && !e.knows(sb, now):
-			c.dirty = true // look again at the next tick
+		case sb.layer != 0 && (!e.connected || !e.knows(sb, now)):
 		default:
 			e.apply(sb)
 		}
 	}
 }
+
+// hears says whether e can be told of audio. One that has not connected yet learns of the slots meanwhile: it needs time to take them in.
+func (e *Endpoint) hears() bool { return e.ready && (e.connected || e.connectedAt == 0) }
 
 // wants says whether an audio source is subscribed to.
 func (a *AudioSubscription) wants(name string) bool {
@@ -604,7 +609,7 @@ func (c *Conference) constrainSenders(tallest map[*source]int, now int64) {
 					since, e.unwanted[name] = now, now
 				}
 				if now-since < unwantedFor && !e.cfg.Relay {
-					c.dirty = true // look again at the next tick
+					c.again = sooner(c.again, since+unwantedFor)
 					continue
 				}
 			}

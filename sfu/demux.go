@@ -109,7 +109,7 @@ func (s *SFU) route(c *counters, io *stunIO, t *transport, local int, from netip
 		switch {
 		case t == nil:
 			c.inc(cDropUnknownAddr)
-		case !t.pipe.Push(pkt):
+		case !t.pushDTLS(pkt):
 			c.inc(cDropDTLSQueue)
 		default:
 			t.heard.Store(s.now())

@@ -34,7 +34,7 @@
 // A receiver that loses packets and has negotiated FlexFEC gets repair packets with its video (protect.go, package fec), made where emit sends.
 //
 // RTCP takes the same way to shard.rtcpIn (rtcp.go): NACKs are answered from the history (resend.go), keyframe requests from the
-// keyframe cache (replay.go) or upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
+// keyframe cache (replay.go; foresee.go fills it for newcomers) or upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
 // receiver's SSRC and timestamp. shard.timers (timers.go; shard.work each 10 ms) sends NACKs, feedback and reports upstream.
 //
 // Clients without UDP come over TCP (tcp.go: listeners and limits; tcpconn.go: a connection, its reading and its writing goroutine). What is read enters
@@ -47,9 +47,10 @@
 //
 // A shard's mu guards the packet state (media, track, send) of the endpoints that belong to it, and is taken per batch. A
 // conference's control goroutine (conference.go, endpoint.go, control.go) owns everything else: sources, constraints,
-// slots, speakers, allocation. It looks at the packet path each 100 ms, takes one shard's mu at a time, and is the only
+// slots, speakers, allocation. What concerns one receiver it does at once (Conference.act), it looks at the packet path each 100 ms, takes one shard's mu at a time, and is the only
 // caller of Events. ICE (icein.go) has a lock of its own for each endpoint: sockets and the shard's
-// timers take it. One more goroutine asks STUN servers for our public address (nat.go). DTLS and SCTP run in goroutines of the transport, which begin when ICE has a valid pair and end with it.
+// timers take it. One more goroutine asks STUN servers for our public address (nat.go). DTLS and SCTP run in goroutines of the transport, which begin when ICE has a valid pair
+// and end with it; without SCTP they end when DTLS is put away after the handshake (park.go).
 //
 // # Why so
 //

@@ -55,7 +55,8 @@ type Endpoint struct {
 	active      bool
 	created     int64
 	down        downlink
-	dirty       bool // its allocation is to be made again
+	dirty       bool  // its allocation is to be made again
+	again       int64 // when it must be, 0: whenever something changes
 	estimateAt  int64
 	removed     bool
 }
@@ -121,7 +122,13 @@ func (e *Endpoint) LocalTransport(context.Context) (Transport, error) { return e
 
 // SetRemote takes the peer's side. Credentials start ICE, a fingerprint starts DTLS; later calls may add candidates or,
 // after RestartICE, bring new credentials. Without candidates the peer's own checks are answered.
-func (e *Endpoint) SetRemote(t Transport) error { return e.t.setRemote(t) }
+func (e *Endpoint) SetRemote(t Transport) error {
+	err := e.t.setRemote(t)
+	if err == nil && t.Ufrag != "" {
+		e.conf.post(e.t.ctx, func() { e.conf.foresee(e, e.conf.s.now()) })
+	}
+	return err
+}
 
 // RestartICE makes new ICE credentials with the next generation. DTLS and media go on; SetRemote brings the peer's new ones.
 func (e *Endpoint) RestartICE(context.Context) (Transport, error) { return e.t.restart() }
@@ -293,19 +300,27 @@ func (e *Endpoint) SetConstraints(v VideoConstraints) {
 			e.conf.retell = true
 		}
 		e.want, e.conf.dirty = w, true
+		e.stir()
+		e.conf.foresee(e, e.conf.s.now())
 	})
 }
 
 // SetReady says that the endpoint has a channel by which it learns of mappings, or is not going to get one. With SSRC rewriting it gets no audio before:
 // it could not tell whose it is.
 func (e *Endpoint) SetReady() {
-	e.conf.do(func() { e.ready, e.conf.dirty = true, true })
+	e.conf.do(func() {
+		e.ready = true
+		e.stir()
+	})
 }
 
 // SetAudioSubscription chooses the audio that the endpoint gets.
 func (e *Endpoint) SetAudioSubscription(a AudioSubscription) {
 	a.Include, a.Exclude = slices.Clone(a.Include), slices.Clone(a.Exclude)
-	e.conf.do(func() { e.audio, e.conf.dirty = a, true })
+	e.conf.do(func() {
+		e.audio = a
+		e.stir()
+	})
 }
 
 // SetForceMute drops what the endpoint sends of a kind.
@@ -361,7 +376,8 @@ func (e *Endpoint) become(st TransportState) {
 	if e.connected && e.connectedAt == 0 {
 		e.connectedAt = e.conf.s.now()
 	}
-	e.conf.dirty = true
+	e.conf.dirty = true // others' sources may be wanted by one more
+	e.stir()
 	e.conf.ev.Transport(e.id, st)
 }
 
@@ -394,7 +410,8 @@ func (e *Endpoint) channel(open bool) {
 		case e.removed || e.channelOpen == open:
 		case open:
 			e.channelOpen = true
-			e.ready, e.conf.dirty = true, true
+			e.ready = true
+			e.stir()
 			e.conf.ev.ChannelOpen(e.id)
 		default:
 			e.channelOpen = false

@@ -112,7 +112,6 @@ type media struct {
 	fecBytes  uint64 // repair packets, and
 	probBytes uint64 // what filled probes
 	est       *bwe.Estimator
-	acked     []twcc.Acked
 	loss      lossMeter
 	recorder  twcc.Recorder
 	twccSSRC  uint32 // of the last packet that carried the extension
@@ -123,6 +122,7 @@ type media struct {
 	firSeq    uint8
 	rtt       int64 // ns, 0 unknown
 	gone      bool
+	proved    bool // something of the peer's was opened: it has finished the handshake, too
 }
 
 // track is one incoming SSRC of a source; its endpoint's shard guards it.

@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"konzil/internal/udpio"
 	"konzil/sfu/pace"
 	"konzil/sfu/rtp"
 )
@@ -16,8 +17,8 @@ const (
 	maxHeld = 512
 	// maxHeldShard bounds them for one shard: 13 MB.
 	maxHeldShard = 8192
-	// maxHeldFree bounds what a shard keeps for the next ones, 400 KB: when many join at once, thousands are held for a moment.
-	maxHeldFree = 256
+	// keptHeld is for how many of them the memory is kept when none is held, 400 KB: when many join at once, thousands are held for a moment.
+	keptHeld = 256
 )
 
 // pacer is what waits for one receiver; its shard guards it.
@@ -37,25 +38,61 @@ type heldPacket struct {
 	payload     int // lengths of the parts of buf, in this order
 	orientation int
 	dd          int
-	buf         [slotSize]byte
+	buf         []byte // of slotSize, outside of the heap
 }
+
+// heldPool is the memory of a shard's held packets. It is not the heap's: thousands of packets that are held for a moment would be garbage
+// then, and the few that live longer would keep the pages of all others.
+type heldPool struct {
+	room  []byte // of maxHeldShard packets
+	free  *heldPacket
+	spare int // in free
+	made  int // so many of the room's places were given out since it was given back
+}
+
+// take returns a packet without contents, nil when all are taken.
+func (p *heldPool) take() *heldPacket {
+	if k := p.free; k != nil {
+		p.free = k.next
+		p.spare--
+		return k
+	}
+	if p.made == maxHeldShard {
+		return nil
+	}
+	at := p.made * slotSize
+	p.made++
+	return &heldPacket{buf: p.room[at : at+slotSize : at+slotSize]}
+}
+
+// put takes a packet back. When it was the last one out and there were many, their memory is given back to the system.
+func (p *heldPool) put(k *heldPacket) {
+	k.o, k.next = nil, p.free
+	p.free = k
+	p.spare++
+	if p.spare == p.made && p.made > keptHeld {
+		udpio.GiveBack(p.room[keptHeld*slotSize : p.made*slotSize])
+		p.free, p.spare, p.made = nil, 0, 0
+	}
+}
+
+// held is how many packets are out.
+func (p *heldPool) held() int { return p.made - p.spare }
 
 // hold keeps a packet back; false when there is no room.
 func (sh *shard) hold(m *media, o *send, p *packet, payload []byte, h rtp.OutHeader, index uint64) bool {
 	n := len(payload) + len(p.orientation) + len(p.ddOut)
-	if m.pacer.n == maxHeld || sh.held == maxHeldShard || n > slotSize {
+	if m.pacer.n == maxHeld || n > slotSize {
 		sh.count.inc(cDropPaced)
 		return false
 	}
-	k := sh.heldFree
+	k := sh.held.take()
 	if k == nil {
-		k = new(heldPacket)
-	} else {
-		sh.heldFree = k.next
-		sh.heldSpare--
+		sh.count.inc(cDropPaced)
+		return false
 	}
 	k.next, k.o, k.h, k.index = nil, o, h, index
-	k.payload = copy(k.buf[:], payload)
+	k.payload = copy(k.buf, payload)
 	k.orientation = copy(k.buf[k.payload:], p.orientation)
 	k.dd = copy(k.buf[k.payload+k.orientation:], p.ddOut)
 	w := &m.pacer
@@ -67,7 +104,6 @@ func (sh *shard) hold(m *media, o *send, p *packet, payload []byte, h rtp.OutHea
 	w.tail = k
 	w.n++
 	w.bytes += n
-	sh.held++
 	sh.count.inc(cPaced)
 	return true
 }
@@ -102,13 +138,7 @@ func (sh *shard) drop(w *pacer) {
 	}
 	w.n--
 	w.bytes -= k.payload + k.orientation + k.dd
-	sh.held--
-	if sh.heldSpare == maxHeldFree {
-		return
-	}
-	k.o, k.next = nil, sh.heldFree
-	sh.heldFree = k
-	sh.heldSpare++
+	sh.held.put(k)
 }
 
 // forgetHeld empties the queue of a receiver that is gone.

@@ -90,7 +90,43 @@ func TestPacing(t *testing.T) {
 	bd.to[0].sh.leave(slow)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.held != 0 {
-		t.Errorf("%d held for one who is gone", sh.held)
+	if n := sh.held.held(); n != 0 {
+		t.Errorf("%d held for one who is gone", n)
+	}
+}
+
+// TestHeldPool: places are used again, no more than there are go out, and when many come back all their memory goes with them.
+func TestHeldPool(t *testing.T) {
+	room, free := udpio.Buffer(maxHeldShard * slotSize)
+	defer free()
+	p := heldPool{room: room}
+	var out []*heldPacket
+	for k := p.take(); k != nil; k = p.take() {
+		k.buf[0], k.buf[slotSize-1] = 1, 1
+		out = append(out, k)
+	}
+	if len(out) != maxHeldShard || p.held() != maxHeldShard {
+		t.Fatalf("%d taken, %d held", len(out), p.held())
+	}
+	p.put(out[7])
+	if k := p.take(); k != out[7] {
+		t.Error("what was put back is not taken again")
+	}
+	for _, k := range out {
+		p.put(k)
+	}
+	if p.held() != 0 || p.made != 0 {
+		t.Errorf("%d held, %d made", p.held(), p.made)
+	}
+	seen := map[*byte]bool{}
+	for range 2 * keptHeld {
+		k := p.take()
+		if seen[&k.buf[0]] {
+			t.Fatal("a place was given out twice")
+		}
+		seen[&k.buf[0]] = true
+	}
+	if last := room[len(room)-1]; last != 0 && room[len(room)-slotSize] != 0 {
+		t.Error("the memory was not given back")
 	}
 }

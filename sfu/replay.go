@@ -63,12 +63,17 @@ func (sh *shard) picture(e *Endpoint, o *send, tr *track, age, now int64) {
 		sh.askKeyframe(tr, now)
 		return
 	}
-	rate := int64(min(max(replayGain*e.m.est.Bitrate(), minReplayRate), maxReplayRate)) / 8
+	rate := replayRate(e.m.est.Bitrate())
 	if tr.ep.sh == sh {
 		sh.startReplay(tr, e, o, rate, age, now)
 		return
 	}
 	tr.ep.sh.inbox.push(tr.ep.sh, item{kind: itemReplayAsk, tr: tr, want: repeat{ep: e, out: o}, rate: rate, age: age}, nil)
+}
+
+// replayRate is the rate of a repetition in bytes per second.
+func replayRate(estimate uint64) int64 {
+	return int64(min(max(replayGain*estimate, minReplayRate), maxReplayRate)) / 8
 }
 
 // startReplay begins a repetition of tr for a receiver at rate bytes per second, or asks for a keyframe.

@@ -23,6 +23,7 @@ func (sh *shard) rtcpIn(e *Endpoint, pkt []byte, now int64) {
 		return
 	}
 	e.t.heard.Store(now)
+	m.proved = true
 	if err := rtp.Walk(plain, func(p rtp.RTCP) bool {
 		sh.rtcpOne(e, p, now)
 		return true
@@ -79,12 +80,12 @@ func (sh *shard) transportFeedback(e *Endpoint, p rtp.RTCP, now int64) {
 		})
 	case rtp.FmtTWCC:
 		sh.count.inc(cTWCCIn)
-		acked, err := twcc.ParseFeedback(fci, &m.sent, m.acked[:0])
+		acked, err := twcc.ParseFeedback(fci, &m.sent, sh.acked[:0])
 		if err != nil {
 			sh.count.inc(cDropMalformed)
 			return
 		}
-		m.acked = acked
+		sh.acked = acked
 		lost := 0
 		for i := range acked {
 			if acked[i].ArrivalTime < 0 {

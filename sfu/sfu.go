@@ -36,6 +36,7 @@ type SFU struct {
 	log      *slog.Logger
 	identity keying.Identity // what its transports prove by DTLS
 	epoch    time.Time
+	park     time.Duration // parkAfter; tests have less patience
 
 	addrs  []netip.AddrPort
 	shards []*shard
@@ -77,7 +78,7 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 			return nil, err
 		}
 	}
-	s := &SFU{cfg: cfg, log: log, identity: identity, epoch: time.Now(), confs: map[string]*Conference{}, done: make(chan struct{})}
+	s := &SFU{cfg: cfg, log: log, identity: identity, epoch: time.Now(), park: parkAfter, confs: map[string]*Conference{}, done: make(chan struct{})}
 	s.routes.init()
 	s.users.init()
 	s.tcp.init(s)

@@ -15,6 +15,7 @@ import (
 	"konzil/sfu/ice"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/rtp"
+	"konzil/sfu/twcc"
 )
 
 const (
@@ -61,25 +62,24 @@ type shard struct {
 	exts     [8]rtp.Ext
 	whole    rewrite.In // the packet at hand without layers
 
-	ddFresh   dd.Structure
-	ddb       []byte
-	abs       [3]byte
-	seq       [2]byte
-	lost      [256]uint16
-	rtcp      []byte
-	wire      []byte
-	rtxb      []byte
-	copied    []byte
-	relayed   [][]byte // what one receiver gets through a carrier
-	redb      []byte   // redundant payloads of the batch
-	fecb      []byte   // a repair packet
-	bare      packet   // one without extensions of its source
-	late      packet   // one that was held back
-	held      int      // packets held back for all receivers
-	heldFree  *heldPacket
-	heldSpare int // in heldFree
-	blocks    [31]rtp.ReportBlock
-	writ      []udpio.WriteStats // as last counted
+	ddFresh dd.Structure
+	ddb     []byte
+	abs     [3]byte
+	seq     [2]byte
+	lost    [256]uint16
+	acked   []twcc.Acked
+	rtcp    []byte
+	wire    []byte
+	rtxb    []byte
+	copied  []byte
+	relayed [][]byte // what one receiver gets through a carrier
+	redb    []byte   // redundant payloads of the batch
+	fecb    []byte   // a repair packet
+	bare    packet   // one without extensions of its source
+	late    packet   // one that was held back
+	held    heldPool
+	blocks  [31]rtp.ReportBlock
+	writ    []udpio.WriteStats // as last counted
 }
 
 // datagram is one protected datagram in the shard's arena, and which is the next for its receiver, by position in shard.queued.
@@ -123,11 +123,12 @@ type packet struct {
 func newShard(s *SFU, id int) *shard {
 	sh := &shard{s: s, id: id, done: make(chan struct{}), kick: make(chan struct{}, 1), queued: make([]datagram, 1, 1024), rooms: map[*Conference]*room{}}
 	inbox := 2 * s.cfg.InboxPackets * slotSize
-	mem, free := udpio.Buffer(inbox + arenaSize)
+	mem, free := udpio.Buffer(inbox + arenaSize + maxHeldShard*slotSize)
 	// Nobody says goodbye to a shard: relays may come in late.
 	runtime.AddCleanup(sh, func(free func()) { free() }, free)
 	sh.inbox.init(s.cfg.InboxPackets, mem[:inbox])
-	sh.arena = mem[inbox:]
+	sh.arena = mem[inbox : inbox+arenaSize]
+	sh.held.room = mem[inbox+arenaSize:]
 	sh.rtcp = make([]byte, 0, maxPacket)
 	sh.wire = make([]byte, 0, maxPacket+64)
 	sh.rtxb = make([]byte, 0, 2*maxPacket)

@@ -36,7 +36,7 @@ type transport struct {
 	streams  int              // TCP connections, guarded by SFU.tcp.mu
 	ice      iceSide
 
-	pipe   *keying.Pipe
+	dtls   dtlsSide
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -52,7 +52,7 @@ type transport struct {
 func newTransport(ep *Endpoint) *transport {
 	t := &transport{s: ep.conf.s, ep: ep, sh: ep.sh, log: ep.log, seen: map[netip.AddrPort]bool{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	t.pipe = keying.NewPipe(t.writeDTLS)
+	t.dtls.pipe = keying.NewPipe(t.writeDTLS)
 	t.heard.Store(t.s.now())
 	t.s.newAgent(t)
 	return t
@@ -173,8 +173,10 @@ func (t *transport) writeDTLS(b []byte) {
 
 // runDTLS, started when ICE has found a valid pair, does the handshake, installs the SRTP keys and serves SCTP until the connection ends.
 func (t *transport) runDTLS(client bool, prints []Fingerprint) {
-	keys, err := keying.Handshake(t.ctx, t.pipe, keying.Config{Identity: t.s.identity, Client: client, Fingerprints: prints,
-		Timeout: t.s.cfg.HandshakeTimeout, Log: t.log})
+	t.dtls.mu.Lock()
+	pipe := t.dtls.pipe
+	t.dtls.mu.Unlock()
+	keys, err := keying.Handshake(t.ctx, pipe, t.keying(client, prints))
 	if err != nil {
 		if t.ctx.Err() == nil {
 			t.s.count.inc(cDTLSFailed)
@@ -198,15 +200,12 @@ func (t *transport) runDTLS(client bool, prints []Fingerprint) {
 		t.ep.runChannel(t.ctx, keys.Conn)
 	}
 	// Without SCTP, or after it, the connection is still read: the peer's close_notify ends the transport.
-	buf := make([]byte, 2048)
-	for {
-		if _, err := keys.Conn.Read(buf); err != nil {
-			break
-		}
-	}
-	if t.ctx.Err() == nil {
-		t.ep.report(TransportClosed)
-	}
+	t.attend(keys.Conn, pipe)
+}
+
+// keying is what a handshake has to know.
+func (t *transport) keying(client bool, prints []Fingerprint) keying.Config {
+	return keying.Config{Identity: t.s.identity, Client: client, Fingerprints: prints, Timeout: t.s.cfg.HandshakeTimeout, Log: t.log}
 }
 
 // close ends ICE, DTLS and SCTP and waits for the goroutines.
@@ -219,13 +218,18 @@ func (t *transport) close() {
 	t.closed = true
 	t.mu.Unlock()
 	t.cancel()
+	t.endDTLS()
 	t.ice.mu.Lock()
 	t.ice.closed = true
 	t.s.users.drop(t, t.ice.name, t.ice.old)
 	t.ice.mu.Unlock()
 	// The pipe is closed last, so that DTLS may still say close_notify.
 	t.wg.Wait()
-	_ = t.pipe.Close()
+	t.dtls.mu.Lock()
+	if t.dtls.pipe != nil {
+		_ = t.dtls.pipe.Close()
+	}
+	t.dtls.mu.Unlock()
 	t.s.routes.drop(t)
 	t.s.tcp.drop(t)
 	t.ep.m.path.Store(nil)

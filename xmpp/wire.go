@@ -302,20 +302,36 @@ func (w *wsWire) appendTrailer(dst []byte) []byte {
 	return append(dst, "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>"...)
 }
 
-// write sends each item as its own message, all of them in one write to the socket.
-func (w *wsWire) write(items []outItem) error {
+// write sends each item as its own message, as many of them in one write to the socket as fit a buffer that is kept: who enters a room of
+// a hundred gets a hundred kilobytes.
+func (w *wsWire) write(items []outItem) (err error) {
 	p, q := w.buffers.get(), w.buffers.get()
 	b, out := (*p)[:0], (*q)[:0]
 	for i := range items {
 		b = items[i].appendTo(b[:0], true)
+		if len(out) > 0 && len(out)+len(b) > wsWriteBytes {
+			if err = w.send(out); err != nil {
+				break
+			}
+			out = out[:0]
+		}
 		out = ws.AppendFrame(out, ws.Text, b)
 	}
-	err := w.ws.Write(out)
-	w.meter.count.writes.Add(1)
-	w.meter.count.bytesOut.Add(int64(len(out)))
+	if err == nil {
+		err = w.send(out)
+	}
 	w.buffers.put(p, b)
 	w.buffers.put(q, out)
 	return err
+}
+
+// wsWriteBytes is how much write collects: two TLS records, and with the way that buffers grow less than maxKeptBuffer.
+const wsWriteBytes = 32 << 10
+
+func (w *wsWire) send(b []byte) error {
+	w.meter.count.writes.Add(1)
+	w.meter.count.bytesOut.Add(int64(len(b)))
+	return w.ws.Write(b)
 }
 
 // closeWait is how long a WebSocket client may take to answer the closing handshake.

@@ -20,7 +20,7 @@ const (
 	OthersCPU      = "others_cpu"      // all other programs, CPU seconds per second
 	SoftIRQ        = "softirq_cpu"     // whole machine, CPU seconds per second; part of it is in the servers' system time
 	Steal          = "steal_cpu"       // taken by the hypervisor, CPU seconds per second
-	MemoryPerScale = "memory_kb"       // PSS (RSS when unknown) that the prepared load added, KiB per unit of scale
+	MemoryPerScale = "memory_kb"       // PSS (RSS when unknown) at the end of measuring above that before the load, KiB per unit of scale
 	IdleMemory     = "idle_memory_mb"  // PSS (RSS when unknown) before the load, MiB
 	PrepareCPU     = "prepare_cpu_ms"  // server CPU time to prepare one unit of scale, ms
 )
@@ -79,16 +79,17 @@ func deliveryOf(s *Sample) float64 {
 }
 
 func (m *Memory) figures(f map[string]float64, scale int) {
-	idle, prepared := m.IdlePSS, m.PreparedPSS
-	if idle == 0 || prepared == 0 {
-		idle, prepared = m.IdleRSS, m.PreparedRSS
+	// What is there right after many have joined is mostly the garbage of joining.
+	idle, loaded := m.IdlePSS, m.EndPSS
+	if idle == 0 || loaded == 0 {
+		idle, loaded = m.IdleRSS, m.EndRSS
 	}
 	if idle == 0 {
 		return
 	}
 	f[IdleMemory] = float64(idle) / (1 << 20)
 	if scale > 0 {
-		f[MemoryPerScale] = float64(prepared-idle) / 1024 / float64(scale)
+		f[MemoryPerScale] = float64(loaded-idle) / 1024 / float64(scale)
 		f[PrepareCPU] = m.PrepareCPU * 1000 / float64(scale)
 	}
 }

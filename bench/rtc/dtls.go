@@ -160,6 +160,11 @@ func (t *Transport) up(in, out *srtp.Context) {
 		o.start(now)
 	}
 	close(t.connected)
+	early := t.early
+	t.early = nil
+	for i := range early {
+		t.media(early[i].b, early[i].size, early[i].at, early[i].sampled)
+	}
 }
 
 // pipe is the in-memory net.PacketConn under DTLS.

@@ -17,6 +17,8 @@ const (
 	leap = 1000
 	// keySearch bounds how many packets of a new video stream are decrypted while no keyframe comes.
 	keySearch = 5000
+	// maxEarly bounds the media packets that wait for the keys of their transport; more are dropped and counted as strange.
+	maxEarly = 512
 	// paddingMost is the longest packet of padding only: 255 bytes, the longest header with extensions, and the tag.
 	paddingMost = 255 + 12 + 64 + 16
 )
@@ -31,6 +33,15 @@ var everyType = func() (m [maskBytes]byte) { //nolint:gochecknoglobals // consta
 	}
 	return m
 }()
+
+// earlyPacket is media that came while the end of the handshake was still on its way through our own goroutines: the server is done first, and a
+// client that reads one packet after another, as browsers do, has the keys by then.
+type earlyPacket struct {
+	b       []byte
+	size    int
+	at      int64
+	sampled bool
+}
 
 // inStream is one SSRC that comes in.
 type inStream struct {
@@ -56,6 +67,7 @@ type inStream struct {
 	switches uint64
 	searched int
 	keyAt    int64 // where a keyframe began, -1: none yet
+	keyCame  int64 // when its first packet came
 	keyDone  bool
 	twccOff  int
 
@@ -101,6 +113,10 @@ func (t *Transport) packet(b []byte, at int64, from netip.AddrPort) {
 
 // media takes an RTP or RTCP packet of a size, of which b may be the head only. sampled says that it is to be verified.
 func (t *Transport) media(b []byte, size int, at int64, sampled bool) {
+	if t.state == stateDTLS && len(t.early) < maxEarly {
+		t.early = append(t.early, earlyPacket{append([]byte(nil), b...), size, at, sampled})
+		return
+	}
 	if t.state != stateUp || len(b) < 12 {
 		t.sh.count.Strange++
 		return

@@ -29,8 +29,9 @@ const (
 	early = int64(time.Millisecond)
 	// soon is how much before its time a picture may leave when another one is sent: what clients send within a millisecond costs one waking.
 	soon = int64(time.Millisecond)
-	// handshakeTick is the pace of the loop while a transport is not up yet.
-	handshakeTick = int64(time.Millisecond)
+	// handshakeTick is the pace of the loop while a transport is not up yet: a join has six or seven answers of ours in it, each of which
+	// waits for half of this on average.
+	handshakeTick = int64(200 * time.Microsecond)
 	// shortest sleep: less is not worth a system call.
 	shortSleep = int64(100 * time.Microsecond)
 	// tooLate is when a picture is not sent any more: the generator is overloaded, and a burst of old pictures would load the server with
@@ -46,8 +47,10 @@ type shard struct {
 	shared *sock // of all transports, nil: each has its own
 	tap    *tap  // by which media come, nil: through the sockets
 
-	mu      sync.Mutex // guards queue
+	mu      sync.Mutex // guards queue and closed; bed is there while that is false
 	queue   []func()
+	bed     bed
+	closed  bool
 	waiting atomic.Bool
 
 	transports map[int32]*Transport // by number
@@ -84,7 +87,12 @@ func newShard(e *Engine) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	sh := &shard{eng: e, p: p, out: newOutbox(), transports: make(map[int32]*Transport), bySlot: make([]*Transport, slots), plain: make([]byte, 2048), scratch: make([]byte, 0, 1<<16),
+	b, err := newBed()
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	sh := &shard{eng: e, p: p, bed: b, out: newOutbox(), transports: make(map[int32]*Transport), bySlot: make([]*Transport, slots), plain: make([]byte, 2048), scratch: make([]byte, 0, 1<<16),
 		parts: make([]part, 0, 64), rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
 	share := e.cfg.Local == loopback && !e.cfg.OwnSockets
 	if !e.cfg.NoTap {
@@ -113,9 +121,11 @@ func (sh *shard) fresh() {
 // post queues work for the shard's goroutine. The queue is bounded by what adapters and handshakes under way can have waiting.
 func (sh *shard) post(f func()) {
 	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	sh.queue = append(sh.queue, f)
-	sh.mu.Unlock()
-	sh.waiting.Store(true)
+	if !sh.waiting.Swap(true) && !sh.closed {
+		sh.bed.wake() // a join begins, or goes on
+	}
 }
 
 func (sh *shard) commands() {
@@ -168,11 +178,15 @@ func (sh *shard) rest(until int64) {
 		runtime.Gosched()
 	}
 	if d := until - time.Now().UnixNano(); d > 0 {
-		sleep(max(d, shortSleep))
+		sh.bed.sleep(max(d, shortSleep))
 	}
 }
 
 func (sh *shard) close() {
+	sh.mu.Lock()
+	sh.closed = true
+	sh.mu.Unlock()
+	sh.bed.close()
 	sh.p.close()
 	if sh.shared != nil {
 		sh.shared.close()

@@ -132,12 +132,29 @@ func (s *sock) connect(to netip.AddrPort) error {
 	return nil
 }
 
-// sleep blocks the thread for about ns, or less when a signal comes. It keeps the runtime's processor, of which New has made one more for
-// that: giving it up at each tick wakes the runtime's monitor thread and its poller, which costs a third of what the engine does. A garbage
-// collection then waits for the sleeper, a few milliseconds.
-func sleep(ns int64) {
-	ts := unix.NsecToTimespec(ns)
-	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+// bed is where a shard sleeps until its time has come or somebody wakes it.
+type bed struct{ fd int } // an eventfd
+
+func newBed() (bed, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	return bed{fd}, os.NewSyscallError("eventfd", err)
 }
+
+// sleep blocks the thread for about ns, or less when somebody wakes it or a signal comes. It keeps the runtime's processor, of which New has
+// made one more for that: giving it up at each tick wakes the runtime's monitor thread and its poller, which costs a third of what the engine
+// does. A garbage collection then waits for the sleeper, a few milliseconds.
+func (b bed) sleep(ns int64) {
+	ts := unix.NsecToTimespec(ns)
+	p := unix.PollFd{Fd: int32(b.fd), Events: unix.POLLIN}
+	if n, _, _ := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0); n == 1 {
+		var count [8]byte
+		_, _ = unix.Read(b.fd, count[:])
+	}
+}
+
+// wake ends a sleep, or the next one.
+func (b bed) wake() { _, _ = unix.Write(b.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+func (b bed) close() { _ = unix.Close(b.fd) }
 
 func (s *sock) close() { _ = unix.Close(s.fd) }

@@ -20,7 +20,12 @@ func openShared(bool) (*sock, error)           { return nil, errLinux }
 func (s *sock) connect(netip.AddrPort) error   { return errLinux }
 func (s *sock) close()                         {}
 
-func sleep(int64) {}
+type bed struct{}
+
+func newBed() (bed, error)   { return bed{}, errLinux }
+func (b bed) sleep(ns int64) {}
+func (b bed) wake()          {}
+func (b bed) close()         {}
 
 type message struct {
 	b       []byte

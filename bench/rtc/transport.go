@@ -54,6 +54,7 @@ type Transport struct {
 	to         netip.AddrPort
 	pipe       *pipe
 	in, out    *srtp.Context
+	early      []earlyPacket
 	dropped    uint32
 	ssrc       uint32 // of our RTCP when nothing is sent
 	twccID     uint8  // extension in what comes, 0: none

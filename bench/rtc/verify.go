@@ -92,7 +92,7 @@ func (t *Transport) milestones(st *inStream, s *stamp, n, at int64) {
 	}
 	st.searched++
 	if s.flags&stampKey != 0 && s.flags&stampFirst != 0 {
-		st.keyAt = n
+		st.keyAt, st.keyCame = n, at
 		if t.expect == int16(s.layer) && t.expectFrom == s.sender && s.at > t.expectAt {
 			_ = t.sh.switched.RecordValue(at - t.expectAt)
 			t.expect = -1
@@ -100,6 +100,7 @@ func (t *Transport) milestones(st *inStream, s *stamp, n, at int64) {
 	}
 	if !st.keyDone && st.keyAt >= 0 && s.flags&stampKey != 0 && s.flags&stampLast != 0 && len(st.missing) == 0 {
 		st.keyDone = true
+		t.peer.stepAt("decodable video", st.keyCame)
 		t.peer.stepAt("first keyframe", at)
 	}
 	if (st.keyDone || st.searched > keySearch) && t.expect < 0 {

@@ -7,5 +7,5 @@
 //     every source that it must have.
 //  3. Load.Measure lets the senders run for the interval between two silences, so that counters at both ends are exact, and compares
 //     (count.go): what each receiver got of each source with what that source sent.
-//  4. The scenarios storm and switch measure joins and changes of layers instead (storm.go, stage.go).
+//  4. The scenarios storm, join and switch measure joins, together and one by one, and changes of layers instead (storm.go, stage.go).
 package sfu

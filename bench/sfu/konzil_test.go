@@ -25,7 +25,7 @@ func TestKonzil(t *testing.T) {
 	}()
 	measureOnce := func(t *testing.T, o Options, cfg rtc.Config) *measure.Sample {
 		t.Helper()
-		a, err := adapter(target, false)
+		a, err := adapter(&o, target, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -68,7 +68,7 @@ func (l *Load) Prepare(ctx context.Context, progress func(string)) error {
 	if err != nil {
 		return err
 	}
-	if l.o.Scenario == "storm" {
+	if l.o.Scenario == "storm" || l.o.Scenario == "join" {
 		ps = ps[:2] // the publisher, and one for whom it sends
 	}
 	pubs := 0
@@ -222,6 +222,8 @@ func (l *Load) Measure(ctx context.Context, d time.Duration) (*measure.Sample, e
 	switch l.o.Scenario {
 	case "storm":
 		return l.storm(ctx)
+	case "join":
+		return l.oneByOne(ctx)
 	case "switch":
 		return l.interval(ctx, d, l.lookAround)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"konzil/bench/measure"
 	"konzil/bench/meet"
@@ -24,10 +25,14 @@ import (
 // packetSize is that of the null relay's packets: those of video.
 const packetSize = 1200
 
+// joinSkipped is the share of packets that the generator may skip while it measures joins: what is counted are joins, and handshakes take its
+// processor from the one that sends.
+const joinSkipped = 0.02
+
 // adapters makes the adapter of each server that there is one for.
-func adapters() map[string]func(t *measure.Target) (sfuload.Adapter, error) {
+func adapters(o *Options) map[string]func(t *measure.Target) (sfuload.Adapter, error) {
 	return map[string]func(t *measure.Target) (sfuload.Adapter, error){
-		"konzil":  func(t *measure.Target) (sfuload.Adapter, error) { return jitsi.New(t) },
+		"konzil":  func(t *measure.Target) (sfuload.Adapter, error) { return jitsi.New(t, o.NoRewriting) },
 		"livekit": func(t *measure.Target) (sfuload.Adapter, error) { return livekit.New(t.Addr["ws"], t.Key, t.Secret) },
 		"janus":   func(t *measure.Target) (sfuload.Adapter, error) { return janus.New(t.Addr["ws"]) },
 		"galene":  func(t *measure.Target) (sfuload.Adapter, error) { return galene.New(t.Addr["ws"], t.Rooms) },
@@ -52,10 +57,12 @@ func flags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	fs.IntVar(&o.Scale, "n", 0, "N of the scenario; 0 is its own default")
 	fs.IntVar(&o.Talkers, "talkers", talkersDefault, "microphones of the scenario talkers")
 	fs.StringVar(&o.Trace, "trace", "", "`form` of the video: "+traceNames()+"; default is the scenario's")
+	fs.DurationVar(&o.Apart, "apart", time.Second, "pause between the joins of the scenario join: long enough for what a server keeps for newcomers to be old")
 	fs.IntVar(&o.Height, "height", 0, "lines that each receiver wants of each video; 0 is all")
 	fs.StringVar(&o.Profile, "srtp", "AEAD_AES_128_GCM", "the one SRTP `profile` that is offered: "+profileNames())
 	fs.IntVar(&o.Shards, "shards", 1, "threads of the generator's engine")
 	fs.IntVar(&o.Joins, "joins", joinsDefault, "joins under way at a time")
+	fs.BoolVar(&o.NoRewriting, "no-rewriting", false, "konzil: clients do not announce SSRC rewriting, as its own page")
 	fs.StringVar(&local, "local", "127.0.0.1", "`address` of the generator's media sockets")
 	fs.BoolVar(&cfg.OwnSockets, "own-sockets", false, "a socket for each client, also on 127.0.0.1, where they share one and have an address each; as beside servers that take no media on the loopback")
 	fs.BoolVar(&cfg.NoTap, "no-tap", false, "read every packet from the sockets, also where a BPF program may note their headers in the kernel")
@@ -100,7 +107,7 @@ func plan(o Options, local string, cfg rtc.Config, c *measure.Common) (*measure.
 			if scale > 0 {
 				o.Scale = scale
 			}
-			a, err := adapter(t, c.AnyTarget)
+			a, err := adapter(&o, t, c.AnyTarget)
 			if err != nil {
 				return nil, err
 			}
@@ -110,15 +117,16 @@ func plan(o Options, local string, cfg rtc.Config, c *measure.Common) (*measure.
 			}
 			return New(o, a, cfg)
 		}}
-	if o.Scenario == "storm" {
+	if o.Scenario == "storm" || o.Scenario == "join" {
 		p.Unit, p.Null = "joins", ""
+		p.Gates = func(g *measure.Gates) { g.Skipped = joinSkipped }
 	}
 	return p, nil
 }
 
 // adapter makes that of a target, if the target may be loaded.
-func adapter(t *measure.Target, any bool) (sfuload.Adapter, error) {
-	f := adapters()[t.Name]
+func adapter(o *Options, t *measure.Target, any bool) (sfuload.Adapter, error) {
+	f := adapters(o)[t.Name]
 	if f == nil {
 		return nil, fmt.Errorf("sfu: no adapter for %s", t.Name)
 	}

@@ -3,20 +3,23 @@ package sfu
 import (
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"konzil/bench/sfuload"
 )
 
 // Options say what load to make.
 type Options struct {
-	Scenario string // a name in Scenarios
-	Trace    string // of video, "": that of the scenario
-	Scale    int    // receivers or participants, see the scenario
-	Talkers  int    // of the scenario talkers
-	Profile  string // the one SRTP profile to offer, see rtc.Profiles
-	Shards   int    // threads of the engine
-	Joins    int    // that are under way at a time
-	Height   int    // lines that each wants of each video, 0: all
+	Scenario    string        // a name in Scenarios
+	Trace       string        // of video, "": that of the scenario
+	Scale       int           // receivers or participants, see the scenario
+	Talkers     int           // of the scenario talkers
+	Profile     string        // the one SRTP profile to offer, see rtc.Profiles
+	Shards      int           // threads of the engine
+	Joins       int           // that are under way at a time
+	Apart       time.Duration // join: between one and the next
+	NoRewriting bool          // Jitsi clients do not announce SSRC rewriting
+	Height      int           // lines that each wants of each video, 0: all
 }
 
 // scenario is a shape of meeting.
@@ -43,6 +46,7 @@ func scenarios() []scenario {
 		{"rooms", "N in rooms of 4, all send and receive", "participants", "simulcast", 40, rooms},
 		{"screen", "one shares a screen and speaks, N receive", "receivers", "screen", 100, oneToMany},
 		{"storm", "N join a room at once in which one sends; joins are measured", "joins", "vp8", 100, oneToMany},
+		{"join", "N join a room in which one sends, one after another (-apart), and leave; each join is measured", "joins", "vp8", 50, oneToMany},
 		{"switch", "4 cameras with simulcast, N receivers look at another one every two seconds; layer switches are measured", "receivers", "simulcast", 50, stage},
 	}
 }

@@ -75,7 +75,7 @@ type Connector interface {
 	// in notes: "pub", "sub", "sub-p3".
 	Transport(label string) (Transport, error)
 	// Step notes a milestone of the join when it is reached first: "dial", "login", "joined", "offer", ... The engine adds "ice", "dtls",
-	// "first packet" and "first keyframe" itself.
+	// "first packet", "first audio", "decodable video" (the first packet of the first whole keyframe) and "first keyframe" (its last one) itself.
 	Step(name string)
 }
 

@@ -2,7 +2,8 @@
 // gives what opens and seals the media of one peer.
 //
 // The path: whoever reads the sockets pushes DTLS records into a Pipe (pipe.go); a goroutine of the transport calls Handshake, which checks
-// the peer's certificate against the fingerprints of the signalling (identity.go) and exports the keys.
+// the peer's certificate against the fingerprints of the signalling (identity.go) and exports the keys. A connection that has nothing more to do
+// can be put away (park.go).
 package keying
 
 import (
@@ -43,7 +44,7 @@ type Config struct {
 
 // Keys are what a handshake gave. Sealer and Opener belong to one owner each; Conn is the caller's to read and to close.
 type Keys struct {
-	Conn    *dtls.Conn
+	Conn    *Conn
 	Sealer  *seal.Sealer
 	Opener  *seal.Opener
 	Profile dtls.SRTPProtectionProfile
@@ -69,14 +70,15 @@ func Handshake(ctx context.Context, pipe *Pipe, cfg Config) (*Keys, error) {
 	return k, nil
 }
 
-func open(pipe *Pipe, cfg *Config) (*dtls.Conn, error) {
+// options are those of all connections.
+func (cfg *Config) options() []dtls.Option {
 	check := func(raw [][]byte, _ [][]*x509.Certificate) error {
 		if len(raw) == 0 {
 			return ErrFingerprint
 		}
 		return verify(raw[0], cfg.Fingerprints, cfg.SHA1)
 	}
-	shared := []dtls.Option{
+	return []dtls.Option{
 		dtls.WithCertificates(cfg.Identity.Certificate),
 		dtls.WithSRTPProtectionProfiles(profiles...),
 		dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
@@ -86,6 +88,10 @@ func open(pipe *Pipe, cfg *Config) (*dtls.Conn, error) {
 		dtls.WithMTU(mtu),
 		dtls.WithLoggerFactory(Logs{cfg.Log}),
 	}
+}
+
+func open(pipe *Pipe, cfg *Config) (*Conn, error) {
+	shared := cfg.options()
 	if cfg.Client {
 		opts := make([]dtls.ClientOption, 0, len(shared))
 		for _, o := range shared {

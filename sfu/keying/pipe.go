@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/transport/v5/deadline"
@@ -19,6 +20,7 @@ type Pipe struct {
 	write func(b []byte)
 	rd    *deadline.Deadline
 	once  sync.Once
+	mute  atomic.Bool // what is written does not go out any more
 	done  chan struct{}
 }
 
@@ -71,7 +73,9 @@ func (p *Pipe) WriteTo(b []byte, _ net.Addr) (int, error) {
 		return 0, net.ErrClosed
 	default:
 	}
-	p.write(b)
+	if !p.mute.Load() {
+		p.write(b)
+	}
 	return len(b), nil
 }
 

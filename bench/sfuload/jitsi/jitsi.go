@@ -22,12 +22,13 @@ type Adapter struct {
 	ids map[string]string
 }
 
-// New makes an adapter for the server that t describes: Addr["ws"], Domain, Guest, Rooms, Focus.
-func New(t *measure.Target) (*Adapter, error) {
+// New makes an adapter for the server that t describes: Addr["ws"], Domain, Guest, Rooms, Focus. noRewriting: clients do not announce that SSRCs
+// may be rewritten.
+func New(t *measure.Target, noRewriting bool) (*Adapter, error) {
 	if t.Addr["ws"] == "" || t.Domain == "" {
 		return nil, fmt.Errorf("jitsi: target %s without a WebSocket URL or domain", t.Name)
 	}
-	return &Adapter{cfg: meet.Config{URL: t.Addr["ws"], Domain: t.Domain, Guest: t.Guest, MUC: t.Rooms, Focus: t.Focus, Insecure: true, AnyTarget: true, NoSM: true},
+	return &Adapter{cfg: meet.Config{URL: t.Addr["ws"], Domain: t.Domain, Guest: t.Guest, MUC: t.Rooms, Focus: t.Focus, Insecure: true, AnyTarget: true, NoSM: true, NoRewriting: noRewriting},
 		ids: make(map[string]string)}, nil
 }
 
