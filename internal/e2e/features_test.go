@@ -24,7 +24,7 @@ func TestFeatures(t *testing.T) {
 	}{
 		{"lobby", m.lobby}, {"full", m.full}, {"reactions", m.reactions}, {"chat", m.chat}, {"private", m.private}, {"polls", m.polls}, {"password", m.password},
 		{"avmoderation", m.avModeration}, {"mute all", m.muteAll}, {"grant", m.grant}, {"breakout", m.breakout}, {"recording", m.recording}, {"speakers", m.speakers}, {"settings", m.settings},
-		{"end", m.end},
+		{"names", m.names}, {"end", m.end},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { m.on(t); step.do() }) {
 			break // the next ones would only fail too
@@ -456,6 +456,30 @@ func (m *seminar) grant() {
 	m.ada.click("#ask .primary")
 	m.grace.until(20*time.Second, "moderator", "konzil.conference.isModerator")
 	m.ada.press("Escape")
+}
+
+// names: whatever is opened has a name for screen readers, and so has each control in it.
+func (m *seminar) names() {
+	for _, key := range []string{"c", "p"} {
+		m.ada.press(key)
+		m.ada.named()
+		m.ada.press("Escape")
+	}
+	for _, entry := range []string{"Polls", "Breakout rooms"} {
+		m.ada.item("#more", entry)
+		m.ada.named()
+		m.ada.click(".panel header button")
+	}
+	for _, entry := range []string{"Moderation", "Speaking times", "Settings"} {
+		m.ada.item("#more", entry)
+		m.ada.named()
+		m.ada.until(20*time.Second, "the dialog has a heading", "document.getElementById(document.querySelector('dialog[open]').getAttribute('aria-labelledby')).textContent")
+		m.ada.closeDialog()
+	}
+	m.ada.click("#react")
+	m.ada.named()
+	m.ada.press("Escape")
+	m.ada.until(20*time.Second, "the focus is back", "document.activeElement.id === 'react' && !document.querySelector('.menu')")
 }
 
 // end: the new moderator ends the meeting for all.

@@ -66,16 +66,23 @@ func TestTabOrder(t *testing.T) {
 	p.do(chromedp.Navigate(servePage(t) + "/standup"))
 	p.until(15*time.Second, "the lobby", "window.konzil?.media?.tracks.v0 && window.konzil.media.tracks.a0")
 	eval[bool](p, "document.activeElement.blur(), window.seen = new Set(), addEventListener('focusin', (ev) => seen.add(ev.target)), true")
-	usable := "[...document.querySelectorAll('a[href], button, input, select, summary')].filter((e) => e.checkVisibility() && !e.disabled)"
 	for range eval[int](p, usable+".length") + 2 {
 		p.press("Tab")
 	}
 	for _, missed := range eval[[]string](p, usable+".filter((e) => !seen.has(e)).map((e) => e.outerHTML)") {
 		t.Errorf("not reached: %s", missed)
 	}
-	nameless := usable + ".filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML)"
-	for _, e := range eval[[]string](p, nameless) {
-		t.Errorf("no name: %s", e)
+	p.named()
+}
+
+// usable is what can be used on the page now.
+const usable = "[...document.querySelectorAll('a[href], button, input, select, summary, textarea')].filter((e) => e.checkVisibility() && !e.disabled)"
+
+// named: all that can be used has a name for screen readers.
+func (p *person) named() {
+	p.t.Helper()
+	for _, e := range eval[[]string](p, usable+".filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML)") {
+		p.t.Errorf("%s: no name: %s", p.name, e)
 	}
 }
 

@@ -38,10 +38,6 @@ export class Breakout extends Emitter {
     return this.rooms.find((r) => r.jid === this.conference.room?.jid);
   }
 
-  nameOf(jid) {
-    return this.rooms.find((r) => r.jid === jid)?.name ?? '';
-  }
-
   // add makes a room; its name is up to the caller.
   add(name) {
     this.#command('add', { subject: name });

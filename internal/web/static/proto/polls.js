@@ -4,7 +4,7 @@ import { Emitter } from './emitter.js';
 import { el, NS } from './xml.js';
 
 export const MAX_ANSWERS = 32; // other clients show no more
-export const MAX_POLL = 1024; // bytes; what the component takes
+const MAX_POLL = 1024; // bytes; what the component takes
 
 // list has {id, sender, senderName, question, answers: [{name, voters: Map(id -> name)}], mine: [bool] | null} in the order of
 // creation. Emits poll (poll; a new one) and change.

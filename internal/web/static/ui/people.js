@@ -27,12 +27,11 @@ export function peoplePanel({ conference, media, onclose, onwrite, onmoderation 
 
   const named = (key, iconName, name, onclick) => h('button', { class: 'quiet', type: 'button', 'aria-label': t(key, { name }), title: t(key, { name }), onclick }, icon(iconName));
 
-  function row(p, own) {
+  function row(p, own, order) {
     const name = displayName(p);
     const audio = own ? media.sending('a0') : sends(p, 'audio');
     const video = own ? media.sending('v0') : sends(p, 'video');
     const moderates = !own && conference.isModerator;
-    const order = conference.hands.indexOf(p.id) + 1;
     const more = !own && named('people.more', 'more', name, () => menu(p, more));
     if (more) more.setAttribute('aria-expanded', 'false');
     let mic = h('span', { class: `badge${audio ? '' : ' off'}` }, icon(audio ? 'mic' : 'micOff'));
@@ -43,7 +42,7 @@ export function peoplePanel({ conference, media, onclose, onwrite, onmoderation 
       { 'data-id': p.id },
       avatar(p),
       h('span', { class: 'person' }, h('b', {}, name + (own ? ` (${t('meeting.you')})` : '')), p.role === 'moderator' && h('small', {}, t('meeting.moderator'))),
-      order > 0 && h('span', { class: 'badge hand', role: 'img', 'aria-label': t('people.hand', { n: order }), title: t('people.hand', { n: order }) }, icon('hand'), h('b', {}, String(order))),
+      order < Infinity && h('span', { class: 'badge hand', role: 'img', 'aria-label': t('people.hand', { n: order }), title: t('people.hand', { n: order }) }, icon('hand'), h('b', {}, String(order))),
       h('span', { class: `badge${video ? '' : ' off'}` }, icon(video ? 'camera' : 'cameraOff')),
       mic,
       more,
@@ -97,7 +96,8 @@ export function peoplePanel({ conference, media, onclose, onwrite, onmoderation 
   // the click with it.
   const rows = new Map(); // id -> {text, element}
   function refresh() {
-    const order = (p) => conference.hands.indexOf(p.id) + 1 || Infinity;
+    const { hands } = conference;
+    const order = (p) => hands.indexOf(p.id) + 1 || Infinity;
     const others = [...conference.participants].sort((a, b) => order(a) - order(b) || displayName(a).localeCompare(displayName(b)));
     const all = [...(conference.self ? [[conference.self, true]] : []), ...others.map((p) => [p, false])];
     const ids = new Set(all.map(([p]) => p.id));
@@ -107,7 +107,7 @@ export function peoplePanel({ conference, media, onclose, onwrite, onmoderation 
       const text = JSON.stringify([p.name, p.role, order(p), p.sources, may, own && [media.sending('a0'), media.sending('v0')], conference.isModerator, language()]);
       let known = rows.get(p.id);
       if (known?.text !== text) {
-        const next = { text, element: row(p, own) };
+        const next = { text, element: row(p, own, order(p)) };
         const label = known?.element.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null;
         known?.element.replaceWith(next.element);
         if (label) [...next.element.querySelectorAll('button')].find((b) => b.getAttribute('aria-label') === label)?.focus();

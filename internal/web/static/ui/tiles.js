@@ -88,6 +88,7 @@ export class Tiles {
       tile.element.remove();
       this.tiles.delete(key);
     }
+    const { hands } = conference;
     for (const [key, what] of wanted) {
       let tile = this.tiles.get(key);
       if (!tile) {
@@ -95,7 +96,7 @@ export class Tiles {
         this.tiles.set(key, tile);
         if (what.desktop && !what.person.self) this.auto = key;
       }
-      tile.show({ ...what, hand: conference.hands.indexOf(what.person.id) + 1 });
+      tile.show({ ...what, hand: hands.indexOf(what.person.id) + 1 });
     }
     if (!this.tiles.has(this.stage)) this.stage = null;
     if (!this.tiles.has(this.auto)) this.auto = null;
