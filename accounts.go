@@ -33,6 +33,7 @@ func (s *server) keepings() []keeping {
 		{"private storage", s.private.Forget},
 		{"vcard", s.vcards.Forget},
 		{"block list", s.blocking.Forget},
+		{"last login", s.lastLogins.Forget},
 	}
 	if s.sharing.upload != nil {
 		list = append(list, keeping{"files", s.sharing.upload.Forget})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"konzil/internal/oops"
 	"konzil/xmpp/admin"
+	"konzil/xmpp/s2s"
 	"konzil/xmpp/stanza"
 )
 
@@ -25,23 +27,85 @@ func (s *server) attachAdmin() error {
 		}
 		admins = append(admins, j)
 	}
-	o := &operator{s: s, file: s.cfg.file("motd")}
+	o := &operator{s: s, file: s.cfg.file("motd"), settingsFile: s.cfg.file("administration.json")}
 	b, err := os.ReadFile(o.file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return oops.File("motd", o.file, "let this user read it", err)
 	}
 	o.motd = string(b)
+	if b, err = os.ReadFile(o.settingsFile); err == nil {
+		err = json.Unmarshal(b, &o.settings)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return oops.File("administration", o.settingsFile, "let this user read it", err)
+	}
+	s.operator = o
+	if o.logins, err = s.openLogins(); err != nil {
+		return err
+	}
 	admin.Attach(s.xmpp, o, admins)
 	return nil
 }
 
 // operator is the server as its administrators handle it.
 type operator struct {
-	s    *server
-	file string
+	s                  *server
+	file, settingsFile string
+	*logins
 
-	mu   sync.Mutex // guards motd
-	motd string
+	mu       sync.Mutex // guards these
+	motd     string
+	settings admin.Settings
+}
+
+func (o *operator) Settings() admin.Settings {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.settings
+}
+
+func (o *operator) SetSettings(_ context.Context, set admin.Settings) error {
+	b, err := json.MarshalIndent(set, "", "  ")
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := os.WriteFile(o.settingsFile, b, 0o600); err != nil {
+		return err
+	}
+	o.settings = set
+	return o.applyLists(set)
+}
+
+// applyLists gives the lists of addresses to who speaks with other servers.
+func (o *operator) applyLists(set admin.Settings) error {
+	var l s2s.Lists
+	for from, to := range map[*[]string]*[]stanza.JID{&set.Blacklist: &l.Refused, &set.Whitelist: &l.Only} {
+		for _, text := range *from {
+			j, err := stanza.ParseJID(text)
+			if err != nil {
+				return fmt.Errorf("%s: %q: %w", o.settingsFile, text, err)
+			}
+			*to = append(*to, j)
+		}
+	}
+	o.s.federation.SetLists(l)
+	return nil
+}
+
+func (o *operator) Roster(_ context.Context, j stanza.JID) (*stanza.Element, error) {
+	if !o.s.xmpp.HasAccount(j) {
+		return nil, errors.New("there is no such account")
+	}
+	query, _, err := o.s.roster.Export(j)
+	return query, err
+}
+
+func (o *operator) Restart() {
+	o.s.log.Info("an administrator restarts the server")
+	o.s.again.Store(true)
+	o.s.quit()
 }
 
 func (o *operator) AddUser(ctx context.Context, j stanza.JID, password string) error {

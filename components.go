@@ -85,6 +85,9 @@ func (s *server) openComponents(disco *ext.Disco) (err error) {
 	if s.components, err = component.New(list, s.xmpp, s.log.With("part", "component")); err != nil {
 		return err
 	}
+	s.roster.Pushed(s.components.Pushed)
+	disco.Delegate(s.components.Nested)
+	s.components.Changed(disco.Reseal)
 	s.onStop(func(ctx context.Context) { _ = s.components.Shutdown(ctx) })
 	return nil
 }

@@ -37,8 +37,17 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
+	if code == restartCode {
+		if file, err := os.Executable(); err == nil {
+			fmt.Fprintln(os.Stderr, "konzil:", syscall.Exec(file, os.Args, os.Environ())) // it returns only when it fails
+		}
+		code = 1
+	}
 	os.Exit(code)
 }
+
+// restartCode is what run returns to be started anew, as the same process: whoever supervises it sees nothing of that.
+const restartCode = 64
 
 // run is main without the process: it returns the exit code (0 fine, 1 failed, 2 wrong use).
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
@@ -91,6 +100,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	default:
 		fmt.Fprintf(errOut, "konzil: no command %q\n\n%s", command, usage)
 		return 2
+	}
+	if errors.Is(err, errRestart) {
+		return restartCode
 	}
 	if err != nil {
 		fmt.Fprintln(errOut, "konzil:", err)

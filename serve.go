@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -94,10 +95,13 @@ type server struct {
 	avatars    *pubsub.Avatars
 	pings      *pinger
 	register   *register.Service
+	lastLogins *logins
+	operator   *operator
 	photos     chan struct{}  // bounds what reads pictures of the directory
 	background sync.WaitGroup // goroutines that end by themselves
 
 	quit  func()                  // ends the program
+	again atomic.Bool             // start it again then
 	stops []func(context.Context) // in the order of building
 }
 
@@ -135,8 +139,14 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 	}
 	<-ctx.Done()
 	s.log.Info("stopping")
+	if s.again.Load() {
+		return errRestart
+	}
 	return nil
 }
+
+// errRestart is what serve returns when an administrator wants the program started anew.
+var errRestart = errors.New("to be started again")
 
 // stop ends the rooms in reverse order of building.
 func (s *server) stop() {
@@ -246,7 +256,10 @@ func (s *server) openXMPP(context.Context) (err error) {
 	if err := s.attachFeatures(); err != nil {
 		return err
 	}
-	return s.openFederation(context.Background())
+	if err := s.openFederation(context.Background()); err != nil {
+		return err
+	}
+	return s.operator.applyLists(s.operator.Settings())
 }
 
 func (s *server) openFocus(context.Context) (err error) {

@@ -11,6 +11,7 @@ type Command struct {
 	Node, Name string
 	May        func(who stanza.JID) bool // bare; nil: everybody with an account here
 	Form       *Form                     // what it asks for; nil: nothing
+	Values     func() Values             // what is in the form's fields at first; nil: what Form says
 	// Run carries it out. The error's text is shown to who asked.
 	Run func(ctx context.Context, by stanza.JID, in Values) (*Form, error)
 }
@@ -20,6 +21,7 @@ type Form struct {
 	Title, Instructions string
 	Type                string // value of FORM_TYPE, "" for none
 	Fields              []Field
+	More                []*stanza.Element // of a result, after the fields
 }
 
 // Field is one of its fields.

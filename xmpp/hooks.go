@@ -38,7 +38,7 @@ type Hooks struct {
 	restored []func(*Session)
 	signed   func(owner stanza.JID, ref uint64)
 
-	streamFeatures []*stanza.Element
+	streamFeatures []func() *stanza.Element
 	strangers      strangers
 	keeper         Keeper // nil: nothing is kept
 	bindFeatures   []bindFeature
@@ -137,7 +137,22 @@ func (h *Hooks) Covers(f func(s *Session, to stanza.JID) bool) { h.covers = appe
 func (h *Hooks) Offline(f func(*stanza.Stanza) bool) { h.offline = append(h.offline, f) }
 
 // StreamFeature announces el in the stream features after login (RFC 6120 §4.3.2), as roster versioning does. It is not changed after.
-func (h *Hooks) StreamFeature(el *stanza.Element) { h.streamFeatures = append(h.streamFeatures, el) }
+func (h *Hooks) StreamFeature(el *stanza.Element) {
+	h.LiveStreamFeature(func() *stanza.Element { return el })
+}
+
+// LiveStreamFeature is StreamFeature for what changes.
+func (h *Hooks) LiveStreamFeature(f func() *stanza.Element) {
+	h.streamFeatures = append(h.streamFeatures, f)
+}
+
+// offered are those of now.
+func (h *Hooks) offered() (out []*stanza.Element) {
+	for _, f := range h.streamFeatures {
+		out = append(out, f())
+	}
+	return out
+}
 
 // bindFeature is what can be asked for together with binding.
 type bindFeature struct {

@@ -242,6 +242,13 @@ func (in *Inbound) Take(st *stanza.Stanza) {
 	in.q.take(it)
 }
 
+// Refuse counts a stanza that is not let in, and answers it with err.
+func (in *Inbound) Refuse(st *stanza.Stanza, err *stanza.Error) {
+	in.taken++
+	in.q.plainFirst()
+	in.q.take(inItem{st: st, refused: err})
+}
+
 // Ask wants asked to be called.
 func (in *Inbound) Ask() { in.q.take(inItem{}) }
 

@@ -69,6 +69,7 @@ func (st *stream) tokenMechanisms() (out []string) {
 // login2 is what one <authenticate/> asks for.
 type login2 struct {
 	client        string // id of the user agent, "" if it said none
+	agent         *stanza.Element
 	fast, request *stanza.Element
 	resume, bind  *stanza.Element
 	rotate        bool // the token that was used is due for a new one
@@ -80,7 +81,7 @@ func (st *stream) authenticate2(e *stanza.Element) (done bool, err error) {
 	st.auth.space = nsSASL2
 	l := &login2{
 		mechanism: e.Attr("mechanism"), fast: e.Child(nsFAST, "fast"), request: e.Child(nsFAST, "request-token"),
-		resume: e.Child(nsSM, "resume"), bind: e.Child(nsBind2, "bind"), client: e.Child(nsSASL2, "user-agent").Attr("id"),
+		resume: e.Child(nsSM, "resume"), bind: e.Child(nsBind2, "bind"), client: e.Child(nsSASL2, "user-agent").Attr("id"), agent: e.Child(nsSASL2, "user-agent"),
 	}
 	if len(l.client) > maxClient {
 		return false, st.failed(&sasl.Failure{Condition: "malformed-request", Text: "the id of the user agent is too long"}, "")
@@ -171,7 +172,7 @@ func (st *stream) complete(l *login2, success *stanza.Element) error {
 	if l.resume != nil {
 		var err error
 		refused, err = st.resumeBy(l.resume, func(resumed *stanza.Element) [][]byte {
-			return say(st.bare.String(), st.srv.hooks.streamFeatures, resumed)
+			return say(st.bare.String(), st.srv.hooks.offered(), resumed)
 		})
 		if err != nil || refused == nil {
 			return err
@@ -181,7 +182,7 @@ func (st *stream) complete(l *login2, success *stanza.Element) error {
 		return st.send(say(st.bare.String(), st.srv.sessionFeatures(), refused)...)
 	}
 	return st.bind2(l, func(x *Session, bound *stanza.Element) [][]byte {
-		return say(x.jid.String(), st.srv.hooks.streamFeatures, refused, bound)
+		return say(x.jid.String(), st.srv.hooks.offered(), refused, bound)
 	})
 }
 
@@ -228,6 +229,7 @@ func (st *stream) bind2(l *login2, answer func(x *Session, bound *stanza.Element
 	}
 	st.settle()
 	st.attached(x)
+	l.noteAgent(x)
 	for _, f := range st.srv.hooks.bindFeatures {
 		for _, e := range l.bind.Children() {
 			if e.Space == f.space {
@@ -247,6 +249,29 @@ func (st *stream) bind2(l *login2, answer func(x *Session, bound *stanza.Element
 	x.pending.prepend(rawItems(raw))
 	go st.flush()
 	return nil
+}
+
+// The notes of a session that logged in by SASL2 and said what client it is (XEP-0388 §2.3.1), for who lists them (XEP-0494).
+const (
+	NoteClient   = "client"   // id of the user agent
+	NoteSoftware = "software" // its name
+	NoteDevice   = "device"   // what its owner calls the device
+	NoteToken    = "token"    // not empty: it came with a token in place of the password
+)
+
+// maxAgentText bounds the words of a client about itself, bytes.
+const maxAgentText = 256
+
+// noteAgent remembers what the client says of itself.
+func (l *login2) noteAgent(x *Session) {
+	for note, text := range map[string]string{NoteClient: l.client, NoteSoftware: l.agent.Child(nsSASL2, "software").Text(), NoteDevice: l.agent.Child(nsSASL2, "device").Text()} {
+		if text != "" && len(text) <= maxAgentText {
+			x.SetNote(note, text)
+		}
+	}
+	if l.fast != nil {
+		x.SetNote(NoteToken, "used")
+	}
 }
 
 // refuseBind2 ends a login whose account has too many sessions: there is nothing to be bound to.

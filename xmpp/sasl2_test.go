@@ -80,6 +80,8 @@ func TestSASL2(t *testing.T) {
 	}
 	if x := r.s.Session(p.jid); x == nil || x.Get("on") != "go" {
 		t.Error("the feature is not on")
+	} else if x.Note(NoteSoftware) != "Test" || x.Note(NoteToken) != "" || !strings.HasPrefix(x.Note(NoteClient), "d4565fa7") {
+		t.Error("what the client says of itself is not known")
 	}
 	p.available("")
 	// The same client again: same address, by its token; the old session gives way.
@@ -91,8 +93,8 @@ func TestSASL2(t *testing.T) {
 	q.expect("<features")
 	q.expect("welcome")
 	q.available("")
-	if r.s.Session(p.jid) == st {
-		t.Error("the old session is still there")
+	if x := r.s.Session(p.jid); x == st || x == nil || x.Note(NoteToken) == "" {
+		t.Error("the old session is still there, or it is not known that a token was used")
 	}
 	p.expectEnd("conflict")
 }

@@ -55,6 +55,16 @@ func (x *Session) Guest() bool { return x.guest }
 // Param is an argument of the WebSocket's URL (room, prefix, previd, token, customusername, vnode), "" if absent.
 func (x *Session) Param(name string) string { return x.params.Get(name) }
 
+// Network is where the client's connection comes from, as the log has it; empty while there is none.
+func (x *Session) Network() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.stream == nil {
+		return ""
+	}
+	return x.stream.wire.network()
+}
+
 // Presence is the last broadcast presence, nil when the session is not available.
 func (x *Session) Presence() *stanza.Stanza {
 	x.mu.Lock()

@@ -347,7 +347,7 @@ func (s *Server) sessionFeatures() []*stanza.Element {
 		stanza.NewElement(nsCSI, "csi"),
 		limitsFeature(s.cfg.Limits.PostAuth),
 	}
-	return append(out, s.hooks.streamFeatures...)
+	return append(out, s.hooks.offered()...)
 }
 
 // limitsFeature tells what an element may cost (XEP-0478 §3). Silence costs nothing: who does not answer is asked first.

@@ -34,28 +34,64 @@ type Operator interface {
 	// SetMOTD keeps the message of the day, "" for none.
 	SetMOTD(ctx context.Context, text string) error
 	MOTD() string
-	// Stop ends the program.
+	// Settings are what administrators change at run time; SetSettings keeps them, and applies the lists to the exchange with other servers.
+	Settings() Settings
+	SetSettings(ctx context.Context, s Settings) error
+	// Roster is the contact list of an account, as jabber:iq:roster has it.
+	Roster(ctx context.Context, account stanza.JID) (*stanza.Element, error)
+	// Login notes that an account has logged in, and tells whether it was the first time.
+	Login(account stanza.JID) (first bool)
+	// LastLogin is when an account logged in last; zero: never.
+	LastLogin(account stanza.JID) time.Time
+	// Stop ends the program, Restart also starts it again.
 	Stop()
+	Restart()
+}
+
+// Settings are what administrators change at run time.
+type Settings struct {
+	Welcome   string   `json:"welcome,omitempty"`   // words to who logs in for the first time
+	Admins    []string `json:"admins,omitempty"`    // who administers, beside those of the configuration
+	Blacklist []string `json:"blacklist,omitempty"` // addresses elsewhere with which nothing is exchanged: JIDs of any form
+	Whitelist []string `json:"whitelist,omitempty"` // if there are any, only with these anything is
 }
 
 type service struct {
-	srv *xmpp.Server
-	op  Operator
-	may func(stanza.JID) bool
+	srv   *xmpp.Server
+	op    Operator
+	fixed []stanza.JID // administrators by the configuration
+}
+
+// may tells whether who administers.
+func (a *service) may(who stanza.JID) bool {
+	who = who.Bare()
+	return slices.Contains(a.fixed, who) || slices.Contains(a.op.Settings().Admins, who.String())
 }
 
 // Attach offers the commands to admins (bare addresses), and gives the message of the day to who comes.
 func Attach(s *xmpp.Server, op Operator, admins []stanza.JID) {
-	a := &service{srv: s, op: op, may: func(j stanza.JID) bool { return slices.Contains(admins, j.Bare()) }}
+	a := &service{srv: s, op: op, fixed: admins}
 	a.accounts()
 	a.lists()
+	a.about()
 	a.words()
+	a.settings()
+	s.Hooks().Bound(func(x *xmpp.Session) {
+		if !x.Guest() && op.Login(x.JID().Bare()) {
+			x.SetNote(welcomeNote, "due")
+		}
+	})
 	s.Hooks().Outbound(a.greet)
 }
 
 // command offers one command of XEP-0133 §4.
 func (a *service) command(name, title string, fields []xmpp.Field, run func(ctx context.Context, in xmpp.Values) (*xmpp.Form, error)) {
-	c := xmpp.Command{Node: nsAdmin + "#" + name, Name: title, May: a.may, Run: func(ctx context.Context, _ stanza.JID, in xmpp.Values) (*xmpp.Form, error) {
+	a.form(name, title, fields, nil, run)
+}
+
+// form is command with what is in the form at first.
+func (a *service) form(name, title string, fields []xmpp.Field, now func() xmpp.Values, run func(ctx context.Context, in xmpp.Values) (*xmpp.Form, error)) {
+	c := xmpp.Command{Values: now, Node: nsAdmin + "#" + name, Name: title, May: a.may, Run: func(ctx context.Context, _ stanza.JID, in xmpp.Values) (*xmpp.Form, error) {
 		return run(ctx, in)
 	}}
 	if len(fields) > 0 {
@@ -151,7 +187,11 @@ func (a *service) end(j stanza.JID) error {
 	return nil
 }
 
-// lists are §4.8, §4.13 to §4.23.
+// howMany is what a list is cut at (§4.18).
+var howMany = xmpp.Field{Var: "max_items", Type: "list-single", Label: "At most so many", Values: []string{"none"},
+	Options: [][2]string{{"25", "25"}, {"50", "50"}, {"100", "100"}, {"200", "200"}, {"as many as there are", "none"}}}
+
+// lists are §4.13 to §4.22.
 func (a *service) lists() {
 	number := func(name, title, field string, count func(ctx context.Context) (int, error)) {
 		a.command(name, title, nil, func(ctx context.Context, _ xmpp.Values) (*xmpp.Form, error) {
@@ -160,10 +200,14 @@ func (a *service) lists() {
 		})
 	}
 	list := func(name, title, field string, get func(ctx context.Context) ([]string, error)) {
-		a.command(name, title, nil, func(ctx context.Context, _ xmpp.Values) (*xmpp.Form, error) {
+		a.command(name, title, []xmpp.Field{howMany}, func(ctx context.Context, in xmpp.Values) (*xmpp.Form, error) {
+			most := maxShown
+			if n, err := strconv.Atoi(in.Get(howMany.Var)); err == nil {
+				most = min(n, maxShown)
+			}
 			l, err := get(ctx)
 			slices.Sort(l)
-			return result(xmpp.Field{Var: field, Type: "jid-multi", Label: title, Values: l[:min(len(l), maxShown)]}), err
+			return result(xmpp.Field{Var: field, Type: "jid-multi", Label: title, Values: l[:min(len(l), most)]}), err
 		})
 	}
 	length := func(get func(ctx context.Context) ([]string, error)) func(ctx context.Context) (int, error) {
@@ -175,26 +219,18 @@ func (a *service) lists() {
 	}{
 		{"registered-users", "Accounts", "registereduser", a.registered(func(bool) bool { return true })},
 		{"disabled-users", "Disabled accounts", "disableduser", a.registered(func(disabled bool) bool { return disabled })},
-		{"online-users", "People who are online", "onlineuser", a.online(true)},
-		{"active-users", "Clients that somebody looks at", "activeuser", a.online(false)},
+		{"online-users", "People who are online", "onlineuser", a.online},
+		{"active-users", "People who are online and look at it", "activeuser", a.present(true)},
+		{"idle-users", "People who are online and away", "idleuser", a.present(false)},
 	} {
 		number("get-"+c.name+"-num", c.what+", how many", c.field+"snum", length(c.get))
-		if c.name != "active-users" {
+		switch c.name {
+		case "active-users", "idle-users": // §4.21, §4.22: the fields are the same
+			list("get-"+c.name, c.what, "activeuserjids", c.get)
+		default:
 			list("get-"+c.name+"-list", c.what, c.field+"jids", c.get)
 		}
 	}
-	a.command("user-stats", "About an account", []xmpp.Field{one("accountjid", "Address")}, func(_ context.Context, in xmpp.Values) (*xmpp.Form, error) {
-		j, err := a.account(in.Get("accountjid"))
-		if err != nil {
-			return nil, err
-		}
-		var resources []string
-		for _, x := range a.srv.Sessions(j) {
-			resources = append(resources, x.JID().Resource())
-		}
-		return result(xmpp.Field{Var: "accountjid", Type: "jid-single", Label: "Address", Values: []string{j.Bare().String()}},
-			xmpp.Field{Var: "onlineresources", Type: "text-multi", Label: "Sessions", Values: resources}), nil
-	})
 }
 
 func result(fields ...xmpp.Field) *xmpp.Form { return &xmpp.Form{Type: nsAdmin, Fields: fields} }
@@ -211,20 +247,34 @@ func (a *service) registered(which func(disabled bool) bool) func(ctx context.Co
 	}
 }
 
-// online are the accounts with a session, or the clients that are not away.
-func (a *service) online(people bool) func(ctx context.Context) ([]string, error) {
+// online are the accounts with a session.
+func (a *service) online(context.Context) (out []string, err error) {
+	for _, x := range a.srv.AllSessions() {
+		if !x.Guest() {
+			out = append(out, x.JID().Bare().String())
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// present are the accounts with a client that somebody looks at, or those whose clients are all away.
+func (a *service) present(active bool) func(ctx context.Context) ([]string, error) {
 	return func(context.Context) (out []string, err error) {
+		here := map[string]bool{}
 		for _, x := range a.srv.AllSessions() {
-			switch {
-			case x.Guest():
-			case people:
-				out = append(out, x.JID().Bare().String())
-			case !x.Inactive():
-				out = append(out, x.JID().String())
+			if !x.Guest() {
+				show := x.Presence().Child(stanza.NSClient, "show").Text()
+				bare := x.JID().Bare().String()
+				here[bare] = here[bare] || !x.Inactive() && show != "away" && show != "xa"
 			}
 		}
-		slices.Sort(out)
-		return slices.Compact(out), nil
+		for j, looks := range here {
+			if looks == active {
+				out = append(out, j)
+			}
+		}
+		return out, nil
 	}
 }
 
@@ -241,8 +291,9 @@ func (a *service) words() {
 	})
 	motd := text
 	motd.Var, motd.Label = "motd", "Message of the day"
+	now := func() xmpp.Values { return xmpp.Values{"motd": lines(a.op.MOTD())} }
 	for name, title := range map[string]string{"set-motd": "Set the message of the day", "edit-motd": "Change the message of the day"} {
-		a.command(name, title, []xmpp.Field{motd}, func(ctx context.Context, in xmpp.Values) (*xmpp.Form, error) {
+		a.form(name, title, []xmpp.Field{motd}, now, func(ctx context.Context, in xmpp.Values) (*xmpp.Form, error) {
 			words := strings.Join(in["motd"], "\n")
 			err := a.op.SetMOTD(ctx, words)
 			if err == nil && name == "set-motd" { // §4.24: who is here gets it now
@@ -254,17 +305,30 @@ func (a *service) words() {
 	a.command("delete-motd", "Remove the message of the day", nil, func(ctx context.Context, _ xmpp.Values) (*xmpp.Form, error) { return nil, a.op.SetMOTD(ctx, "") })
 	text.Required = false
 	delay := xmpp.Field{Var: "delay", Type: "list-single", Label: "When", Required: true, Options: delays, Values: []string{"60"}}
-	a.command("shutdown", "Stop the server", []xmpp.Field{delay, text}, func(_ context.Context, in xmpp.Values) (*xmpp.Form, error) {
-		secs, err := strconv.Atoi(in.Get("delay"))
-		if err != nil {
-			return nil, err
-		}
-		if words := strings.Join(in["announcement"], "\n"); words != "" {
-			a.announce("The server is going down", words)
-		}
-		time.AfterFunc(max(time.Duration(secs)*time.Second, answerTime), a.op.Stop) // it goes with the program
-		return nil, nil
-	})
+	for _, c := range []struct {
+		name, title, subject string
+		do                   func()
+	}{{"shutdown", "Stop the server", "The server is going down", a.op.Stop}, {"restart", "Restart the server", "The server restarts", a.op.Restart}} {
+		a.command(c.name, c.title, []xmpp.Field{delay, text}, func(_ context.Context, in xmpp.Values) (*xmpp.Form, error) {
+			secs, err := strconv.Atoi(in.Get("delay"))
+			if err != nil {
+				return nil, err
+			}
+			if words := strings.Join(in["announcement"], "\n"); words != "" {
+				a.announce(c.subject, words)
+			}
+			time.AfterFunc(max(time.Duration(secs)*time.Second, answerTime), c.do) // it goes with the program
+			return nil, nil
+		})
+	}
+}
+
+// lines are the values of a field of several lines.
+func lines(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
 }
 
 // answerTime lets the answer to the command out before the end.
@@ -286,12 +350,22 @@ func (a *service) notice(subject, text string, to stanza.JID) *stanza.Stanza {
 	return stanza.NewMessage("headline", stanza.MustJID(a.srv.Domain()), to, s, stanza.TextElement(stanza.NSClient, "body", text))
 }
 
+// welcomeNote is noted of the first session of an account until its client is available.
+const welcomeNote = "welcome"
+
 // motdNote is noted of a session that has got the message of the day.
 const motdNote = "motd"
 
-// greet gives the message of the day to a client that becomes available, once.
+// greet gives the message of the day to a client that becomes available, once, and the words of welcome to the first one of an account.
 func (a *service) greet(x *xmpp.Session, st *stanza.Stanza) bool {
-	if st.Kind != stanza.Presence || st.Type != "" || !st.To.IsZero() || x.Guest() || x.Note(motdNote) != "" {
+	if st.Kind != stanza.Presence || st.Type != "" || !st.To.IsZero() || x.Guest() {
+		return false
+	}
+	if words := a.op.Settings().Welcome; words != "" && x.Note(welcomeNote) != "" {
+		x.SetNote(welcomeNote, "")
+		x.Send(a.notice("Welcome", words, x.JID()))
+	}
+	if x.Note(motdNote) != "" {
 		return false
 	}
 	if words := a.op.MOTD(); words != "" {

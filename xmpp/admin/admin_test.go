@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -22,7 +23,45 @@ type fake struct {
 	users []stanza.JID
 	off   map[stanza.JID]bool
 	motd  string
+	set   Settings
+	known map[stanza.JID]time.Time
 }
+
+func (f *fake) Settings() Settings {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.set
+}
+
+func (f *fake) SetSettings(_ context.Context, s Settings) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.set = s
+	return nil
+}
+
+func (f *fake) Roster(context.Context, stanza.JID) (*stanza.Element, error) {
+	return stanza.NewElement("jabber:iq:roster", "query").Add(stanza.NewElement("jabber:iq:roster", "item", "jid", "nurse@example.org", "subscription", "both")), nil
+}
+
+func (f *fake) Login(j stanza.JID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.known == nil {
+		f.known = map[stanza.JID]time.Time{}
+	}
+	_, there := f.known[j]
+	f.known[j] = time.Now()
+	return !there
+}
+
+func (f *fake) LastLogin(j stanza.JID) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known[j]
+}
+
+func (f *fake) Restart() {}
 
 func (f *fake) AddUser(_ context.Context, j stanza.JID, _ string) error {
 	f.mu.Lock()

@@ -76,6 +76,9 @@ type Service struct {
 	closing bool
 	pending map[string]*request // delegated and privileged requests by the id they went out with
 
+	nestings map[nesting]*stanza.Element // what is announced for components; a nil one has nothing
+	changed  func()                      // when that has changed
+
 	count struct{ accepted, refused, in, out, overflow, forged, privileged, forbidden, delegated atomic.Uint64 }
 }
 
@@ -91,7 +94,7 @@ type Component struct {
 
 // New makes the components and mounts them on srv.
 func New(list []Config, srv *xmpp.Server, log *slog.Logger) (*Service, error) {
-	s := &Service{srv: srv, log: log, lns: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, pending: map[string]*request{}}
+	s := &Service{srv: srv, log: log, lns: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, pending: map[string]*request{}, nestings: map[nesting]*stanza.Element{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	for _, c := range list {
 		j, err := stanza.ParseJID(c.Domain)
@@ -103,12 +106,24 @@ func New(list []Config, srv *xmpp.Server, log *slog.Logger) (*Service, error) {
 		srv.Mount(j.Domain(), k)
 	}
 	h := srv.Hooks()
+	if len(list) > 0 {
+		h.Feature(xmpp.ToServer, nsPrivilege, nsDelegation)
+	}
 	h.AccountIQ(s.accountIQ)
 	h.ServerIQ(s.delegate)
 	h.Outbound(s.presenceOut)
 	h.Inbound(s.presenceIn)
 	h.Closed(s.sessionClosed)
 	return s, nil
+}
+
+// Pushed gives a change of an account's contact list to the components that may read it (XEP-0356 §4.4).
+func (s *Service) Pushed(owner stanza.JID, query *stanza.Element) {
+	for _, k := range s.list {
+		if k.cfg.Roster == "get" || k.cfg.Roster == "both" {
+			k.send(stanza.NewIQ("set", newID(), owner, k.jid, query))
+		}
+	}
 }
 
 // Domains are those of the components, for service discovery.

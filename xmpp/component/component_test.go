@@ -43,7 +43,8 @@ func rig(t *testing.T) (addr string, s *Service, srv *xmpp.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err = New([]Config{{Domain: "a.x.test", Secret: "secret-a"}, {Domain: "b.x.test", Secret: "secret-b"}}, srv, slog.New(slog.DiscardHandler))
+	s, err = New([]Config{{Domain: "a.x.test", Secret: "secret-a"}, {Domain: "b.x.test", Secret: "secret-b"},
+		{Domain: "d.x.test", Secret: "secret-d", Roster: "get", Delegate: []Delegation{{Namespace: "urn:delegated"}}}}, srv, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,7 +170,7 @@ func (c *conn) loop() error {
 			return &streamError{"improper-addressing", "stanzas of components have both addresses"}
 		}
 		c.s.count.in.Add(1)
-		if !c.k.privileged(it.Stanza) && !c.k.delegated(it.Stanza) {
+		if !c.k.privileged(it.Stanza) && !c.k.nested(it.Stanza) && !c.k.delegated(it.Stanza) {
 			c.in.Take(it.Stanza)
 		}
 	}

@@ -68,7 +68,7 @@ func (k *Component) delegated(st *stanza.Stanza) bool {
 	k.s.mu.Lock()
 	r := k.s.pending[st.ID]
 	k.s.mu.Unlock()
-	if r == nil || r.k != k || r.inner != nil || r.roster || k.s.answered(st.ID) == nil {
+	if r == nil || r.k != k || r.inner != nil || r.roster || r.nesting != nil || k.s.answered(st.ID) == nil {
 		return false
 	}
 	inner := st.Child(nsDelegation, "delegation").Child(nsForward, "forwarded").Child(stanza.NSClient, "iq")

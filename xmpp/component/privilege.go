@@ -1,6 +1,7 @@
 package component
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,11 +11,12 @@ import (
 
 // request is one that a component has asked for an account, or that was delegated to a component, until its answer comes.
 type request struct {
-	k      *Component
-	asked  *stanza.Stanza // as it came
-	inner  *stanza.Element
-	roster bool // asked is answered plainly, not wrapped
-	timer  *time.Timer
+	k       *Component
+	asked   *stanza.Stanza // as it came
+	inner   *stanza.Element
+	roster  bool     // asked is answered plainly, not wrapped
+	nesting *nesting // the server has asked what to announce
+	timer   *time.Timer
 }
 
 // idPrefix begins the ids of what goes out in place of such requests.
@@ -61,7 +63,7 @@ func (k *Component) announce() {
 		return e
 	}
 	if k.cfg.Roster != "" {
-		perm("roster", k.cfg.Roster).SetAttr("push", "false")
+		perm("roster", k.cfg.Roster).SetAttr("push", strconv.FormatBool(k.cfg.Roster != "set"))
 	}
 	if k.cfg.Message {
 		perm("message", "outgoing")
@@ -88,6 +90,7 @@ func (k *Component) announce() {
 			d.Add(e)
 		}
 		k.send(stanza.NewMessage("", from, k.jid, d).WithID(newID()))
+		k.askFeatures()
 	}
 	if k.cfg.Presence != "" { // §7.1: it gets the presences that are there
 		for _, x := range k.s.srv.AllSessions() {

@@ -40,14 +40,7 @@ func AttachAccess(s *xmpp.Server, store AccessStore, log *slog.Logger) {
 		if err != nil {
 			return failed(log, iq, "clients not read", err)
 		}
-		out := stanza.NewElement(nsAccess, "clients")
-		for _, x := range s.Sessions(sess.JID().Bare()) {
-			out.Add(accessElement(sessionID+x.JID().Resource(), true, time.Time{}, "password", x.JID().Resource()))
-		}
-		for _, c := range list {
-			out.Add(accessElement(c.ID, false, c.Issued, "fast", ""))
-		}
-		return iq.Result(out)
+		return iq.Result(accessList(s.Sessions(sess.JID().Bare()), list))
 	})
 	h.IQ(xmpp.ToAccount, nsAccess, "revoke", func(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 		if !own(sess, iq) || sess.Guest() || iq.Type != "set" {
@@ -57,20 +50,57 @@ func AttachAccess(s *xmpp.Server, store AccessStore, log *slog.Logger) {
 	})
 }
 
-// accessElement describes a client. The time at which it was first seen is not known of sessions.
-func accessElement(id string, connected bool, since time.Time, auth, software string) *stanza.Element {
-	state := "false"
-	if connected {
+// accessList is every client once: those with tokens, with their sessions where they have any, and the sessions of others.
+func accessList(sessions []*xmpp.Session, tokens []AccessClient) *stanza.Element {
+	out := stanza.NewElement(nsAccess, "clients")
+	here := map[string]*xmpp.Session{}
+	for _, x := range sessions {
+		if id := x.Note(xmpp.NoteClient); id != "" {
+			here[id] = x
+		}
+	}
+	for _, c := range tokens {
+		x := here[c.ID]
+		out.Add(accessElement(c.ID, x, c.Issued, true))
+		delete(here, c.ID)
+	}
+	for _, x := range sessions {
+		if id := x.Note(xmpp.NoteClient); id == "" || here[id] == x {
+			out.Add(accessElement(sessionID+x.JID().Resource(), x, time.Time{}, false))
+		}
+	}
+	return out
+}
+
+// accessElement describes a client with or without a session. The time at which it was first seen is not known of sessions.
+func accessElement(id string, x *xmpp.Session, since time.Time, token bool) *stanza.Element {
+	state, now := "false", time.Now().UTC().Format(time.RFC3339)
+	auth, agent := stanza.NewElement(nsAccess, "auth"), stanza.NewElement(nsAccess, "user-agent")
+	if x != nil {
 		state = "true"
+		if x.Note(xmpp.NoteToken) == "" {
+			auth.Add(stanza.NewElement(nsAccess, "password"))
+		}
+		software := x.Note(xmpp.NoteSoftware)
+		if software == "" {
+			software = x.JID().Resource()
+		}
+		agent.Add(stanza.TextElement(nsAccess, "software", software))
+		if device := x.Note(xmpp.NoteDevice); device != "" {
+			agent.Add(stanza.TextElement(nsAccess, "device", device))
+		}
+	}
+	if token {
+		auth.Add(stanza.NewElement(nsAccess, "fast"))
 	}
 	el := stanza.NewElement(nsAccess, "client", "connected", state, "id", id, "type", "session")
 	if !since.IsZero() {
-		el.Add(stanza.TextElement(nsAccess, "first-seen", since.UTC().Format("2006-01-02T15:04:05Z")))
+		el.Add(stanza.TextElement(nsAccess, "first-seen", since.UTC().Format(time.RFC3339)))
 	}
-	return el.Add(
-		stanza.NewElement(nsAccess, "auth").Add(stanza.NewElement(nsAccess, auth)),
-		stanza.NewElement(nsAccess, "permission", "status", "unrestricted"),
-		stanza.NewElement(nsAccess, "user-agent").Add(stanza.TextElement(nsAccess, "software", software)))
+	if x != nil {
+		el.Add(stanza.TextElement(nsAccess, "last-seen", now))
+	}
+	return el.Add(auth, stanza.NewElement(nsAccess, "permission", "status", "unrestricted"), agent)
 }
 
 // revoke takes the tokens of a client. One that is known by its session alone has the password: that has to be changed (XEP-0494 §3.2).

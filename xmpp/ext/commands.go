@@ -163,7 +163,22 @@ func (c *Commands) ask(iq *stanza.Stanza, cmd *xmpp.Command) *stanza.Stanza {
 	c.sessions[id] = commandSession{iq.From, cmd.Node, c.now().Add(commandTime)}
 	return iq.Result(stanza.NewElement(nsCommands, "command", "node", cmd.Node, "sessionid", id, "status", "executing").Add(
 		stanza.NewElement(nsCommands, "actions", "execute", "complete").Add(stanza.NewElement(nsCommands, "complete")),
-		dataForm("form", cmd.Form)))
+		dataForm("form", filled(cmd))))
+}
+
+// filled is the form with the values of now.
+func filled(cmd *xmpp.Command) *xmpp.Form {
+	if cmd.Values == nil {
+		return cmd.Form
+	}
+	f, now := *cmd.Form, cmd.Values()
+	f.Fields = slices.Clone(f.Fields)
+	for i := range f.Fields {
+		if v, ok := now[f.Fields[i].Var]; ok {
+			f.Fields[i].Values = v
+		}
+	}
+	return &f
 }
 
 // take ends the waiting of a form; false: it is not who's, or too late.
@@ -223,7 +238,7 @@ func dataForm(typ string, f *xmpp.Form) *stanza.Element {
 		}
 		x.Add(e)
 	}
-	return x
+	return x.Add(f.More...)
 }
 
 // submitted reads what was filled in; false: it does not fit the form. A field of many lines has its lines as values.

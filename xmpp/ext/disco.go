@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
@@ -40,7 +41,8 @@ type Disco struct {
 	opt        DiscoOptions
 	identities []Identity
 	items      []Item
-	ver        string // set by Seal
+	ver        atomic.Pointer[string] // set by Seal and Reseal
+	delegated  func(accounts bool) map[string]*stanza.Element
 
 	// serverNode answers for nodes of the server, items or info; nil: not its.
 	serverNode func(iq *stanza.Stanza, node string, items bool) *stanza.Element
@@ -74,8 +76,17 @@ func (d *Disco) Item(jid, name string) { d.items = append(d.items, Item{jid, nam
 
 // Seal computes the server's capabilities and puts them into the stream features (XEP-0115 §6.3). It comes after everything else is attached.
 func (d *Disco) Seal() {
-	d.ver = capsHash(d.identities, d.srv.Hooks().Features(xmpp.ToServer), d.opt.About.forms())
-	d.srv.Hooks().StreamFeature(stanza.NewElement(nsCaps, "c", "hash", "sha-1", "node", d.opt.Node, "ver", d.ver))
+	d.Reseal()
+	d.srv.Hooks().LiveStreamFeature(func() *stanza.Element {
+		return stanza.NewElement(nsCaps, "c", "hash", "sha-1", "node", d.opt.Node, "ver", *d.ver.Load())
+	})
+}
+
+// Reseal computes the capabilities anew, when what components announce has changed.
+func (d *Disco) Reseal() {
+	ids, features, forms := d.announced(xmpp.ToServer, d.identities)
+	ver := capsHash(ids, features, append(d.opt.About.forms(), forms...))
+	d.ver.Store(&ver)
 }
 
 // PushTo sends what the server is to sessions that want accepts, before they have the answer to their bind, which saves Jitsi clients the
@@ -100,18 +111,22 @@ func (d *Disco) PushTo(want func(*xmpp.Session) bool, features ...string) {
 
 // info is the server's answer.
 func (d *Disco) info(node string) *stanza.Element {
-	q := stanza.NewElement(nsDiscoInfo, "query", "node", node)
-	for _, i := range d.identities {
+	ids, features, forms := d.announced(xmpp.ToServer, d.identities)
+	return describe(stanza.NewElement(nsDiscoInfo, "query", "node", node), ids, features, append(d.opt.About.forms(), forms...))
+}
+
+func describe(q *stanza.Element, ids []Identity, features []string, forms []*stanza.Element) *stanza.Element {
+	for _, i := range ids {
 		el := stanza.NewElement(nsDiscoInfo, "identity", "category", i.Category, "type", i.Type, "name", i.Name)
 		if i.Lang != "" {
 			el.Attrs = append(el.Attrs, stanza.Attr{Space: stanza.NSXML, Local: "lang", Value: i.Lang})
 		}
 		q.Add(el)
 	}
-	for _, f := range unique(d.srv.Hooks().Features(xmpp.ToServer)) {
+	for _, f := range features {
 		q.Add(stanza.NewElement(nsDiscoInfo, "feature", "var", f))
 	}
-	return q.Add(d.opt.About.forms()...)
+	return q.Add(forms...)
 }
 
 func (d *Disco) serverInfo(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
@@ -124,7 +139,7 @@ func (d *Disco) serverInfo(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	switch {
 	case iq.Type != "get":
 		return iq.ErrorReply(stanza.ErrNotAllowed)
-	case node != "" && (d.ver == "" || node != d.opt.Node+"#"+d.ver):
+	case node != "" && (d.ver.Load() == nil || node != d.opt.Node+"#"+*d.ver.Load()):
 		return iq.ErrorReply(stanza.ErrItemNotFound)
 	}
 	return iq.Result(d.info(node))
@@ -167,14 +182,12 @@ func (d *Disco) accountInfo(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	if d.guest(s, iq) {
 		typ = "anonymous"
 	}
-	q := stanza.NewElement(nsDiscoInfo, "query").Add(stanza.NewElement(nsDiscoInfo, "identity", "category", "account", "type", typ))
+	ids := []Identity{{Category: "account", Type: typ}}
 	if d.opt.NodeInfo != nil && typ != "anonymous" { // XEP-0163 §6.1
-		q.Add(stanza.NewElement(nsDiscoInfo, "identity", "category", "pubsub", "type", "pep"))
+		ids = append(ids, Identity{Category: "pubsub", Type: "pep"})
 	}
-	for _, f := range unique(d.srv.Hooks().Features(xmpp.ToAccount)) {
-		q.Add(stanza.NewElement(nsDiscoInfo, "feature", "var", f))
-	}
-	return iq.Result(q)
+	ids, features, forms := d.announced(xmpp.ToAccount, ids)
+	return iq.Result(describe(stanza.NewElement(nsDiscoInfo, "query"), ids, features, forms))
 }
 
 // guest tells whether an iq is for a guest.

@@ -15,6 +15,7 @@ const (
 	searchByUsers  = "{urn:xmpp:channel-search:0:order}nusers"
 	searchByName   = "{urn:xmpp:channel-search:0:order}address"
 	nsRSM          = "http://jabber.org/protocol/rsm"
+	searchType     = "xep-0045"
 	maxSearchPage  = 100
 )
 
@@ -51,6 +52,9 @@ func (s *Service) search(st *stanza.Stanza) *stanza.Stanza {
 		return st.ErrorReply(stanza.ErrBadRequest.With("min_users"))
 	}
 	on := func(name string) bool { return !f.has(name) || f.flag(name) }
+	if f.has("types") && !slices.Contains(f["types"], searchType) { // rooms are all that there is
+		return s.searchPage(st, nil)
+	}
 	var found []channel
 	for _, r := range s.all() {
 		c, public := r.channel()
@@ -77,14 +81,27 @@ func (s *Service) searchPage(st *stanza.Stanza, found []channel) *stanza.Stanza 
 	if n, ok := number(set.Child(nsRSM, "max").Text()); ok {
 		size = min(size, n)
 	}
-	if after := set.Child(nsRSM, "after").Text(); after != "" {
+	if set.Child(nsRSM, "index") != nil {
+		return st.ErrorReply(stanza.ErrFeatureNotImplemented.With("Pages by index are not offered"))
+	}
+	end := len(found)
+	if before := set.Child(nsRSM, "before"); before != nil {
+		if before.Text() != "" {
+			n, ok := number(before.Text())
+			if !ok {
+				return st.ErrorReply(stanza.ErrItemNotFound)
+			}
+			end = min(n, len(found))
+		}
+		first = max(0, end-size)
+	} else if after := set.Child(nsRSM, "after").Text(); after != "" {
 		n, ok := number(after)
 		if !ok {
 			return st.ErrorReply(stanza.ErrItemNotFound)
 		}
 		first = min(n+1, len(found))
 	}
-	page := found[first:min(first+size, len(found))]
+	page := found[first:min(first+size, end)]
 	res := stanza.NewElement(nsSearch, "result")
 	for _, c := range page {
 		it := stanza.NewElement(nsSearch, "item", "address", c.address).Add(stanza.TextElement(nsSearch, "name", c.name))
@@ -93,7 +110,7 @@ func (s *Service) searchPage(st *stanza.Stanza, found []channel) *stanza.Stanza 
 				it.Add(stanza.TextElement(nsSearch, e[0], e[1]))
 			}
 		}
-		it.Add(stanza.TextElement(nsSearch, "nusers", strconv.Itoa(c.users)), stanza.TextElement(nsSearch, "service-type", "xep-0045"))
+		it.Add(stanza.TextElement(nsSearch, "nusers", strconv.Itoa(c.users)), stanza.TextElement(nsSearch, "service-type", searchType))
 		if c.open {
 			it.Add(stanza.NewElement(nsSearch, "is-open"))
 		}
@@ -134,6 +151,12 @@ func (c channel) matches(words []string, name, description, address bool) bool {
 	return true
 }
 
+// types is the field of what is looked for.
+func types() *stanza.Element {
+	f := field("types", "list-multi", "Kinds", searchType)
+	return f.Add(stanza.NewElement(nsData, "option", "label", "Rooms").Add(stanza.TextElement(nsData, "value", searchType)))
+}
+
 func searchForm() *stanza.Element {
 	return stanza.NewElement(nsData, "x", "type", "form").Add(
 		field("FORM_TYPE", "hidden", "", nsSearchParams),
@@ -142,6 +165,7 @@ func searchForm() *stanza.Element {
 		field("sinname", "boolean", "Search in names", "1"),
 		field("sindescription", "boolean", "Search in descriptions", "1"),
 		field("sinaddr", "boolean", "Search in addresses", "1"),
+		types(),
 		field("min_users", "text-single", "Least number of people", "0"),
 		choice("key", "Order", searchByUsers, "People", searchByUsers, "Address", searchByName))
 }

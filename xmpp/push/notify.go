@@ -47,6 +47,9 @@ func (p *Service) inbound(st *stanza.Stanza) bool {
 	}
 	owner := st.To.Bare()
 	list := p.of(owner)
+	if st.Has(nsPubSub, "pubsub") && p.withdrawn(list, st) {
+		return true
+	}
 	if len(list) == 0 || !matters(st) || st.From.Bare() == owner {
 		return false
 	}
@@ -60,6 +63,21 @@ func (p *Service) inbound(st *stanza.Stanza) bool {
 		}
 		if s == nil || s.Inactive() {
 			p.wake(c)
+		}
+	}
+	return false
+}
+
+// withdrawn takes an app server's word that it wants no more notifications for a node (XEP-0357 §8); false: it was none.
+func (p *Service) withdrawn(list []*client, st *stanza.Stanza) bool {
+	el := st.Child(nsPubSub, "pubsub")
+	if a := el.Child(nsPubSub, "affiliation"); a.Attr("affiliation") != "none" {
+		return false
+	}
+	for _, c := range list {
+		if c.service == st.From && c.node == el.Attr("node") {
+			p.end(c, "withdrawn by the app server")
+			return true
 		}
 	}
 	return false

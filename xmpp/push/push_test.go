@@ -15,7 +15,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestPlays performs the plays of testdata. The app server push.example.org shows romeo what it gets, and knows all nodes but "gone".
+// TestPlays performs the plays of testdata. The app server push.example.org shows romeo what it gets, and knows all nodes but "gone". What it is told in a
+// message it tells juliet.
 func TestPlays(t *testing.T) {
 	play.Run(t, "testdata/*.play", func(t *testing.T) play.World {
 		db, err := store.Open(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
@@ -29,6 +30,10 @@ func TestPlays(t *testing.T) {
 			}
 			s.Hooks().Offline(func(*stanza.Stanza) bool { return true })
 			s.Mount("push.example.org", xmpp.HandlerFunc(func(st *stanza.Stanza) {
+				if st.Kind == stanza.Message {
+					s.Route(st.WithFrom(st.To).WithTo(stanza.MustJID("juliet@example.org")))
+					return
+				}
 				s.Route(stanza.NewMessage("headline", st.To, stanza.MustJID("romeo@example.org/orchard"), st.Payload()...))
 				if st.Child(nsPubSub, "pubsub").Child(nsPubSub, "publish").Attr("node") == "gone" {
 					s.Route(st.ErrorReply(stanza.ErrItemNotFound))

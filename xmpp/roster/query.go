@@ -230,6 +230,9 @@ func (r *Roster) push(owner stanza.JID, p pushing) {
 			s.Send(st.WithTo(s.JID()))
 		}
 	}
+	for _, f := range r.pushed {
+		f(owner, stanza.NewElement(nsRoster, "query").Add(item))
+	}
 }
 
 func pushID() string {

@@ -35,6 +35,7 @@ type Roster struct {
 	cache *cache
 
 	granted []func(owner, contact stanza.JID) // written before serving only
+	pushed  []func(owner stanza.JID, query *stanza.Element)
 
 	count struct{ gets, sets, pushes, subscriptions, dropped, probes, broadcasts, errors, forged atomic.Uint64 }
 }
@@ -115,6 +116,11 @@ func (r *Roster) Peers(owner stanza.JID, way Subscription) (out []stanza.JID) {
 
 // Granted calls f when a contact sees the presence of owner from now on, after it was sent; before serving.
 func (r *Roster) Granted(f func(owner, contact stanza.JID)) { r.granted = append(r.granted, f) }
+
+// Pushed calls f with each change of a list, as it is shown to the owner's clients; before serving.
+func (r *Roster) Pushed(f func(owner stanza.JID, query *stanza.Element)) {
+	r.pushed = append(r.pushed, f)
+}
 
 // Counters are numbers for metrics.
 func (r *Roster) Counters() map[string]uint64 {

@@ -224,11 +224,7 @@ func (l *link) takeIn(st *stanza.Stanza) error {
 	}
 	l.heard.Store(time.Now().UnixNano())
 	l.s.count.received.Add(1)
-	if !l.s.cfg.Policy.AllowsAccount(st.To) {
-		l.s.bounce(st, stanza.ErrServiceUnavailable) // as if there were no such account
-		return nil
-	}
-	l.in.Take(st)
+	l.s.letIn(l.in, st)
 	return nil
 }
 

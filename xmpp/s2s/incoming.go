@@ -256,12 +256,20 @@ func (in *incoming) take(st *stanza.Stanza) error {
 	in.s.count.received.Add(1)
 	in.begin()
 	in.settleBack(false, "", 0)
-	if !in.s.cfg.Policy.AllowsAccount(st.To) {
-		in.s.bounce(st, stanza.ErrServiceUnavailable) // as if there were no such account
-		return nil
-	}
-	in.session.in.Take(st)
+	in.s.letIn(in.session.in, st)
 	return nil
+}
+
+// letIn takes a stanza from elsewhere, or tells who sent it that it may not come in.
+func (s *Service) letIn(to *xmpp.Inbound, st *stanza.Stanza) {
+	switch {
+	case !s.allows(st.From):
+		to.Refuse(st, stanza.ErrNotAllowed)
+	case !s.cfg.Policy.AllowsAccount(st.To):
+		to.Refuse(st, stanza.ErrServiceUnavailable) // as if there were no such account
+	default:
+		to.Take(st)
+	}
 }
 
 // begin makes the session with the first use.

@@ -38,6 +38,28 @@ func (p *Policy) AllowsAccount(j stanza.JID) bool {
 	return p.Account == nil || j.Local() == "" || p.Account(j.Bare())
 }
 
+// Lists are what administrators add at run time: addresses of any form, a domain for all below it. With Only nobody else may be spoken with.
+type Lists struct{ Refused, Only []stanza.JID }
+
+// SetLists replaces the lists.
+func (s *Service) SetLists(l Lists) { s.lists.Store(&l) }
+
+// allows tells whether anything may be exchanged with an address elsewhere.
+func (s *Service) allows(j stanza.JID) bool {
+	l := s.lists.Load()
+	return l == nil || !names(l.Refused, j) && (len(l.Only) == 0 || names(l.Only, j))
+}
+
+// names tells whether an entry is j, its bare address or its domain.
+func names(list []stanza.JID, j stanza.JID) bool {
+	for _, e := range list {
+		if e == j || e == j.Bare() || e.Local() == "" && e.IsBare() && e.Domain() == j.Domain() {
+			return true
+		}
+	}
+	return false
+}
+
 func matches(list []string, domain string) bool {
 	for _, l := range list {
 		if l == domain {

@@ -93,6 +93,7 @@ type Service struct {
 	secret string
 	ctx    context.Context // ends with Shutdown
 	cancel context.CancelFunc
+	lists  atomic.Pointer[Lists]
 	wg     sync.WaitGroup
 
 	mu      sync.Mutex // guards all below
@@ -143,7 +144,7 @@ func (s *Service) HandleStanza(st *stanza.Stanza) {
 		s.bounce(st, stanza.ErrRemoteServerNotFound)
 		return
 	}
-	if !s.cfg.Policy.Allows(p.remote) || !s.cfg.Policy.AllowsAccount(st.From) {
+	if !s.cfg.Policy.Allows(p.remote) || !s.allows(st.To) || !s.cfg.Policy.AllowsAccount(st.From) {
 		s.count.refused.Add(1)
 		s.bounce(st, stanza.ErrNotAllowed.With("This server does not exchange messages with "+p.remote))
 		return
