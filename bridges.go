@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/netip"
 	"runtime"
@@ -19,6 +21,7 @@ import (
 	"konzil/signaling/colibri"
 	"konzil/signaling/colibri1"
 	"konzil/signaling/pool"
+	"konzil/signaling/rest"
 	"konzil/xmpp/muc"
 	"konzil/xmpp/stanza"
 )
@@ -33,6 +36,9 @@ type BridgeConfig struct {
 	RelayID string `yaml:"relay_id" doc:"Name of this bridge for other bridges, konzil's of the same version, when a conference is on several. Empty: made up at each start; none: it works alone."`
 
 	MaxEndpoints int `yaml:"max_endpoints" doc:"How many participants of one conference a bridge gets while there are others for it: then the conference is on several."`
+
+	REST      string `yaml:"rest" doc:"COLIBRI2 over HTTP, as JVB has it (/colibri/v2/conferences): off, admin (where health and metrics are: http.admin, or for clients of this machine) or token (on the HTTPS port, with bridge.rest_token)."`
+	RESTToken string `yaml:"rest_token" doc:"What requests to bridge.rest need in the header Authorization: Bearer TOKEN; at least 16 characters."`
 
 	Join []BridgeAccount `yaml:"join" doc:"Rooms on XMPP servers, this one or others, where the bridge offers itself to a focus (jicofo or konzil). Each entry has server (host:port, empty: the account's domain), account, password, room (such as jvbbrewery@internal.example.org), nick (empty: made up) and any_certificate (true: the server's certificate is not looked at)."`
 }
@@ -54,20 +60,35 @@ func (c BridgeConfig) check() error {
 	}
 	switch c.Own {
 	case "equal", "last", "never":
-		return nil
+	default:
+		return fmt.Errorf("bridge.own: %q is none of equal, last, never", c.Own)
 	}
-	return fmt.Errorf("bridge.own: %q is none of equal, last, never", c.Own)
+	switch c.REST {
+	case "off", "admin":
+	case "token":
+		if len(c.RESTToken) < minToken {
+			return fmt.Errorf("bridge.rest_token: it has less than %d characters", minToken)
+		}
+	default:
+		return fmt.Errorf("bridge.rest: %q is none of off, admin, token", c.REST)
+	}
+	return nil
 }
+
+// minToken keeps tokens that can be guessed away.
+const minToken = 16
 
 // orphanTime is how long what a focus on another machine has forgotten is kept, as every Jitsi bridge does.
 const orphanTime = time.Minute
 
 // serveBridge runs a bridge alone: media, its channel over WebSocket, and the rooms where a focus finds it.
 func serveBridge(ctx context.Context, c Config, out, errOut io.Writer) error {
-	if len(c.Bridge.Join) == 0 {
-		return errors.New("bridge.join: a bridge alone needs a room where a focus finds it")
+	if len(c.Bridge.Join) == 0 && c.Bridge.REST == "off" {
+		return errors.New("bridge.join: a bridge alone needs a room where a focus finds it, or bridge.rest")
 	}
 	s := &server{cfg: c, log: logger(c.Log, errOut)}
+	ctx, s.end = context.WithCancel(ctx)
+	defer s.end()
 	defer s.stop()
 	for _, step := range []func(context.Context) error{
 		s.openFolder,
@@ -82,9 +103,70 @@ func serveBridge(ctx context.Context, c Config, out, errOut io.Writer) error {
 		}
 	}
 	fmt.Fprintln(out, "Konzil's bridge is ready.")
-	<-ctx.Done()
+	s.untilEnd(ctx)
 	s.log.Info("stopping")
 	return nil
+}
+
+// untilEnd waits for ctx, or for the last conference once the bridge is retired.
+func (s *server) untilEnd(ctx context.Context) {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+			if s.load.retired.Load() && s.bridge.Counters()["conferences"] == 0 {
+				return
+			}
+		}
+	}
+}
+
+// shutdown is POST /colibri/shutdown of a bridge alone: {"graceful-shutdown": true} takes no new conferences and ends with the last, false
+// ends now.
+func (s *server) shutdown(w http.ResponseWriter, r *http.Request) {
+	var ask struct {
+		Graceful *bool `json:"graceful-shutdown"`
+	}
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		http.Error(w, "the body is application/json", http.StatusUnsupportedMediaType) // no page of another origin can send that
+		return
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&ask); err != nil || ask.Graceful == nil {
+		http.Error(w, "graceful-shutdown is true or false", http.StatusBadRequest)
+		return
+	}
+	s.log.Info("shutdown asked for", "graceful", *ask.Graceful)
+	s.load.retired.Store(true)
+	s.bridge.Retire()
+	if !*ask.Graceful {
+		s.end()
+	}
+}
+
+// openREST serves COLIBRI2 over HTTP where the settings say.
+func (s *server) openREST() {
+	c := rest.Config{Speakers: func(id string) ([]string, bool) {
+		x := s.sfu.Explain(id)
+		if len(x) == 0 {
+			return nil, false
+		}
+		return x[0].Speakers, true
+	}}
+	log := s.log.With("part", "rest")
+	switch s.cfg.Bridge.REST {
+	case "admin":
+		h := rest.Handler(s.bridge, c, log)
+		s.http.HandlePrivate(rest.Path, h)
+		s.http.HandlePrivate(rest.Path+"/", h)
+	case "token":
+		c.Token = s.cfg.Bridge.RESTToken
+		h := rest.Handler(s.bridge, c, log)
+		s.http.Handle(rest.Path, h)
+		s.http.Handle(rest.Path+"/", h)
+	}
 }
 
 // openBridge makes the bridge on the sfu.
@@ -96,7 +178,7 @@ func (s *server) openBridge(context.Context) error {
 		s.relayID = ""
 	}
 	c := bridge.Config{WebSocketURL: s.webSocketURL("colibri-ws"), Version: version(), RelayID: s.relayID}
-	if len(s.cfg.Bridge.Join) > 0 {
+	if len(s.cfg.Bridge.Join) > 0 || s.cfg.Bridge.REST != "off" {
 		c.ExpireAfter = orphanTime
 	}
 	s.bridge = bridge.New(s.sfu, c, s.log.With("part", "bridge"))
@@ -186,6 +268,9 @@ func (s *server) openBridgeHTTP(context.Context) (err error) {
 	s.http.Handle(bridge.WebSocketPath, s.bridge.WebSocketHandler())
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
 	s.openDrain()
+	s.openStatistics()
+	s.openREST()
+	s.http.HandlePrivate("POST /colibri/shutdown", http.HandlerFunc(s.shutdown))
 	s.http.AddMetrics("sfu", s.sfu.Counters, gauges...)
 	s.http.AddMetrics("bridge", s.bridge.Counters, gauges...)
 	s.http.AddMetrics("brewery", s.breweryCounters, gauges...)
@@ -241,7 +326,8 @@ func (s *server) breweryCounters() map[string]uint64 {
 
 // load tells how busy the process is.
 type load struct {
-	drain atomic.Bool
+	drain   atomic.Bool
+	retired atomic.Bool // ends after the last conference
 
 	last  atomic.Int64  // when it was asked, Unix ns
 	used  atomic.Int64  // CPU time until then, ns
@@ -271,6 +357,6 @@ func (l *load) stress() float64 {
 // bridgeStats is how the bridge is now.
 func (s *server) bridgeStats() brewery.Stats {
 	sfu := s.sfu.Counters()
-	return brewery.Stats{Stress: s.load.stress(), Healthy: true, Drain: s.load.drain.Load(),
+	return brewery.Stats{Stress: s.load.stress(), Healthy: true, Drain: s.load.drain.Load(), GracefulShutdown: s.load.retired.Load(),
 		Conferences: int(sfu["conferences"]), Endpoints: int(sfu["endpoints"])}
 }

@@ -171,7 +171,7 @@ func DefaultConfig() Config {
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Proxy:    ProxyConfig{Port: 7777, MaxStreams: 500, PerAccount: 10, AccountRate: 25_000_000},
 		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, FlexFEC: true, SSRCRewriting: true},
-		Bridge:   BridgeConfig{Own: "equal", Desktop: true, MaxEndpoints: 80},
+		Bridge:   BridgeConfig{Own: "equal", REST: "off", Desktop: true, MaxEndpoints: 80},
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
 		Services: ServicesConfig{Jibri: "jibribrewery", Jigasi: "jigasibrewery"},

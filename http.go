@@ -60,6 +60,7 @@ func (s *server) openHTTP(context.Context) (err error) {
 	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
 	s.openDrain()
 	s.openStatistics()
+	s.openREST()
 	if s.turn != nil {
 		s.http.HandlePrivate("POST /debug/turn/drain", s.drainTURN(true))
 		s.http.HandlePrivate("DELETE /debug/turn/drain", s.drainTURN(false))

@@ -34,6 +34,7 @@ type house struct {
 	client *http.Client
 	file   string        // of its settings
 	errOut *bytes.Buffer // what it has logged
+	exit   chan int      // its exit code
 }
 
 // openHouse starts the program with further settings; it ends with the test.
@@ -42,8 +43,8 @@ func openHouse(t *testing.T, more string) *house {
 	return startHouse(t, settings(t, more))
 }
 
-// startHouse is openHouse with settings that are written already.
-func startHouse(t *testing.T, file string) *house {
+// startHouse is openHouse with settings that are written already; command is what to run instead of the server.
+func startHouse(t *testing.T, file string, command ...string) *house {
 	t.Helper()
 	c, err := loadConfig(file)
 	if err != nil {
@@ -51,8 +52,8 @@ func startHouse(t *testing.T, file string) *house {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	out, errOut, code := &ready{said: make(chan struct{})}, &bytes.Buffer{}, make(chan int, 1)
-	go func() { code <- run(ctx, []string{"-config", file}, nil, out, errOut) }()
-	h := &house{t, c, &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}, file, errOut}
+	go func() { code <- run(ctx, append(command, "-config", file), nil, out, errOut) }()
+	h := &house{t, c, &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}, file, errOut, code}
 	t.Cleanup(func() {
 		h.client.CloseIdleConnections()
 		cancel()

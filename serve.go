@@ -79,10 +79,11 @@ type server struct {
 	events     *events.Watcher // likewise, as the next
 	hooks      *webhook.Sender
 	bridge     *bridge.Bridge
-	relayID    string            // of the bridge for others of the same conference, "": it works alone
-	breweries  []*brewery.Member // where it offers itself
-	pool       *pool.Pool        // of bridges elsewhere, nil for none
-	desktop    *colibri1.Service // for Jitsi Desktop, nil when off
+	end        context.CancelFunc // of a bridge alone
+	relayID    string             // of the bridge for others of the same conference, "": it works alone
+	breweries  []*brewery.Member  // where it offers itself
+	pool       *pool.Pool         // of bridges elsewhere, nil for none
+	desktop    *colibri1.Service  // for Jitsi Desktop, nil when off
 	load       load
 	focus      *signaling.Focus
 	http       *httpd.Server

@@ -15,7 +15,8 @@
 //     through the room to session.go; sources are held against the ledger (jingle.Ledger), told to the others
 //     (propagate in sources.go), and to the bridge.
 //  5. The bridge: signaling/bridge on the sfu of this process; the clients' JSON channel to it is signaling/bridgechan. Where there are bridges on
-//     other machines signaling/pool stands between and chooses; signaling/brewery is how a bridge offers itself to a focus elsewhere.
+//     other machines signaling/pool stands between and chooses; signaling/brewery is how a bridge offers itself to a focus elsewhere, and
+//     signaling/rest to one that speaks HTTP.
 //
 // Packages: jingle and bridgechan are pure codecs, colibri the terms between focus and bridge.
 package signaling

@@ -89,6 +89,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	s.private.HandleFunc("GET /health/live", s.status.live)
 	s.private.HandleFunc("GET /health/ready", s.status.ready)
 	s.private.HandleFunc("GET /health", s.status.ready)
+	s.private.HandleFunc("GET /about/health", s.status.ready) // where a Jitsi bridge has it
 	s.private.Handle("GET /metrics", s.status.metrics())
 	limit := &limits{total: cfg.MaxConnections, each: cfg.PerAddress, refused: &s.count.refused, byAddr: map[netip.Addr]int{}}
 	if err := s.listen(cfg.Listen, cfg.Setting, cfg.TLS, http.HandlerFunc(s.serve), limit, &s.addrs); err != nil {

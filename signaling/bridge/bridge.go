@@ -52,7 +52,7 @@ type Bridge struct {
 	byID     map[string]*conference
 	byPath   map[string]*conference // by the id in WebSocket paths
 	listener colibri.Listener
-	closed   bool
+	closed   bool // takes no new conferences
 	wg       sync.WaitGroup // goroutines of conferences and WebSockets
 }
 
@@ -118,6 +118,13 @@ func (b *Bridge) Counters() map[string]uint64 {
 		"clients_without_channel": c.noChannel.Load(),
 		"expired_total":           c.expired.Load(),
 	}
+}
+
+// Retire takes no new conferences from now on; those that there are go on.
+func (b *Bridge) Retire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
 }
 
 // Close ends all conferences and waits for their goroutines.
