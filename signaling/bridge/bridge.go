@@ -52,7 +52,7 @@ type Bridge struct {
 	byID     map[string]*conference
 	byPath   map[string]*conference // by the id in WebSocket paths
 	listener colibri.Listener
-	closed   bool // takes no new conferences
+	closed   bool           // takes no new conferences
 	wg       sync.WaitGroup // goroutines of conferences and WebSockets
 }
 
