@@ -101,7 +101,7 @@ func (s *source) add(name string, f *ast.File) {
 
 // isTest tells whether name is a test, or support that only tests use.
 func isTest(name string) bool {
-	return strings.HasSuffix(name, "_test.go") || slices.Contains([]string{"xmpp/internal/play", "xmpp/internal/stage", "sfu/dd/ddtest"}, path.Dir(name))
+	return strings.HasSuffix(name, "_test.go") || slices.Contains([]string{"xmpp/play", "xmpp/internal/stage", "sfu/dd/ddtest"}, path.Dir(name))
 }
 
 // receiver is the name of a method's type.

@@ -407,6 +407,14 @@ func (e *Error) Stanza() *stanza.Error {
 	return base.With(e.Text, stanza.NewElement(NS, "error", "reason", string(e.Reason), "endpoint", e.Endpoint))
 }
 
+// byCondition are refusals that a bridge gives by the stanza's condition alone: JVB without SCTP does so. item-not-found is not one of
+// them: it is also what a room says when the bridge is gone.
+var byCondition = map[string]Reason{
+	stanza.ErrBadRequest.Condition:            ReasonBadRequest,
+	stanza.ErrConflict.Condition:              ReasonConferenceExists,
+	stanza.ErrFeatureNotImplemented.Condition: ReasonFeatureNotSupported,
+}
+
 // ParseError reads the refusal out of an iq of type error. What is none of a bridge's (it is not there, say) is ReasonInternal.
 func ParseError(iq *stanza.Stanza) *Error {
 	e := &Error{Reason: ReasonInternal}
@@ -426,8 +434,8 @@ func ParseError(iq *stanza.Stanza) *Error {
 			if e.Text == "" {
 				e.Text = c.Local
 			}
-			if c.Local == stanza.ErrBadRequest.Condition && e.Reason == ReasonInternal {
-				e.Reason = ReasonBadRequest
+			if r, ok := byCondition[c.Local]; ok && e.Reason == ReasonInternal {
+				e.Reason = r
 			}
 		}
 	}

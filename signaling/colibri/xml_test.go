@@ -157,6 +157,9 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: %s", reason, reply)
 		}
 	}
+	if got := ParseError(stanza.NewIQ("get", "1", to, from).ErrorReply(stanza.ErrFeatureNotImplemented.With("SCTP support is not configured"))); got.Reason != ReasonFeatureNotSupported {
+		t.Errorf("JVB without SCTP: %+v", got)
+	}
 	if got := ParseError(stanza.NewIQ("get", "1", to, from).ErrorReply(stanza.ErrRecipientUnavailable)); got.Reason != ReasonInternal || got.Text != "recipient-unavailable" {
 		t.Errorf("%+v", got)
 	}

@@ -68,7 +68,14 @@ func (p *Pool) perform(ctx context.Context, c *conference, on *part, e colibri.E
 	first := !on.asked
 	on.asked = true
 	p.mu.Unlock()
-	done, err := p.ask(ctx, on.at, &colibri.ConferenceModify{MeetingID: c.id, Name: c.name, Create: first, Endpoints: []colibri.Endpoint{e}})
+	ask := &colibri.ConferenceModify{MeetingID: c.id, Name: c.name, Create: first, Endpoints: []colibri.Endpoint{e}}
+	done, err := p.ask(ctx, on.at, ask)
+	var refusal *colibri.Error
+	if first && errors.As(err, &refusal) && refusal.Reason == colibri.ReasonConferenceExists { // left over from when it did not answer
+		if _, err = p.ask(ctx, on.at, &colibri.ConferenceModify{MeetingID: c.id, Expire: true}); err == nil {
+			done, err = p.ask(ctx, on.at, ask)
+		}
+	}
 	if err != nil {
 		return nil, p.failed(c, on, e.ID, first, err)
 	}

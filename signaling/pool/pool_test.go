@@ -37,6 +37,7 @@ type world struct {
 type fakeBridge struct {
 	silent, sick bool
 	noSCTP       bool
+	stale        bool // it has the conference from before
 	refuse       *colibri.Error
 	got          []*colibri.ConferenceModify
 }
@@ -83,6 +84,13 @@ func (w *world) Route(st *stanza.Stanza) {
 			return
 		}
 		b.got = append(b.got, m)
+		if m.Expire {
+			b.stale = false
+		}
+		if b.stale && m.Create {
+			go w.p.HandleStanza(st.ErrorReply((&colibri.Error{Reason: colibri.ReasonConferenceExists}).Stanza()))
+			return
+		}
 		if b.noSCTP && len(m.Endpoints) > 0 && m.Endpoints[0].Transport.SCTP {
 			go w.p.HandleStanza(st.ErrorReply((&colibri.Error{Reason: colibri.ReasonFeatureNotSupported}).Stanza()))
 			return
@@ -238,6 +246,16 @@ func TestRefusals(t *testing.T) {
 		if _, err := w.modify("o", "b", true); err == nil || reason(err) != "" {
 			t.Errorf("a bridge that shuts down was asked again: %v", err)
 		}
+	})
+}
+
+// TestLeftOver: a bridge that was too slow once, and has the conference still, is told to end it before it gets it again.
+func TestLeftOver(t *testing.T) {
+	inWorld(t, Config{}, func(t *testing.T, w *world) {
+		b := w.bridge("one", "drain", "false")
+		w.set(func() { b.stale = true })
+		w.want("m", "a", true, "one")
+		w.want("m", "b", false, "one")
 	})
 }
 

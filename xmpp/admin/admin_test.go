@@ -11,7 +11,7 @@ import (
 
 	"konzil/xmpp"
 	"konzil/xmpp/ext"
-	"konzil/xmpp/internal/play"
+	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 

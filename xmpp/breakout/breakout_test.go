@@ -8,9 +8,9 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/xmpp"
-	"konzil/xmpp/internal/play"
 	"konzil/xmpp/internal/stage"
 	"konzil/xmpp/muc"
+	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 

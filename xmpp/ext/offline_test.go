@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"konzil/xmpp"
-	"konzil/xmpp/internal/play"
+	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 

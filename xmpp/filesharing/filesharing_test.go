@@ -8,10 +8,10 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/xmpp"
-	"konzil/xmpp/internal/play"
 	"konzil/xmpp/internal/stage"
 	"konzil/xmpp/jitsi"
 	"konzil/xmpp/muc"
+	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 

@@ -6,9 +6,9 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/xmpp"
-	"konzil/xmpp/internal/play"
 	"konzil/xmpp/internal/stage"
 	"konzil/xmpp/muc"
+	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 

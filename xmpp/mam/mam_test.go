@@ -14,7 +14,7 @@ import (
 	"konzil/internal/archive"
 	"konzil/internal/store"
 	"konzil/xmpp"
-	"konzil/xmpp/internal/play"
+	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 

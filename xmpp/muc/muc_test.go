@@ -14,8 +14,8 @@ import (
 	"konzil/internal/archive"
 	"konzil/internal/store"
 	"konzil/xmpp"
-	"konzil/xmpp/internal/play"
 	"konzil/xmpp/mam"
+	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 

@@ -7,9 +7,9 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/xmpp"
-	"konzil/xmpp/internal/play"
 	"konzil/xmpp/internal/stage"
 	"konzil/xmpp/muc"
+	"konzil/xmpp/play"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

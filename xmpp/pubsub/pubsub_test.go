@@ -10,7 +10,7 @@ import (
 	"konzil/internal/store"
 	"konzil/xmpp"
 	"konzil/xmpp/ext"
-	"konzil/xmpp/internal/play"
+	"konzil/xmpp/play"
 	"konzil/xmpp/roster"
 	"konzil/xmpp/stanza"
 )

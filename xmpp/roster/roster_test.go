@@ -12,7 +12,7 @@ import (
 
 	"konzil/internal/store"
 	"konzil/xmpp"
-	"konzil/xmpp/internal/play"
+	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"konzil/xmpp"
-	"konzil/xmpp/internal/play"
 	"konzil/xmpp/muc"
+	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 
