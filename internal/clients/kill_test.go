@@ -14,12 +14,10 @@ import (
 
 // killable is a server of its own that a test ends with SIGKILL and starts again.
 type killable struct {
-	t    *testing.T
-	s    *server
-	bin  string
-	dir  string
-	cmd  *exec.Cmd
-	done chan error // what Wait gave
+	t   *testing.T
+	s   *server
+	bin string
+	dir string
 }
 
 // startKillable makes accounts, certificates and configuration by startServer, and runs the program again under its own hand.
@@ -45,32 +43,18 @@ func startKillable(t *testing.T) *killable {
 
 func (k *killable) start() {
 	k.t.Helper()
-	k.cmd = exec.Command(k.bin, "-config", filepath.Join(k.dir, "konzil.yaml"))
-	k.cmd.Stdout, k.cmd.Stderr = k.s.log, k.s.log
-	if err := k.cmd.Start(); err != nil {
+	p := k.s.process
+	if err := p.Start(exec.Command(k.bin, "-config", filepath.Join(k.dir, "konzil.yaml"))); err != nil {
 		k.t.Fatal(err)
 	}
-	k.done = make(chan error, 1)
-	go func(cmd *exec.Cmd, done chan error) { done <- cmd.Wait() }(k.cmd, k.done)
-	if err := waitListening(k.done, k.s.addr(), k.s.tlsAddr()); err != nil {
-		_ = k.cmd.Process.Kill()
-		k.t.Fatalf("%v\n%s", err, k.s.log)
+	if err := p.Listening(k.s.addr(), k.s.tlsAddr()); err != nil {
+		p.Kill()
+		k.t.Fatal(err)
 	}
 }
 
 // kill gives the server no time for anything.
-func (k *killable) kill() { k.end(syscall.SIGKILL) }
-
-func (k *killable) end(how syscall.Signal) {
-	_ = k.cmd.Process.Signal(how)
-	select {
-	case <-k.done:
-	case <-time.After(patience):
-		k.t.Errorf("the server is still there after %v", how)
-	}
-	k.done = make(chan error, 1)
-	k.done <- nil // for a second kill
-}
+func (k *killable) kill() { k.s.process.Kill() }
 
 // login is loginRaw at this server; sm turns on stream management, which can be resumed.
 func (k *killable) login(user, resource string, sm bool) *raw {
@@ -148,7 +132,9 @@ func TestKilled(t *testing.T) {
 	bob.write("<a xmlns='urn:xmpp:sm:3' h='%d'/>", messages+2) // and its own presence, and the answer to the ping
 	bob.close()
 	got("a client after one that has acknowledged", k.login("bob", "b", false), nil)
-	k.end(syscall.SIGTERM) // in order: a message may come again if the server is killed before it is removed
+	if err := k.s.process.End(syscall.SIGTERM); err != nil { // in order: a message may come again if the server is killed before it is removed
+		t.Fatal(err)
+	}
 	k.start()
 	got("a client after another restart", k.login("bob", "b", false), nil)
 }

@@ -42,7 +42,7 @@ func runTests(m *testing.M) (code int, err error) {
 	code = m.Run()
 	err = stop()
 	if code != 0 {
-		err = errors.Join(err, fmt.Errorf("log of the server:\n%s", srv.log))
+		err = errors.Join(err, fmt.Errorf("log of the server:\n%s", &srv.process.Log))
 	}
 	return code, err
 }

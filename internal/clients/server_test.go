@@ -1,8 +1,6 @@
 package clients
 
 import (
-	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,10 +15,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"konzil/internal/proctest"
 )
 
 // domain is what the tests serve: Debian's clients then find and verify it without DNS.
@@ -36,7 +35,7 @@ type server struct {
 	ca      string // PEM file of the authority that signed the server's certificate
 	port    int    // STARTTLS
 	tlsPort int    // direct TLS
-	log     *logBuffer
+	process *proctest.Process
 }
 
 func (s *server) addr() string    { return fmt.Sprintf("127.0.0.1:%d", s.port) }
@@ -54,24 +53,6 @@ func (s *server) roots(t *testing.T) *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: domain}
 }
 
-// logBuffer keeps the server's standard error, for the failure of a test.
-type logBuffer struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // buildServer compiles the program under test into dir.
 func buildServer(dir string) (string, error) {
 	bin := filepath.Join(dir, "konzil")
@@ -84,7 +65,7 @@ func buildServer(dir string) (string, error) {
 
 // startServer runs bin with a fresh data folder under dir until stop is called; stop reports an unclean end.
 func startServer(bin, dir string) (s *server, stop func() error, err error) {
-	s = &server{ca: filepath.Join(dir, "ca.pem"), log: &logBuffer{}}
+	s = &server{ca: filepath.Join(dir, "ca.pem"), process: &proctest.Process{Name: "konzil"}}
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	if err := writeCertificates(s.ca, cert, key); err != nil {
 		return nil, nil, err
@@ -119,57 +100,14 @@ proxy: {port: %d}
 			return nil, nil, fmt.Errorf("konzil user add %s: %w\n%s", user, err, out)
 		}
 	}
-	cmd := exec.Command(bin, "-config", config)
-	cmd.Stdout, cmd.Stderr = s.log, s.log
-	if err := cmd.Start(); err != nil {
+	if err := s.process.Start(exec.Command(bin, "-config", config)); err != nil {
 		return nil, nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	if err := waitListening(ended, s.addr(), s.tlsAddr()); err != nil {
-		_ = cmd.Process.Kill()
-		return nil, nil, fmt.Errorf("%w\n%s", err, s.log)
+	if err := s.process.Listening(s.addr(), s.tlsAddr()); err != nil {
+		s.process.Kill()
+		return nil, nil, err
 	}
-	stop = func() error {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			return fmt.Errorf("the server had already ended: %w\n%s", err, s.log)
-		}
-		select {
-		case err := <-ended:
-			if err != nil {
-				return fmt.Errorf("the server ended with: %w\n%s", err, s.log)
-			}
-			return nil
-		case <-time.After(20 * time.Second):
-			_ = cmd.Process.Kill()
-			return fmt.Errorf("the server did not end within 20 s of SIGTERM\n%s", s.log)
-		}
-	}
-	return s, stop, nil
-}
-
-// waitListening returns when every address accepts a connection.
-func waitListening(ended <-chan error, addrs ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for len(addrs) > 0 {
-		c, err := net.Dial("tcp", addrs[0])
-		if err == nil {
-			c.Close()
-			addrs = addrs[1:]
-			continue
-		}
-		select {
-		case err := <-ended:
-			return fmt.Errorf("the server ended at once: %v", err)
-		case <-ctx.Done():
-			return fmt.Errorf("nothing listens on %s after 20 s", addrs[0])
-		case <-tick.C:
-		}
-	}
-	return nil
+	return s, func() error { return s.process.End(syscall.SIGTERM) }, nil
 }
 
 // freePorts gives n loopback ports that the kernel chose and that nobody holds now.

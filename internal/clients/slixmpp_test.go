@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"konzil/internal/proctest"
 )
 
 // The Debian paths of what is driven; `make deps` installs it.
@@ -101,7 +103,7 @@ func startChat(t *testing.T, o chatOptions) *chat {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var errs logBuffer
+	var errs proctest.Log
 	cmd.Stderr = &errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

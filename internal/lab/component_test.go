@@ -4,6 +4,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"konzil/internal/proctest"
 )
 
 const python = "/usr/bin/python3"
@@ -14,23 +16,23 @@ func script(t *testing.T, name string, args ...string) map[string]bool {
 	if out, err := exec.Command(python, "-c", "import slixmpp").CombinedOutput(); err != nil {
 		t.Skipf("python3-slixmpp is not installed: %s", out)
 	}
-	p := &process{name: name}
-	if err := p.start(exec.Command("timeout", append([]string{"60", python, "testdata/" + name}, args...)...)); err != nil {
+	p := &proctest.Process{Name: name}
+	if err := p.Start(exec.Command("timeout", append([]string{"60", python, "testdata/" + name}, args...)...)); err != nil {
 		t.Fatal(err)
 	}
-	<-p.done
+	code := p.Wait()
 	steps := map[string]bool{}
-	for line := range strings.Lines(p.log.String()) {
+	for line := range strings.Lines(p.Log.String()) {
 		if s, ok := strings.CutPrefix(strings.TrimSpace(line), "ok "); ok {
 			steps[s] = true
 		}
 	}
-	if c := p.cmd.ProcessState.ExitCode(); c != 0 {
-		t.Errorf("%s has ended with %d", name, c)
+	if code != 0 {
+		t.Errorf("%s has ended with %d", name, code)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("%s:\n%s", name, p.log.String())
+			t.Logf("%s:\n%s", name, p.Log.String())
 		}
 	})
 	return steps

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"konzil/internal/proctest"
 )
 
 const ejabberdConfig = `hosts: [%[1]q]
@@ -75,20 +77,20 @@ func ejabberd(t *testing.T) {
 	if err := os.Mkdir(path("database"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{name: "ejabberd"}
-	if err := p.start(cmd); err != nil {
+	p := &proctest.Process{Name: "ejabberd"}
+	if err := p.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.kill()
+		p.Kill()
 		if b, err := os.ReadFile(path("ejabberd.log")); err == nil && t.Failed() {
-			t.Logf("ejabberd:\n%s%s", b, p.log.String())
+			t.Logf("ejabberd:\n%s%s", b, p.Log.String())
 		}
 	})
 	if !eventually(t, patience, "ejabberd has started", func() bool { _, err := os.Stat(path("ready")); return err == nil }) {
 		t.FailNow()
 	}
-	if err := p.listening(z.addr+":5222", z.addr+":5269"); err != nil {
+	if err := p.Listening(z.addr+":5222", z.addr+":5269"); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"konzil/internal/proctest"
 )
 
 // steps are those of federate.py between Konzil and another server.
@@ -56,17 +58,17 @@ Component "upload.%[8]s" "http_file_share"
 	if out, err := exec.Command("prosodyctl", "--root", "--config", config, "register", "juliet", z.domain, password("juliet")).CombinedOutput(); err != nil {
 		t.Fatalf("prosodyctl: %v\n%s", err, out)
 	}
-	p := &process{name: "prosody"}
-	if err := p.start(exec.Command("prosody", "--root", "-F", "--config", config)); err != nil {
+	p := &proctest.Process{Name: "prosody"}
+	if err := p.Start(exec.Command("prosody", "--root", "-F", "--config", config)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.kill()
+		p.Kill()
 		if b, err := os.ReadFile(filepath.Join(dir, "log")); err == nil && os.Getenv("KONZIL_LAB_LOGS") != "" {
 			_ = os.WriteFile(filepath.Join(os.Getenv("KONZIL_LAB_LOGS"), "prosody.log"), b, 0o600)
 		}
 	})
-	if err := p.listening(z.addr + ":5222"); err != nil {
+	if err := p.Listening(z.addr + ":5222"); err != nil {
 		t.Fatal(err)
 	}
 	return func() string {

@@ -289,7 +289,7 @@ func (k *killing) strike(r *rand.Rand) {
 	switch p := r.IntN(100); {
 	case p < 35:
 		s := k.servers[r.IntN(len(k.servers))]
-		s.kill()
+		s.Kill()
 		k.count.servers++
 		if err := s.run(); err != nil {
 			k.t.Fatal(err)

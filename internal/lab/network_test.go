@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"konzil/internal/proctest"
 )
 
 // insideEnv is set in the process that has the namespaces.
@@ -131,16 +133,16 @@ func build(dir string) (stop func(), err error) {
 			}
 		}
 	}
-	dns := &process{name: "dnsmasq"}
-	if err := dns.start(exec.Command("dnsmasq", args...)); err != nil {
+	dns := &proctest.Process{Name: "dnsmasq"}
+	if err := dns.Start(exec.Command("dnsmasq", args...)); err != nil {
 		return nil, err
 	}
 	for end := time.Now().Add(patience); ; {
 		if names, err := net.LookupHost(zoneA.domain); err == nil && len(names) > 0 {
-			return dns.kill, nil
+			return dns.Kill, nil
 		} else if time.Now().After(end) {
-			dns.kill()
-			return nil, fmt.Errorf("dnsmasq does not answer: %w\n%s", err, dns.log.String())
+			dns.Kill()
+			return nil, fmt.Errorf("dnsmasq does not answer: %w\n%s", err, dns.Log.String())
 		}
 		pause(20 * time.Millisecond)
 	}

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,103 +10,19 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"konzil/internal/proctest"
 )
-
-// process is a program that a test runs.
-type process struct {
-	name string
-	log  logBuffer
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-}
-
-func (p *process) start(c *exec.Cmd) error {
-	c.Stdout, c.Stderr = &p.log, &p.log
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := c.Start(); err != nil {
-		return fmt.Errorf("%s: %w", p.name, err)
-	}
-	p.cmd, p.done = c, make(chan struct{})
-	go func(done chan struct{}) {
-		_ = c.Wait()
-		close(done)
-	}(p.done)
-	return nil
-}
-
-// kill gives it no time for anything.
-func (p *process) kill() { p.end(syscall.SIGKILL) }
-
-func (p *process) end(sig syscall.Signal) {
-	_ = p.cmd.Process.Signal(sig)
-	t := time.NewTimer(patience)
-	defer t.Stop()
-	select {
-	case <-p.done:
-	case <-t.C:
-		_ = p.cmd.Process.Kill()
-		<-p.done
-	}
-}
-
-// listening waits until the program takes connections.
-func (p *process) listening(addrs ...string) error {
-	for _, a := range addrs {
-		for end := time.Now().Add(patience); ; {
-			c, err := net.Dial("tcp", a)
-			if err == nil {
-				_ = c.Close()
-				break
-			}
-			select {
-			case <-p.done:
-				return fmt.Errorf("%s has ended:\n%s", p.name, p.log.String())
-			default:
-			}
-			if time.Now().After(end) {
-				return fmt.Errorf("%s does not listen on %s: %w\n%s", p.name, a, err, p.log.String())
-			}
-			pause(10 * time.Millisecond)
-		}
-	}
-	return nil
-}
-
-// logBuffer keeps the end of what a program says.
-type logBuffer struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-const maxLog = 4 << 20
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.b.Len() > maxLog {
-		l.b.Next(maxLog / 2)
-	}
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // konzil is one server.
 type konzil struct {
-	process
+	proctest.Process
 	zone   zone
 	config string
 }
@@ -118,7 +33,7 @@ func password(user string) string { return user + "-secret" }
 func newKonzil(t *testing.T, z zone, users []string, extra string) *konzil {
 	t.Helper()
 	dir := t.TempDir()
-	k := &konzil{process: process{name: z.domain}, zone: z, config: filepath.Join(dir, "konzil.yaml")}
+	k := &konzil{Process: proctest.Process{Name: z.domain}, zone: z, config: filepath.Join(dir, "konzil.yaml")}
 	yaml := fmt.Sprintf(`domain: %s
 data: %s
 listen: [%s]
@@ -145,9 +60,9 @@ xmpp:
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		k.kill()
+		k.Kill()
 		if dump := os.Getenv("KONZIL_LAB_LOGS"); dump != "" {
-			_ = os.WriteFile(filepath.Join(dump, z.domain+".log"), []byte(k.log.String()), 0o600)
+			_ = os.WriteFile(filepath.Join(dump, z.domain+".log"), []byte(k.Log.String()), 0o600)
 		}
 	})
 	return k
@@ -161,10 +76,10 @@ func logLevel() string {
 }
 
 func (k *konzil) run() error {
-	if err := k.start(exec.Command(lab.bin, "-config", k.config)); err != nil {
+	if err := k.Start(exec.Command(lab.bin, "-config", k.config)); err != nil {
 		return err
 	}
-	return k.listening(k.zone.addr+":5223", k.zone.addr+":5269")
+	return k.Listening(k.zone.addr+":5223", k.zone.addr+":5269")
 }
 
 func certFile(z zone) string { return filepath.Join(lab.dir, z.domain+".pem") }

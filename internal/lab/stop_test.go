@@ -31,7 +31,7 @@ func TestStop(t *testing.T) {
 		if !eventually(t, patience, what, func() bool { mu.Lock(); defer mu.Unlock(); return got[what] == 1 }) {
 			mu.Lock()
 			defer mu.Unlock()
-			t.Fatalf("%v\n%s", got, k.log.String())
+			t.Fatalf("%v\n%s", got, k.Log.String())
 		}
 	}
 	alice, bob := &client{user: "alice", resource: "lab", zone: zoneK, take: take}, &client{user: "bob", resource: "lab", zone: zoneK, take: take}
@@ -53,7 +53,9 @@ func TestStop(t *testing.T) {
 	wants("bob sees " + room + "/bob")
 
 	begun := time.Now()
-	k.end(syscall.SIGTERM)
+	if err := k.End(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
 	if d := time.Since(begun); d > 5*time.Second {
 		t.Errorf("the stop took %v", d)
 	}
