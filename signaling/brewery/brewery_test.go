@@ -125,7 +125,11 @@ func (h *house) serve(c net.Conn) {
 			return
 		}
 		if it.Stanza.Kind == stanza.Presence { // the room gives it back
-			g.send(it.Stanza.WithFromTo(it.Stanza.To, stanza.MustJID("jvb@meet.example/r")))
+			back := it.Stanza.WithFromTo(it.Stanza.To, stanza.MustJID("jvb@meet.example/r"))
+			if back.Has(nsMUC, "x") { // and has been made for it
+				back = back.WithAdded(stanza.NewElement(nsUser, "x").Add(stanza.NewElement(nsUser, "status", "code", "201"), stanza.NewElement(nsUser, "status", "code", "110")))
+			}
+			g.send(back)
 		}
 		g.got <- it.Stanza
 	}
@@ -215,6 +219,10 @@ func TestPresence(t *testing.T) {
 	first := g.next(isPresence)
 	if first.To.String() != room+"/one" || !first.Has(nsMUC, "x") {
 		t.Errorf("first: %s", first)
+	}
+	open := g.next(func(st *stanza.Stanza) bool { return st.Kind == stanza.IQ })
+	if open.To.String() != room || open.Type != "set" || open.Child(nsOwner, "query").Child("jabber:x:data", "x").Attr("type") != "submit" {
+		t.Errorf("the room is not opened: %s", open)
 	}
 	got := ParseStats(first)
 	for name, want := range map[string]string{"stress_level": "0.250", "version": "2.3", "region": "eu", "drain": "false", "healthy": "true",

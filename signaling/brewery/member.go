@@ -14,7 +14,11 @@ import (
 	"konzil/xmpp/stanza"
 )
 
-const nsMUC = "http://jabber.org/protocol/muc"
+const (
+	nsMUC   = "http://jabber.org/protocol/muc"
+	nsUser  = nsMUC + "#user"
+	nsOwner = nsMUC + "#owner"
+)
 
 // Account is where and as whom a bridge logs in.
 type Account struct {
@@ -142,7 +146,18 @@ func (m *Member) once(ctx context.Context) error {
 			}
 			if !m.joined.Swap(true) {
 				m.log.Info("in the brewery", "as", m.cfg.Nick)
+				m.unlock(s, st)
 			}
+		}
+	}
+}
+
+// unlock opens a room that our coming has made (XEP-0045 §10.1.2): until then a server may keep others, the focus too, outside.
+func (m *Member) unlock(s *stream, own *stanza.Stanza) {
+	for _, status := range own.Child(nsUser, "x").ChildrenNamed(nsUser, "status") {
+		if status.Attr("code") == "201" {
+			form := stanza.NewElement(nsOwner, "query").Add(stanza.NewElement("jabber:x:data", "x", "type", "submit"))
+			_ = s.send(stanza.NewIQ("set", "open", stanza.JID{}, m.room, form)) // a broken stream is seen by who reads
 		}
 	}
 }
