@@ -21,6 +21,7 @@ type AboutConfig struct {
 	Terms     string   `yaml:"terms" doc:"URI of the terms of service (XEP-0504)."`
 	Retention string   `yaml:"data_retention" doc:"How long messages are kept, told to everybody (XEP-0504): hours, infinite or unknown. With infinite, retention.messages is told where that is set."`
 	AtRest    bool     `yaml:"encrypted_at_rest" doc:"Tell everybody that the disk of the data folder is encrypted."`
+	Info      bool     `yaml:"server_info" doc:"Tell everybody in a node of pubsub.domain how many servers this one is connected with, and which of them do the same (XEP-0485)."`
 	ReportsTo []string `yaml:"reports_to" doc:"XMPP addresses that are written to when somebody blocks and reports an address (XEP-0377)."`
 }
 
@@ -53,7 +54,11 @@ func (s *server) about() ext.About {
 	if c.Terms != "" {
 		policy = append(policy, ext.PolicyField{Var: "tos", Type: "text-single", Values: []string{c.Terms}})
 	}
-	return ext.About{Contacts: contacts, Outage: c.Outage, Policy: policy}
+	a := ext.About{Contacts: contacts, Outage: c.Outage, Policy: policy}
+	if c.Info {
+		a.InfoNode = "xmpp:pubsub." + s.cfg.Domain + "?;node=" + infoNode
+	}
+	return a
 }
 
 // takeReports writes to those who look after complaints. The log has no text of people's.

@@ -14,7 +14,7 @@ import (
 	"konzil/xmpp/stanza"
 )
 
-// pinger sends pings of the server's own to other servers and hears the answers (XEP-0199 §4.5).
+// pinger sends requests of the server's own, pings (XEP-0199 §4.5) for one, to other servers and hears the answers.
 type pinger struct {
 	srv *xmpp.Server
 	own stanza.JID // whom the answers are for; nobody can log in with it
@@ -45,25 +45,34 @@ func (p *pinger) answer(iq *stanza.Stanza) bool {
 
 // ping waits for the answer of a server, also one that does not know pings: it is there.
 func (p *pinger) ping(ctx context.Context, peer stanza.JID) error {
+	iq, err := p.ask(ctx, peer, stanza.NewElement("urn:xmpp:ping", "ping"))
+	if err != nil {
+		return err
+	}
+	e := iq.Child(stanza.NSClient, "error")
+	for _, condition := range []string{"remote-server-not-found", "remote-server-timeout", "internal-server-error", "policy-violation", "not-allowed"} {
+		if e.Child(stanza.NSStanzas, condition) != nil {
+			return errors.New(condition + " " + e.Child(stanza.NSStanzas, "text").Text())
+		}
+	}
+	return nil
+}
+
+// ask waits for the answer of a server to a get.
+func (p *pinger) ask(ctx context.Context, peer stanza.JID, payload *stanza.Element) (*stanza.Stanza, error) {
 	id, c := rand.Text(), make(chan *stanza.Stanza, 1)
 	p.mu.Lock()
 	p.waiting[id] = c
 	p.mu.Unlock()
-	p.srv.Route(stanza.NewIQ("get", id, p.own, peer, stanza.NewElement("urn:xmpp:ping", "ping")))
+	p.srv.Route(stanza.NewIQ("get", id, p.own, peer, payload))
 	select {
 	case iq := <-c:
-		e := iq.Child(stanza.NSClient, "error")
-		for _, condition := range []string{"remote-server-not-found", "remote-server-timeout", "internal-server-error", "policy-violation", "not-allowed"} {
-			if e.Child(stanza.NSStanzas, condition) != nil {
-				return errors.New(condition + " " + e.Child(stanza.NSStanzas, "text").Text())
-			}
-		}
-		return nil
+		return iq, nil
 	case <-ctx.Done():
 		p.mu.Lock()
 		delete(p.waiting, id)
 		p.mu.Unlock()
-		return errors.New("no answer")
+		return nil, errors.New("no answer")
 	}
 }
 

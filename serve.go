@@ -128,6 +128,7 @@ func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) erro
 		s.followDirectory,
 		s.renewCertificate,
 		s.expireMessages,
+		s.publishInfo,
 		s.joinBreweries,
 		s.openControl,
 	} {

@@ -12,6 +12,7 @@ type About struct {
 	Contacts map[string][]string // XEP-0157: abuse, admin, feedback, sales, security, status, support to URIs
 	Outage   []string            // XEP-0455: where to read of an outage while we cannot tell it, URIs of JSON
 	Policy   []PolicyField       // XEP-0504: how data are handled
+	InfoNode string              // XEP-0485: URI of the node with what the server tells of itself; empty: none
 }
 
 // PolicyField is a field of XEP-0504 §3 with its values.
@@ -22,8 +23,11 @@ type PolicyField struct {
 
 func (a About) forms() []*stanza.Element {
 	var out []*stanza.Element
-	if len(a.Contacts) > 0 {
+	if len(a.Contacts) > 0 || a.InfoNode != "" {
 		x := infoForm("http://jabber.org/network/serverinfo")
+		if a.InfoNode != "" {
+			x.Add(infoField("serverinfo-pubsub-node", "text-single", a.InfoNode))
+		}
 		for _, k := range slices.Sorted(maps.Keys(a.Contacts)) {
 			x.Add(infoField(k+"-addresses", "list-multi", a.Contacts[k]...))
 		}

@@ -57,6 +57,9 @@ func AttachDisco(s *xmpp.Server, opt DiscoOptions) *Disco {
 	h := s.Hooks()
 	h.Feature(xmpp.ToServer, nsDiscoInfo, nsDiscoItem)
 	h.Feature(xmpp.ToAccount, nsDiscoInfo, nsDiscoItem)
+	if opt.About.InfoNode != "" {
+		h.Feature(xmpp.ToServer, "urn:xmpp:serverinfo:0") // XEP-0485 §3
+	}
 	h.IQ(xmpp.ToServer, nsDiscoInfo, "query", d.serverInfo)
 	h.IQ(xmpp.ToServer, nsDiscoItem, "query", d.serverItems)
 	h.IQ(xmpp.ToAccount, nsDiscoInfo, "query", d.accountInfo)

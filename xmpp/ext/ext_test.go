@@ -75,6 +75,7 @@ func TestPlays(t *testing.T) {
 				Contacts: map[string][]string{"abuse": {"mailto:abuse@example.org"}, "support": {"xmpp:help@example.org", "https://example.org/help"}},
 				Outage:   []string{"https://elsewhere.example/status.json"},
 				Policy:   []PolicyField{{"data_retention", "text-single", []string{"720"}}},
+				InfoNode: "xmpp:pubsub.example.org?;node=serverinfo",
 			}})
 			d.Identity("component", "room_metadata", "metadata.example.org")
 			d.Item("rooms.example.org", "Chat rooms")

@@ -64,7 +64,14 @@ func (r *room) groupchat(o *occupant, st *stanza.Stanza) {
 	if target := st.Child(nsRetract, "retract").Attr("id"); target != "" {
 		before = r.retract(o, st.ID, target)
 	}
-	r.say(st, o, st, func(id string) *stanza.Stanza { return r.stamped(st, payload, id).WithFromTo(o.addr, stanza.JID{}) }, before)
+	var said *stanza.Stanza
+	r.say(st, o, st, func(id string) *stanza.Stanza {
+		said = r.stamped(st, payload, id).WithFromTo(o.addr, stanza.JID{})
+		return said
+	}, before)
+	if said != nil && r.set.ForwardMentions {
+		r.forwardMentions(said)
+	}
 }
 
 // stamped is st with that payload and the id that the room gave it, "" for none.

@@ -57,6 +57,7 @@ func (r *room) configForm(trusted bool) *stanza.Element {
 		choice("muc#roomconfig_whois", "Who sees real addresses", whois, "Moderators", "moderators", "Anyone", "anyone"),
 		field("muc#roomconfig_changesubject", "boolean", "Everybody may change the subject", boolean(r.set.ChangeSubject)),
 		field("muc#roomconfig_allowinvites", "boolean", "Everybody may invite", boolean(r.set.AllowInvites)),
+		field("muc#roomconfig_forwardmentions", "boolean", "Members who are not here get messages that mention them", boolean(r.set.ForwardMentions)),
 		choice("muc#roomconfig_allowpm", "Who may write to single occupants", cmp.Or(r.set.AllowPM, "anyone"),
 			"Anyone", "anyone", "Participants", "participants", "Moderators", "moderators", "Nobody", "none"),
 		r.shownRoles(),
@@ -192,7 +193,7 @@ func parseSettings(f form, old settings, limits Config) (settings, *stanza.Error
 	for name, to := range map[string]*bool{
 		"muc#roomconfig_persistentroom": &s.Persistent, "muc#roomconfig_publicroom": &s.Public,
 		"muc#roomconfig_moderatedroom": &s.Moderated, "muc#roomconfig_membersonly": &s.MembersOnly,
-		"muc#roomconfig_changesubject": &s.ChangeSubject, "muc#roomconfig_allowinvites": &s.AllowInvites,
+		"muc#roomconfig_changesubject": &s.ChangeSubject, "muc#roomconfig_allowinvites": &s.AllowInvites, "muc#roomconfig_forwardmentions": &s.ForwardMentions,
 	} {
 		if f.has(name) {
 			*to = f.flag(name)

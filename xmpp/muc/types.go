@@ -135,12 +135,14 @@ type settings struct {
 	Anonymous     bool   `json:"anonymous,omitempty"`
 	ChangeSubject bool   `json:"change_subject,omitempty"`
 	AllowInvites  bool   `json:"allow_invites,omitempty"`
-	MaxUsers      int    `json:"max_users,omitempty"` // 0: the service's limit
-	AllowPM       string `json:"allow_pm,omitempty"`  // who may write to single occupants: "" all, participants, moderators, none
-	Hidden        uint8  `json:"hidden,omitempty"`    // 1<<role for each whose presence is not told to others
-	Lang          string `json:"lang,omitempty"`
-	Provided      bool   `json:"provided,omitempty"` // for a group of the organisation (provide.go)
-	Avatar        string `json:"avatar,omitempty"`   // SHA-1 of the picture in the room's vcard, hex
+
+	ForwardMentions bool   `json:"forward_mentions,omitempty"` // XEP-0452
+	MaxUsers        int    `json:"max_users,omitempty"`        // 0: the service's limit
+	AllowPM         string `json:"allow_pm,omitempty"`         // who may write to single occupants: "" all, participants, moderators, none
+	Hidden          uint8  `json:"hidden,omitempty"`           // 1<<role for each whose presence is not told to others
+	Lang            string `json:"lang,omitempty"`
+	Provided        bool   `json:"provided,omitempty"` // for a group of the organisation (provide.go)
+	Avatar          string `json:"avatar,omitempty"`   // SHA-1 of the picture in the room's vcard, hex
 }
 
 // affEntry is one line of an affiliation list.

@@ -91,6 +91,9 @@ func (e *Engine) mayCreate(o *owned, who stanza.JID) *stanza.Error {
 		}
 		return nil
 	}
+	if who == o.jid { // the server itself
+		return nil
+	}
 	if who.Domain() != e.srv.Domain() || who.Local() == "" { // people of this house
 		return stanza.ErrForbidden
 	}

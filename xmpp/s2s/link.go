@@ -20,12 +20,13 @@ type link struct {
 	wake chan struct{}   // capacity 1: something is in the queue, or was acknowledged
 
 	// guarded by Service.mu
-	queue   []*stanza.Stanza
-	bytes   int
-	running bool
-	broken  time.Time // when the last stream ended, zero before the first
-	until   time.Time // no new try before
-	fails   int
+	queue     []*stanza.Stanza
+	bytes     int
+	running   bool
+	broken    time.Time // when the last stream ended, zero before the first
+	until     time.Time // no new try before
+	fails     int
+	direction string // of its own stream while there is one: Outgoing, Bidirectional
 
 	// belongs to run, and to the reader of its stream under ackMu
 	managed   bool
@@ -125,12 +126,21 @@ func (l *link) run() {
 		l.s.mu.Unlock()
 		begun := time.Now()
 		l.progress.Store(false)
+		l.s.mu.Lock()
+		l.direction = Outgoing
+		if w.back {
+			l.direction = ""
+		} else if l.bidi {
+			l.direction = Bidirectional
+		}
+		l.s.mu.Unlock()
 		idle := l.serve(w)
 		l.broken = time.Now()
 		if short++; l.progress.Load() || l.broken.Sub(begun) > l.s.cfg.Limits.RetryMin {
 			short = 0
 		}
 		l.s.mu.Lock()
+		l.direction = ""
 		if (idle || l.ack.len() == 0 && !l.claims()) && len(l.queue) == 0 || l.s.closing {
 			l.running = false
 			if !l.s.closing {

@@ -213,6 +213,39 @@ func (s *Service) Shutdown(ctx context.Context) error {
 	}
 }
 
+// The directions of a stream (XEP-0485 §4).
+const (
+	Incoming      = "incoming"
+	Outgoing      = "outgoing"
+	Bidirectional = "bidi"
+)
+
+// Connections are the directions of the streams that have been proved, by the other server's domain.
+func (s *Service) Connections() map[string][]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string][]string{}
+	for p, l := range s.links {
+		if l.direction != "" {
+			out[p.remote] = append(out[p.remote], l.direction)
+		}
+	}
+	for in := range s.streams {
+		direction := Incoming
+		if in.back != nil {
+			direction = Bidirectional
+		}
+		remotes := map[string]bool{}
+		for p := range in.allPairs() {
+			remotes[p.remote] = true
+		}
+		for remote := range remotes {
+			out[remote] = append(out[remote], direction)
+		}
+	}
+	return out
+}
+
 // Counters are numbers for metrics; outgoing and incoming are gauges.
 func (s *Service) Counters() map[string]uint64 {
 	s.mu.Lock()

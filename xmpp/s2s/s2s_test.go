@@ -229,6 +229,9 @@ func TestExternal(t *testing.T) {
 	if a.fed.count.opened.Load() != 1 {
 		t.Error("more than one stream")
 	}
+	if c := fmt.Sprint(a.fed.Connections(), b.fed.Connections()); c != "map[svc.b.test:[bidi]] map[svc.a.test:[bidi]]" { // XEP-0485
+		t.Error(c)
+	}
 }
 
 // Without certificates that anybody trusts, dialback proves both sides, over TLS.
