@@ -17,6 +17,7 @@ import (
 	"konzil/bench/measure"
 	"konzil/bench/peers"
 	"konzil/bench/report"
+	"konzil/bench/rtc"
 	"konzil/bench/sfu"
 )
 
@@ -45,6 +46,11 @@ func Main(args []string, out io.Writer) int {
 		}
 	case "awake": // keeps CPUs from halting, see peers.Awake
 		if err := peers.AwakeMain(args[1:], os.Stdin); err != nil {
+			return fail(out, err)
+		}
+		return 0
+	case "clock": // wakes the generator, see rtc.Clock
+		if err := rtc.ClockMain(args[1:], os.Stdin); err != nil {
 			return fail(out, err)
 		}
 		return 0
@@ -103,7 +109,7 @@ func scenarioMain(s measure.Scenario, args []string, out io.Writer) int {
 		fmt.Fprintln(out, "bench:", err)
 		return 2
 	}
-	sleep, err := o.keepAwake(&cfg)
+	sleep, err := o.keepAwake(plan, &cfg)
 	if err != nil {
 		return fail(out, err)
 	}

@@ -29,7 +29,7 @@ type Config struct {
 	Fault     *Fault
 	Ramp      *Ramp // when set: rounds at growing scales, to find the knee
 	CPUs      int   // that the generator may use; 0 is GOMAXPROCS
-	Beside    int   // process that keeps CPUs awake, which is not one of the others; 0 is none
+	Beside    []int // processes that run when CPUs are idle and keep them awake or look at the time: they are none of the others
 
 	// Null measures the path without a server; nil is no null relay. It is called before each round.
 	Null func(ctx context.Context) (*hdrhistogram.Histogram, error)

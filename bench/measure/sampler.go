@@ -12,7 +12,7 @@ const sampleEvery = time.Second
 type sampler struct {
 	target *Target
 	load   Load
-	beside int                     // Config.Beside
+	beside []int                   // Config.Beside
 	tell   func(prev, now reading) // each second; nil is nobody
 
 	mu       sync.Mutex // guards both below
@@ -26,7 +26,7 @@ type sampler struct {
 }
 
 // startSampler takes the first reading before it returns.
-func startSampler(t *Target, l Load, beside int, tell func(prev, now reading)) (*sampler, error) {
+func startSampler(t *Target, l Load, beside []int, tell func(prev, now reading)) (*sampler, error) {
 	s := &sampler{target: t, load: l, beside: beside, tell: tell, stop: make(chan struct{})}
 	if err := s.read(true); err != nil {
 		return nil, err
@@ -55,8 +55,8 @@ func (s *sampler) read(end bool) error {
 	var err error
 	r.sent, r.delivered = s.load.Live()
 	r.machine = readMachineTimes()
-	if s.beside != 0 {
-		used, _ := cpuClock(s.beside)
+	for _, pid := range s.beside {
+		used, _ := cpuClock(pid)
 		r.machine.busy -= used
 	}
 	if len(s.target.PIDs) > 0 || s.target.Cgroup != "" {

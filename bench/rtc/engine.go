@@ -33,7 +33,9 @@ type Config struct {
 	// OwnSockets gives each transport a socket of its own even on the loopback, where those of a shard share one and have an address each.
 	OwnSockets bool
 	// NoTap reads every packet from the sockets, also where a BPF program may note the headers.
-	NoTap  bool
+	NoTap bool
+	// Clock wakes the shards between Alone and its end; nil or one that was not started: they sleep by themselves.
+	Clock  *Clock
 	Logger *slog.Logger
 
 	// Faults, to show that they are found. Lose says whether to throw a received packet away; Corrupt may change the payload of one that is

@@ -12,7 +12,7 @@ const (
 	// maxMissing bounds the gaps of one stream that are asked for again; older ones are lost.
 	maxMissing = 128
 	// recentStreams of a transport are found without its map.
-	recentStreams = 8
+	recentStreams = 64
 	// leap is a step of the sequence number that is a new start, not a loss.
 	leap = 1000
 	// keySearch bounds how many packets of a new video stream are decrypted while no keyframe comes.

@@ -4,6 +4,7 @@ package rtc
 
 import (
 	"errors"
+	"io"
 	"net/netip"
 )
 
@@ -34,6 +35,21 @@ type message struct {
 	dropped uint32
 	to      [4]byte
 }
+
+// Clock is none here.
+type Clock struct{}
+
+// Start fails.
+func (c *Clock) Start([]string, int) (int, error) { return 0, errLinux }
+
+// Stop does nothing.
+func (c *Clock) Stop() error { return nil }
+
+func (c *Clock) place() int       { return -1 }
+func (c *Clock) sleep(int, int64) {}
+
+// ClockMain fails.
+func ClockMain([]string, io.Reader) error { return errLinux }
 
 type tap struct{}
 

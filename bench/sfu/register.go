@@ -100,6 +100,8 @@ func plan(o Options, local string, cfg rtc.Config, c *measure.Common) (*measure.
 	if f := c.Fault; f != nil {
 		cfg.Lose, cfg.Corrupt = f.Lose, f.Corrupt
 	}
+	clock := &rtc.Clock{}
+	cfg.Clock = clock
 	p := &measure.Plan{Load: fmt.Sprintf("%s, N=%d, %s, %s", o.Scenario, o.Scale, o.Trace, o.Profile), Unit: "packets", ScaleName: s.unit, Scale: o.Scale, Null: "udp",
 		NullSize: packetSize, Faults: true,
 		Make: func(t *measure.Target, scale int) (measure.Load, error) {
@@ -117,6 +119,10 @@ func plan(o Options, local string, cfg rtc.Config, c *measure.Common) (*measure.
 			}
 			return New(o, a, cfg)
 		}}
+	p.Clock = func(command func(string) []string, cpu int) (int, func() error, error) {
+		pid, err := clock.Start(command("clock"), cpu)
+		return pid, clock.Stop, err
+	}
 	if o.Scenario == "storm" || o.Scenario == "join" {
 		p.Unit, p.Null = "joins", ""
 		p.Gates = func(g *measure.Gates) { g.Skipped = joinSkipped }

@@ -1,0 +1,165 @@
+package rtc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Clock wakes shards at their times while an interval is measured: a process that looks at the time all the time, of the policy SCHED_IDLE, so
+// that it takes nothing from anybody. A sleep sets the CPU's timer. On a virtual machine that is a call of the hypervisor, 10 µs and more each
+// time, twice for each sleep, charged to the sleeper: more than all else that a shard does when it wakes up to send one picture. The zero value is a
+// clock that was not started: shards sleep by themselves.
+type Clock struct {
+	mem     []byte // shared with the process: clockPlaces of clockPlace bytes
+	command *exec.Cmd
+	in      io.Closer
+	places  atomic.Int32
+}
+
+const (
+	clockPlaces = 64
+	// clockPlace is a cache line: when to wake up (ns since 1970, 0: not), and a word that changes then.
+	clockPlace = 64
+	// clockLost is how long after its time a sleeper wakes up by itself: the clock's CPU is busy, or the process has ended.
+	clockLost = int64(20 * time.Millisecond)
+	// clockFD is where the process finds the shared memory.
+	clockFD = 3
+	// Operations of futex(2), between processes.
+	futexWait, futexWake = 0, 1
+)
+
+// Start starts the process; command is a program that runs ClockMain, cpu where the shards run. pid is that of the process.
+func (c *Clock) Start(command []string, cpu int) (pid int, err error) {
+	fd, err := unix.MemfdCreate("clock", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "clock")
+	defer f.Close()
+	if err := f.Truncate(clockPlaces * clockPlace); err != nil {
+		return 0, fmt.Errorf("rtc: clock: %w", err)
+	}
+	mem, err := unix.Mmap(fd, 0, clockPlaces*clockPlace, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return 0, os.NewSyscallError("mmap", err)
+	}
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], strconv.Itoa(cpu))...)
+	cmd.Stderr, cmd.ExtraFiles = os.Stderr, []*os.File{f}
+	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1", "GOGC=off", "GOMAXPROCS=2") // nothing of the runtime's interrupts the loop
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return 0, errors.Join(fmt.Errorf("rtc: clock: %w", err), unix.Munmap(mem))
+	}
+	c.mem, c.command, c.in = mem, cmd, in
+	return cmd.Process.Pid, nil
+}
+
+// Stop ends the process, after all engines.
+func (c *Clock) Stop() error {
+	if c.command == nil {
+		return nil
+	}
+	_ = c.in.Close()
+	err := c.command.Wait()
+	_ = unix.Munmap(c.mem)
+	c.mem = nil
+	return err
+}
+
+// place gives a shard its place, -1 when there is none.
+func (c *Clock) place() int {
+	if c == nil || c.mem == nil {
+		return -1
+	}
+	return int(c.places.Add(1)-1) % clockPlaces // those of earlier engines are free again
+}
+
+func clockWords(mem []byte, place int) (at *int64, word *uint32) {
+	b := mem[place*clockPlace:]
+	return (*int64)(unsafe.Pointer(&b[0])), (*uint32)(unsafe.Pointer(&b[8]))
+}
+
+// sleep blocks the thread until a time, ns since 1970, or less when a signal comes.
+func (c *Clock) sleep(place int, until int64) {
+	at, word := clockWords(c.mem, place)
+	was := atomic.LoadUint32(word)
+	atomic.StoreInt64(at, until)
+	lost := unix.NsecToTimespec(max(until-time.Now().UnixNano(), 0) + clockLost)
+	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, uintptr(was), uintptr(unsafe.Pointer(&lost)), 0, 0)
+}
+
+// ring wakes who sleeps on a place when it is time.
+func ring(mem []byte, place int, now int64) {
+	at, word := clockWords(mem, place)
+	if t := atomic.LoadInt64(at); t != 0 && now >= t && atomic.CompareAndSwapInt64(at, t, 0) {
+		atomic.AddUint32(word, 1)
+		_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWake, 1, 0, 0, 0)
+	}
+}
+
+// clockTurns is how often a clock looks at the time between looking whether it shall end.
+const clockTurns = 1 << 12
+
+// ClockMain is the process, until in ends. The one argument is its CPU.
+func ClockMain(args []string, in io.Reader) error {
+	if len(args) != 1 {
+		return errors.New("rtc: clock: wants a CPU")
+	}
+	cpu, err := strconv.Atoi(args[0])
+	if err != nil {
+		return fmt.Errorf("rtc: clock: %w", err)
+	}
+	mem, err := unix.Mmap(clockFD, 0, clockPlaces*clockPlace, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return os.NewSyscallError("mmap", err)
+	}
+	var ended atomic.Bool
+	go func() {
+		_, _ = io.Copy(io.Discard, in)
+		ended.Store(true)
+	}()
+	if err := idlePolicy(cpu); err != nil {
+		return err
+	}
+	for !ended.Load() {
+		for range clockTurns {
+			now := time.Now().UnixNano()
+			for i := range clockPlaces {
+				ring(mem, i, now)
+			}
+		}
+	}
+	return nil
+}
+
+// idlePolicy makes all threads of the process run on one CPU, and only when nobody else wants it.
+func idlePolicy(cpu int) error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return fmt.Errorf("rtc: clock: %w", err)
+	}
+	var set unix.CPUSet
+	set.Set(cpu)
+	for _, t := range threads {
+		id, err := strconv.Atoi(t.Name())
+		if err != nil {
+			return fmt.Errorf("rtc: clock: %w", err)
+		}
+		if err := errors.Join(unix.SchedSetaffinity(id, &set), unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)); err != nil {
+			return fmt.Errorf("rtc: clock: %w", err)
+		}
+	}
+	return nil
+}
