@@ -20,7 +20,7 @@ func (s *server) attachFeatures() (err error) {
 	s.mam = mam.Attach(x, s.archive, mam.SQLStore{DB: s.db}, mam.Options{ // then: what goes on is on disk
 		Refused: s.blocking.Refuses,
 		Contact: func(owner, peer stanza.JID) bool { return s.roster.Contact(owner, peer) },
-		Ledger:  s.ledger, Displayed: s.displayed,
+		Ledger:  s.ledger, Displayed: s.displayed, Rooms: s.roomsOf,
 	}, log)
 	s.attachRegister()
 	s.roster = roster.Attach(x, roster.SQLStore{DB: s.db}, log)
@@ -98,6 +98,14 @@ func (s *server) attachPubSub() (err error) {
 		return cards.Card(owner, asker, s.avatars.Card(owner, asker, card))
 	}
 	return nil
+}
+
+// roomsOf are the rooms that somebody belongs to, for the list of conversations.
+func (s *server) roomsOf(owner stanza.JID) (out []mam.Room) {
+	for _, r := range s.meetings.rooms.Memberships(owner) {
+		out = append(out, mam.Room{JID: r.Room, OccupantID: r.OccupantID, Seen: r.Seen})
+	}
+	return out
 }
 
 // displayed are the marks of what somebody has seen (XEP-0490), by conversation.

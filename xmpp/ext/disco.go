@@ -55,7 +55,7 @@ func AttachDisco(s *xmpp.Server, opt DiscoOptions) *Disco {
 	}
 	d := &Disco{srv: s, opt: opt, identities: []Identity{{Category: "server", Type: "im", Name: opt.Name}}}
 	h := s.Hooks()
-	h.Feature(xmpp.ToServer, nsDiscoInfo, nsDiscoItem)
+	h.Feature(xmpp.ToServer, nsDiscoInfo, nsDiscoItem, nsCaps) // XEP-0115 §6.1
 	h.Feature(xmpp.ToAccount, nsDiscoInfo, nsDiscoItem)
 	if opt.About.InfoNode != "" {
 		h.Feature(xmpp.ToServer, "urn:xmpp:serverinfo:0") // XEP-0485 §3

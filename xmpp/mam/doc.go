@@ -55,6 +55,8 @@ type Options struct {
 	Contact func(owner, peer stanza.JID) bool
 	// Displayed gives the ids of the last messages that owner has seen on any client (XEP-0490), by the bare address of the conversation.
 	Displayed func(owner stanza.JID) map[string]string
+	// Rooms gives the rooms with an archive of Service.Rooms that owner belongs to, for its list of conversations.
+	Rooms func(owner stanza.JID) []Room
 	// Ledger remembers what is on its way from the archive to those who get it; nil: a kill leaves that to queries.
 	Ledger *ledger.Ledger
 }

@@ -3,6 +3,7 @@ package mam
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -17,13 +18,29 @@ const (
 
 	inboxDepth = 5000 // newest messages of an archive that are looked at: some ten milliseconds
 	inboxPage  = 100  // conversations in an answer, at most
+	inboxRooms = 200  // rooms that are looked at
+	roomDepth  = 500  // newest messages of each: nobody counts further what is unread
 )
+
+// Room is a room that somebody belongs to.
+type Room struct {
+	JID        stanza.JID
+	OccupantID string // of that person (XEP-0421)
+	Seen       string // id of the last message that they have marked as displayed in the room, "" for none
+}
 
 // conversation is an entry of an inbox (XEP-0430 §3.1).
 type conversation struct {
 	with   string // bare
 	last   archive.Message
 	unread []archive.ID
+}
+
+// read takes out what was read: everything up to a message, by its id.
+func (c *conversation) read(last string) {
+	if last, err := archive.ParseID(last); err == nil {
+		c.unread = slices.DeleteFunc(c.unread, func(id archive.ID) bool { return id <= last })
+	}
 }
 
 // inbox answers with the conversations of an account, the newest first (XEP-0430).
@@ -71,17 +88,21 @@ func (m *Service) inbox(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 
 func yes(v string) bool { return v == "true" || v == "1" }
 
-// conversations are those of the newest messages, by their last one. What somebody has answered, marked as displayed (XEP-0333) or says to have seen on any client
-// (Options.Displayed) is read, and all before it.
+// conversations are those of the newest messages and of rooms, by their last one. What somebody has answered, marked as displayed (XEP-0333) or says to
+// have seen on any client (Options.Displayed) is read, and all before it.
 func (m *Service) conversations(ctx context.Context, owner stanza.JID) ([]*conversation, error) {
 	if err := m.archive.Barrier(ctx); err != nil {
 		return nil, err
 	}
+	byPeer := map[string]*conversation{}
+	if err := m.inRooms(ctx, owner, byPeer); err != nil {
+		return nil, err
+	}
+	rooms := maps.Clone(byPeer)
 	page, err := m.archive.Find(ctx, archive.Query{Owner: owner.String(), Max: inboxDepth, Last: true})
 	if err != nil {
 		return nil, err
 	}
-	byPeer := map[string]*conversation{}
 	for _, msg := range page.Messages {
 		st, err := stanza.Parse(msg.XML)
 		if err != nil {
@@ -92,21 +113,10 @@ func (m *Service) conversations(ctx context.Context, owner stanza.JID) ([]*conve
 			continue
 		}
 		with := peer.Bare().String()
-		c := byPeer[with]
-		ours := st.From.Bare() == owner
-		if c != nil && ours && (instant(st) || st.Has(nsMarkers, "displayed") || st.Has(nsMarkers, "acknowledged")) {
-			c.unread = nil
+		if rooms[with] != nil { // a private message of an occupant is a conversation of its own
+			with = peer.String()
 		}
-		if !instant(st) {
-			continue
-		}
-		if c == nil {
-			c = &conversation{with: with}
-			byPeer[with] = c
-		}
-		if c.last = msg; !ours {
-			c.unread = append(c.unread, msg.ID)
-		}
+		byPeer[with] = byPeer[with].add(with, msg, st, st.From.Bare() == owner)
 	}
 	out := make([]*conversation, 0, len(byPeer))
 	seen := map[string]string{}
@@ -114,13 +124,69 @@ func (m *Service) conversations(ctx context.Context, owner stanza.JID) ([]*conve
 		seen = m.opt.Displayed(owner)
 	}
 	for with, c := range byPeer {
-		if last, err := archive.ParseID(seen[with]); err == nil {
-			c.unread = slices.DeleteFunc(c.unread, func(id archive.ID) bool { return id <= last })
+		if c != nil {
+			c.read(seen[with])
+			out = append(out, c)
 		}
-		out = append(out, c)
 	}
-	slices.SortFunc(out, func(a, b *conversation) int { return cmp.Compare(b.last.ID, a.last.ID) })
+	slices.SortFunc(out, func(a, b *conversation) int {
+		return cmp.Or(cmp.Compare(b.last.ID, a.last.ID), cmp.Compare(a.with, b.with))
+	})
 	return out, nil
+}
+
+// add takes the next message of a conversation, which is nil before the first that has to be read.
+func (c *conversation) add(with string, msg archive.Message, st *stanza.Stanza, ours bool) *conversation {
+	if c != nil && ours && (instant(st) || st.Has(nsMarkers, "displayed") || st.Has(nsMarkers, "acknowledged")) {
+		c.unread = nil
+	}
+	if !instant(st) {
+		return c
+	}
+	if c == nil {
+		c = &conversation{with: with}
+	}
+	if c.last = msg; !ours {
+		c.unread = append(c.unread, msg.ID)
+	}
+	return c
+}
+
+// inRooms adds the conversations of the rooms that owner belongs to.
+func (m *Service) inRooms(ctx context.Context, owner stanza.JID, byPeer map[string]*conversation) error {
+	if m.opt.Rooms == nil {
+		return nil
+	}
+	rooms := m.opt.Rooms(owner)
+	for _, room := range rooms[:min(len(rooms), inboxRooms)] {
+		with := room.JID.String()
+		page, err := m.archive.Find(ctx, archive.Query{Owner: with, Max: roomDepth, Last: true})
+		if err != nil {
+			return err
+		}
+		var c *conversation
+		for _, msg := range page.Messages {
+			if st, err := stanza.Parse(msg.XML); err == nil {
+				c = c.add(with, msg, st, st.Child("urn:xmpp:occupant-id:0", "occupant-id").Attr("id") == room.OccupantID)
+			}
+		}
+		if c != nil {
+			c.last.XML = authorless(c.last.XML)
+			c.read(room.Seen)
+			byPeer[with] = c
+		}
+	}
+	return nil
+}
+
+// authorless takes out the archive's note of who wrote a message of a room: not everybody may see that, and the room's own archive tells it to who may.
+func authorless(xml []byte) []byte {
+	st, err := stanza.Parse(xml)
+	if err != nil || !st.Has(nsMUCUser, "x") {
+		return xml
+	}
+	keep := slices.DeleteFunc(slices.Clone(st.Payload()), func(e *stanza.Element) bool { return e.Space == nsMUCUser })
+	return st.WithPayload(keep...).AppendXML(nil, stanza.NSClient, true)
 }
 
 // instant are messages that somebody has to read; receipts, markers and the like are not.

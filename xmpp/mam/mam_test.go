@@ -43,6 +43,12 @@ func TestPlays(t *testing.T) {
 			m = Attach(s, a, SQLStore{db}, Options{
 				Refused: func(_, peer stanza.JID) bool { return peer.Local() == "tybalt" },
 				Contact: func(_, peer stanza.JID) bool { return peer.Local() == "juliet" },
+				Rooms: func(owner stanza.JID) []Room {
+					if owner.Local() != "romeo" {
+						return nil
+					}
+					return []Room{{JID: stanza.MustJID("garden@rooms.example.org"), OccupantID: "r"}}
+				},
 				Displayed: func(stanza.JID) map[string]string {
 					return map[string]string{"mercutio@example.org": archive.ID(math.MaxInt64).String()} // everything
 				},
@@ -53,6 +59,9 @@ func TestPlays(t *testing.T) {
 				case st.Kind == stanza.IQ:
 					s.Route(rooms.IQ(st.To, st, s.Route))
 				case st.Type == "groupchat":
+					if st.To.Local() == "garden" { // this one has occupant ids, by their first letter, and notes who wrote
+						st = st.WithAdded(stanza.NewElement("urn:xmpp:occupant-id:0", "occupant-id", "id", st.From.Local()[:1])).WithAdded(stanza.NewElement(nsMUCUser, "x"))
+					}
 					err := rooms.Keep(st.To.Bare(), st.To, func(id string) *stanza.Stanza {
 						return st.WithAdded(stanza.NewElement(nsSID, "stanza-id", "by", st.To.Bare().String(), "id", id)).WithFromTo(st.To, st.From)
 					}, func(st *stanza.Stanza, err error) { s.Route(st) })

@@ -34,6 +34,9 @@ func (r *room) archived() bool {
 	return r.svc.archive != nil && r.svc.store != nil && r.set.Persistent && !r.set.NoArchive && !r.meeting
 }
 
+// logged tells whether people are to be told that what they say is kept or public (XEP-0045 §14.3, status 170).
+func (r *room) logged() bool { return r.archived() || r.set.Logged }
+
 // archivable are messages that mean something later (XEP-0313 §5.1.2): words, what changes or marks words, the subject. Hints (XEP-0334) overrule.
 func archivable(m *stanza.Stanza) bool {
 	keep := m.Has(stanza.NSClient, "subject")

@@ -12,14 +12,16 @@ import (
 
 const nsVCardUpdate = "vcard-temp:x:update"
 
-// vcardIQ is the vcard of the room, whose photo is its avatar (XEP-0486, XEP-0054). Rooms that are kept can have one. The room is locked, as for all
-// of this file.
+// vcardIQ is the vcard of the room, whose photo is its avatar (XEP-0486, XEP-0054). That of a temporary room is in memory (room.vcard). The room is locked,
+// as for all of this file.
 func (r *room) vcardIQ(st *stanza.Stanza) {
 	switch {
-	case r.meeting || r.svc.store == nil || !r.set.Persistent:
+	case r.meeting:
 		r.fail(st, stanza.ErrServiceUnavailable)
 	case st.Type == "get" && !r.mayLook(st.From):
 		r.fail(st, stanza.ErrForbidden.With("Only members may look at this room"))
+	case st.Type == "get" && !r.set.Persistent:
+		r.answer(vcardResult(st, r.vcard))
 	case st.Type == "get":
 		r.later(func() { r.svc.reply(r.card(st)) })
 	case r.affiliation(st.From.Bare()) < owner:
@@ -39,8 +41,13 @@ func (r *room) card(st *stanza.Stanza) *stanza.Stanza {
 		r.svc.log.Error("vcard of a room not read", "room", r.jid.String(), "err", err)
 		return st.ErrorReply(stanza.ErrInternal)
 	}
+	return vcardResult(st, text)
+}
+
+// vcardResult answers st with a vcard, an empty one for nil.
+func vcardResult(st *stanza.Stanza, text []byte) *stanza.Stanza {
 	card, err := stanza.ParseElement(text)
-	if err != nil { // also: there is none
+	if err != nil {
 		card = stanza.NewElement(nsVCard, "vCard")
 	}
 	return st.Result(card)
@@ -64,14 +71,17 @@ func (r *room) setVCard(st *stanza.Stanza, card *stanza.Element) {
 	old := r.set
 	r.set.Avatar = hash
 	rec, result := r.record(false), st.Result()
-	r.write(st, func(ctx context.Context, s Store) error {
+	if !r.set.Persistent {
+		r.vcard = text
+	}
+	r.stored(st, func(ctx context.Context, s Store) error {
 		if err := s.SetVCard(ctx, rec.Room, text); err != nil {
 			return err
 		}
 		return s.SaveRoom(ctx, rec)
 	}, func() { r.svc.reply(result) })
 	if old != r.set {
-		r.tellConfig(old, r.archived())
+		r.tellConfig(old, r.logged())
 		r.send(r.avatarPresence(), r.recipients...)
 	}
 }

@@ -69,7 +69,7 @@ func (s *Service) SetInfo(jid stanza.JID, name, value string) bool {
 		if r.info[name] = value; value == "" {
 			delete(r.info, name)
 		}
-		r.tellConfig(r.set, r.archived())
+		r.tellConfig(r.set, r.logged())
 	})
 }
 
@@ -87,7 +87,7 @@ func (s *Service) SetMembersOnly(jid stanza.JID, on bool) bool {
 		}
 		old := r.set
 		r.set.MembersOnly = on
-		r.tellConfig(old, r.archived())
+		r.tellConfig(old, r.logged())
 		r.configured(r.jid)
 	})
 }

@@ -97,19 +97,20 @@ func (r *room) discoInfo(st *stanza.Stanza) {
 		r.answer(st.Result(q))
 		return
 	case node != "":
-		r.fail(st, stanza.ErrItemNotFound)
+		if q := r.commandInfo(node, st.From); q != nil {
+			r.answer(st.Result(q))
+		} else {
+			r.fail(st, stanza.ErrItemNotFound)
+		}
 		return
 	}
 	q := stanza.NewElement(nsDiscoInfo, "query").Add(stanza.NewElement(nsDiscoInfo, "identity",
 		"category", "conference", "type", "text", "name", r.title()))
-	for _, f := range []string{nsDiscoInfo, nsDiscoItem, nsMUC, nsStableID, nsSelfPing, nsOccupant, nsSID, nsPing, nsModerate, nsModerate0, nsRetract, nsHats} {
+	for _, f := range []string{nsDiscoInfo, nsDiscoItem, nsMUC, nsStableID, nsSelfPing, nsOccupant, nsSID, nsPing, nsModerate, nsModerate0, nsRetract, nsHats, nsCommands} {
 		q.Add(feature(f))
 	}
 	if !r.meeting {
-		q.Add(feature(nsRegister))
-		if r.set.Persistent {
-			q.Add(feature(nsVCard))
-		}
+		q.Add(feature(nsRegister), feature(nsVCard))
 	}
 	if r.archived() {
 		for _, f := range r.svc.archive.Features() {
@@ -156,6 +157,9 @@ func (r *room) roomInfo() *stanza.Element {
 	if r.set.Avatar != "" { // XEP-0486 §4.3
 		x.Add(field("muc#roominfo_avatarhash", "text-multi", "Avatar", r.set.Avatar))
 	}
+	if hash := r.rack.hash(); hash != "" { // XEP-0317 §3
+		x.Add(field("hats#hash", "text-single", "Hats", hash))
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.info)) {
 		x.Add(field(name, "text-single", "", r.info[name]))
 	}
@@ -179,6 +183,10 @@ func (r *room) roomInfo() *stanza.Element {
 
 // discoItems lists the occupants, to occupants, and to everybody where everybody may come (§6.5).
 func (r *room) discoItems(st *stanza.Stanza) {
+	if st.Child(nsDiscoItem, "query").Attr("node") == nsCommands {
+		r.answer(st.Result(r.commandItems(st.From)))
+		return
+	}
 	q := stanza.NewElement(nsDiscoItem, "query")
 	open := r.set.Public && !r.set.MembersOnly && r.set.Secret == "" && !r.meeting && r.affiliation(st.From.Bare()) != outcast
 	if r.sessions[st.From] != nil || open {

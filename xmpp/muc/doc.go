@@ -5,7 +5,7 @@
 //  1. Service.HandleStanza (service.go) takes a stanza addressed to the service: the domain itself, a room or an occupant. It finds
 //     the room, or makes it for a join.
 //  2. room.handle (room.go) locks the room and gives the stanza to the function for its kind: presence.go and join.go, message.go
-//     (invite.go and voice.go for what is addressed to the room), iq.go (admin.go, owner.go and form.go, disco.go).
+//     (invite.go and voice.go for what is addressed to the room), iq.go (admin.go, owner.go and form.go, disco.go, hatcommands.go).
 //  3. These change the room and append what must be said to the room's outgoing queue (queue.go), one entry for a stanza and
 //     all who get it. Nothing is routed with the lock held.
 //  4. room.flush (queue.go): the goroutine that finds nobody else at it empties the queue through the Router; others just leave their

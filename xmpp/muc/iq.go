@@ -33,6 +33,8 @@ func (r *room) roomIQ(st *stanza.Stanza) {
 		r.vcardIQ(st)
 	case isMAM(n):
 		r.archiveIQ(st)
+	case st.Type == "set" && n == stanza.Name{Space: nsCommands, Local: "command"}:
+		r.commandIQ(st)
 	case st.Type == "set" && (n == stanza.Name{Space: nsModerate, Local: "moderate"} || n == stanza.Name{Space: nsFasten, Local: "apply-to"}):
 		r.moderate(st)
 	case st.Type != "get":

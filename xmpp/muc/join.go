@@ -85,7 +85,7 @@ func (r *room) roomCodes() []int {
 	if !r.set.Anonymous {
 		codes = append(codes, 100)
 	}
-	if r.archived() {
+	if r.logged() {
 		codes = append(codes, 170)
 	}
 	return codes

@@ -56,6 +56,7 @@ func (r *room) groupchat(o *occupant, st *stanza.Stanza) {
 		st = st.WithID(newID())
 	}
 	r.svc.count.messages.Add(1)
+	r.marked(o, st)
 	payload := append(r.cleanMessage(st), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id))
 	if edited { // the message that it corrects is kept
 		payload = append(payload, stanza.NewElement(nsHints, "no-store"))

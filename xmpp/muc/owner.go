@@ -3,6 +3,7 @@ package muc
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -49,6 +50,7 @@ func (r *room) configForm(trusted bool) *stanza.Element {
 		x.Add(field(archiveField, "boolean", "Keep what is said, if the room is kept", boolean(!r.set.NoArchive)))
 	}
 	x.Add(
+		field("muc#roomconfig_enablelogging", "boolean", "Tell people that what is said here is public elsewhere", boolean(r.set.Logged)),
 		field("muc#roomconfig_publicroom", "boolean", "Show the room in lists", boolean(r.set.Public)),
 		field("muc#roomconfig_moderatedroom", "boolean", "Newcomers may only listen", boolean(r.set.Moderated)),
 		field("muc#roomconfig_membersonly", "boolean", "Only members may enter", boolean(r.set.MembersOnly)),
@@ -191,7 +193,7 @@ func (r *room) parseLists(f form) ([]edit, *stanza.Error) {
 func parseSettings(f form, old settings, limits Config) (settings, *stanza.Error) {
 	s := old
 	for name, to := range map[string]*bool{
-		"muc#roomconfig_persistentroom": &s.Persistent, "muc#roomconfig_publicroom": &s.Public,
+		"muc#roomconfig_persistentroom": &s.Persistent, "muc#roomconfig_publicroom": &s.Public, "muc#roomconfig_enablelogging": &s.Logged,
 		"muc#roomconfig_moderatedroom": &s.Moderated, "muc#roomconfig_membersonly": &s.MembersOnly,
 		"muc#roomconfig_changesubject": &s.ChangeSubject, "muc#roomconfig_allowinvites": &s.AllowInvites, "muc#roomconfig_forwardmentions": &s.ForwardMentions,
 	} {
@@ -257,7 +259,7 @@ func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
 	if r.svc.store == nil || r.meeting {
 		set.Persistent = false
 	}
-	old, wasArchived := r.set, r.archived()
+	old, wasLogged := r.set, r.logged()
 	if set.NoArchive || !set.Persistent {
 		r.loadPast() // while it is there
 	}
@@ -268,14 +270,22 @@ func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
 	switch {
 	case r.set.Persistent:
 		rec := r.record(!old.Persistent || len(edits) > 0)
-		r.stored(st, func(ctx context.Context, s Store) error { return s.SaveRoom(ctx, rec) }, func() { r.svc.reply(result) })
+		card := r.vcard
+		r.vcard = nil
+		r.stored(st, func(ctx context.Context, s Store) error {
+			if card == nil {
+				return s.SaveRoom(ctx, rec)
+			}
+			return errors.Join(s.SaveRoom(ctx, rec), s.SetVCard(ctx, rec.Room, card))
+		}, func() { r.svc.reply(result) })
 	case old.Persistent:
+		r.set.Avatar = "" // it goes with the record
 		r.write(st, r.wipe, func() { r.svc.reply(result) })
 	default:
 		r.answer(result)
 	}
 	if old != set {
-		r.tellConfig(old, wasArchived)
+		r.tellConfig(old, wasLogged)
 		r.configured(st.From)
 	}
 	r.tellAbsent(shifts)
@@ -284,12 +294,12 @@ func (r *room) configure(st *stanza.Stanza, x *stanza.Element) {
 }
 
 // tellConfig announces that the configuration changed (§10.2.1): clients ask again when they see 104.
-func (r *room) tellConfig(old settings, wasArchived bool) {
+func (r *room) tellConfig(old settings, wasLogged bool) {
 	codes := []int{104}
-	switch now := r.archived(); {
-	case now && !wasArchived:
+	switch now := r.logged(); {
+	case now && !wasLogged:
 		codes = append(codes, 170)
-	case !now && wasArchived:
+	case !now && wasLogged:
 		codes = append(codes, 171)
 	}
 	if old.Anonymous != r.set.Anonymous {

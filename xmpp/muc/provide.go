@@ -68,7 +68,7 @@ func (r *room) provide(p Provided) {
 	if r.dead || r.meeting {
 		return
 	}
-	old := r.set
+	old, wasLogged := r.set, r.logged()
 	r.set.Persistent, r.set.Provided = true, true
 	if r.set.Title == "" || old.Provided {
 		r.set.Title = p.Title
@@ -88,7 +88,7 @@ func (r *room) provide(p Provided) {
 	if old != r.set {
 		rec := r.record(!old.Persistent)
 		r.save(func(ctx context.Context, s Store) error { return s.SaveRoom(ctx, rec) })
-		r.tellConfig(old, old.Persistent && !old.NoArchive)
+		r.tellConfig(old, wasLogged)
 	}
 	if len(changed) > 0 {
 		r.save(func(ctx context.Context, s Store) error { return s.SetAffiliations(ctx, r.jid.String(), changed) })

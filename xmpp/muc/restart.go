@@ -16,13 +16,21 @@ import (
 // roomName begins the name of a room's channel; its address follows.
 const roomName = "room "
 
-// note remembers a session inside, or that it is not inside any more. The room is locked, as for all of this file but Restore and Redeliver.
-func (r *room) note(jid stanza.JID) {
+// remembered tells whether the ledger has a channel for the room, and makes it. The room is locked, as for all of this file but Restore and Redeliver.
+func (r *room) remembered() bool {
 	if r.svc.cfg.Ledger == nil || r.svc.store == nil || r.meeting || !r.set.Persistent {
-		return
+		return false
 	}
 	if r.ch == nil {
 		r.ch = r.svc.cfg.Ledger.New(roomName + r.jid.String())
+	}
+	return true
+}
+
+// note remembers a session inside, or that it is not inside any more.
+func (r *room) note(jid stanza.JID) {
+	if !r.remembered() {
+		return
 	}
 	o := r.sessions[jid]
 	if o == nil {
@@ -52,6 +60,9 @@ func (r *room) noteAll() {
 	for _, j := range r.recipients {
 		r.note(j)
 	}
+	for bare := range r.seen {
+		r.noteSeen(bare)
+	}
 }
 
 // Restore brings back the occupants that the ledger knows; there tells whether the session of a local address was restored. Who was not leaves. It comes
@@ -80,6 +91,9 @@ func (r *room) restoreOccupants(k *ledger.Kept, there func(stanza.JID) bool) {
 	r.ch = k.Channel
 	var gone []stanza.JID
 	for _, key := range slices.Sorted(maps.Keys(k.Values)) {
+		if r.restoreSeen(key, k.Values[key]) {
+			continue
+		}
 		number, xml, _ := strings.Cut(string(k.Values[key]), " ")
 		n, err := strconv.Atoi(number)
 		st, perr := stanza.Parse([]byte(xml))

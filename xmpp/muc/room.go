@@ -50,12 +50,15 @@ type room struct {
 	pastLoaded bool
 	pending    map[pendingKey]string // vcard requests under way: nick of who was asked
 	queue      []out
-	flushing   bool              // a goroutine is emptying queue
-	begun      bool              // there has been more than one person
-	graves     []func()          // tombstones that are being put, in order (moderate.go)
-	info       map[string]string // further fields of disco#info by their names (control.go)
-	held       bool              // stays when the last one leaves, until it is let go
-	ch         *ledger.Channel   // restart.go; nil: nothing is remembered
+	flushing   bool                  // a goroutine is emptying queue
+	begun      bool                  // there has been more than one person
+	graves     []func()              // tombstones that are being put, in order (moderate.go)
+	rack       hatRack               // hats.go
+	seen       map[stanza.JID]string // seen.go: stanza ids by bare address
+	vcard      []byte                // XML, of a temporary room
+	info       map[string]string     // further fields of disco#info by their names (control.go)
+	held       bool                  // stays when the last one leaves, until it is let go
+	ch         *ledger.Channel       // restart.go; nil: nothing is remembered
 }
 
 type subject struct {
@@ -78,6 +81,12 @@ func newRoom(s *Service, jid stanza.JID, meeting bool) *room {
 	return r
 }
 
+// keptConfig is what RoomRecord.Config holds.
+type keptConfig struct {
+	settings
+	hatRack
+}
+
 // restore makes a room of its record.
 func (s *Service) restore(rec RoomRecord) (*room, error) {
 	jid, err := stanza.ParseJID(rec.Room)
@@ -86,10 +95,11 @@ func (s *Service) restore(rec RoomRecord) (*room, error) {
 	}
 	r := newRoom(s, jid, false)
 	r.key, r.created, r.pastLoaded = rec.Key, rec.Created, false
-	r.set = settings{}
-	if err := json.Unmarshal(rec.Config, &r.set); err != nil {
+	var kept keptConfig
+	if err := json.Unmarshal(rec.Config, &kept); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
+	r.set, r.rack = kept.settings, kept.hatRack
 	r.subject = subject{text: rec.Subject, at: rec.SubjectAt}
 	if rec.SubjectBy != "" {
 		if r.subject.by, err = stanza.ParseJID(rec.SubjectBy); err != nil {
@@ -112,9 +122,9 @@ func (s *Service) restore(rec RoomRecord) (*room, error) {
 
 // record is the room for the store, with or without its affiliations. The room is locked.
 func (r *room) record(lists bool) RoomRecord {
-	conf, err := json.Marshal(r.set)
+	conf, err := json.Marshal(keptConfig{r.set, r.rack})
 	if err != nil {
-		panic("muc: settings do not marshal: " + err.Error()) // strings, booleans and a number: they do
+		panic("muc: settings do not marshal: " + err.Error()) // strings, booleans and numbers: they do
 	}
 	rec := RoomRecord{
 		Room: r.jid.String(), Config: conf, Key: r.key, Created: r.created,

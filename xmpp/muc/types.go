@@ -128,6 +128,7 @@ type settings struct {
 	Description   string `json:"description,omitempty"`
 	Persistent    bool   `json:"persistent,omitempty"`
 	NoArchive     bool   `json:"no_archive,omitempty"` // persistent rooms keep what is said unless an owner says no
+	Logged        bool   `json:"logged,omitempty"`     // what is said is public elsewhere: people are told
 	Public        bool   `json:"public,omitempty"`
 	Moderated     bool   `json:"moderated,omitempty"`
 	MembersOnly   bool   `json:"members_only,omitempty"`

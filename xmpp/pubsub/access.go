@@ -18,6 +18,20 @@ func (n *node) affiliation(who stanza.JID) affiliation {
 	return affNone
 }
 
+// hosts are those whose contacts the access models presence and roster ask for (XEP-0060 §4.5). The node is locked.
+func (n *node) hosts() []stanza.JID {
+	if n.of.account {
+		return []stanza.JID{n.of.jid}
+	}
+	var out []stanza.JID
+	for j, a := range n.affs {
+		if a == affOwner {
+			out = append(out, j)
+		}
+	}
+	return out
+}
+
 // subscribed tells whether who, by any of its addresses, has a subscription that was granted. The node is locked.
 func (n *node) subscribed(who stanza.JID) bool {
 	who = who.Bare()
@@ -42,12 +56,13 @@ func (e *Engine) mayRead(n *node, who stanza.JID) *stanza.Error {
 	case accessOpen:
 		return nil
 	case accessPresence:
-		if n.of.account && e.opt.Subscribed(n.of.jid, who) {
+		if slices.ContainsFunc(n.hosts(), func(o stanza.JID) bool { return e.opt.Subscribed(o, who) }) {
 			return nil
 		}
 		return fault(stanza.ErrNotAuthorized, "presence-subscription-required")
 	case accessRoster:
-		if n.of.account && slices.ContainsFunc(e.opt.Groups(n.of.jid, who), func(g string) bool { return slices.Contains(n.cfg.Groups, g) }) {
+		in := func(g string) bool { return slices.Contains(n.cfg.Groups, g) }
+		if slices.ContainsFunc(n.hosts(), func(o stanza.JID) bool { return slices.ContainsFunc(e.opt.Groups(o, who), in) }) {
 			return nil
 		}
 		return fault(stanza.ErrNotAuthorized, "not-in-roster-group")

@@ -140,10 +140,9 @@ func (c *Config) set(key, v string, values []string, account bool) (ok bool) {
 		return text(&c.Description)
 	case "type":
 		return text(&c.Type)
+	case "node_type": // no collections (XEP-0248)
+		return v == "leaf" || v == ""
 	case "access_model":
-		if !account && (v == accessPresence || v == accessRoster) { // the service has no contacts
-			return false
-		}
 		return one(&c.Access, accessOpen, accessPresence, accessRoster, accessAuthorize, accessWhitelist)
 	case "roster_groups_allowed":
 		c.Groups = append([]string(nil), values...)
@@ -222,10 +221,6 @@ func newForm(typ, formType string, fields ...*stanza.Element) *stanza.Element {
 
 // form is the settings as a form to fill in (XEP-0060 §8.2).
 func (c *Config) form(account bool) *stanza.Element {
-	access := []string{accessOpen, accessAuthorize, accessWhitelist}
-	if account {
-		access = append(access, accessPresence, accessRoster)
-	}
 	expire := "max"
 	if c.Expire > 0 {
 		expire = strconv.Itoa(c.Expire)
@@ -233,8 +228,9 @@ func (c *Config) form(account bool) *stanza.Element {
 	return newForm("form", formConfig,
 		field("pubsub#title", "text-single", c.Title),
 		field("pubsub#description", "text-single", c.Description),
+		choice("pubsub#node_type", "leaf", "leaf"),
 		field("pubsub#type", "text-single", c.Type),
-		choice("pubsub#access_model", c.Access, access...),
+		choice("pubsub#access_model", c.Access, accessOpen, accessAuthorize, accessWhitelist, accessPresence, accessRoster),
 		field("pubsub#roster_groups_allowed", "list-multi", c.Groups...),
 		choice("pubsub#publish_model", c.PublishModel, "publishers", "subscribers", "open"),
 		field("pubsub#max_items", "text-single", strconv.Itoa(c.MaxItems)),

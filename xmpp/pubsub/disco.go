@@ -12,7 +12,7 @@ import (
 func features() []string {
 	out := []string{nsPubSub, nsOwner}
 	for _, f := range []string{
-		"access-authorize", "access-open", "access-whitelist", "auto-create", "config-node", "config-node-max", "create-and-configure", "create-nodes",
+		"access-authorize", "access-open", "access-presence", "access-roster", "access-whitelist", "auto-create", "config-node", "config-node-max", "create-and-configure", "create-nodes",
 		"delete-items", "delete-nodes", "instant-nodes", "item-ids", "last-published", "leased-subscription", "manage-subscriptions", "member-affiliation", "meta-data",
 		"modify-affiliations", "multi-items", "outcast-affiliation", "persistent-items", "publish", "publish-only-affiliation", "publish-options", "publisher-affiliation",
 		"purge-nodes", "retract-items", "retrieve-affiliations", "retrieve-default", "retrieve-default-sub", "retrieve-items", "retrieve-subscriptions", "rsm", "subscribe",
@@ -26,10 +26,15 @@ func features() []string {
 // accountFeatures are those of an account (XEP-0163 §6.1).
 func accountFeatures() []string {
 	out := features()
-	for _, f := range []string{"access-presence", "access-roster", "auto-subscribe", "filtered-notifications", "presence-notifications", "presence-subscribe"} {
+	for _, f := range []string{"auto-subscribe", "filtered-notifications", "presence-notifications", "presence-subscribe"} {
 		out = append(out, nsPubSub+"#"+f)
 	}
 	return out
+}
+
+// serverFeatures are what clients that ask the server instead of the account look for, as XEP-0163 had it before version 1.1: Smack's OMEMO and OpenPGP do.
+func serverFeatures() []string {
+	return []string{nsPubSub, nsPubSub + "#access-whitelist", nsPubSub + "#persistent-items", nsPubSub + "#publish-options"}
 }
 
 // Info answers a disco#info about a node of an account (XEP-0060 §5.3, §5.4).

@@ -67,6 +67,7 @@ func Attach(s *xmpp.Server, store SQLStore, opt Options, log *slog.Logger) (*Eng
 	}
 	h := s.Hooks()
 	h.Feature(xmpp.ToAccount, accountFeatures()...)
+	h.Feature(xmpp.ToServer, serverFeatures()...)
 	h.IQ(xmpp.ToAccount, nsPubSub, "pubsub", e.accountIQ)
 	h.IQ(xmpp.ToAccount, nsOwner, "pubsub", e.accountIQ)
 	h.AccountIQ(e.capsAnswer)
