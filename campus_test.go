@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"konzil/internal/auth/ldaptest"
+	"konzil/internal/await"
 )
 
 // does runs another command of the program with the same settings.
@@ -144,14 +145,9 @@ auth:
 			t.Errorf("no %s in %s", want, card)
 		}
 	}
-	for deadline := time.Now().Add(patience); ; { // the avatar is made in the background
-		if strings.Contains(bob.ask("get", "alice@example.org", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:xmpp:avatar:metadata'/></pubsub>"), "image/jpeg") {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("no avatar")
-		}
-	}
+	await.True(t, "the avatar that is made in the background", func() bool {
+		return strings.Contains(bob.ask("get", "alice@example.org", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:xmpp:avatar:metadata'/></pubsub>"), "image/jpeg")
+	})
 	if found := bob.ask("set", "search.example.org", "<query xmlns='jabber:iq:search'><last>lidd</last></query>"); !strings.Contains(found, "<item jid='alice@example.org'>") {
 		t.Error(found)
 	}

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
+	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,78 +12,33 @@ import (
 	"time"
 
 	"konzil/internal/auth/ldaptest"
+	"konzil/internal/certs/certtest"
 	"konzil/internal/check/dnstest"
+	"konzil/internal/proctest"
 )
-
-// issuer is an authority for tests, with its certificate in a file.
-type issuer struct {
-	t    *testing.T
-	file string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newIssuer(t *testing.T) *issuer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &issuer{t: t, file: filepath.Join(t.TempDir(), "ca.pem"), key: key}
-	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-365 * 24 * time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour)}
-	a.write(a.file, "CERTIFICATE", a.sign(a.cert, a.key))
-	return a
-}
-
-func (a *issuer) sign(c *x509.Certificate, key *ecdsa.PrivateKey) []byte {
-	a.t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return der
-}
-
-func (a *issuer) write(file, kind string, der []byte) {
-	a.t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-}
-
-// issue writes a certificate for names into the folder, and its key, and gives the files.
-func (a *issuer) issue(until time.Time, names ...string) (cert, key string) {
-	a.t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	dir := filepath.Dir(a.file)
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	a.write(cert, "CERTIFICATE", a.sign(&x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, k))
-	der, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	a.write(key, "PRIVATE KEY", der)
-	return cert, key
-}
 
 // TestCheck: an operator's mistakes, one at a time, are found with what to do about them; without one everything is fine.
 func TestCheck(t *testing.T) {
-	dir, dns, authority := ldaptest.Start(t), dnstest.Start(t), newIssuer(t)
+	dir, dns, authority := ldaptest.Start(t), dnstest.Start(t), certtest.New()
 	names := []string{"campus.example", "chat.campus.example", "conference.campus.example", "pubsub.campus.example", "upload.campus.example", "proxy.campus.example"}
 	year := time.Now().Add(300 * 24 * time.Hour)
-	cert, key := authority.issue(year, names...)
+	tmp := t.TempDir()
+	ca, cert, key := filepath.Join(tmp, "ca.pem"), filepath.Join(tmp, "cert.pem"), filepath.Join(tmp, "key.pem")
+	issue := func(until time.Time, names ...string) {
+		t.Helper()
+		issued := authority.Sign(&x509.Certificate{Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, NotAfter: until})
+		if err := errors.Join(authority.WriteCertificate(ca), certtest.Write(issued, cert, key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	issue(year, names...)
 	file := settings(t, fmt.Sprintf(`domain: campus.example
 host: chat.campus.example
 resolver: %s
 tls: {cert: %s, key: %s}
 auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_dn: "%s"}}
 `, dns.Addr, cert, key, dir.TLS, dir.CAFile, ldaptest.SearchDN, ldaptest.SearchPassword, ldaptest.BaseDN))
-	rewrite(t, file, "federation: {", "federation: {ca: "+authority.file+", ")
+	rewrite(t, file, "federation: {", "federation: {ca: "+ca+", ")
 	h := startHouse(t, file)
 	dns.Host("chat.campus.example", "127.0.0.1")
 	dns.Host("campus.example", "127.0.0.1")
@@ -122,7 +73,7 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 	}{
 		{"nothing", func() {}, 0, []string{
 			clientSRV + ". ", "IN SRV   0 5 ", "ok    chat.campus.example is 127.0.0.1, this machine", "ok    valid until", "ok    is for campus.example",
-			"test authority, which is trusted", "open (clients with STARTTLS)", "open (servers with TLS)", "open (TURN over UDP)", "lets us search",
+			"Authority of a test, which is trusted", "open (clients with STARTTLS)", "open (servers with TLS)", "open (TURN over UDP)", "lets us search",
 		}, nil},
 		{"missing SRV", func() { dns.SRV(clientSRV, "", 0) }, 1,
 			[]string{"FAIL  " + clientSRV + " is missing (no such record)", fmt.Sprintf("→ set the record: %s. IN SRV 0 5 %d chat.campus.example.", clientSRV, h.cfg.XMPP.Port)},
@@ -131,17 +82,17 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 			func() { dns.SRV(clientSRV, "chat.campus.example", uint16(h.cfg.XMPP.Port)) }},
 		{"no address", func() { dns.Host("chat.campus.example") }, 1, []string{"FAIL  chat.campus.example has no address", "closed from outside"},
 			func() { dns.Host("chat.campus.example", "127.0.0.1") }},
-		{"closed port", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", freePort(t))), 1,
+		{"closed port", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", proctest.Ports(t, 1)[0])), 1,
 			[]string{"(clients with TLS) is closed: at 127.0.0.1: connection refused", "→ start the server"}, change("", "")},
 		{"other program", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", h.cfg.TURN.Port)), 1,
 			[]string{"takes connections, and no TLS"}, change("", "")},
 		{"wrong bind password", change(ldaptest.SearchPassword, "wrong"), 1, []string{"FAIL  ldaps://", "→ correct auth.ldap.bind_dn and auth.ldap.bind_password"}, change("", "")},
 		{"wrong base", change("base_dn: \"ou=people", "base_dn: \"ou=persons"), 1, []string{"→ correct auth.ldap.base_dn"}, change("", "")},
-		{"expired", func() { authority.issue(time.Now().Add(-time.Hour), names...) }, 1, []string{"FAIL  it has expired on", "→ renew it"}, nil},
-		{"soon", func() { authority.issue(time.Now().Add(5*24*time.Hour), names...) }, 1, []string{"warn  it ends in 4 days"}, nil},
-		{"other names", func() { authority.issue(year, "chat.campus.example") }, 1,
+		{"expired", func() { issue(time.Now().Add(-time.Hour), names...) }, 1, []string{"FAIL  it has expired on", "→ renew it"}, nil},
+		{"soon", func() { issue(time.Now().Add(5*24*time.Hour), names...) }, 1, []string{"warn  it ends in 4 days"}, nil},
+		{"other names", func() { issue(year, "chat.campus.example") }, 1,
 			[]string{"FAIL  it is for chat.campus.example, not for campus.example", "warn  it is not for conference.campus.example"}, nil},
-		{"unknown authority", change("ca: "+authority.file+", ", ""), 1, []string{"others do not trust it", "fullchain.pem"}, change("", "")},
+		{"unknown authority", change("ca: "+ca+", ", ""), 1, []string{"others do not trust it", "fullchain.pem"}, change("", "")},
 	} {
 		c.do()
 		out, code := h.does("", "check")

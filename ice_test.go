@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"strconv"
 	"testing"
-	"time"
+
+	"konzil/internal/await"
 
 	"github.com/pion/logging"
 	"github.com/pion/turn/v3"
@@ -104,11 +104,7 @@ func TestSessionsOfTURN(t *testing.T) {
 		t.Error("an allocation of a server that drains")
 	}
 	one.say("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>")
-	for deadline := time.Now().Add(patience); now() != 1; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("the allocation of a session that has ended goes on")
-		}
-	}
+	await.True(t, "the allocation of a session that has ended ends", func() bool { return now() == 1 })
 	if status, _ := h.http("DELETE", "/debug/turn/drain", ""); status != 200 {
 		t.Error(status)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/internal/conf"
+	"konzil/internal/proctest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,34 +24,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // settings writes a configuration with kernel-chosen free ports and a data folder of its own, and gives the file.
 func settings(t *testing.T, more string) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir, p := t.TempDir(), proctest.Ports(t, 8)
 	text := fmt.Sprintf("data: %s/data\nlisten: [127.0.0.1]\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d, federation: {port: %d, tls_port: %d}}\nmedia: {port: %d, tcp: false}\nproxy: {port: %d}\nturn: {port: %d, tls_port: 0}\nlog: {level: warn}\n%s",
-		dir, freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), more)
+		dir, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], more)
 	file := filepath.Join(dir, "konzil.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
-}
-
-// freePort is a port that nobody has, below those that the kernel gives to clients: one of these could be taken before the program opens it.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 10_000 + rand.IntN(20_000)
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		udp, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
-		ln.Close()
-		if err == nil {
-			udp.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
 }
 
 // ready is an output that tells when the program says so.

@@ -6,7 +6,8 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"testing"
-	"time"
+
+	"konzil/internal/await"
 )
 
 func TestKeeper(t *testing.T) {
@@ -66,14 +67,10 @@ func TestKeepMemory(t *testing.T) {
 	metrics.Read(released)
 	before := released[0].Value.Uint64()
 	runtime.KeepAlive(storm)
-	for deadline := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
-		if metrics.Read(released); released[0].Value.Uint64() > before+64<<20 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d MB were given back", (released[0].Value.Uint64()-before)>>20)
-		}
-	}
+	await.True(t, "64 MB are given back", func() bool {
+		metrics.Read(released)
+		return released[0].Value.Uint64() > before+64<<20
+	})
 	cancel()
 	<-done
 }

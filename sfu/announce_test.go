@@ -3,6 +3,8 @@ package sfu
 import (
 	"fmt"
 	"testing"
+
+	"konzil/internal/await"
 )
 
 // TestKnows: when a receiver may be taken to know a source of that age.
@@ -71,10 +73,10 @@ func TestAckSources(t *testing.T) {
 		})
 		return yes
 	}
-	eventually(t, "what it joined to flows", func() bool { return flows(100) })
+	await.True(t, "what it joined to flows", func() bool { return flows(100) })
 	var allocated int64
 	b.c.do(func() { allocated = b.c.allocated })
-	eventually(t, "an allocation", func() (yes bool) {
+	await.True(t, "an allocation", func() (yes bool) {
 		if flows(101) {
 			t.Fatal("it flows before it is known")
 		}
@@ -82,7 +84,7 @@ func TestAckSources(t *testing.T) {
 		return yes
 	})
 	e.AckSources([]uint32{101, 999})
-	eventually(t, "what was acknowledged flows", func() bool { return flows(101) })
+	await.True(t, "what was acknowledged flows", func() bool { return flows(101) })
 	b.c.do(func() {
 		if len(e.acked) != 1 {
 			t.Errorf("%d acknowledged", len(e.acked))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+
+	"konzil/internal/await"
 )
 
 // linked are two bridges of one conference, joined by a relay.
@@ -66,7 +68,7 @@ func TestBridgeRelay(t *testing.T) {
 	l.ev[1].connected(t, "bbbb")
 	defer a.play(nil)()
 	defer b.play(nil)()
-	eventually(t, "audio both ways", func() bool { return a.count(b.ssrc(0)) > 10 && b.count(a.ssrc(0)) > 10 })
+	await.True(t, "audio both ways", func() bool { return a.count(b.ssrc(0)) > 10 && b.count(a.ssrc(0)) > 10 })
 	if n := b.count(a.ssrc(1)); n > 0 {
 		t.Errorf("%d packets of video that nobody wants", n)
 	}
@@ -74,7 +76,7 @@ func TestBridgeRelay(t *testing.T) {
 	b.ep.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 180}})
 	want := l.ev[1].wait(t, "a constraint for the other bridge", func(v event) bool { return v.kind == "constraint" && v.ep == "relay" && v.n != 0 })
 	l.link[0].SetConstraints(VideoConstraints{LastN: -1, Sources: map[string]Constraint{want.source: {MaxHeight: want.n}}})
-	eventually(t, "video", func() bool { return b.count(a.ssrc(1)) > 20 })
+	await.True(t, "video", func() bool { return b.count(a.ssrc(1)) > 20 })
 	l.ev[0].wait(t, "the sender is told", func(v event) bool { return v.kind == "constraint" && v.ep == "aaaa" && v.n == want.n })
 	// Nothing passes two bridges.
 	if err := l.link[0].SetSources([]Source{{Name: "x-a0", Kind: Audio, SSRCs: []uint32{4711}}}); !errors.Is(err, ErrSources) {

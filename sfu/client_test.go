@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
+
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
@@ -89,7 +91,7 @@ func (e *events) Estimate(ep string, bps uint64) { e.add(event{kind: "estimate",
 func (e *events) wait(t testing.TB, what string, match func(event) bool) event {
 	t.Helper()
 	var out event
-	eventually(t, "event "+what, func() bool {
+	await.True(t, "event "+what, func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		for _, v := range e.list {
@@ -106,20 +108,6 @@ func (e *events) wait(t testing.TB, what string, match func(event) bool) event {
 func (e *events) connected(t testing.TB, id string) {
 	t.Helper()
 	e.wait(t, id+" connected", func(v event) bool { return v.kind == "transport" && v.ep == id && v.state == TransportConnected })
-}
-
-// eventually polls until ok or patience ends.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("timeout: %s", what)
-		}
-		<-tick.C
-	}
 }
 
 func startSFU(t testing.TB, change func(*Config)) *SFU {

@@ -1,6 +1,10 @@
 package sfu
 
-import "testing"
+import (
+	"testing"
+
+	"konzil/internal/await"
+)
 
 // A sender hears what is wanted of it when its media comes here; of two that may be connected to each other nobody hears anything before. Who was told
 // that nobody wants it hears of the next wish at once, for it sends nothing until then.
@@ -32,19 +36,19 @@ func TestSenderConstraints(t *testing.T) {
 		t.Fatal("told before any media came:", all)
 	}
 	var scratch batch
-	eventually(t, "180 told when media comes", func() bool {
+	await.True(t, "180 told when media comes", func() bool {
 		b.feed(&scratch, b.frame(true), nil)
 		return last() == 180
 	})
 	want(0)
-	eventually(t, "0 told", func() bool { return last() == 0 })
+	await.True(t, "0 told", func() bool { return last() == 0 })
 	b.c.do(func() { // the silence that follows, without waiting for it
 		for _, tr := range b.from.sources["from-v0"].tracks {
 			tr.seen.active = false
 		}
 	})
 	want(360)
-	eventually(t, "360 told although nothing comes", func() bool { return last() == 360 })
+	await.True(t, "360 told although nothing comes", func() bool { return last() == 360 })
 }
 
 // A source that nobody wants is not stopped before receivers could say what they want.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"konzil/internal/await"
 )
 
 // pair joins two clients and lets both play.
@@ -28,8 +30,8 @@ func TestAudioBothWays(t *testing.T) {
 	stopA, stopB := a.play(nil), b.play(nil)
 	defer stopB()
 	defer stopA()
-	eventually(t, "audio at b", func() bool { return b.count(a.ssrc(0)) > 20 })
-	eventually(t, "audio at a", func() bool { return a.count(b.ssrc(0)) > 20 })
+	await.True(t, "audio at b", func() bool { return b.count(a.ssrc(0)) > 20 })
+	await.True(t, "audio at a", func() bool { return a.count(b.ssrc(0)) > 20 })
 	p := b.packets(a.ssrc(0))
 	for i, x := range p {
 		if !strings.HasPrefix(string(x.Payload), "opus of aaaa ") {
@@ -50,7 +52,7 @@ func TestSimulcastSwitch(t *testing.T) {
 	_, ev, a, b := pair(t, s, 3)
 	stop := a.play(nil)
 	defer stop()
-	eventually(t, "audio", func() bool { return b.count(a.ssrc(0)) > 5 })
+	await.True(t, "audio", func() bool { return b.count(a.ssrc(0)) > 5 })
 	out := a.ssrc(1)
 	if n := b.count(out); n != 0 {
 		t.Fatalf("%d video packets before any constraint", n)
@@ -72,7 +74,7 @@ func TestSimulcastSwitch(t *testing.T) {
 		layer  byte
 	}{{180, '0'}, {720, '2'}, {360, '1'}, {720, '2'}, {180, '0'}} {
 		b.ep.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: step.height}})
-		eventually(t, "layer for "+string(step.layer), func() bool { return layerOf() == step.layer })
+		await.True(t, "layer for "+string(step.layer), func() bool { return layerOf() == step.layer })
 	}
 	ev.wait(t, "forwarded", func(v event) bool {
 		return v.kind == "forwarded" && v.ep == "bbbb" && len(v.names) == 1 && v.names[0] == "aaaa-v0"
@@ -108,13 +110,13 @@ func TestChannel(t *testing.T) {
 	s := startSFU(t, nil)
 	_, ev, a, _ := pair(t, s, 0)
 	ev.wait(t, "channel open", func(v event) bool { return v.kind == "open" && v.ep == "aaaa" })
-	eventually(t, "client channel open", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.open })
+	await.True(t, "client channel open", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.open })
 	must(t, a.dc.SendText(`{"colibriClass":"ClientHello"}`))
 	ev.wait(t, "message", func(v event) bool {
 		return v.kind == "message" && v.ep == "aaaa" && v.msg == `{"colibriClass":"ClientHello"}`
 	})
 	must(t, a.ep.SendMessage([]byte(`{"colibriClass":"ServerHello"}`)))
-	eventually(t, "answer", func() bool {
+	await.True(t, "answer", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return len(a.texts) == 1 && a.texts[0] == `{"colibriClass":"ServerHello"}`
@@ -124,7 +126,7 @@ func TestChannel(t *testing.T) {
 	must(t, a.dc.SendText(long))
 	ev.wait(t, "long message", func(v event) bool { return v.kind == "message" && v.msg == long })
 	must(t, a.ep.SendMessage([]byte(long)))
-	eventually(t, "long answer", func() bool {
+	await.True(t, "long answer", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return len(a.texts) == 2 && a.texts[1] == long

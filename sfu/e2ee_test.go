@@ -10,6 +10,7 @@ import (
 
 	"github.com/pion/rtp"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 	"konzil/sfu/codec"
 )
@@ -50,7 +51,7 @@ func TestEncryptedFrames(t *testing.T) {
 				b.to[1].SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 360}})
 			}
 			want := uint32(map[int]int{180: 200, 360: 201, 720: 202}[h])
-			eventually(t, fmt.Sprint(h, " lines"), func() (done bool) {
+			await.True(t, fmt.Sprint(h, " lines"), func() (done bool) {
 				step()
 				b.from.sh.mu.Lock()
 				defer b.from.sh.mu.Unlock()
@@ -58,7 +59,7 @@ func TestEncryptedFrames(t *testing.T) {
 				return o != nil && o.stream.Current() == want && o.hold == 0
 			})
 		}
-		eventually(t, "the late one sees it", func() bool { step(); return len(taps[1].of(200)) > 30 })
+		await.True(t, "the late one sees it", func() bool { step(); return len(taps[1].of(200)) > 30 })
 		for _, p := range taps {
 			sent.check(t, p.of(200))
 		}
@@ -89,7 +90,7 @@ func TestEncryptedFrames(t *testing.T) {
 			for _, h := range []int{720, 180, 360} {
 				b.to[0].SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: h}})
 				n := len(taps[0].of(200))
-				eventually(t, fmt.Sprint(h, " lines"), func() bool { step(); return len(taps[0].of(200)) > n+40 })
+				await.True(t, fmt.Sprint(h, " lines"), func() bool { step(); return len(taps[0].of(200)) > n+40 })
 			}
 			sent.check(t, taps[0].of(200))
 		})

@@ -3,6 +3,8 @@ package sfu
 import (
 	"strings"
 	"testing"
+
+	"konzil/internal/await"
 )
 
 // TestExplain asks why while a receiver sees the best, wants less, wants nothing, and has next to no bandwidth.
@@ -41,9 +43,9 @@ func TestExplain(t *testing.T) {
 		why    string
 	}{{720, "the best there is"}, {100, "all are above the wanted 100 lines"}, {0, "not wanted"}, {-1, "the best there is"}} {
 		to.ep.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: c.height}})
-		eventually(t, c.why, source(c.why))
+		await.True(t, c.why, source(c.why))
 	}
-	eventually(t, "it flows", func() bool { return receiver().Sources[0].Flowing != 0 })
+	await.True(t, "it flows", func() bool { return receiver().Sources[0].Flowing != 0 })
 	if x := receiver().Sources[0]; x.Flowing == 0 || len(x.Layers) < 2 || x.Bitrate == 0 || x.Source != "from-v0" {
 		t.Errorf("%+v", x)
 	}

@@ -1,12 +1,16 @@
 package sfu
 
-import "testing"
+import (
+	"testing"
+
+	"konzil/internal/await"
+)
 
 // TestForesee: the sender is asked for a keyframe as soon as a newcomer has answered the offer, and not when the cache will do.
 func TestForesee(t *testing.T) {
 	b, _, step := replayBed(t, 1, nil)
 	src := b.from.sources["from-v0"]
-	eventually(t, "the control loop has seen it", func() (yes bool) {
+	await.True(t, "the control loop has seen it", func() (yes bool) {
 		b.c.do(func() { yes = src.sending() })
 		return yes
 	})

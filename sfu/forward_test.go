@@ -8,6 +8,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 	"konzil/sfu/seal"
 )
@@ -129,7 +130,7 @@ func (b *bed) feed(scratch *batch, pkts [][]byte, list []udpio.Packet) {
 // warm lets layers become known and the receivers reach the top one.
 func (b *bed) warm(scratch *batch, list []udpio.Packet) {
 	b.t.Helper()
-	eventually(b.t, "top layer reaches all", func() bool {
+	await.True(b.t, "top layer reaches all", func() bool {
 		b.feed(scratch, b.frame(true), list)
 		n := 0
 		b.from.sh.mu.Lock()

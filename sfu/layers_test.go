@@ -10,6 +10,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 	"konzil/sfu/codec"
 	"konzil/sfu/dd"
@@ -193,7 +194,7 @@ func (b *svcBed) reach(want []string) {
 	for i := range want {
 		at[i] = len(b.of(i, 0))
 	}
-	eventually(b.t, fmt.Sprint("layers ", want), func() bool {
+	await.True(b.t, fmt.Sprint("layers ", want), func() bool {
 		b.step()
 		for i, w := range want {
 			ps := b.of(i, at[i])
@@ -303,7 +304,7 @@ func (b *svcBed) repeats() {
 			b.from.sh.flush()
 			b.from.sh.mu.Unlock()
 			var r received
-			eventually(b.t, "repeated packet", func() bool {
+			await.True(b.t, "repeated packet", func() bool {
 				for _, r = range b.of(i, n) { // behind what was still under way
 					if plain && r.p.SequenceNumber == x.p.SequenceNumber || r.p.PayloadType == ptRTX && r.osn() == x.p.SequenceNumber {
 						return true

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"konzil/internal/await"
+
 	"github.com/pion/webrtc/v4"
 )
 
@@ -15,7 +17,7 @@ func quiet(t *testing.T, ended, flows func() int) {
 	t.Helper()
 	wait := func(n int) {
 		m := flows()
-		eventually(t, "the other flow goes on", func() bool { return flows() > m+n })
+		await.True(t, "the other flow goes on", func() bool { return flows() > m+n })
 	}
 	wait(10)
 	n := ended()
@@ -56,8 +58,8 @@ func TestThreeAndLeave(t *testing.T) {
 	for i := range cl {
 		for j := range cl {
 			if i != j {
-				eventually(t, "audio", all(i, j, 0, 10))
-				eventually(t, "video", all(i, j, 1, 30))
+				await.True(t, "audio", all(i, j, 0, 10))
+				await.True(t, "video", all(i, j, 1, 30))
 			}
 		}
 	}
@@ -89,8 +91,8 @@ func TestShards(t *testing.T) {
 	defer b.play(nil)()
 	a.ep.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
 	b.ep.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
-	eventually(t, "audio", func() bool { return b.count(a.ssrc(0)) > 20 && a.count(b.ssrc(0)) > 20 })
-	eventually(t, "video", func() bool { return b.count(a.ssrc(1)) > 200 && a.count(b.ssrc(1)) > 200 })
+	await.True(t, "audio", func() bool { return b.count(a.ssrc(0)) > 20 && a.count(b.ssrc(0)) > 20 })
+	await.True(t, "video", func() bool { return b.count(a.ssrc(1)) > 200 && a.count(b.ssrc(1)) > 200 })
 	continuous(t, b, a.ssrc(1))
 	continuous(t, a, b.ssrc(1))
 }
@@ -128,7 +130,7 @@ func TestRewriting(t *testing.T) {
 		{Name: am.Source, Kind: Audio, SSRCs: []uint32{am.SSRC}},
 		{Name: vm.Source, Kind: Video, SSRCs: []uint32{vm.SSRC}, RTX: []uint32{vm.RTX}},
 	}))
-	eventually(t, "media on the slots", func() bool { return b.count(am.SSRC) > 20 && b.count(vm.SSRC) > 60 })
+	await.True(t, "media on the slots", func() bool { return b.count(am.SSRC) > 20 && b.count(vm.SSRC) > 60 })
 	for _, m := range []SourceMapping{am, vm} {
 		if mid := string(b.packets(m.SSRC)[0].GetExtension(10)); mid == "" || mid != m.MID {
 			t.Fatalf("MID %q on the wire, mapping %+v", mid, m)
@@ -145,7 +147,7 @@ func TestICERestart(t *testing.T) {
 	_, _, a, b := pair(t, s, 0)
 	defer a.play(nil)()
 	defer b.play(nil)()
-	eventually(t, "audio", func() bool { return b.count(a.ssrc(0)) > 10 })
+	await.True(t, "audio", func() bool { return b.count(a.ssrc(0)) > 10 })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	before, err := b.ep.LocalTransport(ctx)
@@ -161,9 +163,9 @@ func TestICERestart(t *testing.T) {
 	old := b.ep.m.path.Load()
 	remote := b.answer(b.offer(after, a.sources()))
 	must(t, b.ep.SetRemote(remote))
-	eventually(t, "a new path is selected", func() bool { return b.ep.m.path.Load() != old })
+	await.True(t, "a new path is selected", func() bool { return b.ep.m.path.Load() != old })
 	n, m := b.count(a.ssrc(0)), a.count(b.ssrc(0))
-	eventually(t, "audio after the restart", func() bool { return b.count(a.ssrc(0)) > n+20 && a.count(b.ssrc(0)) > m+20 })
+	await.True(t, "audio after the restart", func() bool { return b.count(a.ssrc(0)) > n+20 && a.count(b.ssrc(0)) > m+20 })
 	if s.Counters()["dtls_failed"] != 0 {
 		t.Fatal("DTLS failed")
 	}
@@ -205,7 +207,7 @@ func TestPassive(t *testing.T) {
 	ev.connected(t, "aaaa")
 	ev.connected(t, "bbbb")
 	defer a.play(nil)()
-	eventually(t, "audio", func() bool { return b.count(a.ssrc(0)) > 10 })
+	await.True(t, "audio", func() bool { return b.count(a.ssrc(0)) > 10 })
 }
 
 func TestForceMuteAndSubscription(t *testing.T) {
@@ -218,7 +220,7 @@ func TestForceMuteAndSubscription(t *testing.T) {
 	flows := func() {
 		t.Helper()
 		n := b.count(ssrc)
-		eventually(t, "audio flows", func() bool { return b.count(ssrc) > n+5 })
+		await.True(t, "audio flows", func() bool { return b.count(ssrc) > n+5 })
 	}
 	stops := func() {
 		t.Helper()

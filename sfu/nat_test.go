@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+
+	"konzil/internal/await"
 )
 
 // stunServer answers each binding request with an address; nil lets the request be lost.
@@ -46,7 +48,7 @@ func TestNATMapping(t *testing.T) {
 	silent := stunServer(t, func(netip.AddrPort) *netip.AddrPort { lost.Add(1); return nil })
 	server := stunServer(t, func(netip.AddrPort) *netip.AddrPort { return &public })
 	s := startSFU(t, func(c *Config) { c.STUN, c.Shards = []string{silent, server}, 2 })
-	eventually(t, "mapping", func() bool { return len(s.mapped()) == 1 })
+	await.True(t, "mapping", func() bool { return len(s.mapped()) == 1 })
 	got := s.candidates()
 	if len(got) != 2 || got[1].Type != "srflx" || got[1].Addr != public || got[1].Related != s.LocalAddrs()[0] || got[1].Protocol != "udp" {
 		t.Fatalf("candidates %+v", got)
@@ -64,7 +66,7 @@ func TestNoNAT(t *testing.T) {
 	t.Parallel()
 	server := stunServer(t, func(from netip.AddrPort) *netip.AddrPort { return &from })
 	s := startSFU(t, func(c *Config) { c.STUN = []string{"nonsense", server} })
-	eventually(t, "answer", func() bool { return s.Counters()["nat_answered"] == 1 })
+	await.True(t, "answer", func() bool { return s.Counters()["nat_answered"] == 1 })
 	if m := s.mapped(); len(m) != 0 {
 		t.Fatalf("mapped to itself: %v", m)
 	}
@@ -82,7 +84,7 @@ func TestNATForged(t *testing.T) {
 	out = append(out, 0, 0x20, 0, 8, 0, 1, 0, 9, 1, 2, 3, 4)
 	_, err = c.Write(out)
 	must(t, err)
-	eventually(t, "refused", func() bool { return s.Counters()["drop_stun_transaction"] == 1 })
+	await.True(t, "refused", func() bool { return s.Counters()["drop_stun_transaction"] == 1 })
 	if m := s.mapped(); len(m) != 0 {
 		t.Fatalf("mapped: %v", m)
 	}

@@ -3,6 +3,7 @@ package sfu
 import (
 	"testing"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 )
 
@@ -37,7 +38,7 @@ func TestPacing(t *testing.T) {
 	sh.mu.Lock()
 	slow.m.est.OnREMB(sh.s.now(), 500_000)
 	sh.mu.Unlock()
-	eventually(t, "the bucket is on", func() bool {
+	await.True(t, "the bucket is on", func() bool {
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
 		sh.paceOut(slow, sh.s.now())
@@ -67,7 +68,7 @@ func TestPacing(t *testing.T) {
 	if v1-v0 > 20 || held < 40 || a1 == a0 {
 		t.Errorf("%d packets at once, %d held, audio %d bytes", v1-v0, held, a1-a0)
 	}
-	eventually(t, "the rest goes out", func() bool { v, _, held := sent(slow); return held == 0 && v-v0 >= 60 })
+	await.True(t, "the rest goes out", func() bool { v, _, held := sent(slow); return held == 0 && v-v0 >= 60 })
 	c := sh.s.Counters()
 	if c["paced"] < 40 || c["drop_paced"] != 0 {
 		t.Errorf("paced %d, dropped %d", c["paced"], c["drop_paced"])

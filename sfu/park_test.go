@@ -3,6 +3,8 @@ package sfu
 import (
 	"testing"
 	"time"
+
+	"konzil/internal/await"
 )
 
 // parked says whether the DTLS of e is put away.
@@ -28,14 +30,14 @@ func TestPark(t *testing.T) {
 	ev.connected(t, "aaaa")
 	ev.connected(t, "bbbb")
 	defer b.play(nil)()
-	eventually(t, "it is parked", a.ep.parkedNow)
+	await.True(t, "it is parked", a.ep.parkedNow)
 	if b.ep.parkedNow() {
 		t.Error("one with SCTP is parked")
 	}
 	had := a.count(b.ssrc(0))
-	eventually(t, "it is woken", func() bool { return s.Counters()["dtls_woken"] > 0 })
-	eventually(t, "it is parked again", a.ep.parkedNow)
-	eventually(t, "audio goes on", func() bool { return a.count(b.ssrc(0)) > had })
+	await.True(t, "it is woken", func() bool { return s.Counters()["dtls_woken"] > 0 })
+	await.True(t, "it is parked again", a.ep.parkedNow)
+	await.True(t, "audio goes on", func() bool { return a.count(b.ssrc(0)) > had })
 	must(t, a.pc.Close())
 	ev.wait(t, "the end", func(v event) bool { return v.kind == "transport" && v.ep == "aaaa" && v.state == TransportClosed })
 }
@@ -54,7 +56,7 @@ func TestParkGoodbye(t *testing.T) {
 	b.join(a.sources())
 	ev.connected(t, "aaaa")
 	defer b.play(nil)()
-	eventually(t, "it is parked", a.ep.parkedNow)
+	await.True(t, "it is parked", a.ep.parkedNow)
 	a.ep.Close()
-	eventually(t, "the client's DTLS has ended", func() bool { return a.pc.SCTP().Transport().State().String() == "closed" })
+	await.True(t, "the client's DTLS has ended", func() bool { return a.pc.SCTP().Transport().State().String() == "closed" })
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"konzil/internal/await"
+
 	"github.com/pion/webrtc/v4"
 )
 
@@ -92,11 +94,11 @@ func TestAddressChange(t *testing.T) {
 	ev.connected(t, "bbbb")
 	defer a.play(nil)()
 	defer b.play(nil)()
-	eventually(t, "audio", func() bool { return a.count(b.ssrc(0)) > 10 && b.count(a.ssrc(0)) > 10 })
+	await.True(t, "audio", func() bool { return a.count(b.ssrc(0)) > 10 && b.count(a.ssrc(0)) > 10 })
 	to := n.rebind()
-	eventually(t, "the new path", func() bool { p := a.ep.m.path.Load(); return p != nil && p.addr == to })
+	await.True(t, "the new path", func() bool { p := a.ep.m.path.Load(); return p != nil && p.addr == to })
 	x, y := a.count(b.ssrc(0)), b.count(a.ssrc(0))
-	eventually(t, "audio on the new path", func() bool { return a.count(b.ssrc(0)) > x+10 && b.count(a.ssrc(0)) > y+10 })
+	await.True(t, "audio on the new path", func() bool { return a.count(b.ssrc(0)) > x+10 && b.count(a.ssrc(0)) > y+10 })
 }
 
 // TestVanished lets a client go silent without a word: it becomes inactive and its transport fails when consent is lost.
@@ -122,7 +124,7 @@ func TestVanished(t *testing.T) {
 	must(t, err)
 	local.Candidates = []Candidate{{Foundation: "1", Component: 1, Protocol: "udp", Priority: 1, Addr: n.in.LocalAddr().(*net.UDPAddr).AddrPort(), Type: "host"}}
 	must(t, a.ep.SetRemote(a.answer(a.offer(local, nil))))
-	eventually(t, "connected again", func() bool {
+	await.True(t, "connected again", func() bool {
 		ev.mu.Lock()
 		defer ev.mu.Unlock()
 		up := 0

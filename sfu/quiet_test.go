@@ -6,6 +6,7 @@ import (
 
 	"github.com/pion/rtp"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 )
 
@@ -25,7 +26,7 @@ func TestSilence(t *testing.T) {
 				b.feed(&scratch, [][]byte{b.protect(p, 100, ptOpus)}, list)
 			}
 			got := func(n int) bool { return len(taps[0].of(100)) >= n && len(taps[1].of(100)) >= n }
-			eventually(t, "audio for both", func() bool { say(30); return got(5) })
+			await.True(t, "audio for both", func() bool { say(30); return got(5) })
 			for range 10 {
 				say(silent) // a short pause goes on
 			}
@@ -43,7 +44,7 @@ func TestSilence(t *testing.T) {
 				t.Fatalf("%d packets of silence were withheld", n)
 			}
 			n := len(taps[0].of(100))
-			eventually(t, "sound again", func() bool { say(40); return got(n + 5) })
+			await.True(t, "sound again", func() bool { say(40); return got(n + 5) })
 			for i, p := range taps {
 				pauses := 0
 				ps := p.of(100)

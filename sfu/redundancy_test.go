@@ -7,6 +7,7 @@ import (
 
 	"github.com/pion/rtp"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 	"konzil/sfu/red"
 )
@@ -83,7 +84,7 @@ func TestRedundancy(t *testing.T) {
 				}
 				b.feed(&scratch, [][]byte{b.protect(p, 100, pt)}, list)
 			}
-			eventually(t, "audio for all", func() bool {
+			await.True(t, "audio for all", func() bool {
 				say()
 				for _, p := range taps {
 					if len(p.of(100)) < 20 {

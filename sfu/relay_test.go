@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"konzil/internal/await"
 )
 
 // relay stands for a TURN server in this process: clients talk to its socket, the SFU is reached through AttachRelay.
@@ -160,8 +162,8 @@ func TestRelayAndLoss(t *testing.T) {
 		}
 		t.Logf("lost %d up, %d down, passed %d, counters %v", lostUp.Load(), lostDown.Load(), r.passed.Load(), s.Counters())
 	}()
-	eventually(t, "all of a's video at b", check(b, a.ssrc(1)))
-	eventually(t, "all of b's video at a", check(a, b.ssrc(1)))
+	await.True(t, "all of a's video at b", check(b, a.ssrc(1)))
+	await.True(t, "all of b's video at a", check(a, b.ssrc(1)))
 	n := s.Counters()
 	if lostUp.Load() < 10 || lostDown.Load() < 10 || n["recovered"] == 0 || n["rtx_out"] == 0 || n["nack_out"] == 0 || n["nack_in"] == 0 {
 		t.Fatalf("lost %d up, %d down; counters %v", lostUp.Load(), lostDown.Load(), n)
@@ -172,7 +174,7 @@ func TestRelayAndLoss(t *testing.T) {
 	// A relay that is gone takes nothing any more.
 	r.detach()
 	before := r.passed.Load()
-	eventually(t, "packets refused", func() bool { return s.Counters()["drop_relay_gone"] > 5 })
+	await.True(t, "packets refused", func() bool { return s.Counters()["drop_relay_gone"] > 5 })
 	if r.passed.Load() != before {
 		t.Fatal("detached relay was used")
 	}
@@ -195,12 +197,12 @@ func TestHeavyLoss(t *testing.T) {
 	ev.connected(t, "bbbb")
 	defer b.play(nil)()
 	a.ep.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
-	eventually(t, "repetitions sent twice", func() bool { return s.Counters()["rtx_twice"] > 20 })
+	await.True(t, "repetitions sent twice", func() bool { return s.Counters()["rtx_twice"] > 20 })
 	if n := s.Counters(); n["rtx_twice"] > n["rtx_out"] {
 		t.Errorf("%d packets repeated, %d of them twice", n["rtx_out"], n["rtx_twice"])
 	}
 	from := len(a.packets(b.ssrc(1)))
-	eventually(t, "no gaps", func() bool {
+	await.True(t, "no gaps", func() bool {
 		p := a.packets(b.ssrc(1))
 		if len(p) < from+300 {
 			return false

@@ -10,6 +10,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 	"konzil/sfu/codec"
 )
@@ -67,7 +68,7 @@ func replayBed(t *testing.T, shards int, change func(*Config)) (*bed, []*tap, fu
 		}
 	})
 	b.to[1].SetConstraints(VideoConstraints{LastN: -1})
-	eventually(t, "the second receiver is given nothing", func() (yes bool) {
+	await.True(t, "the second receiver is given nothing", func() (yes bool) {
 		b.c.do(func() {
 			sb := b.to[1].subs[b.from.sources["from-v0"]]
 			yes = !b.c.dirty && (sb == nil || sb.layer == 0 && !sb.linked)
@@ -79,7 +80,7 @@ func replayBed(t *testing.T, shards int, change func(*Config)) (*bed, []*tap, fu
 	list := make([]udpio.Packet, 0, 64)
 	step := func(key bool) { b.feed(&scratch, b.frame(key), list) }
 	// It may begin with a repetition; from then on it gets each packet as it comes.
-	eventually(t, "the first receiver sees it live", func() bool {
+	await.True(t, "the first receiver sees it live", func() bool {
 		step(true)
 		e := b.to[0]
 		e.sh.mu.Lock()
@@ -104,7 +105,7 @@ func (b *bed) newest(p *tap) bool {
 func (b *bed) seen() {
 	b.t.Helper()
 	tr := b.from.sources["from-v0"].tracks[0]
-	eventually(b.t, "the source is seen", func() (yes bool) {
+	await.True(b.t, "the source is seen", func() (yes bool) {
 		b.c.do(func() { yes = tr.seen.active })
 		return yes
 	})
@@ -123,15 +124,15 @@ func TestReplay(t *testing.T) {
 			before := b.s.Counters()
 			began := time.Now()
 			b.to[1].SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
-			eventually(t, "a picture without a new one", func() bool { return len(taps[1].of(200)) > 0 })
+			await.True(t, "a picture without a new one", func() bool { return len(taps[1].of(200)) > 0 })
 			t.Logf("first packet after %v", time.Since(began))
-			eventually(t, "all frames of the cache", func() bool { return len(taps[1].of(200)) >= 6*3 })
+			await.True(t, "all frames of the cache", func() bool { return len(taps[1].of(200)) >= 6*3 })
 			took := time.Since(began)
 			for range 40 {
 				step(false)
-				eventually(t, "live", func() bool { return b.newest(taps[0]) })
+				await.True(t, "live", func() bool { return b.newest(taps[0]) })
 			}
-			eventually(t, "live packets", func() bool { step(false); return len(taps[1].of(200)) > 150 })
+			await.True(t, "live packets", func() bool { step(false); return len(taps[1].of(200)) > 150 })
 			ps := taps[1].of(200)
 			d, ok := codec.ParseVP8(ps[0].Payload)
 			if !ok || !d.Keyframe {
@@ -179,16 +180,16 @@ func TestReplayCrowded(t *testing.T) {
 	}
 	b.seen()
 	b.to[1].SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
-	eventually(t, "all frames of the cache", func() bool { return len(taps[1].of(200)) >= 6*3 })
+	await.True(t, "all frames of the cache", func() bool { return len(taps[1].of(200)) >= 6*3 })
 	looks := 0 // each 5 ms of a machine that runs; a second and more is what the wait without an end takes
-	eventually(t, "the end", func() bool {
+	await.True(t, "the end", func() bool {
 		looks++
 		e := b.to[1]
 		e.sh.mu.Lock()
 		defer e.sh.mu.Unlock()
 		return !e.m.sends[200].stream.Replaying()
 	})
-	eventually(t, "live packets", func() bool { step(false); return b.newest(taps[1]) })
+	await.True(t, "live packets", func() bool { step(false); return b.newest(taps[1]) })
 	if looks > 120 {
 		t.Errorf("live after %d looks: the end was lost", looks)
 	}
@@ -223,7 +224,7 @@ func TestReplayRefused(t *testing.T) {
 			b.seen()
 			before := b.s.Counters()
 			b.to[1].SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
-			eventually(t, "the sender is asked", func() bool { return b.s.Counters()["pli_out"] > before["pli_out"] })
+			await.True(t, "the sender is asked", func() bool { return b.s.Counters()["pli_out"] > before["pli_out"] })
 			if n := b.s.Counters()["replays"]; n != before["replays"] || len(taps[1].of(200)) != 0 {
 				t.Errorf("%d repetitions, %d packets", n, len(taps[1].of(200)))
 			}
@@ -249,7 +250,7 @@ func TestReplayForLoss(t *testing.T) {
 	n := len(taps[0].of(200))
 	before := b.s.Counters()
 	pli()
-	eventually(t, "the keyframe again", func() bool {
+	await.True(t, "the keyframe again", func() bool {
 		for _, p := range taps[0].of(200)[n:] {
 			if d, _ := codec.ParseVP8(p.Payload); d.Keyframe {
 				return true
@@ -257,7 +258,7 @@ func TestReplayForLoss(t *testing.T) {
 		}
 		return false
 	})
-	eventually(t, "live again", func() bool {
+	await.True(t, "live again", func() bool {
 		e.sh.mu.Lock()
 		defer e.sh.mu.Unlock()
 		return o.hold == 0 && !o.stream.Replaying()
@@ -269,5 +270,5 @@ func TestReplayForLoss(t *testing.T) {
 	o.replayed = b.s.now() // however slow the machine
 	e.sh.mu.Unlock()
 	pli()
-	eventually(t, "the sender is asked", func() bool { return b.s.Counters()["pli_out"] > before["pli_out"] })
+	await.True(t, "the sender is asked", func() bool { return b.s.Counters()["pli_out"] > before["pli_out"] })
 }

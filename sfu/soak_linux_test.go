@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
 	"konzil/sfu/translator"
 )
 
@@ -85,7 +86,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	run(0, 2) // what is made once and kept: arenas, pools, the workers of relays
-	eventually(t, "empty", func() bool { return s.Counters()["endpoints"] == 0 })
+	await.True(t, "empty", func() bool { return s.Counters()["endpoints"] == 0 })
 	before := measureFootprint(t)
 	warm := rounds
 	start := time.Now()
@@ -149,9 +150,9 @@ func soakRoom(t *testing.T, conf *Conference, prefix string) {
 		r := newClient(t, conf, prefix+name, clientOptions{})
 		r.ep.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
 		r.join(send.sources())
-		eventually(t, "audio", func() bool { return r.count(send.ssrc(0)) > 10 })
-		eventually(t, "video", func() bool { return r.count(send.ssrc(1)) > 20 })
-		eventually(t, "channel", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.open })
+		await.True(t, "audio", func() bool { return r.count(send.ssrc(0)) > 10 })
+		await.True(t, "video", func() bool { return r.count(send.ssrc(1)) > 20 })
+		await.True(t, "channel", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.open })
 		if i == 0 {
 			r.close()
 			r.ep.Close()
@@ -167,7 +168,7 @@ func soakGuest(t *testing.T, conf *Conference, name string) {
 	stop := a.play(nil)
 	defer stop()
 	b.join(a.sources())
-	eventually(t, "audio of a guest", func() bool { return b.count(a.ssrc(0)) > 5 })
+	await.True(t, "audio of a guest", func() bool { return b.count(a.ssrc(0)) > 5 })
 	b.ep.Close()
 	a.ep.Close()
 }
@@ -189,7 +190,7 @@ func soakRelay(t *testing.T, s *SFU) {
 		ends[i] = c
 		_, err = c.Write(pkt)
 		must(t, err)
-		eventually(t, "latched", func() bool { return ch.Stats().Remote[0] != netip.AddrPort{} })
+		await.True(t, "latched", func() bool { return ch.Stats().Remote[0] != netip.AddrPort{} })
 	}
 	must(t, ends[0].SetReadDeadline(time.Now().Add(patience)))
 	_, err = ends[0].Read(make([]byte, 2000))

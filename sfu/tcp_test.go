@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
+
 	"github.com/pion/webrtc/v4"
 )
 
@@ -58,16 +60,16 @@ func TestTCP(t *testing.T) {
 		x.ep.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 720}})
 	}
 	for from, to := range map[*client]*client{a: b, b: a} {
-		eventually(t, "audio and video from "+from.id, func() bool { return to.count(from.ssrc(0)) > 50 && to.count(from.ssrc(1)) > 200 })
+		await.True(t, "audio and video from "+from.id, func() bool { return to.count(from.ssrc(0)) > 50 && to.count(from.ssrc(1)) > 200 })
 		continuous(t, to, from.ssrc(1))
 	}
-	eventually(t, "channel over TCP", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.open })
+	await.True(t, "channel over TCP", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.open })
 	n := s.Counters()
 	if n["tcp_connections"] == 0 || n["tcp_in"] < 200 || n["tcp_out"] < 200 || n["tcp_malformed"] != 0 {
 		t.Fatalf("counters %v", n)
 	}
 	a.ep.Close()
-	eventually(t, "the connection ends with its endpoint", func() bool { return s.Counters()["tcp_connections"] == 0 })
+	await.True(t, "the connection ends with its endpoint", func() bool { return s.Counters()["tcp_connections"] == 0 })
 	s.tcp.mu.Lock()
 	defer s.tcp.mu.Unlock()
 	if len(s.tcp.conns) != 0 || len(s.tcp.strangers) != 0 || s.tcp.unproved != 0 {
@@ -147,11 +149,11 @@ func TestTCPAndUDP(t *testing.T) {
 	ev.connected(t, "aaaa")
 	ev.connected(t, "bbbb")
 	defer b.play(nil)()
-	eventually(t, "UDP", func() bool { p := a.ep.m.path.Load(); return p != nil && p.via == nil })
-	eventually(t, "audio", func() bool { return a.count(b.ssrc(0)) > 10 })
-	eventually(t, "no connection", func() bool { cut(); return s.Counters()["tcp_connections"] == 0 })
+	await.True(t, "UDP", func() bool { p := a.ep.m.path.Load(); return p != nil && p.via == nil })
+	await.True(t, "audio", func() bool { return a.count(b.ssrc(0)) > 10 })
+	await.True(t, "no connection", func() bool { cut(); return s.Counters()["tcp_connections"] == 0 })
 	had := a.count(b.ssrc(0))
-	eventually(t, "audio goes on", func() bool { return a.count(b.ssrc(0)) > had+20 })
+	await.True(t, "audio goes on", func() bool { return a.count(b.ssrc(0)) > had+20 })
 }
 
 // TestTCPStrangers: who proves nothing is disconnected, for what it says or for its silence, and cannot take all places.
@@ -176,9 +178,9 @@ func TestTCPStrangers(t *testing.T) {
 	for range tcpStrangersOf - 1 {
 		dial()
 	}
-	eventually(t, "all accepted", func() bool { return s.Counters()["tcp_connections"] == tcpStrangersOf })
+	await.True(t, "all accepted", func() bool { return s.Counters()["tcp_connections"] == tcpStrangersOf })
 	over := dial()
-	eventually(t, "one too many", func() bool { return s.Counters()["tcp_refused"] == 1 })
+	await.True(t, "one too many", func() bool { return s.Counters()["tcp_refused"] == 1 })
 	closed(t, over)
 	// One byte now and then buys no time.
 	tick := time.NewTicker(500 * time.Millisecond)
@@ -195,7 +197,7 @@ func TestTCPStrangers(t *testing.T) {
 	if time.Since(begin) < tcpProof/2 {
 		t.Fatal("disconnected too early")
 	}
-	eventually(t, "nobody left", func() bool { return s.Counters()["tcp_connections"] == 0 })
+	await.True(t, "nobody left", func() bool { return s.Counters()["tcp_connections"] == 0 })
 }
 
 func closed(t *testing.T, c net.Conn) {
@@ -215,7 +217,7 @@ func TestTCPQueue(t *testing.T) {
 	nc, err := net.Dial("tcp4", s.tcp.addrs[0].String())
 	must(t, err)
 	defer func() { _ = nc.Close() }()
-	eventually(t, "accepted", func() bool { return s.Counters()["tcp_connections"] == 1 })
+	await.True(t, "accepted", func() bool { return s.Counters()["tcp_connections"] == 1 })
 	s.tcp.mu.Lock()
 	var c *tcpConn
 	for _, x := range s.tcp.conns {
@@ -223,7 +225,7 @@ func TestTCPQueue(t *testing.T) {
 	}
 	s.tcp.mu.Unlock()
 	pkt := make([]byte, 1200)
-	eventually(t, "full", func() bool {
+	await.True(t, "full", func() bool {
 		for range 100 {
 			c.send(c.end.local, pkt)
 		}

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"runtime"
 	"testing"
 	"time"
 
+	"konzil/internal/await"
 	"konzil/sfu/translator"
 )
 
@@ -36,25 +36,16 @@ func TestOpenTranslator(t *testing.T) {
 	pkt := append([]byte{0x80, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7}, make([]byte, 160)...)
 	_, err = ends[0].WriteToUDPAddrPort(pkt, to[0])
 	must(t, err)
-	deadline := time.Now().Add(5 * time.Second)
-	for s.Counters()["translator_latched"] == 0 && time.Now().Before(deadline) {
-		_ = ends[1].SetReadDeadline(time.Now().Add(time.Millisecond))
-		_, _ = ends[1].Read(make([]byte, 10))
-	}
+	await.True(t, "the first end is latched", func() bool { return s.Counters()["translator_latched"] > 0 })
 	_, err = ends[1].WriteToUDPAddrPort(pkt, to[1])
 	must(t, err)
-	must(t, ends[0].SetReadDeadline(deadline))
+	must(t, ends[0].SetReadDeadline(time.Now().Add(patience)))
 	buf := make([]byte, 2000)
 	n, from, err := ends[0].ReadFromUDPAddrPort(buf)
 	if err != nil || string(buf[:n]) != string(pkt) || from.Port() != to[0].Port() {
 		t.Errorf("%d bytes from %s, %v", n, from, err)
 	}
-	for s.Counters()["translator_packets_out"] == 0 && time.Now().Before(deadline) { // counted after it was sent
-		runtime.Gosched()
-	}
-	if n := s.Counters()["translator_packets_out"]; n != 1 {
-		t.Errorf("%d packets out", n)
-	}
+	await.True(t, "the packet is counted", func() bool { return s.Counters()["translator_packets_out"] == 1 }) // after it was sent
 	must(t, s.Close())
 	if _, err := s.OpenTranslator("late", nil); !errors.Is(err, ErrClosed) {
 		t.Error(err)

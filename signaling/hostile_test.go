@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
 	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
 )
@@ -41,7 +42,7 @@ func TestHostileClient(t *testing.T) {
 	goesOn := func(after string) {
 		t.Helper()
 		audio, video := b.received(a.ssrc(0)), b.received(a.ssrc(1))
-		eventually(t, "media of a at b after "+after, func() bool { return b.received(a.ssrc(0)) > audio+5 && b.received(a.ssrc(1)) > video+5 })
+		await.True(t, "media of a at b after "+after, func() bool { return b.received(a.ssrc(0)) > audio+5 && b.received(a.ssrc(1)) > video+5 })
 	}
 	goesOn("the start")
 	taken := []uint32{a.ssrc(0), a.ssrc(1)}
@@ -130,7 +131,7 @@ func (p *peer) hostileChannel(t *testing.T, a, b *peer, goesOn func(string)) {
 	isLast := func(m map[string]any) bool {
 		return m["from"] == p.nick && fmt.Sprint(m["msgPayload"]) == "map[n:2]"
 	}
-	eventually(t, "the message of the last keys at b", func() bool { return b.told("EndpointMessage", isLast) })
+	await.True(t, "the message of the last keys at b", func() bool { return b.told("EndpointMessage", isLast) })
 	if a.told("EndpointMessage", isLast) {
 		t.Error("a got b's message")
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
+	"konzil/internal/await"
 	"konzil/sfu"
 	"konzil/signaling/bridge"
 	"konzil/signaling/jingle"
@@ -201,17 +202,6 @@ func (p *peer) play() (stop func()) {
 	return func() { close(done); wg.Wait() }
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("timeout: %s", what)
-		}
-	}
-}
-
 func (p *peer) received(ssrc uint32) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -285,26 +275,26 @@ func TestMediaFlows(t *testing.T) {
 	stopA, stopB := a.play(), b.play()
 	defer stopA()
 	defer stopB()
-	eventually(t, "audio of a at b", func() bool { return b.received(a.ssrc(0)) > 10 })
+	await.True(t, "audio of a at b", func() bool { return b.received(a.ssrc(0)) > 10 })
 	if n := b.received(a.ssrc(1)); n != 0 {
 		t.Errorf("%d video packets before any constraint", n)
 	}
 	check(t, b.dc.SendText(`{"colibriClass":"ReceiverVideoConstraints","lastN":-1,"defaultConstraints":{"maxHeight":720}}`))
-	eventually(t, "video of a at b", func() bool { return b.received(a.ssrc(1)) > 10 })
-	eventually(t, "SenderSourceConstraints at a", func() bool {
+	await.True(t, "video of a at b", func() bool { return b.received(a.ssrc(1)) > 10 })
+	await.True(t, "SenderSourceConstraints at a", func() bool {
 		return a.told("SenderSourceConstraints", func(m map[string]any) bool { return m["sourceName"] == "aaaaaaaa-v0" && m["maxHeight"] == 720.0 })
 	})
-	eventually(t, "ForwardedSources at b", func() bool {
+	await.True(t, "ForwardedSources at b", func() bool {
 		return b.told("ForwardedSources", func(m map[string]any) bool { return fmt.Sprint(m["forwardedSources"]) == "[aaaaaaaa-v0]" })
 	})
 	check(t, a.dc.SendText(`{"colibriClass":"ReceiverVideoConstraints","defaultConstraints":{"maxHeight":180}}`))
 	for _, class := range []string{"AudioSourcesMap", "VideoSourcesMap"} {
-		eventually(t, class+" at a", func() bool {
+		await.True(t, class+" at a", func() bool {
 			return a.told(class, func(m map[string]any) bool { return strings.Contains(fmt.Sprint(m["mappedSources"]), "owner:bbbbbbbb") })
 		})
 	}
 	check(t, b.dc.SendText(`{"colibriClass":"EndpointMessage","to":"aaaaaaaa","msgPayload":{"hi":1}}`))
-	eventually(t, "EndpointMessage at a", func() bool {
+	await.True(t, "EndpointMessage at a", func() bool {
 		return a.told("EndpointMessage", func(m map[string]any) bool { return m["from"] == "bbbbbbbb" })
 	})
 	// b restarts ICE in place: new credentials on both sides, the same DTLS, and media goes on.
@@ -322,7 +312,7 @@ func TestMediaFlows(t *testing.T) {
 	if r := b.jingle("transport-info", stanza.NewElement(jingle.NS, "content", "name", "audio").Add(tr.Element(false))); r.Type != "result" {
 		t.Fatalf("transport-info: %s", r)
 	}
-	eventually(t, "ICE of b is connected again", func() bool { return b.pc.ICEConnectionState() == webrtc.ICEConnectionStateConnected })
+	await.True(t, "ICE of b is connected again", func() bool { return b.pc.ICEConnectionState() == webrtc.ICEConnectionStateConnected })
 	n := b.received(a.ssrc(0))
-	eventually(t, "audio of a at b after the restart", func() bool { return b.received(a.ssrc(0)) > n+20 })
+	await.True(t, "audio of a at b after the restart", func() bool { return b.received(a.ssrc(0)) > n+20 })
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"konzil/internal/await"
 	"konzil/signaling/colibri"
 	"konzil/signaling/jingle"
 	"konzil/xmpp"
@@ -302,14 +302,13 @@ func (c *client) find(is func(*stanza.Stanza) bool) *stanza.Stanza {
 
 func (c *client) take(what string, is func(*stanza.Stanza) bool) *stanza.Stanza {
 	c.w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if st := c.find(is); st != nil {
-			return st
-		}
-		if !c.w.real || time.Now().After(deadline) {
-			break
-		}
-		runtime.Gosched()
+	wait := time.Duration(0) // in simulated time find waits by itself
+	if c.w.real {
+		wait = 10 * time.Second
+	}
+	var st *stanza.Stanza
+	if await.Within(wait, time.Millisecond, func() bool { st = c.find(is); return st != nil }) {
+		return st
 	}
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()

@@ -9,12 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
+
 	"github.com/pion/stun/v4"
 )
 
 // overStreams runs a test over TCP and over TLS.
 func overStreams(t *testing.T, c Config, peer InMemoryPeer, run func(t *testing.T, s *Server, dial func() net.Conn)) {
-	server, trust := selfSigned(t)
+	server, trust := certified()
 	for _, secure := range []bool{false, true} {
 		t.Run(map[bool]string{false: "TCP", true: "TLS"}[secure], func(t *testing.T) {
 			s := start(t, c, peer)
@@ -88,7 +90,7 @@ func TestTruncatedOverStreams(t *testing.T) {
 					t.Errorf("%d bytes, %v: want an end", n, err)
 				}
 			}
-			eventually(t, "no connection", func() bool { return s.Counters()["streams_now"] == 0 })
+			await.True(t, "no connection", func() bool { return s.Counters()["streams_now"] == 0 })
 		}
 		if n := s.Counters(); n["requests"] != 0 {
 			t.Error(n)
@@ -112,7 +114,7 @@ func TestRubbishOverStreams(t *testing.T) {
 		if _, err := io.ReadAll(r); err != nil && isTimeout(err) {
 			t.Error(err)
 		}
-		eventually(t, "the end of all", func() bool {
+		await.True(t, "the end of all", func() bool {
 			n := s.Counters()
 			return n["malformed"] == 1 && n["streams_now"] == 0 && n["allocations_now"] == 0
 		})
@@ -124,7 +126,7 @@ func TestSlowHandshake(t *testing.T) {
 	c := testConfig()
 	c.IdleTimeout, c.PerAddress = 300*time.Millisecond, 2
 	s := start(t, c, nil)
-	server, _ := selfSigned(t)
+	server, _ := certified()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +152,7 @@ func TestSlowHandshake(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	eventually(t, "no connection", func() bool { return s.Counters()["streams_now"] == 0 })
+	await.True(t, "no connection", func() bool { return s.Counters()["streams_now"] == 0 })
 	if n := s.Counters(); n["malformed"] != 2 || n["streams_refused"] != 1 {
 		t.Error(n)
 	}
@@ -200,7 +202,7 @@ func TestChannelAbuse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "strays", func() bool {
+	await.True(t, "strays", func() bool {
 		n := s.Counters()
 		return n["stray"] == before["stray"]+2 && n["malformed"] == before["malformed"]+2
 	})

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 
 	"github.com/pion/stun/v4"
@@ -52,7 +53,7 @@ func TestOpenRelay(t *testing.T) {
 	s := start(t, c, nil)
 	victim := listenUDP(t)
 	to := addrPort(victim.LocalAddr())
-	stray := func(n uint64) { eventually(t, "stray packets", func() bool { return s.Counters()["stray"] == n }) }
+	stray := func(n uint64) { await.True(t, "stray packets", func() bool { return s.Counters()["stray"] == n }) }
 
 	r := newRaw(t, s, "user", "secret")
 	for _, p := range [][]byte{{0x40, 0, 0, 4, 'd', 'a', 't', 'a'}, sendIndication(t, to, "data")} {
@@ -158,7 +159,7 @@ func TestFlood(t *testing.T) {
 			break
 		}
 	}
-	eventually(t, "a limit", func() bool {
+	await.True(t, "a limit", func() bool {
 		_, err := r.conn.Write(guess)
 		return err != nil || s.Counters()["rate_limited"] > 0
 	})
@@ -205,7 +206,7 @@ func TestTruncatedAndOversized(t *testing.T) {
 		if _, err := r.conn.Write(whole[:n]); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "truncated ones", func() bool { return s.Counters()["malformed"] == before["malformed"]+uint64(n) })
+		await.True(t, "truncated ones", func() bool { return s.Counters()["malformed"] == before["malformed"]+uint64(n) })
 	}
 	if _, err := r.conn.Write(append([]byte(nil), make([]byte, 3000)...)); err != nil {
 		t.Fatal(err)
@@ -214,7 +215,7 @@ func TestTruncatedAndOversized(t *testing.T) {
 	if _, err := r.conn.Write(big); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "oversized", func() bool { return s.Counters()["oversized"] == 2 })
+	await.True(t, "oversized", func() bool { return s.Counters()["oversized"] == 2 })
 	silence(t, s, r.conn, "an answer")
 	if code := r.code(stun.MethodAllocate, requestUDP); code != 0 {
 		t.Errorf("afterwards: %d", code)
@@ -312,7 +313,7 @@ func TestOwnAnnouncedAddress(t *testing.T) {
 	if _, err := r.conn.Write(sendIndication(t, netip.AddrPort(to), "x")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "denied", func() bool { return s.Counters()["packet_denied"] == 1 })
+	await.True(t, "denied", func() bool { return s.Counters()["packet_denied"] == 1 })
 	if n := s.Counters(); n["packets_socket_out"] != 0 {
 		t.Error(n)
 	}

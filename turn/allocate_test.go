@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
+
 	"github.com/pion/stun/v4"
 )
 
@@ -85,7 +87,7 @@ func TestDualAllocation(t *testing.T) {
 	if code := r.code(stun.MethodRefresh, attr(stun.AttrLifetime, 0, 0, 0, 0)); code != 0 {
 		t.Errorf("ending all: %d", code)
 	}
-	eventually(t, "no allocation", func() bool { return s.Counters()["allocations_now"] == 0 })
+	await.True(t, "no allocation", func() bool { return s.Counters()["allocations_now"] == 0 })
 }
 
 // TestHalfADualAllocation: without IPv6 relays a client that would like both gets one, and is told (RFC 8656 §7.2).

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"konzil/internal/await"
 )
 
 // TestCoturnClient runs Debian's turnutils_uclient (package coturn) against the server: by UDP, TCP and TLS, with channels and with
@@ -25,7 +27,7 @@ func TestCoturnClient(t *testing.T) {
 	c.PerUser, c.PerAddress = 100, 100 // all the programs below are one user, with two allocations and more each, at the same time
 	s := start(t, c, nil)
 	peer := coturnPeer(t)
-	server, _ := selfSigned(t)
+	server, _ := certified()
 	secure, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +88,7 @@ func coturnPeer(t *testing.T) netip.AddrPort {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	eventually(t, "turnutils_peer", func() bool {
+	await.True(t, "turnutils_peer", func() bool {
 		c.SetDeadline(time.Now().Add(50 * time.Millisecond))
 		_, werr := c.Write([]byte("x"))
 		_, rerr := c.Read(make([]byte, 1))

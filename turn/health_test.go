@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"konzil/internal/await"
 )
 
 // TestCheck: the health check allocates over the first listener, leaves nothing behind, and fails when there is nothing to get.
@@ -20,7 +22,7 @@ func TestCheck(t *testing.T) {
 				if err := s.Check(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, "no allocation left", func() bool { return s.Counters()["allocations_now"] == 0 })
+				await.True(t, "no allocation left", func() bool { return s.Counters()["allocations_now"] == 0 })
 			}
 			if n := s.Counters()["allocations"]; n != 3 {
 				t.Errorf("%d allocations", n)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -51,17 +50,6 @@ func start(t testing.TB, c Config, peer InMemoryPeer) *Server {
 		}
 	})
 	return s
-}
-
-// eventually waits until ok is true, up to 10 s.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 10 s", what)
-		}
-		runtime.Gosched()
-	}
 }
 
 // dialLink connects to the server by udp or tcp and gives what a TURN client sends over.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 
 	"github.com/pion/stun/v4"
@@ -85,7 +86,7 @@ func TestPeerUnreachable(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantICMP(t, m, nobody, f.icmp, f.code)
-			eventually(t, "counted", func() bool { return s.Counters()["peer_errors"] > 0 && s.Counters()["send_failed"] == 0 })
+			await.True(t, "counted", func() bool { return s.Counters()["peer_errors"] > 0 && s.Counters()["send_failed"] == 0 })
 		})
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"konzil/internal/await"
 )
 
 // roundTrips sends packets to a peer that echoes and checks them all, first by indication, then by channel.
@@ -74,14 +76,14 @@ func TestInMemory(t *testing.T) {
 			if _, err := relay.WriteTo([]byte("x"), outside.LocalAddr()); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "denied packet", func() bool { return s.Counters()["packet_denied"] == 1 })
+			await.True(t, "denied packet", func() bool { return s.Counters()["packet_denied"] == 1 })
 			// Nor may it send to the relayed address.
 			if _, err := outside.WriteTo([]byte("y"), relay.LocalAddr()); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "denied packet from outside", func() bool { return s.Counters()["packet_denied"] == 2 })
+			await.True(t, "denied packet from outside", func() bool { return s.Counters()["packet_denied"] == 2 })
 			relay.Close()
-			eventually(t, "end of the allocation", func() bool {
+			await.True(t, "end of the allocation", func() bool {
 				attached, _ := sfu.state()
 				return attached == 0 && s.Counters()["allocations_now"] == 0
 			})

@@ -15,7 +15,7 @@ func TestOneAddressManyPorts(t *testing.T) {
 	c := testConfig()
 	c.TCP = []netip.AddrPort{loopback, loopback, loopback, loopback}
 	s := start(t, c, nil)
-	var local net.Addr
+	var local net.Addr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} // bound before it is connected: else others may have the port, too, for other addresses
 	for i, to := range s.TCPAddrs() {
 		d := net.Dialer{LocalAddr: local, Control: sharePort}
 		conn, err := d.Dial("tcp", to.String())

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
 	"konzil/xmpp/internal/hostile"
 	"konzil/xmpp/stanza"
 )
@@ -45,7 +46,7 @@ func TestCorpus(t *testing.T) {
 			})
 		}
 	}
-	eventually(t, "all streams are gone", func() bool {
+	await.True(t, "all streams are gone", func() bool {
 		n := r.s.Counters()
 		return n["sessions"] == 0 && n["streams_pending"] == 0
 	})
@@ -180,7 +181,7 @@ func TestNegotiationTimeout(t *testing.T) {
 	for _, p := range []*play{half, r.dial("tcp", r.tcp), r.dialWS("ws", "")} {
 		p.expectEnd0()
 	}
-	eventually(t, "none is left", func() bool { return r.s.Counters()["streams_pending"] == 0 })
+	await.True(t, "none is left", func() bool { return r.s.Counters()["streams_pending"] == 0 })
 }
 
 // expectEnd0 waits for the end, however it comes.
@@ -202,7 +203,7 @@ func TestTooManyPending(t *testing.T) {
 		t.Errorf("%d refused", n)
 	}
 	p.cut()
-	eventually(t, "the place is free", func() bool { return r.s.Counters()["streams_pending"] == 1 })
+	await.True(t, "the place is free", func() bool { return r.s.Counters()["streams_pending"] == 1 })
 	r.user("alice", "a")
 }
 
@@ -215,11 +216,11 @@ func TestTooManyPendingOfOnePeer(t *testing.T) {
 	r.dial("3", r.tcp).expectEnd0()
 	r.dialWS("4", "").header("x.test")
 	p.cut()
-	eventually(t, "the place is free", func() bool { return r.s.peers.count("127.0.0.1") == 1 })
+	await.True(t, "the place is free", func() bool { return r.s.peers.count("127.0.0.1") == 1 })
 	r.user("alice", "a")
-	eventually(t, "who has logged in counts no more", func() bool { return r.s.peers.count("127.0.0.1") == 1 })
+	await.True(t, "who has logged in counts no more", func() bool { return r.s.peers.count("127.0.0.1") == 1 })
 	q.cut()
-	eventually(t, "nothing is remembered", func() bool { return r.s.peers.count("127.0.0.1") == 0 })
+	await.True(t, "nothing is remembered", func() bool { return r.s.peers.count("127.0.0.1") == 0 })
 }
 
 func (p *pendingPeers) count(peer string) int {
@@ -247,7 +248,7 @@ func TestSlowReader(t *testing.T) {
 	if c["outbox_overflows"] == 0 {
 		t.Fatalf("no overflow after %d messages: %v", n, c)
 	}
-	eventually(t, "what nobody got goes offline", func() bool { return len(r.offline) > 0 })
+	await.True(t, "what nobody got goes offline", func() bool { return len(r.offline) > 0 })
 }
 
 // Reading is delayed, nothing is dropped.

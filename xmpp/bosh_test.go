@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
 	"konzil/xmpp/internal/hostile"
 	"konzil/xmpp/stanza"
 )
@@ -139,7 +140,7 @@ func TestBOSH(t *testing.T) {
 	// A held request gets what comes.
 	poll := c.later(c.body("", "<presence xmlns='jabber:client'/>"))
 	bob := r.user("bob", "b")
-	eventually(t, "alice is available", func() bool { return r.s.Session(stanza.MustJID("alice@x.test/a")).Presence() != nil })
+	await.True(t, "alice is available", func() bool { return r.s.Session(stanza.MustJID("alice@x.test/a")).Presence() != nil })
 	bob.send("<message to='alice@x.test' type='chat'><body>to a held request</body></message>")
 	if got := xmlOf(<-poll); !strings.Contains(got, "to a held request") || !strings.Contains(got, "xmlns='jabber:client'") && !strings.Contains(got, `xmlns="jabber:client"`) {
 		t.Fatal(got)
@@ -157,7 +158,7 @@ func TestBOSH(t *testing.T) {
 	}
 	// One too many: the older is answered, with nothing.
 	one := c.later(c.body("", ""))
-	eventually(t, "it is held", func() bool { return c.held(r) == 1 })
+	await.True(t, "it is held", func() bool { return c.held(r) == 1 })
 	two := c.later(c.body("", "<message xmlns='jabber:client' to='bob@x.test/b'><body>hi</body></message>"))
 	if got := <-one; len(got.Nodes) != 0 || got.Attr("type") != "" {
 		t.Error(xmlOf(got))
@@ -168,7 +169,7 @@ func TestBOSH(t *testing.T) {
 		t.Error(xmlOf(got))
 	}
 	<-two
-	eventually(t, "the session ends", func() bool { return r.s.Session(stanza.MustJID("alice@x.test/a")) == nil })
+	await.True(t, "the session ends", func() bool { return r.s.Session(stanza.MustJID("alice@x.test/a")) == nil })
 	if got := c.say("", ""); got.Attr("type") != "terminate" || got.Attr("condition") != "item-not-found" {
 		t.Error(xmlOf(got))
 	}
@@ -213,7 +214,7 @@ func TestBOSHOrder(t *testing.T) {
 	}
 	one, two := c.body("", msg("first")), c.body("", msg("second"))
 	late := c.later(two)
-	eventually(t, "the second is there", func() bool {
+	await.True(t, "the second is there", func() bool {
 		w := r.s.bosh.get(c.sid)
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -238,10 +239,10 @@ func TestBOSHOrder(t *testing.T) {
 	broken := make(chan struct{})
 	go func() { defer close(broken); _, _ = c.request(ctx, three) }()
 	bob.expect("<body>third</body>")
-	eventually(t, "it is held", func() bool { return c.held(r) == 1 })
+	await.True(t, "it is held", func() bool { return c.held(r) == 1 })
 	cancel()
 	<-broken
-	eventually(t, "its connection is gone", func() bool { return c.held(r) == 0 })
+	await.True(t, "its connection is gone", func() bool { return c.held(r) == 0 })
 	bob.send("<message to='alice@x.test/a'><body>for three</body></message>")
 	if got := xmlOf(c.must(three)); !strings.Contains(got, "for three") {
 		t.Error(got)
@@ -253,7 +254,7 @@ func TestBOSHOrder(t *testing.T) {
 	if got := c.say("", ""); got.Attr("condition") != "item-not-found" {
 		t.Error(xmlOf(got))
 	}
-	eventually(t, "the session ends", func() bool { return r.s.Session(stanza.MustJID("alice@x.test/a")) == nil })
+	await.True(t, "the session ends", func() bool { return r.s.Session(stanza.MustJID("alice@x.test/a")) == nil })
 }
 
 // TestBOSHKeys: who knows the sid and not the chain of keys does not get in (XEP-0124 §15).
@@ -275,7 +276,7 @@ func TestBOSHKeys(t *testing.T) {
 	if got := c.say("key='wrong'", auth); got.Attr("condition") != "item-not-found" {
 		t.Error(xmlOf(got))
 	}
-	eventually(t, "the stream ends", func() bool { return r.s.bosh.get(c.sid) == nil })
+	await.True(t, "the stream ends", func() bool { return r.s.bosh.get(c.sid) == nil })
 }
 
 // TestBOSHWaits: a held request is answered in time, a client that is gone is noticed, and what waited for it goes where it would without it.
@@ -299,7 +300,7 @@ func TestBOSHWaits(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the message is lost")
 	}
-	eventually(t, "the session ends", func() bool { return r.s.Session(stanza.MustJID("alice@x.test/a")) == nil })
+	await.True(t, "the session ends", func() bool { return r.s.Session(stanza.MustJID("alice@x.test/a")) == nil })
 }
 
 // TestBOSHPolling: a client that wants no request held may not ask all the time (XEP-0124 §12).
@@ -349,7 +350,7 @@ func TestBOSHCorpus(t *testing.T) {
 			})
 		}
 	}
-	eventually(t, "all streams are gone", func() bool {
+	await.True(t, "all streams are gone", func() bool {
 		n := r.s.Counters()
 		return n["sessions"] == 0 && n["streams_pending"] == 0
 	})

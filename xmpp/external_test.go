@@ -1,46 +1,24 @@
 package xmpp
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"konzil/internal/certs/certtest"
 	"konzil/xmpp/stanza"
 )
 
 // peopleCA signs certificates for clients.
 type peopleCA struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newPeopleCA(t *testing.T) *peopleCA {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "people"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &peopleCA{t, cert, key}
+	t *testing.T
+	*certtest.Authority
 }
 
 // issue makes a certificate with xmppAddr names, and mail addresses for those that begin with mailto:.
@@ -65,25 +43,15 @@ func (a *peopleCA) issue(until time.Time, names ...string) tls.Certificate {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "alice@x.test"}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, ExtraExtensions: []pkix.Extension{{Id: oidAltName, Value: san}}}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return a.Sign(&x509.Certificate{Subject: pkix.Name{CommonName: "alice@x.test"}, NotAfter: until,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, ExtraExtensions: []pkix.Extension{{Id: oidAltName, Value: san}}})
 }
 
 // TestExternal: a certificate of the operator's authorities logs in whom its names are for, and nobody else (XEP-0178 §2).
 func TestExternal(t *testing.T) {
-	ca, stranger := newPeopleCA(t), newPeopleCA(t)
+	ca, stranger := &peopleCA{t, certtest.New()}, &peopleCA{t, certtest.New()}
 	r := newRig(t, func(c *Config) {
-		c.ClientCAs = x509.NewCertPool()
-		c.ClientCAs.AddCert(ca.cert)
+		c.ClientCAs = ca.Pool()
 	})
 	hour := time.Now().Add(time.Hour)
 	for name, c := range map[string]struct {

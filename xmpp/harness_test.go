@@ -2,22 +2,16 @@ package xmpp
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/pbkdf2"
-	"crypto/rand"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"math/big"
 	"net"
 	"net/http/httptest"
 	"strings"
@@ -28,6 +22,7 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
+	"konzil/internal/certs/certtest"
 	"konzil/xmpp/stanza"
 )
 
@@ -81,19 +76,7 @@ func (a testAccounts) Enabled(ctx context.Context, local string) (bool, error) {
 
 func (a testAccounts) Mechanisms() []string { return []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"} }
 
-var testCert = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x.test"}, DNSNames: []string{"x.test", "guest.x.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-})
+var testCert = sync.OnceValue(func() tls.Certificate { return certtest.New().Issue("x.test", "guest.x.test") })
 
 // rig is a server with all its listeners on loopback.
 type rig struct {
@@ -397,17 +380,6 @@ func (p *play) cut() {
 		return
 	}
 	p.conn.Close()
-}
-
-// eventually waits until f holds.
-func eventually(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !f(); {
-		if time.Now().After(end) {
-			t.Fatal("never: " + what)
-		}
-		<-time.After(time.Millisecond)
-	}
 }
 
 func mustBare(s string) stanza.JID { return stanza.MustJID(s) }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 
+	"konzil/internal/await"
+
 	"mellium.im/sasl"
 	"mellium.im/xmlstream"
 	mxmpp "mellium.im/xmpp"
@@ -89,7 +91,7 @@ func TestMelliumChat(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob.expect("from='"+s.LocalAddr().String(), "a &lt; b &amp; \"c\"</body>")
-	eventually(t, "alice is available", func() bool { return aliceAvailable(r.s) })
+	await.True(t, "alice is available", func() bool { return aliceAvailable(r.s) })
 	bob.send("<message to='alice@x.test'><body>1 &lt; 2</body></message>")
 	if g := <-got; g != "bob@x.test/b 1 < 2" {
 		t.Errorf("got %q", g)

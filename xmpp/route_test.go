@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
 	"konzil/xmpp/stanza"
 )
 
@@ -233,7 +234,7 @@ func TestSessionsPerAccount(t *testing.T) {
 	q.send("<iq type='set' id='b'><bind xmlns='%s'/></iq>", nsBind)
 	q.expect("type='error'", "<resource-constraint")
 	p.cut() // one that waits for its client makes room
-	eventually(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
+	await.True(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
 	q.bind("c")
 	if r.s.Session(p.jid) != nil || len(r.s.Sessions(p.jid)) != 2 {
 		t.Error("wrong session ended")
@@ -245,12 +246,12 @@ func TestKill(t *testing.T) {
 	p := r.resumable("tcp")
 	r.s.Session(p.jid).Kill("reset", "bye")
 	p.expectEnd("reset")
-	eventually(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
+	await.True(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
 	q := r.resumable("ws")
 	q.cut()
-	eventually(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
+	await.True(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
 	r.s.Session(q.jid).Kill("reset", "bye")
-	eventually(t, "the sleeping session ends", func() bool { return r.s.Session(q.jid) == nil })
+	await.True(t, "the sleeping session ends", func() bool { return r.s.Session(q.jid) == nil })
 }
 
 // Shutdown writes what waits, says why, and hands over the messages of those who are away.
@@ -260,7 +261,7 @@ func TestShutdown(t *testing.T) {
 	early := r.dial("early", r.tls)
 	early.header("x.test")
 	away.cut()
-	eventually(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
+	await.True(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
 	const n = 500
 	for k := range n {
 		for _, to := range []*play{p, away, ws} {
@@ -320,7 +321,7 @@ func TestEndsUnderLoad(t *testing.T) {
 			r2 := r.again(p).bind("a") // conflict: the waiting one ends at once
 			r2.send("</stream:stream>")
 		}
-		eventually(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
+		await.True(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
 		wg.Wait()
 	}
 	for len(got) < messages {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"konzil/internal/await"
 )
 
 const python = "/usr/bin/python3"
@@ -97,7 +99,7 @@ func TestSlixmpp(t *testing.T) {
 		s.until("SM")
 	}
 	bob := r.user("bob", "b")
-	eventually(t, "alice is available", func() bool { x := r.s.Sessions(bob.jid)[0]; return x != nil && aliceAvailable(r.s) })
+	await.True(t, "alice is available", func() bool { x := r.s.Sessions(bob.jid)[0]; return x != nil && aliceAvailable(r.s) })
 	s.send("bob@x.test hello")
 	bob.expect("<body>hello</body>", "from='alice@x.test/")
 	// broken streams: what is sent meanwhile arrives once, in order

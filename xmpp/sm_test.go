@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
 	"konzil/xmpp/stanza"
 )
 
@@ -210,7 +211,7 @@ func TestAcknowledgedStayAway(t *testing.T) {
 			t.Fatalf("got %v, want %s", st, id)
 		}
 	}
-	eventually(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
+	await.True(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
 	if len(r.offline) != 0 {
 		t.Errorf("too many: %v", <-r.offline)
 	}
@@ -230,7 +231,7 @@ func TestCopiesCountOnce(t *testing.T) {
 	q.send("<a xmlns='%s' h='2'/>", nsSM) // the sync answer and the first
 	q.sync()
 	p.cut()
-	eventually(t, "p ends", func() bool { return r.s.Session(p.jid) == nil })
+	await.True(t, "p ends", func() bool { return r.s.Session(p.jid) == nil })
 	if len(r.offline) != 0 {
 		t.Fatalf("routed again although a copy may arrive: %v", <-r.offline)
 	}
@@ -238,7 +239,7 @@ func TestCopiesCountOnce(t *testing.T) {
 	if st := <-r.offline; st.ID != "2" {
 		t.Fatalf("got %v", st)
 	}
-	eventually(t, "q ends", func() bool { return r.s.Session(q.jid) == nil })
+	await.True(t, "q ends", func() bool { return r.s.Session(q.jid) == nil })
 	if len(r.offline) != 0 {
 		t.Errorf("too many: %v", <-r.offline)
 	}
@@ -274,7 +275,7 @@ func TestAckTooHigh(t *testing.T) {
 		t.Error("no stream error")
 	}
 	p.expectEnd("")
-	eventually(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
+	await.True(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
 }
 
 func TestResumeIsForTheOwner(t *testing.T) {
@@ -335,7 +336,7 @@ func TestDeadClientIsFound(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Limits.AckTimeout, c.Limits.AckDelay = 50*time.Millisecond, 10*time.Millisecond })
 	p, bob := r.resumable("tcp"), r.user("bob", "b")
 	bob.send("<message to='alice@x.test' type='chat' id='1'/>")
-	eventually(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
+	await.True(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
 	q, _ := r.resume(p)
 	if st, err := q.receive(); err != nil || st.ID != "1" && !strings.Contains(st.ID, "sync") {
 		t.Fatalf("%v %v", st, err)

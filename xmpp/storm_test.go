@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"konzil/internal/await"
 )
 
 // TestDropped: connections that end or stand still anywhere before the login leave nothing behind (CVE-2021-32918, CVE-2026-43506).
@@ -60,7 +62,7 @@ func TestDropped(t *testing.T) {
 			}
 			kept.Close()
 		}
-		eventually(t, "none is pending", func() bool { return r.s.Counters()["streams_pending"] == 0 })
+		await.True(t, "none is pending", func() bool { return r.s.Counters()["streams_pending"] == 0 })
 	}
 	measure := func() (goroutines int, heap uint64) {
 		runtime.GC()
@@ -76,8 +78,8 @@ func TestDropped(t *testing.T) {
 	for range 300 {
 		raw(r.tcp, "<stream:stream").Close()
 	}
-	eventually(t, "none is pending", func() bool { return r.s.Counters()["streams_pending"] == 0 })
-	eventually(t, "no goroutine is left", func() bool { n, _ := measure(); return n <= before })
+	await.True(t, "none is pending", func() bool { return r.s.Counters()["streams_pending"] == 0 })
+	await.True(t, "no goroutine is left", func() bool { n, _ := measure(); return n <= before })
 	if _, now := measure(); now > heap+4<<20 {
 		t.Errorf("%d KiB of memory are left", (now-heap)>>10)
 	}

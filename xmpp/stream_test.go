@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"konzil/internal/await"
 )
 
 func TestLoginTCP(t *testing.T) {
@@ -44,7 +46,7 @@ func TestGuestWebSocket(t *testing.T) {
 	q.expect("from='"+p.jid.String(), "<body>y</body>")
 	p.send("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>")
 	p.expectEnd("")
-	eventually(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
+	await.True(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
 }
 
 // A ping of the WebSocket layer is answered however long ago the last write was.
@@ -106,7 +108,7 @@ func TestUnackedOverflow(t *testing.T) {
 		bob.sync()
 	}
 	p.expectEnd("resource-constraint")
-	eventually(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
+	await.True(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
 	if r.s.Counters()["unacked_overflows"] == 0 {
 		t.Error("not counted")
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"konzil/internal/await"
 )
 
 func TestSpread(t *testing.T) {
@@ -83,19 +85,13 @@ func TestUsageOfProcesses(t *testing.T) {
 		}
 		_ = cmd.Wait()
 	}()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
+	await.True(t, "the figures of two processes", func() bool {
 		u, err := ReadUsage(target, true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if u.CPU > 30*time.Millisecond && u.RSS > 0 && u.PSS > 0 && u.Threads == 2 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%+v", u)
-		}
-	}
+		return u.CPU > 30*time.Millisecond && u.RSS > 0 && u.PSS > 0 && u.Threads == 2
+	})
 	if _, err := ReadUsage(&Target{PIDs: []int{-1}}, false); err == nil {
 		t.Error("process -1")
 	}

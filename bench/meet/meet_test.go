@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
+
 	"github.com/pion/rtp"
 	"github.com/pion/sdp/v3"
 	"go.uber.org/goleak"
@@ -205,7 +207,7 @@ func TestClient(t *testing.T) {
 				t.Fatal(err, c.Snapshot().Notes)
 			}
 			var s Snapshot
-			eventually(t, "media came back", func() bool {
+			await.True(t, "media came back", func() bool {
 				s = c.Snapshot()
 				n := 0
 				for _, r := range s.Received {
@@ -242,7 +244,7 @@ func TestClient(t *testing.T) {
 			if err := c.StopScreen(ctx); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the bridge was told", func() bool {
+			await.True(t, "the bridge was told", func() bool {
 				f.mu.Lock()
 				defer f.mu.Unlock()
 				all := strings.Join(f.messages, "\n")

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +14,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"konzil/internal/proctest"
 	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) {
@@ -42,10 +43,7 @@ type fixture struct {
 func start(t testing.TB, dir string, now func() time.Time, l limits) fixture {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
-	db, err := store.Open(context.Background(), dir, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.OpenIn(t, dir)
 	a, err := open(context.Background(), db, quiet, now, l)
 	if err != nil {
 		t.Fatal(err)
@@ -341,33 +339,18 @@ func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[string]map[string]bool{}
 	for round := range 3 {
-		cmd := exec.Command(os.Args[0], "-test.run=^$")
-		cmd.Env = append(os.Environ(), childEnv+"="+dir)
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
 		n := 0
-		for {
-			var g int
-			var id string
-			if _, err := fmt.Fscanf(out, "%d %s\n", &g, &id); err != nil {
-				break
-			}
-			for _, o := range []string{fmt.Sprint("o", g), fmt.Sprint("o", (g+1)%4)} {
+		proctest.KillChild(t, childEnv+"="+dir, func(line string) bool {
+			g, id, _ := strings.Cut(line, " ")
+			n++
+			for _, o := range []string{"o" + g, "o" + string('0'+(g[0]-'0'+1)%4)} {
 				if acked[o] == nil {
 					acked[o] = map[string]bool{}
 				}
 				acked[o][id] = true
 			}
-			if n++; n == 300+100*round {
-				_ = cmd.Process.Kill()
-			}
-		}
-		_ = cmd.Wait() // killed
+			return n >= 300+100*round
+		})
 		f := start(t, dir, time.Now, small)
 		for owner, ids := range acked {
 			seen := map[string]int{}

@@ -18,6 +18,7 @@ import (
 	"mellium.im/sasl"
 
 	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,10 +27,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func openStore(t testing.TB, dir string) *store.DB {
 	t.Helper()
-	db, err := store.Open(context.Background(), dir, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.OpenIn(t, dir)
 	t.Cleanup(func() { db.Close() })
 	return db
 }

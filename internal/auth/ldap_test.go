@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"konzil/internal/auth/ldaptest"
 	"konzil/internal/oops"
+	"konzil/internal/proctest"
 )
 
 const (
@@ -21,15 +23,10 @@ const (
 	searchDN = ldaptest.SearchDN
 )
 
-func freePort(t *testing.T) string {
+// deadURL is where no directory listens.
+func deadURL(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	return fmt.Sprintf("ldap://127.0.0.1:%d", proctest.Ports(t, 1)[0])
 }
 
 func ldapConfig(d *ldaptest.Directory) LDAPConfig {
@@ -227,7 +224,7 @@ func testLDAPParallel(t *testing.T, dir *ldaptest.Directory) {
 
 func testLDAPFailover(t *testing.T, dir *ldaptest.Directory) {
 	c := ldapConfig(dir)
-	dead := "ldap://127.0.0.1:" + freePort(t)
+	dead := deadURL(t)
 	c.URLs = []string{dead, dir.Plain}
 	d := newLDAP(t, c)
 	if check(t, d, "alice", "wonderland") != "alice" {

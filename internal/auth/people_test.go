@@ -227,7 +227,7 @@ func TestExplain(t *testing.T) {
 		"no consent":          {func(c *LDAPConfig) { c.Consent = "(employeeType=visible)" }, "bob", "", true, []string{"ok    entitled", "FAIL  not asked for it"}},
 		"wrong bind password": {func(c *LDAPConfig) { c.BindPassword = "x" }, "bob", "", true, []string{"FAIL  no server", "correct auth.ldap.bind_dn and auth.ldap.bind_password"}},
 		"unknown authority":   {func(c *LDAPConfig) { c.CAFile = "" }, "bob", "", true, []string{"set auth.ldap.ca_file"}},
-		"nothing listens":     {func(c *LDAPConfig) { c.URLs = append([]string{"ldap://127.0.0.1:" + freePort(t)}, c.URLs...) }, "bob", "", false, []string{"nothing listens there", "others do"}},
+		"nothing listens":     {func(c *LDAPConfig) { c.URLs = append([]string{deadURL(t)}, c.URLs...) }, "bob", "", false, []string{"nothing listens there", "others do"}},
 	} {
 		c, _ := campus(t, dir, tc.change)
 		var out strings.Builder

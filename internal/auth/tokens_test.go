@@ -3,22 +3,16 @@ package auth
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
-	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 )
 
 func newTokens(t *testing.T) (*Tokens, *time.Time) {
 	t.Helper()
-	db, err := store.Open(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
 	now := time.Unix(1_800_000_000, 0)
-	k := NewTokens(db)
+	k := NewTokens(storetest.Open(t))
 	k.now = func() time.Time { return now }
 	return k, &now
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
 
+	"konzil/internal/await"
 	"konzil/internal/check/dnstest"
 )
 
@@ -182,10 +183,8 @@ func TestACMERun(t *testing.T) {
 	wg.Go(func() { m.Run(ctx) })
 	defer wg.Wait()
 	defer cancel()
-	for deadline := time.Now().Add(20 * time.Second); !source.ours(); {
-		if time.Now().After(deadline) {
-			t.Fatal("no certificate")
-		}
+	await.True(t, "a certificate", func() bool {
 		shown(t, source)
-	}
+		return source.ours()
+	})
 }

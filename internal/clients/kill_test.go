@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"konzil/internal/proctest"
 )
 
 // killable is a server of its own that a test ends with SIGKILL and starts again.
@@ -24,8 +26,8 @@ type killable struct {
 func startKillable(t *testing.T) *killable {
 	t.Helper()
 	k := &killable{t: t, dir: t.TempDir()}
-	var err error
-	if k.bin, err = buildServer(k.dir); err != nil {
+	k.bin = filepath.Join(k.dir, "konzil")
+	if err := proctest.Build(k.bin); err != nil {
 		t.Fatal(err)
 	}
 	s, stop, err := startServer(k.bin, k.dir)

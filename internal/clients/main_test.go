@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
+
+	"konzil/internal/proctest"
 
 	"go.uber.org/goleak"
 )
@@ -30,8 +33,8 @@ func runTests(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	bin, err := buildServer(dir)
-	if err != nil {
+	bin := filepath.Join(dir, "konzil")
+	if err := proctest.Build(bin); err != nil {
 		return 1, err
 	}
 	srv, stop, err := startServer(bin, dir)

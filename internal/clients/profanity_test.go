@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"konzil/internal/certs/certtest"
 )
 
 // terminal is a profanity that runs in a tmux of its own.
@@ -163,9 +165,8 @@ func TestProfanity(t *testing.T) {
 // TestProfanityUntrusted shows that TestProfanity really checks the certificate.
 func TestProfanityUntrusted(t *testing.T) {
 	needProfanity(t)
-	dir := t.TempDir()
-	other := filepath.Join(dir, "other.pem")
-	if err := writeCertificates(other, filepath.Join(dir, "cert"), filepath.Join(dir, "key")); err != nil {
+	other := filepath.Join(t.TempDir(), "other.pem")
+	if err := certtest.New().WriteCertificate(other); err != nil {
 		t.Fatal(err)
 	}
 	frank := startProfanity(t, "frank", other, shared.port)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/certs/certtest"
 	"konzil/internal/proctest"
 )
 
@@ -339,7 +340,7 @@ func TestSlixmppUntrustedCertificate(t *testing.T) {
 	o.CA = "/etc/ssl/certs/ca-certificates.crt"
 	if _, err := os.Stat(o.CA); err != nil {
 		o.CA = filepath.Join(t.TempDir(), "other.pem")
-		if err := writeCertificates(o.CA, filepath.Join(t.TempDir(), "c"), filepath.Join(t.TempDir(), "k")); err != nil {
+		if err := certtest.New().WriteCertificate(o.CA); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -9,44 +9,43 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"konzil/internal/proctest"
 )
 
 // startBridge runs `konzil bridge` for a server, under an account of that name.
-func startBridge(t *testing.T, s *server, name string) *exec.Cmd {
+func startBridge(t *testing.T, s *server, name string) *proctest.Process {
 	t.Helper()
 	s.addUser(name, "secret-"+name)
-	dir := t.TempDir()
+	dir, ports := t.TempDir(), proctest.Ports(t, 2)
 	file := filepath.Join(dir, "bridge.yaml")
 	config := fmt.Sprintf("domain: localhost\ndata: %q\nlisten: [127.0.0.1]\nhttp: {port: %d}\nmedia: {port: %d}\nlog: {level: debug}\n"+
 		"bridge:\n  region: lab\n  join:\n    - {server: '127.0.0.1:%d', account: %s@localhost, password: secret-%s, room: jvbbrewery@internal.localhost, nick: %s, any_certificate: true}\n",
-		filepath.Join(dir, "data"), freePort(t, "tcp"), freePort(t, "both"), s.xmppPort, name, name, name)
+		filepath.Join(dir, "data"), ports[0], ports[1], s.xmppPort, name, name, name)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log := &syncBuffer{}
-	cmd := exec.Command(binary(t), "bridge", "-config", file)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	bridge := &proctest.Process{Name: "bridge " + name}
+	if err := bridge.Start(exec.Command(binary(t), "bridge", "-config", file)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
+		_ = bridge.End(syscall.SIGTERM) // the test may have killed it
 		if t.Failed() {
-			t.Logf("bridge %s:\n%s", name, log)
+			t.Logf("%s:\n%s", bridge.Name, &bridge.Log)
 		}
 	})
 	eventually(t, 15*time.Second, "the bridge is in the brewery", func() (bool, error) {
 		return strings.Contains(s.log.String(), "bridge came") && strings.Contains(s.log.String(), "bridge="+name), nil
 	})
-	return cmd
+	return bridge
 }
 
 // TestBridgesElsewhere: a server without a bridge of its own meets on bridges in other processes; one of them is killed in mid-meeting, and
 // the meeting goes on with the other.
 func TestBridgesElsewhere(t *testing.T) {
 	s := startServer(t, "bridge:\n  accounts: [one, two]\n  own: never\n")
-	bridges := map[string]*exec.Cmd{"one": startBridge(t, s, "one"), "two": startBridge(t, s, "two")}
+	bridges := map[string]*proctest.Process{"one": startBridge(t, s, "one"), "two": startBridge(t, s, "two")}
 	ada, grace := newPerson(t, "Ada"), newPerson(t, "Grace")
 	ada.join(s.url + "/spread")
 	grace.join(s.url + "/spread")
@@ -61,9 +60,7 @@ func TestBridgesElsewhere(t *testing.T) {
 	if bridges[used] == nil {
 		t.Fatalf("the conference is on %q", used)
 	}
-	if err := bridges[used].Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	bridges[used].Kill()
 	other := map[string]string{"one": "two", "two": "one"}[used]
 	eventually(t, 60*time.Second, "the conference is on the other bridge", func() (bool, error) { return placed(s, other), nil })
 	ada.receives(grace)
@@ -74,7 +71,7 @@ func TestBridgesElsewhere(t *testing.T) {
 // bridge is killed, and the meeting goes on with the other.
 func TestConferenceOverBridges(t *testing.T) {
 	s := startServer(t, "bridge:\n  accounts: [one, two]\n  own: never\n  max_endpoints: 2\n")
-	bridges := map[string]*exec.Cmd{"one": startBridge(t, s, "one"), "two": startBridge(t, s, "two")}
+	bridges := map[string]*proctest.Process{"one": startBridge(t, s, "one"), "two": startBridge(t, s, "two")}
 	people := []*person{newPerson(t, "Ada"), newPerson(t, "Grace"), newPerson(t, "Joan")}
 	for _, p := range people {
 		p.join(s.url + "/wide")
@@ -89,9 +86,7 @@ func TestConferenceOverBridges(t *testing.T) {
 	if !placed(s, "one") || !placed(s, "two") || !strings.Contains(s.log.String(), "bridges linked") {
 		t.Fatal("the conference is not on both bridges")
 	}
-	if err := bridges["one"].Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	bridges["one"].Kill()
 	eventually(t, 30*time.Second, "the bridge is missed", func() (bool, error) { return strings.Contains(s.log.String(), "bridge left"), nil })
 	all()
 }

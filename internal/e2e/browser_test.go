@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/proctest"
+
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/runtime"
@@ -20,7 +22,7 @@ type person struct {
 	t    *testing.T
 	name string
 	ctx  context.Context
-	log  *syncBuffer // console of the page
+	log  *proctest.Log // console of the page
 	quit func()
 }
 
@@ -47,7 +49,7 @@ type stats struct {
 func newPerson(t *testing.T, name string) *person {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser(t), chromedp.WithNewBrowserContext())
-	p := &person{t: t, name: name, ctx: ctx, log: &syncBuffer{}, quit: cancel}
+	p := &person{t: t, name: name, ctx: ctx, log: &proctest.Log{}, quit: cancel}
 	t.Cleanup(func() {
 		if t.Failed() {
 			p.t = t

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/proctest"
+
 	"github.com/coder/websocket"
 )
 
@@ -23,7 +25,7 @@ type fox struct {
 	name    string
 	conn    *websocket.Conn
 	context string // browsing context
-	log     *syncBuffer
+	log     *proctest.Log
 	next    int
 }
 
@@ -67,7 +69,7 @@ func newFox(t *testing.T, name string) *fox {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fox{t: t, name: name, log: &syncBuffer{}}
+	f := &fox{t: t, name: name, log: &proctest.Log{}}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/proctest"
+
 	"github.com/chromedp/chromedp"
 )
 
@@ -55,10 +57,7 @@ func binary(t *testing.T) string {
 		if suite.buildErr = touchSources(); suite.buildErr != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-o", suite.binary, "konzil")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			suite.buildErr = fmt.Errorf("go build: %w\n%s", err, out)
-		}
+		suite.buildErr = proctest.Build(suite.binary)
 	})
 	if suite.buildErr != nil {
 		t.Fatal(suite.buildErr)

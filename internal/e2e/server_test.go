@@ -1,21 +1,20 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"konzil/internal/await"
+	"konzil/internal/proctest"
 )
 
 // server is a konzil process with ports and a data folder of its own; it can be stopped and started again.
@@ -23,12 +22,11 @@ type server struct {
 	t    *testing.T
 	url  string // https://localhost:port
 	file string // configuration
-	log  *syncBuffer
+	log  *proctest.Log
 
-	xmppPort int
+	httpsPort, xmppPort int
 
-	cmd   *exec.Cmd
-	ended chan error // of cmd
+	process *proctest.Process
 }
 
 // startServer runs konzil with ports that were free a moment ago and an empty data folder, until the test ends. turnSettings are lines of
@@ -37,15 +35,16 @@ func startServer(t *testing.T, turnSettings ...string) *server {
 	t.Helper()
 	browser(t) // skips where there is none
 	dir := t.TempDir()
-	https, xmpp, xmpps := freePort(t, "tcp"), freePort(t, "tcp"), freePort(t, "tcp")
-	media, turn, turns := freePort(t, "both"), freePort(t, "both"), freePort(t, "tcp")
+	ports := proctest.Ports(t, 6)
+	https, xmpp, xmpps, media, turn, turns := ports[0], ports[1], ports[2], ports[3], ports[4], ports[5]
 	file := filepath.Join(dir, "konzil.yaml")
 	config := fmt.Sprintf("domain: localhost\ndata: %q\nlisten: [127.0.0.1]\nhttp:\n  port: %d\nxmpp:\n  port: %d\n  tls_port: %d\nmedia:\n  port: %d\nturn:\n  port: %d\n  tls_port: %d\n  host: 127.0.0.1\n%s"+
 		"log:\n  level: debug\n", filepath.Join(dir, "data"), https, xmpp, xmpps, media, turn, turns, strings.Join(turnSettings, ""))
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, url: fmt.Sprintf("https://localhost:%d", https), file: file, log: &syncBuffer{}, xmppPort: xmpp}
+	process := &proctest.Process{Name: "konzil"}
+	s := &server{t: t, url: fmt.Sprintf("https://localhost:%d", https), file: file, log: &process.Log, httpsPort: https, xmppPort: xmpp, process: process}
 	s.start()
 	t.Cleanup(func() {
 		s.stop()
@@ -57,21 +56,14 @@ func startServer(t *testing.T, turnSettings ...string) *server {
 // start runs the process and waits until its page answers.
 func (s *server) start() {
 	s.t.Helper()
-	s.cmd = exec.Command(binary(s.t), "-config", s.file)
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	if err := s.cmd.Start(); err != nil {
+	if err := s.process.Start(exec.Command(binary(s.t), "-config", s.file)); err != nil {
 		s.t.Fatal(err)
 	}
-	s.ended = make(chan error, 1)
-	go func() { s.ended <- s.cmd.Wait() }()
+	if err := s.process.Listening(fmt.Sprintf("127.0.0.1:%d", s.httpsPort)); err != nil {
+		s.t.Fatal(err)
+	}
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	eventually(s.t, 10*time.Second, "konzil answers", func() (bool, error) {
-		select {
-		case err := <-s.ended:
-			s.ended <- err
-			s.t.Fatalf("konzil ended at once: %v\n%s", err, s.log)
-		default:
-		}
 		r, err := client.Get(s.url + "/config.js")
 		if err != nil {
 			return false, err
@@ -85,16 +77,8 @@ func (s *server) start() {
 // stop asks the process to end, and expects that it does so cleanly.
 func (s *server) stop() {
 	s.t.Helper()
-	s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-s.ended:
-		if err != nil {
-			s.t.Errorf("konzil ended with %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		s.cmd.Process.Kill()
-		<-s.ended
-		s.t.Error("konzil did not end within 10 s of SIGTERM")
+	if err := s.process.End(syscall.SIGTERM); err != nil {
+		s.t.Error(err)
 	}
 }
 
@@ -108,46 +92,12 @@ func (s *server) addUser(name, password string) {
 	}
 }
 
-// freePort asks the kernel for a port of 127.0.0.1; "both" is free for TCP and UDP.
-func freePort(t *testing.T, network string) int {
-	t.Helper()
-	for range 20 {
-		tcp, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := tcp.Addr().(*net.TCPAddr).Port
-		udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		tcp.Close()
-		if err == nil {
-			udp.Close()
-			return port
-		}
-		if network == "tcp" {
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
 // eventually repeats f until it is true or the time is up; it fails with the last error.
 func eventually(t *testing.T, limit time.Duration, what string, f func() (bool, error)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, err := f()
-		if ok {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not within %v: %s (%v)", limit, what, err)
-		case <-tick.C:
-		}
+	var err error
+	if !await.Within(limit, 100*time.Millisecond, func() (ok bool) { ok, err = f(); return ok }) {
+		t.Fatalf("not within %v: %s (%v)", limit, what, err)
 	}
 }
 
@@ -175,22 +125,4 @@ func keepLog(t *testing.T, log string) {
 		return
 	}
 	t.Logf("log of the server: %s", path)
-}
-
-// syncBuffer is a buffer that a process writes while the test reads.
-type syncBuffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
+	"konzil/internal/await"
 	"konzil/internal/certs"
 	"konzil/internal/oops"
 )
@@ -222,15 +222,13 @@ func TestConnectionLimit(t *testing.T) {
 	for _, h := range held {
 		h.Close()
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
-		if r, err := c.Get(url); err == nil {
+	await.True(t, "a place is given free", func() bool {
+		r, err := c.Get(url)
+		if err == nil {
 			r.Body.Close()
-			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("places are not given free")
-		}
-	}
+		return err == nil
+	})
 }
 
 func TestPanicIsContained(t *testing.T) {
@@ -270,16 +268,13 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 	<-entered
 	ended := make(chan error, 1)
 	go func() { ended <- s.Shutdown(context.Background()) }()
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	await.True(t, "Shutdown accepts nothing", func() bool {
 		conn, err := net.Dial("tcp", s.Addrs()[0].String())
-		if err != nil {
-			break
+		if err == nil {
+			conn.Close()
 		}
-		conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("Shutdown still accepts")
-		}
-	}
+		return err != nil
+	})
 	close(release)
 	if got := <-body; got != "done" {
 		t.Error(got)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"konzil/internal/await"
 	"konzil/internal/proctest"
 )
 
@@ -107,7 +109,6 @@ func build(dir string) (stop func(), err error) {
 	}
 	steps := [][]string{
 		{"mount", "--make-rprivate", "/"}, {"mount", "--bind", resolv, real}, {"ip", "link", "set", "lo", "up"},
-		{"go", "build", "-o", lab.bin, "konzil"},
 	}
 	for _, z := range zones {
 		steps = append(steps, []string{"ip", "addr", "add", z.addr + "/24", "dev", "lo"})
@@ -117,7 +118,7 @@ func build(dir string) (stop func(), err error) {
 			return nil, fmt.Errorf("%s: %w\n%s", strings.Join(s, " "), err, out)
 		}
 	}
-	if err := makeCertificates(dir); err != nil {
+	if err := errors.Join(proctest.Build(lab.bin), makeCertificates()); err != nil {
 		return nil, err
 	}
 	args := []string{"--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--local=/zone/", "--listen-address=127.0.0.1", "--bind-interfaces",
@@ -169,11 +170,9 @@ func pause(d time.Duration) {
 // eventually waits until f is true.
 func eventually(t testing.TB, d time.Duration, what string, f func() bool) bool {
 	t.Helper()
-	for end := time.Now().Add(d); !f(); pause(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Errorf("not within %v: %s", d, what)
-			return false
-		}
+	ok := await.Within(d, 50*time.Millisecond, f)
+	if !ok {
+		t.Errorf("not within %v: %s", d, what)
 	}
-	return true
+	return ok
 }

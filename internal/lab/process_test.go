@@ -1,22 +1,16 @@
 package lab
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"konzil/internal/certs/certtest"
 	"konzil/internal/proctest"
 )
 
@@ -96,50 +90,15 @@ func roots() *tls.Config {
 }
 
 // makeCertificates makes an authority, and a certificate for each zone and what is below it.
-func makeCertificates(dir string) error {
-	now := time.Now()
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+func makeCertificates() error {
+	ca := certtest.New()
+	if err := ca.WriteCertificate(lab.ca); err != nil {
 		return err
 	}
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Lab authority"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(48 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
-		return err
-	}
-	if err := writePEM(lab.ca, "CERTIFICATE", caDER); err != nil {
-		return err
-	}
-	for i, z := range zones {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return err
-		}
-		leaf := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i) + 2), Subject: pkix.Name{CommonName: z.domain}, DNSNames: []string{z.domain, "*." + z.domain}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		}
-		der, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
-		if err != nil {
-			return err
-		}
-		keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return err
-		}
-		if err := writePEM(certFile(z), "CERTIFICATE", der); err != nil {
-			return err
-		}
-		if err := writePEM(keyFile(z), "PRIVATE KEY", keyDER); err != nil {
+	for _, z := range zones {
+		if err := certtest.Write(ca.Issue(z.domain, "*."+z.domain), certFile(z), keyFile(z)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func writePEM(name, kind string, der []byte) error {
-	return os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o644) // of the lab alone: every server may read it
 }

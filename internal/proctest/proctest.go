@@ -1,4 +1,5 @@
-// Package proctest runs the programs that tests talk to, and keeps what they say. It is for tests alone.
+// Package proctest runs the programs that tests talk to: it builds ours, finds ports for them (ports.go), keeps what they say and ends them. It is for tests
+// alone.
 package proctest
 
 import (
@@ -26,6 +27,14 @@ type Process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
 	err  error         // how it has; valid after done
+}
+
+// Build compiles the program under test into the file bin.
+func Build(bin string) error {
+	if out, err := exec.Command("go", "build", "-o", bin, "konzil").CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // Start runs c, which dies with the test.

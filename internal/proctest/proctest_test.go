@@ -1,6 +1,8 @@
 package proctest
 
 import (
+	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -39,5 +41,29 @@ func TestProcess(t *testing.T) {
 	p.Kill()
 	if p.Wait() != -1 {
 		t.Error("a killed program has an exit code")
+	}
+}
+
+// TestFreePorts: they differ, and a program can open them.
+func TestFreePorts(t *testing.T) {
+	ports, err := FreePorts("127.0.0.1", 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[int]bool{}
+	for _, p := range ports {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		defer l.Close()
+		seen[p] = true
+	}
+	if len(seen) != len(ports) {
+		t.Errorf("the same port twice: %v", ports)
+	}
+	if _, err := FreePorts("192.0.2.1", 1); err == nil {
+		t.Error("ports of an address that is not this machine's")
 	}
 }

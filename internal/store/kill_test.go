@@ -1,32 +1,19 @@
 package store
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
-	"time"
+
+	"konzil/internal/proctest"
 )
 
 // childEnv makes the test binary write until it is killed, instead of testing.
 const childEnv = "KONZIL_STORE_TEST_CHILD"
-
-// eventually waits until ok is true, up to 10 s.
-func eventually(t testing.TB, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 10 s")
-		}
-		runtime.Gosched()
-	}
-}
 
 // writeForEver writes rows from several goroutines and prints each number once it is acknowledged.
 func writeForEver(dir string) {
@@ -83,29 +70,9 @@ func TestKill(t *testing.T) {
 // killWriter starts the child, kills it after so many acknowledgements, and gives all that it printed.
 func killWriter(t *testing.T, dir string, after int) (acked []string) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), childEnv+"="+dir)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	watchdog := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
-	defer watchdog.Stop()
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		acked = append(acked, lines.Text())
-		if len(acked) == after {
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	_ = cmd.Wait() // killed
-	if len(acked) < after {
-		t.Fatalf("the child ended after %d acknowledgements, before it was killed", len(acked))
-	}
+	proctest.KillChild(t, childEnv+"="+dir, func(line string) bool {
+		acked = append(acked, line)
+		return len(acked) >= after
+	})
 	return acked
 }

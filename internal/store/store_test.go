@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"konzil/internal/await"
 	"konzil/internal/oops"
 )
 
@@ -117,7 +118,7 @@ func TestGroup(t *testing.T) {
 			})
 		})
 	}
-	eventually(t, func() bool { return len(db.writer.jobs) == n })
+	await.True(t, "the jobs wait", func() bool { return len(db.writer.jobs) == n })
 	close(release)
 	wg.Wait()
 	for i, err := range errs {
@@ -186,7 +187,7 @@ func TestCancelWhileWaiting(t *testing.T) {
 			t.Errorf("cancelled write: %v", err)
 		}
 	})
-	eventually(t, func() bool { return len(db.writer.jobs) == 1 })
+	await.True(t, "the job waits", func() bool { return len(db.writer.jobs) == 1 })
 	cancel()
 	<-gaveUp // before the first lets go
 	close(release)
@@ -213,7 +214,7 @@ func TestFullQueueWaitsAndCounts(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, func() bool { return db.Stats()["write_queue_full"] == extra })
+	await.True(t, "those too many are refused", func() bool { return db.Stats()["write_queue_full"] == extra })
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := db.Write(ctx, insert(-1)); !errors.Is(err, context.Canceled) {
@@ -241,7 +242,7 @@ func TestCloseFinishesWaitersAndRefusesNew(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	eventually(t, func() bool { return len(db.writer.jobs) == 1 })
+	await.True(t, "the job waits", func() bool { return len(db.writer.jobs) == 1 })
 	wg.Go(func() { db.Close() })
 	<-db.writer.stop
 	close(release)

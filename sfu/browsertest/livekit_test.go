@@ -12,13 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"konzil/internal/proctest"
 )
 
 // What `make impair` sets beside ours: a LiveKit server of this machine, with LiveKit's own client in both pages.
@@ -128,53 +129,30 @@ func (l *livekit) page() string { return l.script + "\n" + livekitPage }
 
 func (l *livekit) start(t *testing.T, far netip.Addr) {
 	dir := t.TempDir()
-	ports := freePorts(t, far)
+	ports, err := proctest.FreePorts(far.String(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	conf := fmt.Sprintf(livekitConfig, ports[0], far, ports[1], ports[2], far, l.dev, livekitKey, livekitSecret)
 	file := filepath.Join(dir, "livekit.yaml")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
-	cmd := exec.Command("livekit-server", "--config", file)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
+	server := &proctest.Process{Name: "livekit-server"}
+	if err := server.Start(exec.Command("livekit-server", "--config", file)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		server.Kill()
 		if t.Failed() {
-			t.Log(log.String())
+			t.Log(server.Log.String())
 		}
 	})
 	at := netip.AddrPortFrom(far, uint16(ports[0])).String()
 	l.url = "ws://" + at
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(15 * time.Second); ; <-tick.C {
-		c, err := net.DialTimeout("tcp", at, time.Second)
-		if err == nil {
-			_ = c.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("livekit-server does not listen: ", err)
-		}
+	if err := server.Listening(at); err != nil {
+		t.Fatal(err)
 	}
-}
-
-// freePorts gives three ports that are free at the same time, for TCP; the kernel picks them at random, so UDP's are as good as free.
-func freePorts(t *testing.T, at netip.Addr) (ports [3]int) {
-	t.Helper()
-	for i := range ports {
-		c, err := net.Listen("tcp", netip.AddrPortFrom(at, 0).String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		ports[i] = c.Addr().(*net.TCPAddr).Port
-	}
-	return ports
 }
 
 func (l *livekit) publish(t *testing.T, call func(string, ...any) string) {

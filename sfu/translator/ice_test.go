@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
+
 	"github.com/pion/ice/v4"
 	"github.com/pion/stun/v4"
 )
@@ -75,7 +77,7 @@ func TestICE(t *testing.T) {
 			a, b := w.add(ChannelConfig{ID: "a", ICE: true, Controlling: c.ours}), w.add(ChannelConfig{ID: "b", ICE: true, Controlling: c.ours})
 			ia, ib := newAgent(t, a, 0, c.other), newAgent(t, b, 0, c.other)
 			ca, cb := ia.connected(t), ib.connected(t)
-			eventually(t, "both latched", func() bool { return a.Stats().Remote[0].IsValid() && b.Stats().Remote[0].IsValid() })
+			await.True(t, "both latched", func() bool { return a.Stats().Remote[0].IsValid() && b.Stats().Remote[0].IsValid() })
 			thief := newEnd(t, loop)
 			thief.send(at(a), rtpPacket(1, 20))
 			w.drops("drop_source", 1)

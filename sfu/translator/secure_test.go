@@ -11,6 +11,7 @@ import (
 
 	"github.com/pion/ice/v4"
 
+	"konzil/internal/await"
 	"konzil/sfu/keying"
 )
 
@@ -102,7 +103,7 @@ func TestTwoComponents(t *testing.T) {
 	w := newWorld(t, withIdentity(t))
 	a, b := w.add(ChannelConfig{ID: "a", ICE: true}), w.add(ChannelConfig{ID: "b", ICE: true})
 	pa, pb := secureEnd(t, a), secureEnd(t, b)
-	eventually(t, "keys on all ports", func() bool { return w.s.Counters()["dtls_connected"] == 4 })
+	await.True(t, "keys on all ports", func() bool { return w.s.Counters()["dtls_connected"] == 4 })
 	for seq, words := range []string{"one", "two", "three"} {
 		pa[0].rtp(uint16(seq), words)
 		plain, err := pb[0].keys.Opener.RTP(nil, pb[0].next())

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
+
 	"go.uber.org/goleak"
 )
 
@@ -25,18 +27,6 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually waits for ok.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("never: " + what)
-		}
 	}
 }
 
@@ -106,7 +96,7 @@ func (w *world) add(cfg ChannelConfig) *Channel {
 // drops waits until a reason to drop was counted n times.
 func (w *world) drops(name string, n uint64) {
 	w.t.Helper()
-	eventually(w.t, name, func() bool { return w.s.Counters()[name] >= n })
+	await.True(w.t, name, func() bool { return w.s.Counters()[name] >= n })
 	if got := w.s.Counters()[name]; got != n {
 		w.t.Errorf("%s %d, not %d", name, got, n)
 	}
@@ -208,7 +198,7 @@ func TestPair(t *testing.T) {
 	if st.PacketsIn != 44 || st.PacketsOut != 2 || st.Remote != [2]netip.AddrPort{ea.addr(), eaC.addr()} || !slices.Equal(st.Sources, []uint32{0x1234}) {
 		t.Errorf("%+v", st)
 	}
-	eventually(t, "events", func() bool {
+	await.True(t, "events", func() bool {
 		return w.ev.is(func() bool { return len(w.ev.latched) == 4 && slices.Equal(w.ev.sources, []uint32{0x1234}) })
 	})
 }
@@ -248,7 +238,7 @@ func TestLatch(t *testing.T) {
 	moved.send(aRTP, rtpPacket(4, 50))
 	w.drops("drop_source", 6)
 	quiet := time.Now()
-	eventually(t, "silence", func() bool { return time.Since(quiet) > 60*time.Millisecond })
+	await.True(t, "silence", func() bool { return time.Since(quiet) > 60*time.Millisecond })
 	moved.send(aRTP, rtpPacket(5, 50))
 	eb.want(rtpPacket(5, 50), bRTP)
 	eb.send(bRTP, rtpPacket(6, 50))
@@ -266,7 +256,7 @@ func TestLatchWindow(t *testing.T) {
 	aRTP, _ := ports(a)
 	ea := newEnd(t, loop)
 	start := time.Now()
-	eventually(t, "time passes", func() bool { return time.Since(start) > 5*time.Millisecond })
+	await.True(t, "time passes", func() bool { return time.Since(start) > 5*time.Millisecond })
 	ea.send(aRTP, rtpPacket(1, 50))
 	w.drops("drop_source", 1)
 }
@@ -306,7 +296,7 @@ func TestTranslator(t *testing.T) {
 		e := newEnd(t, loop)
 		rtp, _ := ports(c)
 		e.send(rtp, rtpPacket(1, 10))
-		eventually(t, "latch", func() bool { return c.Stats().Remote[0].IsValid() })
+		await.True(t, "latch", func() bool { return c.Stats().Remote[0].IsValid() })
 		cs, es = append(cs, c), append(es, e)
 	}
 	es[0].want(rtpPacket(1, 10), at(cs[0])) // of b, then of c
@@ -337,11 +327,11 @@ func TestLimits(t *testing.T) {
 	a, b := w.add(ChannelConfig{ID: "a"}), w.add(ChannelConfig{ID: "b"})
 	ea, eb := newEnd(t, loop), newEnd(t, loop)
 	eb.send(at(b), rtpPacket(1, 10))
-	eventually(t, "latch", func() bool { return b.Stats().Remote[0].IsValid() })
+	await.True(t, "latch", func() bool { return b.Stats().Remote[0].IsValid() })
 	for i := range byte(20) { // a fifth of a second is 20 kbit: two packets of 1012 bytes, and what time gives
 		ea.send(at(a), rtpPacket(i, 1000))
 	}
-	eventually(t, "all counted", func() bool { st := a.Stats(); return st.PacketsIn+st.Limited == 20 })
+	await.True(t, "all counted", func() bool { st := a.Stats(); return st.PacketsIn+st.Limited == 20 })
 	if st := a.Stats(); st.Limited < 10 || st.PacketsIn < 2 {
 		t.Errorf("%+v", st)
 	}
@@ -392,12 +382,12 @@ func TestExpire(t *testing.T) {
 	w := newWorld(t, nil)
 	a := w.add(ChannelConfig{ID: "a", Expire: 50 * time.Millisecond})
 	b := w.add(ChannelConfig{ID: "b"})
-	eventually(t, "expiry", func() bool { return w.ev.is(func() bool { return slices.Equal(w.ev.expired, []string{"a"}) }) })
+	await.True(t, "expiry", func() bool { return w.ev.is(func() bool { return slices.Equal(w.ev.expired, []string{"a"}) }) })
 	if err := a.SetRemote(Remote{}); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
 	b.SetExpire(time.Millisecond)
-	eventually(t, "expiry", func() bool { return w.s.Counters()["channels"] == 0 })
+	await.True(t, "expiry", func() bool { return w.s.Counters()["channels"] == 0 })
 	w.r.Close()
 	if _, err := w.r.Add(ChannelConfig{}); !errors.Is(err, ErrClosed) {
 		t.Error(err)

@@ -2,14 +2,9 @@ package brewery
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"log/slog"
-	"math/big"
 	"net"
 	"strings"
 	"sync"
@@ -19,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"konzil/internal/certs/certtest"
 	"konzil/signaling/colibri"
 	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
@@ -48,16 +44,8 @@ type guest struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"meet.example"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &house{t: t, cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, guest: make(chan *guest, 4)}
+	h := &house{t: t, cert: certtest.New().Issue("meet.example"), guest: make(chan *guest, 4)}
+	var err error
 	if h.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
+	"konzil/internal/await"
 	"konzil/sfu"
 	"konzil/signaling/bridgechan"
 	"konzil/signaling/colibri"
@@ -566,19 +566,11 @@ func TestIdleWebSocketIsClosed(t *testing.T) {
 	x, url := wsBench(t, Config{PingInterval: 10 * time.Millisecond, IdleTimeout: 50 * time.Millisecond})
 	dial(t, url)
 	c := x.b.byID["meeting"]
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	await.True(t, "it is closed", func() bool {
 		c.mu.Lock()
-		gone := c.endpoints["a"].ws == nil
-		c.mu.Unlock()
-		if gone {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("still open")
-		}
-		runtime.Gosched()
-	}
+		defer c.mu.Unlock()
+		return c.endpoints["a"].ws == nil
+	})
 }
 
 func TestWebSocketRefusals(t *testing.T) {

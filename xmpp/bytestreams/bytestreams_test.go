@@ -8,13 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"konzil/internal/await"
 	"konzil/xmpp/stanza"
 )
 
@@ -191,20 +191,10 @@ func TestTransfer(t *testing.T) {
 	if got, err := io.ReadAll(a); err != nil || string(got) != "thanks" {
 		t.Errorf("%q, %v", got, err)
 	}
-	eventually(t, func() bool {
+	await.True(t, "the transfer ends", func() bool {
 		c := w.Counters()
 		return c["streams_now"] == 0 && c["bytes_total"] == uint64(len(data)+12)
 	})
-}
-
-// eventually waits until ok is true, up to 10 s.
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 10 s")
-		}
-	}
 }
 
 // TestWhoActivates: the initiator alone, once, when both are there (CVE-2021-32917 and its like: no byte moves before).
@@ -353,7 +343,7 @@ func TestLimits(t *testing.T) {
 		defer c.Close()
 		more = append(more, c)
 	}
-	eventually(t, func() bool { return w.Counters()["connections_refused_total"] == 2 })
+	await.True(t, "two are refused", func() bool { return w.Counters()["connections_refused_total"] == 2 })
 	_ = more[len(more)-1].SetDeadline(time.Now().Add(10 * time.Second))
 	if !closedByPeer(more[len(more)-1]) {
 		t.Error("one too many was let in")

@@ -13,22 +13,13 @@ import (
 
 	"go.uber.org/goleak"
 
-	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func openDB(t *testing.T, dir string) *store.DB {
-	t.Helper()
-	db, err := store.Open(context.Background(), dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
 
 // friends are the accounts that see each other.
 func friends(owner, contact stanza.JID) bool {
@@ -61,8 +52,7 @@ func (k *tokens) RevokeAccess(_ context.Context, who, id string) error {
 // TestPlays performs the plays of testdata on a real server with everything attached.
 func TestPlays(t *testing.T) {
 	play.Run(t, "testdata/*.play", func(t *testing.T) play.World {
-		db := openDB(t, t.TempDir())
-		t.Cleanup(func() { _ = db.Close() })
+		db := storetest.Open(t)
 		sql, log := SQLStore{DB: db}, slog.New(slog.DiscardHandler)
 		return play.NewLive(t, func(s *xmpp.Server) {
 			AttachBlocking(s, sql, friends, log).Reports(func(r Report) {
@@ -125,7 +115,7 @@ func TestCapsHash(t *testing.T) {
 // TestStores: what was stored is there after the database was opened again, and bounds hold.
 func TestStores(t *testing.T) {
 	ctx, dir, owner := context.Background(), t.TempDir(), stanza.MustJID("romeo@example.org")
-	db := openDB(t, dir)
+	db := storetest.OpenIn(t, dir)
 	s := SQLStore{DB: db}
 	name := stanza.Name{Space: "storage:bookmarks", Local: "storage"}
 	must := func(err error) {
@@ -152,7 +142,7 @@ func TestStores(t *testing.T) {
 	}
 	must(db.Close())
 
-	db = openDB(t, dir)
+	db = storetest.OpenIn(t, dir)
 	defer func() { _ = db.Close() }()
 	s = SQLStore{DB: db}
 	card, err := s.VCard(ctx, owner)

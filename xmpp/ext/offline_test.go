@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
@@ -14,8 +15,7 @@ import (
 // TestOfflineBadRecord: a stored message that cannot be read any more keeps nobody from the others, and does not stay for ever.
 func TestOfflineBadRecord(t *testing.T) {
 	ctx, owner := context.Background(), stanza.MustJID("romeo@example.org")
-	db := openDB(t, t.TempDir())
-	t.Cleanup(func() { _ = db.Close() })
+	db := storetest.Open(t)
 	store := SQLStore{DB: db}
 	add := func(xml string) {
 		t.Helper()

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/internal/archive"
-	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
@@ -25,10 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestPlays(t *testing.T) {
 	play.Run(t, "testdata/*.play", func(t *testing.T) play.World {
 		quiet := slog.New(slog.DiscardHandler)
-		db, err := store.Open(context.Background(), t.TempDir(), quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := storetest.OpenIn(t, t.TempDir())
 		a, err := archive.Open(context.Background(), db, quiet)
 		if err != nil {
 			t.Fatal(err)

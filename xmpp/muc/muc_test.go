@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/internal/archive"
-	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/mam"
 	"konzil/xmpp/play"
@@ -237,16 +237,7 @@ func TestLivePlays(t *testing.T) {
 }
 
 func openStore(t *testing.T) SQLStore {
-	db, err := store.Open(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return SQLStore{DB: db}
+	return SQLStore{DB: storetest.Open(t)}
 }
 
 // brokenStore fails to save.

@@ -1,13 +1,13 @@
 package pubsub
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/ext"
 	"konzil/xmpp/play"
@@ -16,16 +16,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func openDB(t testing.TB) *store.DB {
-	t.Helper()
-	db, err := store.Open(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
 
 // attach wires the engine as the program does.
 func attach(t testing.TB, s *xmpp.Server, db *store.DB) *Engine {
@@ -58,7 +48,7 @@ func attach(t testing.TB, s *xmpp.Server, db *store.DB) *Engine {
 // TestPlays performs the plays of testdata on a real server: contacts, vcards and private XML as in the program.
 func TestPlays(t *testing.T) {
 	play.Run(t, "testdata/*.play", func(t *testing.T) play.World {
-		db := openDB(t)
+		db := storetest.Open(t)
 		return play.NewLive(t, func(s *xmpp.Server) { attach(t, s, db) }, nil)
 	})
 }

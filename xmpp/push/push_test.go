@@ -1,13 +1,12 @@
 package push
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 
 	"go.uber.org/goleak"
 
-	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
@@ -19,11 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // message it tells juliet.
 func TestPlays(t *testing.T) {
 	play.Run(t, "testdata/*.play", func(t *testing.T) play.World {
-		db, err := store.Open(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = db.Close() })
+		db := storetest.Open(t)
 		return play.NewLive(t, func(s *xmpp.Server) {
 			if _, err := Attach(s, db, slog.New(slog.DiscardHandler)); err != nil {
 				t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 	"konzil/xmpp/stanza"
 )
 
@@ -28,11 +28,7 @@ func (names) Prepare(local string) (string, error)                  { return str
 
 func TestStore(t *testing.T) {
 	ctx := t.Context()
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
+	db := storetest.Open(t)
 	now := time.Unix(1_900_000_000, 0)
 	v := &Service{db: db, accounts: names{"alice": true}, opt: Options{Life: time.Hour}, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }}
 	alice := stanza.MustJID("alice@example.org")

@@ -10,7 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"konzil/internal/store"
+	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
@@ -18,20 +18,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func openDB(t *testing.T, dir string) *store.DB {
-	t.Helper()
-	db, err := store.Open(context.Background(), dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
-
 // TestPlays performs the plays of testdata on a real server with a real database.
 func TestPlays(t *testing.T) {
 	play.Run(t, "testdata/*.play", func(t *testing.T) play.World {
-		db := openDB(t, t.TempDir())
-		t.Cleanup(func() { _ = db.Close() })
+		db := storetest.Open(t)
 		return play.NewLive(t, func(s *xmpp.Server) { Attach(s, SQLStore{DB: db}, slog.New(slog.DiscardHandler)) }, nil)
 	})
 }
@@ -39,7 +29,7 @@ func TestPlays(t *testing.T) {
 // TestReopen: a list comes back from the database as it was.
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
-	db := openDB(t, dir)
+	db := storetest.OpenIn(t, dir)
 	ctx := context.Background()
 	owner := stanza.MustJID("romeo@example.org")
 	want := []Item{
@@ -55,7 +45,7 @@ func TestReopen(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	db = openDB(t, dir)
+	db = storetest.OpenIn(t, dir)
 	defer func() { _ = db.Close() }()
 	got, version, err := (SQLStore{DB: db}).Load(ctx, owner)
 	if err != nil || version != 8 {
@@ -136,8 +126,7 @@ func (broken) Save(context.Context, stanza.JID, int64, []Item, []stanza.JID) err
 
 // TestStoreFails: what is not on disk is neither acknowledged nor shown nor sent on.
 func TestStoreFails(t *testing.T) {
-	db := openDB(t, t.TempDir())
-	t.Cleanup(func() { _ = db.Close() })
+	db := storetest.Open(t)
 	w := play.NewLive(t, func(s *xmpp.Server) { Attach(s, broken{SQLStore{DB: db}}, slog.New(slog.DiscardHandler)) }, nil)
 	for name, jid := range map[string]string{"romeo": "romeo@example.org/x", "juliet": "juliet@example.org/y"} {
 		if err := w.Enter(name, jid); err != nil {
@@ -170,8 +159,7 @@ func TestStoreFails(t *testing.T) {
 
 // TestSubscriptionSpam: requests of strangers that wait for an answer fill no list.
 func TestSubscriptionSpam(t *testing.T) {
-	db := openDB(t, t.TempDir())
-	t.Cleanup(func() { _ = db.Close() })
+	db := storetest.Open(t)
 	w := play.NewLive(t, func(s *xmpp.Server) { Attach(s, SQLStore{DB: db}, slog.New(slog.DiscardHandler)) }, nil)
 	for i := range maxPending + 20 {
 		from := stanza.MustJID(fmt.Sprintf("spam%d@elsewhere.example", i))

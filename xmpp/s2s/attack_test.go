@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/certs/certtest"
 	"konzil/xmpp/internal/hostile"
 	"konzil/xmpp/stanza"
 )
@@ -143,9 +144,9 @@ func (n *node) quiet(t *testing.T) {
 
 // TestCorpus: what ends a client's stream ends another server's, in each state.
 func TestCorpus(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test", "svc.a.test"), func(c *Config) { c.Roots = ca.pool })
-	cert := ca.issue(t, "", "b.test")
+	ca, z := certtest.New(), newZone()
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test", "svc.a.test"), func(c *Config) { c.Roots = ca.Pool() })
+	cert := serverTLS(ca, "", "b.test")
 	for where, enter := range map[string]func(x *stranger){
 		"in clear":     func(x *stranger) { x.header("b.test", "a.test") },
 		"before proof": func(x *stranger) { x.secure("b.test", "a.test", nil) },
@@ -166,9 +167,9 @@ const greeting = "<message from='u@%s' to='svc.a.test' type='chat'><body>x</body
 
 // TestUnverified: nothing passes from a domain that was not proved on this stream, for this domain of ours (RFC 6120 §8.1.2.2, CVE-2021-32919).
 func TestUnverified(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test", "svc.a.test"), func(c *Config) { c.Roots = ca.pool })
-	cert := ca.issue(t, "", "b.test")
+	ca, z := certtest.New(), newZone()
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test", "svc.a.test"), func(c *Config) { c.Roots = ca.Pool() })
+	cert := serverTLS(ca, "", "b.test")
 	x := a.stranger(t).secure("b.test", "a.test", cert)
 	x.say(greeting, "b.test") // the certificate would do, but nobody has asked
 	x.wantEnd("invalid-from")
@@ -202,10 +203,10 @@ func TestUnverified(t *testing.T) {
 // TestDialbackForged: a key is good for one stream and one pair of domains, and only the domain itself says so (XEP-0220 §2.3, XEP-0185,
 // CVE-2016-0756, CVE-2016-1232).
 func TestDialbackForged(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
+	ca, z := certtest.New(), newZone()
 	nobody := func(c *Config) { c.Roots = x509.NewCertPool() }
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), nobody)
-	b := newNode(t, z, "b.test", ca.issue(t, "", "b.test"), nobody) // authoritative for b.test, and does not know the stranger
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test"), nobody)
+	b := newNode(t, z, "b.test", serverTLS(ca, "", "b.test"), nobody) // authoritative for b.test, and does not know the stranger
 	result := func(x *stranger, from, key string) {
 		x.say("<db:result from='%s' to='svc.a.test'>%s</db:result>", from, key)
 	}
@@ -242,9 +243,9 @@ func TestDialbackForged(t *testing.T) {
 // TestForgedByServer: a server whose identity is proved still cannot speak for us: copies of carbons and ids given by our domains do not pass
 // (XEP-0280 §11, XEP-0359 §6); those of its own rooms and archives do.
 func TestForgedByServer(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test", "svc.a.test"), func(c *Config) { c.Roots = ca.pool })
-	x := a.stranger(t).external("b.test", "svc.a.test", ca.issue(t, "", "b.test"))
+	ca, z := certtest.New(), newZone()
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test", "svc.a.test"), func(c *Config) { c.Roots = ca.Pool() })
+	x := a.stranger(t).external("b.test", "svc.a.test", serverTLS(ca, "", "b.test"))
 	x.say("<message from='room@b.test/nick' to='svc.a.test' type='groupchat'><body>x</body><sent xmlns='urn:xmpp:carbons:2'/><received xmlns='urn:xmpp:carbons:2'/>" +
 		"<stanza-id xmlns='urn:xmpp:sid:0' by='svc.a.test' id='forged'/><stanza-id xmlns='urn:xmpp:sid:0' by='room@b.test' id='its own'/>" +
 		"<delay xmlns='urn:xmpp:delay' from='a.test' stamp='2001-01-01T00:00:00Z'/><occupant-id xmlns='urn:xmpp:occupant-id:0' id='its own'/></message>")
@@ -256,8 +257,8 @@ func TestForgedByServer(t *testing.T) {
 
 // TestHeaderTricks: the names of a stream are those of its beginning (CVE-2018-10847), and what is odd is refused.
 func TestHeaderTricks(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test", "svc.a.test"), func(c *Config) { c.Roots = ca.pool })
+	ca, z := certtest.New(), newZone()
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test", "svc.a.test"), func(c *Config) { c.Roots = ca.Pool() })
 	for _, c := range []struct{ from, to, condition string }{
 		{"b.test", "other.test", "host-unknown"}, {"b.test", "u@a.test", "host-unknown"}, {"b.test", "", "host-unknown"},
 		{"u@b.test", "a.test", "improper-addressing"}, {"b.test/x", "a.test", "improper-addressing"}, {"@", "a.test", "improper-addressing"},
@@ -266,7 +267,7 @@ func TestHeaderTricks(t *testing.T) {
 			t.Errorf("%+v: %s", c, xmlOf(e))
 		}
 	}
-	cert := ca.issue(t, "", "b.test")
+	cert := serverTLS(ca, "", "b.test")
 	for _, c := range []struct{ from, to string }{{"b.test", "svc.a.test"}, {"c.test", "a.test"}} {
 		x := a.stranger(t).secure("b.test", "a.test", cert)
 		x.say("<auth xmlns='%s' mechanism='EXTERNAL'>=</auth>", nsSASL)

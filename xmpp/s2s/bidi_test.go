@@ -5,10 +5,11 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
-	"runtime"
 	"testing"
 	"time"
 
+	"konzil/internal/await"
+	"konzil/internal/certs/certtest"
 	"konzil/xmpp/stanza"
 )
 
@@ -103,28 +104,22 @@ func (p *peer) external() {
 func (p *peer) closes(n *node) {
 	p.t.Helper()
 	_ = p.c.Close()
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	await.True(p.t, "the stream ends", func() bool {
 		n.fed.mu.Lock()
-		left := len(n.fed.streams)
-		n.fed.mu.Unlock()
-		if left == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			p.t.Fatal("the stream stays")
-		}
-	}
+		defer n.fed.mu.Unlock()
+		return len(n.fed.streams) == 0
+	})
 }
 
 const askBidi = "<bidi xmlns='urn:xmpp:bidi'/>"
 
 // What a server that asks for both ways gets on its stream: nothing before it has proved who it is, nothing for others, then what is for it (XEP-0288 §2.2).
 func TestBidiAfterExternal(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	trust := func(c *Config) { c.Roots = ca.pool; c.Limits.RetryMax = 10 * time.Millisecond }
-	a := newNode(t, z, "a.test", ca.issue(t, "", "svc.a.test"), trust)
+	ca, z := certtest.New(), newZone()
+	trust := func(c *Config) { c.Roots = ca.Pool(); c.Limits.RetryMax = 10 * time.Millisecond }
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "svc.a.test"), trust)
 	b := &node{name: stanza.MustJID("svc.b.test")}
-	cert := ca.issue(t, "", "svc.b.test")
+	cert := serverTLS(ca, "", "svc.b.test")
 	ln, err := net.Listen("tcp", "127.0.0.1:0") // where the peer could be reached, were it not for its stream
 	if err != nil {
 		t.Fatal(err)
@@ -161,10 +156,10 @@ func TestBidiAfterExternal(t *testing.T) {
 
 // On the way back, too, a stream that breaks is resumed with what was not acknowledged, and lies about it end it.
 func TestBidiResumed(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	a := newNode(t, z, "a.test", ca.issue(t, "", "svc.a.test"), func(c *Config) { c.Roots = ca.pool })
+	ca, z := certtest.New(), newZone()
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "svc.a.test"), func(c *Config) { c.Roots = ca.Pool() })
 	b := &node{name: stanza.MustJID("svc.b.test")}
-	cert := ca.issue(t, "", "svc.b.test")
+	cert := serverTLS(ca, "", "svc.b.test")
 	p := newPeer(t, a, cert)
 	p.say(askBidi)
 	p.external()
@@ -207,10 +202,10 @@ func TestBidiResumed(t *testing.T) {
 
 // Both directions on one stream that is cut again and again: nothing is lost, nothing comes twice.
 func TestBidiCutAndResume(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	trust := func(c *Config) { c.Roots = ca.pool; c.Limits.QueueStanzas = 10_000 }
-	a := newNode(t, z, "a.test", ca.issue(t, "", "svc.a.test"), trust)
-	b := newNode(t, z, "b.test", ca.issue(t, "", "svc.b.test"), trust)
+	ca, z := certtest.New(), newZone()
+	trust := func(c *Config) { c.Roots = ca.Pool(); c.Limits.QueueStanzas = 10_000 }
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "svc.a.test"), trust)
+	b := newNode(t, z, "b.test", serverTLS(ca, "", "svc.b.test"), trust)
 	br := newBreaker(t, b.port)
 	z.set("xmpp-server", "svc.b.test", br.ln.Addr().(*net.TCPAddr).Port)
 	const n = 3000
@@ -222,11 +217,7 @@ func TestBidiCutAndResume(t *testing.T) {
 		a.send(b, fmt.Sprint(i))
 		b.send(a, fmt.Sprint(i))
 		if i%500 == 250 {
-			for deadline := time.Now().Add(15 * time.Second); a.fed.count.received.Load() < uint64(i)/2; runtime.Gosched() {
-				if time.Now().After(deadline) {
-					t.Fatal(i, a.fed.Counters(), b.fed.Counters())
-				}
-			}
+			await.True(t, "half of what was sent", func() bool { return a.fed.count.received.Load() >= uint64(i)/2 })
 			br.cut()
 		}
 	}
@@ -244,10 +235,10 @@ func TestBidiCutAndResume(t *testing.T) {
 
 // A server that we reached by dialback may answer on our stream, and is told that it gets no further domains on it (XEP-0220 §2.4).
 func TestBidiOnOurStream(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
+	ca, z := certtest.New(), newZone()
 	nobody := func(c *Config) { c.Roots = x509.NewCertPool() }
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), nobody)
-	b := newNode(t, z, "b.test", ca.issue(t, "", "b.test"), nobody)
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test"), nobody)
+	b := newNode(t, z, "b.test", serverTLS(ca, "", "b.test"), nobody)
 	a.send(b, "1")
 	b.wantMessage(t, "1")
 	b.fed.mu.Lock()
@@ -264,11 +255,7 @@ func TestBidiOnOurStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.wantMessage(t, "3")
-	for deadline := time.Now().Add(10 * time.Second); a.fed.count.forged.Load() == 0; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("a stanza of another domain was taken")
-		}
-	}
+	await.True(t, "the stanza of another domain is refused", func() bool { return a.fed.count.forged.Load() > 0 })
 	if len(a.got) > 0 {
 		t.Error(<-a.got)
 	}

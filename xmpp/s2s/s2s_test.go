@@ -2,18 +2,13 @@ package s2s
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -21,54 +16,18 @@ import (
 
 	"go.uber.org/goleak"
 
+	"konzil/internal/await"
+	"konzil/internal/certs/certtest"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// authority signs certificates for a test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &authority{cert, key, pool}
-}
-
-// issue makes a certificate: names are subject alternative names, cn is the common name, which must count for nothing.
-func (a *authority) issue(t *testing.T, cn string, names ...string) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: cn}, DNSNames: names, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+// serverTLS are the settings of a server with a certificate of ca: names are subject alternative names, cn is the common name, which must count for nothing.
+func serverTLS(ca *certtest.Authority, cn string, names ...string) *tls.Config {
+	cert := ca.Sign(&x509.Certificate{Subject: pkix.Name{CommonName: cn}, DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 }
 
 // zone is DNS for a test: SRV records by service and name, addresses all 127.0.0.1.
@@ -213,10 +172,10 @@ func (n *node) wantError(t *testing.T, condition string) {
 
 // Certificates prove both sides: SASL EXTERNAL each way.
 func TestExternal(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	trust := func(c *Config) { c.Roots, c.RequireCertificate = ca.pool, true }
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test", "svc.a.test"), trust)
-	b := newNode(t, z, "b.test", ca.issue(t, "", "*.b.test"), trust)
+	ca, z := certtest.New(), newZone()
+	trust := func(c *Config) { c.Roots, c.RequireCertificate = ca.Pool(), true }
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test", "svc.a.test"), trust)
+	b := newNode(t, z, "b.test", serverTLS(ca, "", "*.b.test"), trust)
 	a.send(b, "1")
 	b.wantMessage(t, "1")
 	b.send(a, "2")
@@ -236,10 +195,10 @@ func TestExternal(t *testing.T) {
 
 // Without certificates that anybody trusts, dialback proves both sides, over TLS.
 func TestDialback(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
+	ca, z := certtest.New(), newZone()
 	nobody := func(c *Config) { c.Roots = x509.NewCertPool() }
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), nobody)
-	b := newNode(t, z, "b.test", ca.issue(t, "", "b.test"), nobody)
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test"), nobody)
+	b := newNode(t, z, "b.test", serverTLS(ca, "", "b.test"), nobody)
 	a.send(b, "1")
 	b.wantMessage(t, "1")
 	b.send(a, "2")
@@ -254,10 +213,10 @@ func TestDialback(t *testing.T) {
 
 // A server that wants certificates takes no dialback and does not speak to a server without.
 func TestCertificateRequired(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	a := newNode(t, z, "a.test", ca.issue(t, "", "svc.a.test"), func(c *Config) { c.Roots, c.RequireCertificate = ca.pool, true })
+	ca, z := certtest.New(), newZone()
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "svc.a.test"), func(c *Config) { c.Roots, c.RequireCertificate = ca.Pool(), true })
 	// The common name says b; the alternative names do not (CVE-2025-59154).
-	b := newNode(t, z, "b.test", ca.issue(t, "svc.b.test", "other.test"), func(c *Config) { c.Roots = ca.pool })
+	b := newNode(t, z, "b.test", serverTLS(ca, "svc.b.test", "other.test"), func(c *Config) { c.Roots = ca.Pool() })
 	a.send(b, "1")
 	a.wantError(t, "remote-server-not-found")
 	b.send(a, "2")
@@ -265,9 +224,9 @@ func TestCertificateRequired(t *testing.T) {
 }
 
 func TestPolicy(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), func(c *Config) { c.Policy = Policy{Mode: Listed, Allow: []string{"*.c.test"}} })
-	b := newNode(t, z, "b.test", ca.issue(t, "", "b.test"), nil)
+	ca, z := certtest.New(), newZone()
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test"), func(c *Config) { c.Policy = Policy{Mode: Listed, Allow: []string{"*.c.test"}} })
+	b := newNode(t, z, "b.test", serverTLS(ca, "", "b.test"), nil)
 	a.send(b, "1")
 	a.wantError(t, "not-allowed")
 	b.send(a, "2")
@@ -283,8 +242,8 @@ func TestPolicy(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), func(c *Config) { c.Limits.RetryMin = time.Hour })
+	ca, z := certtest.New(), newZone()
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test"), func(c *Config) { c.Limits.RetryMin = time.Hour })
 	write := func(to string) {
 		a.srv.Route(stanza.NewMessage("chat", a.name, stanza.MustJID(to), stanza.TextElement(stanza.NSClient, "body", "x")))
 	}
@@ -310,9 +269,9 @@ func TestUnreachable(t *testing.T) {
 
 // A record that points inside is not followed (SSRC: a server is no tool to reach the operator's network).
 func TestPrivateNotDialled(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	a := newNode(t, z, "a.test", ca.issue(t, "", "a.test"), func(c *Config) { c.AllowPrivate = false })
-	b := newNode(t, z, "b.test", ca.issue(t, "", "b.test"), nil)
+	ca, z := certtest.New(), newZone()
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test"), func(c *Config) { c.AllowPrivate = false })
+	b := newNode(t, z, "b.test", serverTLS(ca, "", "b.test"), nil)
 	a.send(b, "1")
 	a.wantError(t, "remote-server-not-found")
 	for _, addr := range []string{"127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.1", "::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1",
@@ -391,21 +350,17 @@ func (b *breaker) cut() {
 
 // The connection is cut again and again under load: nothing is lost, nothing comes twice, all in order (XEP-0198 between servers).
 func TestCutAndResume(t *testing.T) {
-	ca, z := newAuthority(t), newZone()
-	trust := func(c *Config) { c.Roots = ca.pool; c.Limits.QueueStanzas = 10_000 }
-	a := newNode(t, z, "a.test", ca.issue(t, "", "svc.a.test"), trust)
-	b := newNode(t, z, "b.test", ca.issue(t, "", "svc.b.test"), trust)
+	ca, z := certtest.New(), newZone()
+	trust := func(c *Config) { c.Roots = ca.Pool(); c.Limits.QueueStanzas = 10_000 }
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "svc.a.test"), trust)
+	b := newNode(t, z, "b.test", serverTLS(ca, "", "svc.b.test"), trust)
 	br := newBreaker(t, b.port)
 	z.set("xmpp-server", "svc.b.test", br.ln.Addr().(*net.TCPAddr).Port)
 	const n = 5000
 	for i := range n {
 		a.send(b, fmt.Sprint(i))
 		if i%500 == 250 {
-			for deadline := time.Now().Add(15 * time.Second); b.fed.count.received.Load() < uint64(i)/2; runtime.Gosched() { // the cut comes in the middle of things
-				if time.Now().After(deadline) {
-					t.Fatal(i, a.fed.Counters(), b.fed.Counters())
-				}
-			}
+			await.True(t, "half of what was sent", func() bool { return b.fed.count.received.Load() >= uint64(i)/2 }) // the cut comes in the middle of things
 			br.cut()
 		}
 	}
@@ -440,9 +395,9 @@ func TestEndpoints(t *testing.T) {
 // XEP-0185 §4 has this example.
 func TestKey(t *testing.T) {
 	s := &Service{}
-	ca := newAuthority(t)
+	ca := certtest.New()
 	cfg := xmpp.DefaultConfig()
-	cfg.Domain, cfg.TLS = "a.test", ca.issue(t, "", "a.test")
+	cfg.Domain, cfg.TLS = "a.test", serverTLS(ca, "", "a.test")
 	srv, err := xmpp.New(cfg, noAccounts{}, nil)
 	if err != nil {
 		t.Fatal(err)

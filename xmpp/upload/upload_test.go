@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +18,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"konzil/internal/store"
+	"konzil/internal/await"
+	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/play"
 	"konzil/xmpp/stanza"
@@ -64,17 +64,14 @@ type world struct {
 func newWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
 	dir := t.TempDir()
-	db, err := store.Open(context.Background(), dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
+	db := storetest.Open(t)
 	w := &world{t: t, out: &answers{}, now: time.Unix(1_800_000_000, 0)}
 	c := config(dir)
 	c.now = func() time.Time { return w.now }
 	if change != nil {
 		change(&c)
 	}
+	var err error
 	if w.Service, err = New(c, w.out, db, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
@@ -128,24 +125,10 @@ func (w *world) want(what string, got, want int) {
 	}
 }
 
-// eventually waits until ok is true, up to 10 s.
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 10 s")
-		}
-	}
-}
-
 func TestPlays(t *testing.T) {
 	play.Run(t, "testdata/*.play", func(t *testing.T) play.World {
 		dir := t.TempDir()
-		db, err := store.Open(context.Background(), dir, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = db.Close() })
+		db := storetest.Open(t)
 		return play.NewLive(t, func(s *xmpp.Server) {
 			u, err := New(config(dir), s, db, slog.New(slog.DiscardHandler))
 			if err != nil {
@@ -387,13 +370,13 @@ func TestBroken(t *testing.T) {
 	if _, err := pw.Write([]byte("0123")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return w.underWay("romeo@example.org") == 10 })
+	await.True(t, "ten uploads are under way", func() bool { return w.underWay("romeo@example.org") == 10 })
 	code, _, _ := w.do("PUT", put, strings.NewReader("0123456789"))
 	w.want("the same at the same time", code, 429)
 	cancel()
 	pw.Close()
 	<-done
-	eventually(t, func() bool { return w.underWay("romeo@example.org") == 0 })
+	await.True(t, "none is under way", func() bool { return w.underWay("romeo@example.org") == 0 })
 	code, _, _ = w.do("PUT", put, strings.NewReader("0123456789"))
 	w.want("again", code, 201)
 	_, _, body := w.do("GET", get, nil)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"konzil/internal/certs"
+	"konzil/internal/proctest"
 )
 
 // Names in the directory.
@@ -48,17 +48,6 @@ func slapdProgram(t testing.TB) string {
 	}
 	t.Skip("slapd is not installed: run `make deps` as root on Debian")
 	return ""
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
 
 // Start runs it until the end of the test, or skips the test where slapd is not installed.
@@ -93,7 +82,8 @@ directory ` + dir + `/db
 	if err := errors.Join(os.Mkdir(dir+"/db", 0o700), os.WriteFile(dir+"/slapd.conf", []byte(config), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	d := &Directory{t: t, Plain: "ldap://127.0.0.1:" + freePort(t), TLS: "ldaps://127.0.0.1:" + freePort(t), CAFile: dir + "/self-signed.crt"}
+	ports := proctest.Ports(t, 2)
+	d := &Directory{t: t, Plain: fmt.Sprintf("ldap://127.0.0.1:%d", ports[0]), TLS: fmt.Sprintf("ldaps://127.0.0.1:%d", ports[1]), CAFile: dir + "/self-signed.crt"}
 	cmd := exec.Command(program, "-f", dir+"/slapd.conf", "-h", d.Plain+" "+d.TLS, "-d", "0")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
