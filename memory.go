@@ -11,7 +11,9 @@ import (
 // Memory that is not in use costs participants as much as what is: they come in storms, each of which leaves a megabyte of garbage, and the
 // collector keeps the room for it. While there is much to do that leaves nothing behind, such as routing, garbage is cheap and collecting is not,
 // so a small heap gets room for garbageRoom. While what is in use grows, what stays is scattered among the garbage, and its pages stay with it: then
-// there is growthRoom only. When it has become calm the rest is collected and given back to the system. Forwarding media makes no garbage.
+// there is growthRoom only. When it has become calm the rest is collected and given back to the system. A collection halves the stacks of which less than a
+// quarter is used, and a handshake needs eight times the stack of a session that waits: so there are more of them while that gains something.
+// Forwarding media makes no garbage.
 const (
 	garbageRoom = 32 << 20 // bytes that may become garbage before a collection, at least
 	growthRoom  = 8 << 20  // the same while what is in use grows
@@ -24,12 +26,14 @@ const (
 	sweepBytes  = 8 << 20 // allocated since the last time at least: then it is worth it
 	quietLooks  = 4       // calm looks in a row, after which quietBytes are enough
 	quietBytes  = 2 << 20
+	shrinkBytes = 512 << 10 // by which stacks have become smaller since the last sweep at least: then the next one may gain as much
 )
 
 // keeper watches the heap. It belongs to one goroutine.
 type keeper struct {
 	before  uint64 // allocated until the last look, bytes
 	swept   uint64 // and when the last one was swept
+	stacks  uint64 // in use before that, bytes
 	calm    int    // looks in a row
 	least   uint64 // the least that was in use since it grew
 	cycles  uint64 // collections until the last look
@@ -46,10 +50,10 @@ func keepMemory(ctx context.Context) {
 	t := time.NewTicker(memoryLook)
 	defer t.Stop()
 	var k keeper
-	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}}
+	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 	for {
 		metrics.Read(heap)
-		percent, sweep := k.look(heap[0].Value.Uint64(), heap[1].Value.Uint64(), heap[2].Value.Uint64())
+		percent, sweep := k.look(heap[0].Value.Uint64(), heap[1].Value.Uint64(), heap[2].Value.Uint64(), heap[3].Value.Uint64())
 		if percent != k.percent {
 			k.percent = percent
 			debug.SetGCPercent(percent)
@@ -66,8 +70,8 @@ func keepMemory(ctx context.Context) {
 }
 
 // look says how much garbage there may be, in percent of what is in use, and whether it is time to sweep. allocated is the total since the
-// start, live what was in use after the last collection, in bytes, cycles is the number of collections.
-func (k *keeper) look(allocated, live, cycles uint64) (percent int, sweep bool) {
+// start, live what was in use after the last collection, in bytes, cycles is the number of collections, stacks what stacks take, in bytes.
+func (k *keeper) look(allocated, live, cycles, stacks uint64) (percent int, sweep bool) {
 	if allocated-k.before < calmBytes {
 		k.calm++
 	} else {
@@ -95,8 +99,8 @@ func (k *keeper) look(allocated, live, cycles uint64) (percent int, sweep bool) 
 		percent = leastGC
 	}
 	since := allocated - k.swept
-	if k.calm > 0 && since >= sweepBytes || k.calm >= quietLooks && since >= quietBytes {
-		k.swept = allocated
+	if k.calm > 0 && (since >= sweepBytes || stacks+shrinkBytes <= k.stacks) || k.calm >= quietLooks && since >= quietBytes {
+		k.swept, k.stacks = allocated, stacks
 		return percent, true
 	}
 	return percent, false

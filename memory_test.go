@@ -41,8 +41,31 @@ func TestKeeper(t *testing.T) {
 		{213 * mb, 20 * mb, 26, 50, true}, // and for so long that little is enough
 		{213 * mb, 20 * mb, 26, 50, false},
 	} {
-		if percent, sweep := k.look(c.allocated, c.live, c.cycles); percent != c.percent || sweep != c.sweep {
+		if percent, sweep := k.look(c.allocated, c.live, c.cycles, 5*mb); percent != c.percent || sweep != c.sweep {
 			t.Errorf("look %d: %d %%, sweep %v", i, percent, sweep)
+		}
+	}
+}
+
+// After a storm it is swept for as long as that makes stacks smaller.
+func TestKeeperStacks(t *testing.T) {
+	k := keeper{before: 100, swept: 100}
+	for i, c := range []struct {
+		allocated, stacks uint64
+		sweep             bool
+	}{
+		{90 << 20, 32 << 20, false}, // a storm
+		{90 << 20, 32 << 20, true},
+		{90 << 20, 16 << 20, true},
+		{90 << 20, 8 << 20, true},
+		{90 << 20, 8<<20 - 4096, false}, // that is all
+		{90 << 20, 8<<20 - 4096, false},
+		{95 << 20, 4 << 20, false}, // people leave: busy
+		{95 << 20, 4 << 20, true},
+		{95 << 20, 4 << 20, false},
+	} {
+		if _, sweep := k.look(c.allocated, 10<<20, uint64(i), c.stacks); sweep != c.sweep {
+			t.Errorf("look %d: sweep %v", i, sweep)
 		}
 	}
 }

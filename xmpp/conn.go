@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"konzil/xmpp/sasl"
 )
 
 // meter delays reads to the allowed rate (RFC 6120 §13.12) and counts bytes.
@@ -28,15 +30,15 @@ func (s *Server) newMeter() meter {
 // stop ends the waiting of meterRead.
 func (c *meter) stop() { c.once.Do(func() { close(c.closed) }) }
 
-// meteredConn is the socket under a TCP stream: it has a meter, and remembers which certificate TLS showed.
+// meteredConn is the socket under a TCP stream: it has a meter, and remembers the channel binding of the certificate that TLS showed.
 //
 // A TCP socket is read and written by system calls of our own, so that a stream that waits holds no buffer, and a write that does not block needs
 // no deadline: that is nearly every one, and setting and clearing a timer costs as much as encrypting.
 type meteredConn struct {
 	net.Conn
 	meter
-	inputs *bufferPool
-	leaf   []byte // DER of the certificate shown; written in the handshake
+	inputs   *bufferPool
+	endPoint []byte // tls-server-end-point of the certificate shown; written in the handshake
 
 	// of the stream's goroutine
 	raw      syscall.RawConn // nil: not a socket of the system
@@ -218,6 +220,30 @@ func (c *meteredConn) Close() error {
 	return c.Conn.Close()
 }
 
+// endPoints remembers tls-server-end-point of certificates that are shown: to parse one anew for each login cost 4 % of it.
+type endPoints struct {
+	mu sync.Mutex // guards of
+	of map[*byte][]byte
+}
+
+// maxEndPoints is more than the certificates that are in use at a time; those of before a renewal go.
+const maxEndPoints = 64
+
+// get gives that of a certificate, whose bytes nobody changes.
+func (e *endPoints) get(leaf []byte) []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b, ok := e.of[&leaf[0]]
+	if !ok {
+		if len(e.of) >= maxEndPoints || e.of == nil {
+			e.of = map[*byte][]byte{}
+		}
+		b = sasl.EndPoint(leaf)
+		e.of[&leaf[0]] = b
+	}
+	return b
+}
+
 // captureLeaf makes a copy of cfg that tells the meteredConn which certificate was chosen: tls-server-end-point needs it, and
 // tls.ConnectionState does not have it.
 func captureLeaf(cfg *tls.Config) *tls.Config {
@@ -227,10 +253,11 @@ func captureLeaf(cfg *tls.Config) *tls.Config {
 	c := cfg.Clone()
 	c.DynamicRecordSizingDisabled = true   // stanzas are not worth splitting: each record costs as much as a short one
 	c.NextProtos = []string{"xmpp-client"} // XEP-0368; STARTTLS clients that send no ALPN get through as well
+	var known endPoints
 	c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		cert, err := choose(cfg, h)
-		if m, ok := h.Conn.(*meteredConn); ok && cert != nil && len(cert.Certificate) > 0 {
-			m.leaf = cert.Certificate[0]
+		if m, ok := h.Conn.(*meteredConn); ok && cert != nil && len(cert.Certificate) > 0 && len(cert.Certificate[0]) > 0 {
+			m.endPoint = known.get(cert.Certificate[0])
 		}
 		return cert, err
 	}

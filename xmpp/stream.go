@@ -1,7 +1,6 @@
 package xmpp
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -377,10 +376,7 @@ func (st *stream) negotiateTLS() error {
 	if err := st.sendElement(stanza.NewElement(nsTLS, "proceed")); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithDeadline(st.srv.ctx, st.deadline)
-	defer cancel()
-	if err := st.tcp.startTLS(ctx, st.srv.cfg.TLS); err != nil {
-		st.srv.log.Debug("TLS handshake", "peer", st.wire.network(), "err", err)
+	if !st.directTLS() {
 		return net.ErrClosed // nothing can be said on it any more
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"konzil/internal/ws"
+	"konzil/xmpp/sasl"
 	"konzil/xmpp/stanza"
 )
 
@@ -203,7 +204,7 @@ func (w *tcpWire) bindings() map[string][]byte {
 		return nil
 	}
 	cs := w.tls.ConnectionState()
-	return saslBindings(&cs, w.raw.leaf)
+	return sasl.Bindings(&cs, w.raw.endPoint)
 }
 
 // wsWire is RFC 7395: one element a message.

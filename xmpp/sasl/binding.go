@@ -9,8 +9,8 @@ import (
 )
 
 // Bindings are the channel bindings of a TLS connection by type: tls-exporter (RFC 9266) for TLS 1.3, tls-unique (RFC 5929 §3) for
-// TLS 1.2 where Go gives it, tls-server-end-point (RFC 5929 §4) when leaf, the certificate shown, is known.
-func Bindings(cs *tls.ConnectionState, leaf []byte) map[string][]byte {
+// TLS 1.2 where Go gives it, tls-server-end-point (RFC 5929 §4) when endPoint, which EndPoint gives for the certificate shown, is not empty.
+func Bindings(cs *tls.ConnectionState, endPoint []byte) map[string][]byte {
 	out := map[string][]byte{}
 	if cs.Version >= tls.VersionTLS13 {
 		if b, err := cs.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32); err == nil {
@@ -19,15 +19,15 @@ func Bindings(cs *tls.ConnectionState, leaf []byte) map[string][]byte {
 	} else if len(cs.TLSUnique) > 0 {
 		out["tls-unique"] = cs.TLSUnique
 	}
-	if b := endPoint(leaf); b != nil {
-		out["tls-server-end-point"] = b
+	if len(endPoint) > 0 {
+		out["tls-server-end-point"] = endPoint
 	}
 	return out
 }
 
-// endPoint hashes the certificate with the hash of its signature, SHA-256 in place of the weak ones; nil where the signature has
+// EndPoint hashes a certificate, DER, with the hash of its signature, SHA-256 in place of the weak ones; nil where the signature has
 // none (Ed25519).
-func endPoint(leaf []byte) []byte {
+func EndPoint(leaf []byte) []byte {
 	cert, err := x509.ParseCertificate(leaf)
 	if err != nil {
 		return nil

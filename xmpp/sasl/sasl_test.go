@@ -247,7 +247,7 @@ func TestBindings(t *testing.T) {
 			t.Fatal(err)
 		}
 		ss, cs := srv.ConnectionState(), cl.ConnectionState()
-		sb, cb := Bindings(&ss, der), Bindings(&cs, cs.PeerCertificates[0].Raw)
+		sb, cb := Bindings(&ss, EndPoint(der)), Bindings(&cs, EndPoint(cs.PeerCertificates[0].Raw))
 		if len(sb) != 2 || len(sb[typ]) == 0 || string(sb[typ]) != string(cb[typ]) || len(sb["tls-server-end-point"]) != 48 {
 			t.Errorf("version %x: %v and %v", version, sb, cb)
 		}

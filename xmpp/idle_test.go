@@ -1,0 +1,43 @@
+package xmpp
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
+
+// TestIdleStack: a session that waits keeps the smallest stack that a goroutine in the poller can have, 4 KB, whatever its handshake took.
+func TestIdleStack(t *testing.T) {
+	const n = 128
+	r := newRig(t, func(c *Config) { c.Limits.SessionsPerAccount = 0 })
+	stacks := func() int {
+		for range 5 { // each collection halves
+			runtime.GC()
+		}
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/stacks:bytes"}}
+		metrics.Read(sample)
+		return int(sample[0].Value.Uint64())
+	}
+	for where, addr := range map[string]string{"TLS": r.tls, "STARTTLS": r.tcp} {
+		before := stacks()
+		for i := range n {
+			p := r.dial("x", addr)
+			if addr == r.tcp {
+				p = p.secure()
+			}
+			p.auth("x.test", "alice").bind(fmt.Sprint(where, i)).sync()
+		}
+		each := 0
+		for deadline := time.Now().Add(patience); ; runtime.Gosched() { // the last ones may be on their way to the poller
+			if each = (stacks() - before) / n; each < 6<<10 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d bytes of stack for each session", where, each)
+			}
+		}
+		t.Logf("%s: %d bytes", where, each)
+	}
+}
