@@ -120,6 +120,8 @@ type MeetingsConfig struct {
 	Tenants           bool     `yaml:"tenants" doc:"Serve meetings of tenants too: room@conference.TENANT.domain, /TENANT/room."`
 	StrictNicks       bool     `yaml:"strict_nicks" doc:"Guests may enter meetings only under the id that belongs to their address, as Jitsi clients do."`
 	FlexFEC           bool     `yaml:"flexfec" doc:"Send repair packets with video to receivers that lose packets, if their client understands them (the meeting page in Chromium)."`
+	Visitors          int      `yaml:"visitors" doc:"When so many take part in a meeting, further ones become visitors, who see and hear it and chat, and may raise a hand to be let in; 0: there are none. Needs guests and a stock jitsi-meet (http.site)."`
+	MaxVisitors       int      `yaml:"max_visitors" doc:"Visitors of one meeting."`
 	SSRCRewriting     bool     `yaml:"ssrc_rewriting" doc:"Map many sources to few SSRCs for clients that can (current Jitsi clients)."`
 }
 
@@ -170,7 +172,7 @@ func DefaultConfig() Config {
 		About:    AboutConfig{Retention: "infinite"},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},
 		Proxy:    ProxyConfig{Port: 7777, MaxStreams: 500, PerAccount: 10, AccountRate: 25_000_000},
-		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, FlexFEC: true, SSRCRewriting: true},
+		Meetings: MeetingsConfig{MinParticipants: 2, AutoOwner: true, LobbyNameRequired: true, Tenants: true, FlexFEC: true, SSRCRewriting: true, MaxVisitors: 5000},
 		Bridge:   BridgeConfig{Own: "equal", REST: "off", Desktop: true, MaxEndpoints: 80},
 		Media:    MediaConfig{Port: 10000, TCP: true},
 		TURN:     TURNConfig{Port: 3478, TLSPort: 5349, HTTPS: true, RelayMin: 49152, RelayMax: 65535, PerUser: 10, PerSource: 100, Lifetime: time.Hour},
@@ -268,6 +270,8 @@ func (c *Config) check() error {
 		{"rooms.max_occupants", c.Rooms.MaxOccupants, 2},
 		{"rooms.messages_per_second", c.Rooms.Rate, 1},
 		{"meetings.min_participants", c.Meetings.MinParticipants, 1},
+		{"meetings.visitors", c.Meetings.Visitors, 0},
+		{"meetings.max_visitors", c.Meetings.MaxVisitors, 1},
 		{"media.shards", c.Media.Shards, 0},
 		{"turn.allocations_per_user", c.TURN.PerUser, 1},
 		{"turn.allocations_per_address", c.TURN.PerSource, 1},

@@ -143,6 +143,7 @@ var gauges = []string{
 	"outgoing",
 	"recorders",
 	"rooms",
+	"seats",
 	"sessions",
 	"sessions_hibernating",
 	"streams_pending",

@@ -20,7 +20,7 @@ type claimsKey struct{}
 // password.
 func (s *server) admit(ctx context.Context, l xmpp.Login) (func(*xmpp.Session), error) {
 	text := l.Params.Get("token")
-	if !l.Guest || text == "" && (s.jwt.Empty() || l.Domain != s.cfg.Domain) {
+	if !l.Guest || text == "" && (s.jwt.Empty() || l.Domain == s.xmpp.GuestDomain()) {
 		return nil, nil
 	}
 	claims, err := s.jwt.Verify(ctx, text)

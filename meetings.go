@@ -32,6 +32,7 @@ type meetings struct {
 	metadata                         *metadata.Component
 	lobby                            *lobby.Component
 	breakout                         *breakout.Component
+	audience                         *audience              // nil: meetings have none
 	parts                            map[string]meetingPart // by the name of their numbers
 }
 
@@ -55,12 +56,15 @@ func (s *server) openRooms(disco *ext.Disco) (err error) {
 	if err = s.openParts(disco); err != nil {
 		return err
 	}
+	if err = s.openVisitors(disco); err != nil {
+		return err
+	}
 	s.openHooks()
 	domain := s.cfg.Domain
 	disco.Item(m.rooms.Domain(), "Rooms")
 	disco.Identity("component", "lobbyrooms", m.lobbyRooms.Domain())
 	disco.Identity("component", "breakout_rooms", m.breakoutRooms.Domain())
-	disco.PushTo(func(x *xmpp.Session) bool { return x.Param("room") != "" }, append(m.lobby.Features(), m.breakout.Features()...)...)
+	disco.PushTo(func(x *xmpp.Session) bool { return x.Param("room") != "" && x.Param("vnode") == "" }, append(m.lobby.Features(), m.breakout.Features()...)...)
 	s.xmpp.Mount(m.rooms.Domain(), m.rooms)
 	if s.cfg.Meetings.Tenants {
 		s.xmpp.MountUnder("conference", domain, m.rooms)
@@ -90,7 +94,7 @@ func (s *server) openServices() (err error) {
 	}
 	kept := all
 	kept.Archive, kept.Ledger = s.mam.Rooms(), s.ledger
-	kept.Opening = s.tenantOpening
+	kept.Opening = s.opening
 	if m.rooms, err = muc.New(kept, s.xmpp, muc.SQLStore{DB: s.db}, log); err != nil {
 		return err
 	}
@@ -119,10 +123,13 @@ func (s *server) tenantRooms(domain string) bool {
 	return s.cfg.Meetings.Tenants && strings.HasPrefix(domain, "conference.") && s.tenantOf(domain) != ""
 }
 
-// tenantOpening lets tenants have meetings alone: chat rooms are on the domain of the rooms.
-func (s *server) tenantOpening(room, by stanza.JID) (muc.Opening, *stanza.Error) {
+// opening lets tenants have meetings alone: chat rooms are on the domain of the rooms. Meetings say whether they take visitors.
+func (s *server) opening(room, by stanza.JID) (muc.Opening, *stanza.Error) {
 	if room.Domain() != s.meetings.rooms.Domain() && by.Bare() != s.focusJID() {
 		return muc.Opening{}, stanza.ErrNotAllowed.With("Room creation is restricted")
+	}
+	if s.meetings.audience != nil && by.Bare() == s.focusJID() {
+		return muc.Opening{Info: map[string]string{"muc#roominfo_visitorsEnabled": "1"}}, nil
 	}
 	return muc.Opening{}, nil
 }

@@ -230,6 +230,7 @@ func (s *server) openXMPP(context.Context) (err error) {
 	c.Domain, c.TLS = s.cfg.Domain, s.certs.Config()
 	if s.cfg.XMPP.Guests {
 		c.GuestDomain, c.AnonymousOnMain = "guest."+s.cfg.Domain, true
+		c.GuestDoors, c.GuestName = s.guestDoors(), s.promisedName
 	}
 	c.Tokens, c.Upgrades = s.tokens, s.local
 	if c.ClientCAs, err = certificatePool(s.cfg.XMPP.ClientCA, "xmpp.client_ca"); err != nil {
@@ -266,15 +267,18 @@ func (s *server) openXMPP(context.Context) (err error) {
 
 func (s *server) openFocus(context.Context) (err error) {
 	m := s.cfg.Meetings
-	s.focus, err = signaling.New(signaling.Config{
+	c := signaling.Config{
 		Domain: s.cfg.Domain, AuthRequired: m.RequireAccount || s.jwt != nil, Authenticated: s.authenticated, Owner: s.ownsMeetings,
 		AuthenticatedRequest: s.authenticatedRequest, LoginURL: s.loginURL, AcceptMUC: s.tenantRooms,
 		JibriBrewery: s.brewery(s.cfg.Services.Jibri), JigasiBrewery: s.brewery(s.cfg.Services.Jigasi), MayUse: s.mayUseIn, Recorded: s.recorded, Service: s.isRecorder,
 		DisableAutoOwner:     !m.AutoOwner,
 		Breakout:             s.meetings.breakoutRooms.Domain(),
 		DisableSSRCRewriting: !m.SSRCRewriting, DisableFEC: !m.FlexFEC, MinParticipants: m.MinParticipants, Version: version(),
-	}, s.xmpp, s.bridges(), s.log.With("part", "focus"))
-	if err != nil {
+	}
+	if s.meetings.audience != nil {
+		c.Audience = s.meetings.audience
+	}
+	if s.focus, err = signaling.New(c, s.xmpp, s.bridges(), s.log.With("part", "focus")); err != nil {
 		return err
 	}
 	s.onStop(func(ctx context.Context) { s.focus.Shutdown(ctx) })

@@ -55,6 +55,8 @@ type Config struct {
 	Recorded func(room stanza.JID, session, mode, initiator string, on bool, failure string)
 	// Service tells of real addresses that are parts of the installation: they are nobody's moderators. Nil: presence tells.
 	Service func(real stanza.JID) bool
+	// Audience is where visitors of meetings are; nil: there are none.
+	Audience Audience
 	// MaxMeetings at a time, starting ones included; more are refused with resource-constraint. Default 10000: rooms of two
 	// fill a large machine long before.
 	MaxMeetings int
@@ -75,8 +77,22 @@ type Config struct {
 	IQTimeout     time.Duration // for other answers; default 15 s
 	BridgeTimeout time.Duration // for one question to a bridge; default 10 s
 
+	VisitorInterval time.Duration // at most so often the number of visitors is told; default 1 s
+
 	Region  string // told to clients in the offer
 	Version string // told in the focus' presence
+}
+
+// Audience is where people are who watch meetings without taking part. The focus serves them as it does members, but their rooms are not its own:
+// it gets their presence from there, and everything it says to them goes there.
+type Audience interface {
+	// Offers tells whether a meeting can have visitors.
+	Offers(room stanza.JID) bool
+	// Redirect names the node where who asks for a meeting is to go instead, "" for none. people are those who take part; wish: it wants to
+	// watch; who is zero if it is not known. It must not wait.
+	Redirect(room, who stanza.JID, wish bool, people int) (node string)
+	// Main is the meeting that an audience's room belongs to; false: room is none.
+	Main(room stanza.JID) (stanza.JID, bool)
 }
 
 func (c *Config) setDefaults() {
@@ -115,6 +131,7 @@ func (c *Config) setDefaults() {
 	dur(&c.DiscoTimeout, 5*time.Second)
 	dur(&c.IQTimeout, 15*time.Second)
 	dur(&c.BridgeTimeout, 10*time.Second)
+	dur(&c.VisitorInterval, time.Second)
 }
 
 func (c *Config) authenticated(user stanza.JID) bool {
@@ -122,6 +139,21 @@ func (c *Config) authenticated(user stanza.JID) bool {
 		return c.Authenticated(user)
 	}
 	return slices.Contains(c.AuthDomains, user.Domain())
+}
+
+// offersVisitors tells whether a meeting can have visitors.
+func (c *Config) offersVisitors(room stanza.JID) bool {
+	return c.Audience != nil && c.Audience.Offers(room)
+}
+
+// meetingOf is the room whose meeting a room's occupants belong to: itself, or the one that an audience watches. False: it is none of ours.
+func (c *Config) meetingOf(room stanza.JID) (stanza.JID, bool) {
+	if c.Audience != nil {
+		if main, ok := c.Audience.Main(room); ok {
+			return main, true
+		}
+	}
+	return room, c.acceptsMUC(room.Domain())
 }
 
 func (c *Config) acceptsMUC(domain string) bool {

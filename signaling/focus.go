@@ -83,11 +83,12 @@ func (f *Focus) JID() stanza.JID { return f.self }
 func (f *Focus) HandleStanza(st *stanza.Stanza) {
 	f.count.stanzas.Add(1)
 	brewery := f.breweryOf(st.From.Bare())
+	room, inRoom := f.cfg.meetingOf(st.From.Bare())
 	switch {
 	case brewery != nil && st.To.Bare() == f.user:
 		f.fromBrewery(brewery, st)
-	case st.To.Bare() == f.user && f.cfg.acceptsMUC(st.From.Domain()):
-		f.fromRoom(st)
+	case st.To.Bare() == f.user && inRoom:
+		f.fromRoom(room, st)
 	case st.To.Bare() == f.user && st.Kind == stanza.Message:
 		f.fromComponent(st)
 	case st.Kind == stanza.IQ && (st.Type == "get" || st.Type == "set"):
@@ -95,8 +96,9 @@ func (f *Focus) HandleStanza(st *stanza.Stanza) {
 	}
 }
 
-func (f *Focus) fromRoom(st *stanza.Stanza) {
-	m := f.meeting(st.From.Bare())
+// fromRoom takes what an occupant of the meeting in room says, or a visitor of it.
+func (f *Focus) fromRoom(room stanza.JID, st *stanza.Stanza) {
+	m := f.meeting(room)
 	if m == nil {
 		f.refuse(st, stanza.ErrItemNotFound)
 		return

@@ -22,6 +22,7 @@ type httpRequest struct {
 type httpAnswer struct {
 	Ready      bool              `json:"ready"`
 	FocusJID   string            `json:"focusJid"`
+	VNode      string            `json:"vnode,omitempty"`
 	SessionID  string            `json:"sessionId,omitempty"`
 	Identity   string            `json:"identity,omitempty"`
 	Properties map[string]string `json:"properties"`
@@ -89,7 +90,7 @@ func (f *Focus) writeAnswer(w http.ResponseWriter, a answer) {
 		}
 		return
 	}
-	out := httpAnswer{Ready: a.ready, FocusJID: f.user.String(), SessionID: a.sessionID, Identity: a.identity, Properties: map[string]string{}}
+	out := httpAnswer{Ready: a.ready, FocusJID: f.user.String(), VNode: a.node, SessionID: a.sessionID, Identity: a.identity, Properties: map[string]string{}}
 	for _, p := range a.props {
 		out.Properties[p[0]] = p[1]
 	}

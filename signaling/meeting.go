@@ -44,8 +44,9 @@ type meeting struct {
 	bridges                          int
 	bridgeMissing                    bool
 	audioLimit, videoLimit           bool
-	joinTimer, emptyTimer, lastTimer *time.Timer // join; empty room; single member
-	sourceTimer                      *time.Timer
+	visitors                         audienceSize // as told
+	joinTimer, emptyTimer, lastTimer *time.Timer  // join; empty room; single member
+	sourceTimer, visitorTimer        *time.Timer
 	emptyUntil                       time.Time
 
 	recorders    []*jibriSession
@@ -179,9 +180,12 @@ func (m *meeting) ready() {
 }
 
 // handleRequest answers a conference request: at once when the focus is in the room.
-func (m *meeting) handleRequest(a answer, reply func(answer)) {
+func (m *meeting) handleRequest(req *request, a answer, reply func(answer)) {
 	w := func(ready bool, err *stanza.Error) {
 		a.ready, a.err = ready, err
+		if ready {
+			a.node = m.redirect(req)
+		}
 		reply(a)
 	}
 	switch {
@@ -227,7 +231,7 @@ func (m *meeting) end(reason, text string) {
 		m.f.jibris.forget(r)
 	}
 	m.recorders = nil
-	stop(&m.joinTimer, &m.emptyTimer, &m.lastTimer, &m.sourceTimer)
+	stop(&m.joinTimer, &m.emptyTimer, &m.lastTimer, &m.sourceTimer, &m.visitorTimer)
 	for _, p := range m.iqs {
 		p.timer.Stop()
 	}
@@ -314,7 +318,7 @@ func (m *meeting) iq(st *stanza.Stanza) {
 		return
 	}
 	mem := m.members[st.From.Resource()]
-	if mem == nil {
+	if mem == nil || mem.occ != st.From {
 		m.f.refuse(st, stanza.ErrItemNotFound.With("not an occupant"))
 		return
 	}

@@ -93,6 +93,9 @@ func (m *meeting) leave(mem *member) {
 		m.electOwner()
 	}
 	m.checkLimits()
+	if mem.visitor() {
+		m.countVisitors()
+	}
 	if len(m.members) == 0 && m.joined {
 		m.waitEmpty(m.f.cfg.EmptyGrace)
 	}

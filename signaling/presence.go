@@ -20,7 +20,7 @@ func (m *meeting) presence(st *stanza.Stanza) {
 		}
 		return
 	}
-	if nick == m.me.Resource() {
+	if st.From == m.me {
 		m.selfPresence(st)
 		return
 	}
@@ -31,7 +31,7 @@ func (m *meeting) presence(st *stanza.Stanza) {
 	case "":
 		m.available(nick, st)
 	case "unavailable":
-		if mem := m.members[nick]; mem != nil {
+		if mem := m.members[nick]; mem != nil && mem.occ == st.From { // not a visitor whose nick somebody has now
 			m.leave(mem)
 		}
 	}
@@ -98,10 +98,10 @@ func (m *meeting) available(nick string, st *stanza.Stanza) {
 		m.seq++
 		mem = &member{nick: nick, occ: st.From, real: real, number: m.seq, audioMuted: true, videoMuted: true, service: m.f.cfg.Service != nil && m.f.cfg.Service(real)}
 		m.members[nick] = mem
-		mem.place = len(m.members)
+		mem.place = m.people(func(*member) bool { return true })
 		m.f.count.joins.Add(1)
 		stop(&m.emptyTimer)
-		if mem.place == 1 {
+		if len(m.members) == 1 {
 			m.f.notEmpty(m)
 		}
 	}
@@ -110,6 +110,9 @@ func (m *meeting) available(nick string, st *stanza.Stanza) {
 		mem.granting = false
 	}
 	mem.update(st)
+	if mem.visitor() {
+		m.countVisitors()
+	}
 	if isNew {
 		m.log.Debug("member came", "nick", nick)
 	}
@@ -202,9 +205,9 @@ func (m *meeting) presencePayload() []*stanza.Element {
 		prop("audio-recording-enabled", "false"),
 		prop("audio-limit-reached", boolText(m.audioLimit)),
 		prop("video-limit-reached", boolText(m.videoLimit)),
-		prop("visitors-enabled", "false"),
-		prop("visitor-count", "0"),
-		prop("visitor-codecs", ""),
+		prop("visitors-enabled", boolText(m.f.cfg.offersVisitors(m.room))),
+		prop("visitor-count", strconv.Itoa(m.visitors.count)),
+		prop("visitor-codecs", m.visitors.codecs),
 	)
 	out := []*stanza.Element{versions, props}
 	for _, el := range []*stanza.Element{m.recording, m.callState} {

@@ -18,6 +18,7 @@ type request struct {
 // answer is what becomes of a request.
 type answer struct {
 	ready     bool
+	node      string // where the client is to go instead, "" for nowhere
 	sessionID string
 	identity  string
 	props     [][2]string
@@ -46,7 +47,7 @@ func (f *Focus) handleConference(st *stanza.Stanza) {
 			return
 		}
 		out := stanza.NewElement(nsFocus, "conference", "room", room.String(), "ready", boolText(a.ready),
-			"focusjid", f.user.String(), "session-id", a.sessionID, "identity", a.identity)
+			"focusjid", f.user.String(), "vnode", a.node, "session-id", a.sessionID, "identity", a.identity)
 		for _, p := range a.props {
 			out.Add(property(p[0], p[1]))
 		}
@@ -79,7 +80,7 @@ func (f *Focus) request(req request, reply func(answer)) {
 			reply(answer{err: serr})
 			return
 		}
-		if m.box.put(func() { m.handleRequest(a, reply) }, maxStanzas) {
+		if m.box.put(func() { m.handleRequest(&req, a, reply) }, maxStanzas) {
 			return
 		}
 	}
@@ -92,7 +93,7 @@ func (f *Focus) properties(room stanza.JID) [][2]string {
 		{"authentication", boolText(f.cfg.AuthRequired)},
 		{"externalAuth", boolText(f.cfg.AuthRequired && f.cfg.LoginURL != nil && f.cfg.LoginURL(room) != "")},
 		{"sipGatewayEnabled", boolText(f.jigasis.count() > 0)},
-		{"visitors-supported", "false"},
+		{"visitors-supported", boolText(f.cfg.offersVisitors(room))},
 	}
 }
 

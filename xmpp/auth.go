@@ -59,10 +59,22 @@ func (st *stream) mechanisms() []string {
 			}
 		}
 	}
-	if g := st.srv.cfg.GuestDomain; g != "" && (st.domain == g || st.srv.cfg.AnonymousOnMain && st.domain == st.srv.cfg.Domain && st.tcp == nil) {
+	if st.forGuests() {
 		out = append(out, "ANONYMOUS") // XEP-0175
 	}
 	return out
+}
+
+// forGuests tells whether the domain that the stream was opened to takes guests.
+func (st *stream) forGuests() bool {
+	c := &st.srv.cfg
+	switch {
+	case c.GuestDomain == "":
+		return false
+	case st.domain == c.Domain:
+		return c.AnonymousOnMain && st.tcp == nil
+	}
+	return st.domain == c.GuestDomain || slices.Contains(c.GuestDoors, st.domain)
 }
 
 // saslFeatures are <mechanisms/> and, with channel binding, its types (XEP-0440).
@@ -381,15 +393,22 @@ func (st *stream) means(claimed, bare stanza.JID) bool {
 }
 
 // guestJID makes up a name: a lower-case UUID, of which Jitsi clients use the first eight digits as endpoint id. A guest who shows
-// the id of a session that still exists gets its name again.
+// the id of a session that still exists gets its name again, and one who was promised a name gets that.
 func (st *stream) guestJID() stanza.JID {
+	name := ""
+	if st.srv.cfg.GuestName != nil {
+		name = st.srv.cfg.GuestName(Login{Guest: true, Domain: st.domain, Params: st.params})
+	}
 	if prev := st.params.Get("previd"); prev != "" {
 		if x := st.srv.bySMID(prev); x != nil && x.jid.Domain() == st.srv.cfg.GuestDomain {
 			return x.jid.Bare()
 		}
 	}
-	j, err := stanza.NewJID(uuid.NewString(), st.srv.cfg.GuestDomain, "")
-	if err != nil { // a UUID is a localpart and the domain was checked
+	if name == "" {
+		name = uuid.NewString()
+	}
+	j, err := stanza.NewJID(name, st.srv.cfg.GuestDomain, "")
+	if err != nil { // a UUID is a localpart and the domain was checked; GuestName gives what was handed out
 		panic("xmpp: " + err.Error())
 	}
 	return j

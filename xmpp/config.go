@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/url"
+	"slices"
 	"time"
 
 	"konzil/internal/ledger"
@@ -21,6 +22,11 @@ type Config struct {
 	// AnonymousOnMain offers ANONYMOUS also to WebSocket clients that open a stream to Domain, which is what a Jitsi page without an
 	// anonymous domain in its settings does. They are bound to an address of GuestDomain all the same.
 	AnonymousOnMain bool
+	// GuestDoors are further domains that guests may open streams to, and are bound to an address of GuestDomain all the same: the visitor nodes of
+	// Jitsi. They are the server under another name.
+	GuestDoors []string
+	// GuestName, if set, is the name that a guest was promised; "": it gets a new one.
+	GuestName func(l Login) string
 	// Services are domains of accounts that are parts of the installation; ServiceLogin checks their passwords. See service.go.
 	Services     []string
 	ServiceLogin func(account stanza.JID, password string) bool
@@ -115,7 +121,7 @@ func DefaultConfig() Config {
 }
 
 func (c *Config) check() error {
-	for _, d := range []string{c.Domain, c.GuestDomain} {
+	for _, d := range append([]string{c.Domain, c.GuestDomain}, c.GuestDoors...) {
 		if d == "" {
 			continue
 		}
@@ -128,6 +134,8 @@ func (c *Config) check() error {
 		return errors.New("xmpp: no domain set")
 	case c.Domain == c.GuestDomain:
 		return errors.New("xmpp: the guest domain must differ from the main domain")
+	case len(c.GuestDoors) > 0 && (c.GuestDomain == "" || slices.Contains(c.GuestDoors, c.Domain) || slices.Contains(c.GuestDoors, c.GuestDomain)):
+		return errors.New("xmpp: doors for guests need a guest domain, and differ from it and the main domain")
 	case c.Limits.OutboxStanzas <= 0 || c.Limits.OutboxBytes <= 0 || c.Limits.UnackedStanzas <= 0:
 		return errors.New("xmpp: queues need a bound: start from DefaultConfig")
 	case c.Limits.RateBytes <= 0 || c.Limits.RateBurst < 4096:

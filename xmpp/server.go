@@ -128,13 +128,19 @@ func (s *Server) Remote(h Handler) { s.remote = h }
 // Serves tells whether a domain is one of ours.
 func (s *Server) Serves(domain string) bool { return s.serves(domain) }
 
-// Domains are all that are served: the main one, the guests' one, then the mounted ones in order.
+// GuestsOnly tells whether a domain of ours is for guests alone: nobody from elsewhere has business there.
+func (s *Server) GuestsOnly(domain string) bool {
+	return s.cfg.GuestDomain != "" && (domain == s.cfg.GuestDomain || slices.Contains(s.cfg.GuestDoors, domain))
+}
+
+// Domains are all that are served: the main one, the guests' ones, then the mounted ones in order.
 func (s *Server) Domains() []string {
 	out := make([]string, 0, len(s.mounted)+2)
 	for d := range s.mounted {
 		out = append(out, d)
 	}
 	sort.Strings(out)
+	out = slices.Insert(out, 0, s.cfg.GuestDoors...)
 	if s.cfg.GuestDomain != "" {
 		out = slices.Insert(out, 0, s.cfg.GuestDomain)
 	}
@@ -142,7 +148,7 @@ func (s *Server) Domains() []string {
 }
 
 func (s *Server) local(domain string) bool {
-	return domain == s.cfg.Domain || domain == s.cfg.GuestDomain && domain != "" || s.service(domain)
+	return domain == s.cfg.Domain || s.GuestsOnly(domain) || s.service(domain)
 }
 
 // Sessions are the sessions of an account, hibernating ones included, in the order they were bound.

@@ -80,6 +80,9 @@ func (e events) Active(id string, active bool) {
 			return
 		}
 		ep.idle = !active
+		if ep.visitor { // nobody is shown it
+			return
+		}
 		msg := bridgechan.Connectivity(id, active)
 		c.tellAll(msg)
 		c.toLinks(msg)

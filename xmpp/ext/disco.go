@@ -41,6 +41,7 @@ type Disco struct {
 	opt        DiscoOptions
 	identities []Identity
 	items      []Item
+	doors      map[string][]Identity  // of domains under which the server is known to guests (xmpp.Config.GuestDoors)
 	ver        atomic.Pointer[string] // set by Seal and Reseal
 	delegated  func(accounts bool) map[string]*stanza.Element
 
@@ -53,7 +54,7 @@ func AttachDisco(s *xmpp.Server, opt DiscoOptions) *Disco {
 	if opt.Node == "" {
 		opt.Node = "urn:konzil:server"
 	}
-	d := &Disco{srv: s, opt: opt, identities: []Identity{{Category: "server", Type: "im", Name: opt.Name}}}
+	d := &Disco{srv: s, opt: opt, doors: map[string][]Identity{}, identities: []Identity{{Category: "server", Type: "im", Name: opt.Name}}}
 	h := s.Hooks()
 	h.Feature(xmpp.ToServer, nsDiscoInfo, nsDiscoItem, nsCaps) // XEP-0115 §6.1
 	h.Feature(xmpp.ToAccount, nsDiscoInfo, nsDiscoItem)
@@ -73,6 +74,9 @@ func AttachDisco(s *xmpp.Server, opt DiscoOptions) *Disco {
 func (d *Disco) Identity(category, typ, name string) {
 	d.identities = append(d.identities, Identity{Category: category, Type: typ, Name: name})
 }
+
+// Door announces what a domain of xmpp.Config.GuestDoors is, instead of the server's identities.
+func (d *Disco) Door(domain string, ids ...Identity) { d.doors[domain] = ids }
 
 // Item announces an entity in disco#items, e.g. the MUC service.
 func (d *Disco) Item(jid, name string) { d.items = append(d.items, Item{jid, name}) }
@@ -144,6 +148,10 @@ func (d *Disco) serverInfo(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 		return iq.ErrorReply(stanza.ErrNotAllowed)
 	case node != "" && (d.ver.Load() == nil || node != d.opt.Node+"#"+*d.ver.Load()):
 		return iq.ErrorReply(stanza.ErrItemNotFound)
+	}
+	if ids, ok := d.doors[iq.To.Domain()]; ok {
+		ids, features, _ := d.announced(xmpp.ToServer, ids)
+		return iq.Result(describe(stanza.NewElement(nsDiscoInfo, "query", "node", node), ids, features, nil))
 	}
 	return iq.Result(d.info(node))
 }

@@ -6,12 +6,11 @@
 //  1. The MUC service tells who is in which meeting: Base.Joined, Base.Left. Clients do not name the room in most of what they send.
 //  2. Base.Serve takes a stanza for the domain: it answers disco#info and ping, hands messages to the component, and sends its error back.
 //  3. The component changes its state between Lock and Unlock and queues what must be said by Tell. Unlock routes the queue without the
-//     lock, one goroutine at a time, so that all hear it in one order.
+//     lock, one goroutine at a time, so that all hear it in one order (queue.go).
 package jitsi
 
 import (
 	"encoding/json"
-	"sync"
 	"sync/atomic"
 
 	"konzil/xmpp"
@@ -57,21 +56,25 @@ type Person struct {
 // ID is the nick, which Jitsi clients take for the participant's id.
 func (p Person) ID() string { return p.Addr.Resource() }
 
+// Stage is a meeting as those see it who are shown it from outside. Stanzas are from the meeting's addresses, and to nobody yet.
+type Stage struct {
+	Presences   []*stanza.Stanza // of all occupants, the focus first
+	Past        []*stanza.Stanza // what newcomers get of the conversation, with the times
+	Subject     *stanza.Stanza
+	Description *stanza.Element // the answer to disco#info
+}
+
 // Place is where a session is: the meeting that it entered last, and its address there.
 type Place struct{ Room, Addr stanza.JID }
 
 // Base is embedded by a component.
 type Base struct {
+	Queue    // its lock guards people and the state of the component
 	Domain   stanza.JID
-	Router   xmpp.Router
 	Rooms    Rooms
 	identity string
 	features []string
-
-	mu      sync.Mutex // guards all below and the state of the component; not held while something is routed
-	people  map[stanza.JID]Place
-	queue   []*stanza.Stanza
-	routing bool
+	people   map[stanza.JID]Place
 
 	changes, refused atomic.Uint64
 }
@@ -83,30 +86,7 @@ func New(identity, domain string, router xmpp.Router, rooms Rooms, features ...s
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Domain: d, Router: router, Rooms: rooms, identity: identity, features: features, people: map[stanza.JID]Place{}}, nil
-}
-
-// Lock begins a change of the component's state.
-func (b *Base) Lock() { b.mu.Lock() }
-
-// Unlock ends it, and routes what was queued, unless another goroutine is at it.
-func (b *Base) Unlock() {
-	if b.routing {
-		b.mu.Unlock()
-		return
-	}
-	b.routing = true
-	for len(b.queue) > 0 {
-		batch := b.queue
-		b.queue = nil
-		b.mu.Unlock()
-		for _, st := range batch {
-			b.Router.Route(st)
-		}
-		b.mu.Lock()
-	}
-	b.routing = false
-	b.mu.Unlock()
+	return &Base{Queue: Queue{Router: router}, Domain: d, Rooms: rooms, identity: identity, features: features, people: map[stanza.JID]Place{}}, nil
 }
 
 // Message carries v as JSON to nobody yet. room, if it is not zero, is named beside it.
@@ -123,10 +103,7 @@ func (b *Base) Tell(room stanza.JID, v any, to ...stanza.JID) {
 	if len(to) == 0 {
 		return
 	}
-	st := b.Message(room, v)
-	for _, j := range to {
-		b.queue = append(b.queue, st.WithTo(j))
-	}
+	b.PutTo(b.Message(room, v), to)
 }
 
 // Joining implements the observer of rooms.
@@ -255,6 +232,18 @@ func (b *Base) Info(node string) *stanza.Element {
 // Counters are numbers for metrics. meetings is what the component keeps something of.
 func (b *Base) Counters(meetings int) map[string]uint64 {
 	return map[string]uint64{"meetings": uint64(meetings), "changes_total": b.changes.Load(), "refused_total": b.refused.Load()}
+}
+
+// ValidNick tells whether nick is one that Jitsi clients can have: it is an endpoint id (jitsi-meet's mod_muc_resource_validate).
+func ValidNick(nick string) bool {
+	for i := range len(nick) {
+		switch c := nick[i]; {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_' && i > 0:
+		default:
+			return false
+		}
+	}
+	return nick != ""
 }
 
 // Child is the element of a message by which clients command a component: in the namespace of Jitsi, or in none of its own, as lib-jitsi-meet sends

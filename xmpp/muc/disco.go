@@ -104,6 +104,11 @@ func (r *room) discoInfo(st *stanza.Stanza) {
 		}
 		return
 	}
+	r.answer(st.Result(r.description()))
+}
+
+// description is the room's answer to disco#info.
+func (r *room) description() *stanza.Element {
 	q := stanza.NewElement(nsDiscoInfo, "query").Add(stanza.NewElement(nsDiscoInfo, "identity",
 		"category", "conference", "type", "text", "name", r.title()))
 	for _, f := range []string{nsDiscoInfo, nsDiscoItem, nsMUC, nsStableID, nsSelfPing, nsOccupant, nsSID, nsPing, nsModerate, nsModerate0, nsRetract, nsHats, nsCommands} {
@@ -120,7 +125,7 @@ func (r *room) discoInfo(st *stanza.Stanza) {
 		}
 		q.Add(feature(nsRetract + "#tombstone"))
 	}
-	r.answer(st.Result(q.Add(r.modes()...).Add(r.roomInfo())))
+	return q.Add(r.modes()...).Add(r.roomInfo())
 }
 
 // modes are the features that tell how the room is set (§6.4).

@@ -72,6 +72,19 @@ func (g Group) Kick(room stanza.JID, nick, reason string) bool {
 // MeetingID is the UUID of this life of a room.
 func (g Group) MeetingID(room stanza.JID) (string, bool) { return g.For(room).MeetingID(room) }
 
+// Stage is a meeting as those see it who are shown it from outside; false if there is none.
+func (g Group) Stage(room stanza.JID) (jitsi.Stage, bool) { return g.For(room).Stage(room) }
+
+// Door tells whether there is that meeting, whether only members may enter, and whether password opens it.
+func (g Group) Door(room stanza.JID, password string) (there, membersOnly, unlocked bool) {
+	return g.For(room).Door(room, password)
+}
+
+// Broadcast sends a message of type groupchat to everybody inside.
+func (g Group) Broadcast(room stanza.JID, nick string, payload ...*stanza.Element) bool {
+	return g.For(room).Broadcast(room, nick, payload...)
+}
+
 // Close ends a room.
 func (g Group) Close(room, instead stanza.JID, reason string) bool {
 	return g.For(room).Close(room, instead, reason)

@@ -64,18 +64,6 @@ func displayName(children []*stanza.Element) string {
 	return ""
 }
 
-// meetingNick tells whether nick is one that Jitsi clients can have: it is an endpoint id (jitsi-meet's mod_muc_resource_validate).
-func meetingNick(nick string) bool {
-	for i := range len(nick) {
-		switch c := nick[i]; {
-		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_' && i > 0:
-		default:
-			return false
-		}
-	}
-	return nick != ""
-}
-
 // sees tells whether viewer is told of subject: in a waiting room moderators see who waits, and nobody sees anybody else. The room is locked.
 func (r *room) sees(viewer, subject *occupant) bool {
 	return !r.svc.cfg.Waiting || viewer == subject || viewer.role == moderator && subject.role != moderator

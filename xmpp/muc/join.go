@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"konzil/xmpp/jitsi"
 	"konzil/xmpp/stanza"
 )
 
@@ -143,7 +144,7 @@ func (r *room) badNick(nick string, bare stanza.JID) *stanza.Error {
 		return stanza.ErrJIDMalformed.With("A nickname is missing")
 	case slices.Contains(r.svc.cfg.AdminNicks, nick) && !r.svc.admins[bare]:
 		return stanza.ErrConflict.With("The nickname is taken")
-	case r.meeting && !r.svc.cfg.AnyNick && !meetingNick(nick):
+	case r.meeting && !r.svc.cfg.AnyNick && !jitsi.ValidNick(nick):
 		return stanza.ErrNotAllowed.With("In a meeting the nickname is made of letters, digits and underscores")
 	case r.meeting && r.svc.cfg.StrictNicks && !r.svc.local[bare.Domain()] && !r.svc.admins[bare] && !strings.HasPrefix(bare.Local()+"-", nick+"-"):
 		return stanza.ErrNotAllowed.With("The nickname is not that of your address")

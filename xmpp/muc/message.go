@@ -70,7 +70,11 @@ func (r *room) groupchat(o *occupant, st *stanza.Stanza) {
 		said = r.stamped(st, payload, id).WithFromTo(o.addr, stanza.JID{})
 		return said
 	}, before)
-	if said != nil && r.set.ForwardMentions {
+	if said == nil {
+		return
+	}
+	r.broadcast(func(b BroadcastObserver) { b.Said(r.jid, said) })
+	if r.set.ForwardMentions {
 		r.forwardMentions(said)
 	}
 }

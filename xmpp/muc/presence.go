@@ -128,6 +128,9 @@ func (r *room) announce(o *occupant, self []stanza.JID, p pres) {
 	o.shown = [2]*stanza.Stanza{}
 	if others, tell := r.toOthers(o, p); tell {
 		r.announceTo(o, others)
+		r.broadcast(func(b BroadcastObserver) {
+			b.Shown(r.jid, func() *stanza.Stanza { return others.build(true, false) })
+		})
 	}
 	r.send(p.build(true, true), self...)
 }

@@ -1,8 +1,10 @@
 package muc
 
 import (
+	"crypto/subtle"
 	"time"
 
+	"konzil/xmpp/jitsi"
 	"konzil/xmpp/stanza"
 )
 
@@ -141,6 +143,37 @@ func (s *Service) Nick(jid, real stanza.JID) (nick string) {
 func (s *Service) Info(jid stanza.JID, name string) (value string) {
 	s.look(jid, func(r *room) { value = r.info[name] })
 	return value
+}
+
+// Stage is the meeting jid as those see it who are shown it from outside; false if there is none.
+func (s *Service) Stage(jid stanza.JID) (out jitsi.Stage, ok bool) {
+	s.look(jid, func(r *room) {
+		if !r.meeting || r.dead {
+			return
+		}
+		ok = true
+		for _, first := range []bool{true, false} {
+			for _, o := range r.order {
+				if r.shows(o.role) && r.svc.admins[o.bare()] == first {
+					out.Presences = append(out.Presences, r.shownTo(o, moderator))
+				}
+			}
+		}
+		for _, e := range r.past {
+			out.Past = append(out.Past, e.st.WithPayload(append(e.st.Payload(), delay(r.jid, e.at))...))
+		}
+		out.Subject, out.Description = r.subjectStanza(), r.description()
+	})
+	return out, ok
+}
+
+// Door tells whether there is the meeting jid, whether only members may enter, and whether password opens it: it has that one, or none.
+func (s *Service) Door(jid stanza.JID, password string) (there, membersOnly, unlocked bool) {
+	s.look(jid, func(r *room) {
+		there, membersOnly = r.meeting && !r.dead, r.set.MembersOnly
+		unlocked = r.set.Secret == "" || subtle.ConstantTimeCompare([]byte(password), []byte(r.set.Secret)) == 1
+	})
+	return there, membersOnly, unlocked
 }
 
 // look runs f on a room, locked, if there is one.

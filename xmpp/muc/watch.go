@@ -28,6 +28,25 @@ type PresenceObserver interface {
 	Changed(room, real stanza.JID, nick string)
 }
 
+// BroadcastObserver learns what occupants of meetings show and say to all. Stanzas have no address.
+type BroadcastObserver interface {
+	// Shown comes after all others inside were sent what presence makes: the presence of an occupant.
+	Shown(room stanza.JID, presence func() *stanza.Stanza)
+	// Said comes after everybody inside was sent a message of type groupchat of an occupant.
+	Said(room stanza.JID, message *stanza.Stanza)
+}
+
+func (r *room) broadcast(tell func(BroadcastObserver)) {
+	if !r.meeting {
+		return
+	}
+	for _, o := range r.svc.observers {
+		if b, ok := o.(BroadcastObserver); ok {
+			r.later(func() { tell(b) })
+		}
+	}
+}
+
 // configured tells observers. The room is locked, as for all of this file.
 func (r *room) configured(actor stanza.JID) {
 	membersOnly := r.set.MembersOnly

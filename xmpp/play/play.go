@@ -105,7 +105,7 @@ func act(w World, sc scene, vars map[string]string, names *[]string) error {
 	switch {
 	case len(words) == 3 && words[0] == "who":
 		*names = append(*names, words[1])
-		return w.Enter(words[1], words[2])
+		return w.Enter(words[1], substitute(words[2], vars))
 	case len(words) == 2 && words[1] == "sends":
 		st, err := stanza.Parse([]byte(strings.TrimSpace(substitute(sc.xml, vars))))
 		if err != nil {

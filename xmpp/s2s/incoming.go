@@ -143,7 +143,7 @@ func (in *incoming) checkHeader(h *stanza.Header) *streamError {
 		return &streamError{"invalid-namespace", "this is XMPP between servers"}
 	}
 	to, err := stanza.ParseJID(h.Attr("to"))
-	if err != nil || to.Local() != "" || !to.IsBare() || !in.s.srv.Serves(to.Domain()) || to.Domain() == in.s.srv.GuestDomain() {
+	if err != nil || to.Local() != "" || !to.IsBare() || !in.s.srv.Serves(to.Domain()) || in.s.srv.GuestsOnly(to.Domain()) {
 		return &streamError{"host-unknown", ""}
 	}
 	from := ""
