@@ -154,6 +154,9 @@ func (f *Fan) send(s *Sock, i, j int) {
 			again = s.tells
 			continue
 		}
+		if e == unix.EMSGSIZE && s.narrow() {
+			continue
+		}
 		if again { // the error was that of an earlier datagram, which it is told of once
 			again = false
 			continue

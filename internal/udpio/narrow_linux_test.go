@@ -2,6 +2,7 @@ package udpio
 
 import (
 	"bytes"
+	"net/netip"
 	"runtime"
 	"testing"
 
@@ -60,6 +61,41 @@ func TestNarrowPath(t *testing.T) {
 		for _, p := range pkts {
 			if !bytes.Equal(p.Data, want[got]) {
 				t.Errorf("datagram %d: %d bytes", got, len(p.Data))
+			}
+			got++
+		}
+	}
+	// The sockets of a loop.
+	l, err := NewLoop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close(); _, _ = l.Read() }()
+	s, err := l.Open(netip.MustParseAddrPort("127.0.0.1:0"), SockOptions{Batch: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WriteWhole(want[1], b.LocalAddr()); err == nil || !s.df.Load() {
+		t.Errorf("one that must stay whole: %v, fragments are still forbidden: %v", err, s.df.Load())
+	}
+	f := NewFan(4, 4)
+	f.Add(s, b.LocalAddr(), want[0])
+	f.Add(s, b.LocalAddr(), want[1])
+	f.Flush()
+	if f.Stats.Dropped != 0 || s.df.Load() {
+		t.Errorf("a loop's socket: %+v, fragments are still forbidden: %v", f.Stats, s.df.Load())
+	}
+	if err := s.WriteWhole(want[1], b.LocalAddr()); err == nil {
+		t.Error("one that must stay whole was cut")
+	}
+	for got := 0; got < 2; {
+		pkts, err := r.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pkts {
+			if !bytes.Equal(p.Data, want[got]) {
+				t.Errorf("datagram %d of the fan: %d bytes", got, len(p.Data))
 			}
 			got++
 		}

@@ -23,16 +23,19 @@ func offload(raw syscall.RawConn) (gro, gso bool) {
 	return gro, gso
 }
 
-// dontFragment sets or clears "never fragment" (IP_PMTUDISC_DO) on an IPv4 socket. By default the kernel sets DF on what fits the path and
+// forbidFragments sets or clears "never fragment" (IP_PMTUDISC_DO) on an IPv4 socket. By default the kernel sets DF on what fits the path and
 // fragments the rest itself, for which it draws an IP identification for each datagram or run from a table that all processors share: 5 % of
 // the cost of sending small packets. What never is a fragment needs none (RFC 6864 §4.1).
-func dontFragment(raw syscall.RawConn, on bool) (ok bool) {
+func forbidFragments(fd int, on bool) bool {
 	v := unix.IP_PMTUDISC_WANT
 	if on {
 		v = unix.IP_PMTUDISC_DO
 	}
-	_ = raw.Control(func(fd uintptr) {
-		ok = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, v) == nil
-	})
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, v) == nil
+}
+
+// dontFragment is forbidFragments of a connection.
+func dontFragment(raw syscall.RawConn, on bool) (ok bool) {
+	_ = raw.Control(func(fd uintptr) { ok = forbidFragments(int(fd), on) })
 	return ok
 }

@@ -1,6 +1,7 @@
 package udpio
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -21,6 +22,7 @@ type Sock struct {
 	loop   *Loop
 	owner  any
 	gso    atomic.Bool // cleared for good when the kernel refuses a run
+	df     atomic.Bool // never fragmented, IPv4 only; cleared for good when a path is too narrow for what is sent
 
 	// Of the Loop's reader.
 	queued  bool // it is on its lists
@@ -52,6 +54,17 @@ func (s *Sock) WriteTo(b []byte, to netip.AddrPort) error {
 }
 
 func (s *Sock) writeTo(b []byte, to netip.AddrPort) error {
+	err := s.writeOnce(b, to)
+	if errors.Is(err, unix.EMSGSIZE) && s.narrow() {
+		err = s.writeOnce(b, to)
+	}
+	return err
+}
+
+// narrow lets the kernel fragment again, for the path to somebody is narrower than what is sent; false when it does so already.
+func (s *Sock) narrow() bool { return s.df.Swap(false) && forbidFragments(s.fd, false) }
+
+func (s *Sock) writeOnce(b []byte, to netip.AddrPort) error {
 	var sa unix.RawSockaddrInet6
 	n := putName(&sa, to, s.v6)
 	send := func() (e unix.Errno) {
@@ -79,6 +92,9 @@ func (s *Sock) WriteWhole(b []byte, to netip.AddrPort) error {
 		return net.ErrClosed
 	}
 	defer s.leave()
+	if s.df.Load() {
+		return s.writeOnce(b, to)
+	}
 	level, option, forbid, usual := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO, unix.IP_PMTUDISC_WANT
 	if s.v6 {
 		level, option, forbid, usual = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO, unix.IPV6_PMTUDISC_WANT
@@ -87,7 +103,7 @@ func (s *Sock) WriteWhole(b []byte, to netip.AddrPort) error {
 		return os.NewSyscallError("setsockopt", err)
 	}
 	defer unix.SetsockoptInt(s.fd, level, option, usual) //nolint:errcheck // what could be set can be set back
-	return s.writeTo(b, to)
+	return s.writeOnce(b, to)
 }
 
 func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
@@ -152,6 +168,7 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 			return nil, os.NewSyscallError("setsockopt", err)
 		}
 	}
+	s.df.Store(!v6 && forbidFragments(fd, true))
 	if !opt.NoOffload {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
 		_, e := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
