@@ -80,7 +80,7 @@ func (s *server) openComponents(disco *ext.Disco) (err error) {
 		if name == "" {
 			name = c.Domain
 		}
-		disco.Item(c.Domain, name)
+		disco.ItemWhile(func() bool { return s.components.Connected(c.Domain) }, c.Domain, name)
 	}
 	if s.components, err = component.New(list, s.xmpp, s.log.With("part", "component")); err != nil {
 		return err

@@ -381,7 +381,18 @@ func (s *server) announce(ctx context.Context, demo bool, out io.Writer) error {
 		}
 		fmt.Fprintf(out, "  meet     %s%s\n", c.publicURL(), note)
 	}
-	fmt.Fprintf(out, "  chat     %s, with any XMPP client: port %d (STARTTLS) or %d (TLS)\n", c.Domain, c.XMPP.Port, c.XMPP.TLSPort)
+	var ports []string
+	for _, p := range []struct {
+		port int
+		how  string
+	}{{c.XMPP.Port, "STARTTLS"}, {c.XMPP.TLSPort, "TLS"}} {
+		if p.port != 0 {
+			ports = append(ports, fmt.Sprintf("%d (%s)", p.port, p.how))
+		}
+	}
+	if len(ports) > 0 {
+		fmt.Fprintf(out, "  chat     %s, with any XMPP client: port %s\n", c.Domain, strings.Join(ports, " or "))
+	}
 	if !demo {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -126,12 +127,15 @@ func (s *Service) Pushed(owner stanza.JID, query *stanza.Element) {
 	}
 }
 
-// Domains are those of the components, for service discovery.
-func (s *Service) Domains() (out []string) {
-	for _, k := range s.list {
-		out = append(out, k.cfg.Domain)
+// Connected tells whether the component of a domain is.
+func (s *Service) Connected(domain string) bool {
+	i := slices.IndexFunc(s.list, func(k *Component) bool { return k.cfg.Domain == domain })
+	if i < 0 {
+		return false
 	}
-	return out
+	s.list[i].mu.Lock()
+	defer s.list[i].mu.Unlock()
+	return s.list[i].conn != nil
 }
 
 // HandleStanza implements xmpp.Handler.

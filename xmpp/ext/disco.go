@@ -22,7 +22,10 @@ const (
 type Identity struct{ Category, Type, Name, Lang string }
 
 // Item is an entity that belongs to the server (XEP-0030 §4).
-type Item struct{ JID, Name string }
+type Item struct {
+	JID, Name string
+	There     func() bool // nil: always
+}
 
 // DiscoOptions is what the operator and the other parts say of the server.
 type DiscoOptions struct {
@@ -79,7 +82,12 @@ func (d *Disco) Identity(category, typ, name string) {
 func (d *Disco) Door(domain string, ids ...Identity) { d.doors[domain] = ids }
 
 // Item announces an entity in disco#items, e.g. the MUC service.
-func (d *Disco) Item(jid, name string) { d.items = append(d.items, Item{jid, name}) }
+func (d *Disco) Item(jid, name string) { d.items = append(d.items, Item{JID: jid, Name: name}) }
+
+// ItemWhile is Item for what comes and goes: clients that ask all items, and give up when one has an error, are spared it.
+func (d *Disco) ItemWhile(there func() bool, jid, name string) {
+	d.items = append(d.items, Item{jid, name, there})
+}
 
 // Seal computes the server's capabilities and puts them into the stream features (XEP-0115 §6.3). It comes after everything else is attached.
 func (d *Disco) Seal() {
@@ -172,6 +180,9 @@ func (d *Disco) serverItems(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 		return iq.Result(q)
 	}
 	for _, i := range d.items {
+		if i.There != nil && !i.There() {
+			continue
+		}
 		q.Add(stanza.NewElement(nsDiscoItem, "item", "jid", i.JID, "name", i.Name))
 	}
 	return iq.Result(q)

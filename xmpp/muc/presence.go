@@ -318,9 +318,12 @@ func condition(st *stanza.Stanza) string {
 	return "undefined-condition"
 }
 
-// unreachable tells whether an error stanza means that its sender is gone, not just that it disliked something.
+// unreachable tells whether an error stanza means that its sender is gone, not just that it disliked something. A presence that is an error and says
+// nothing else comes from who wants to be out.
 func unreachable(st *stanza.Stanza) bool {
 	switch condition(st) {
+	case "undefined-condition":
+		return st.Kind == stanza.Presence
 	case "gone", "item-not-found", "recipient-unavailable", "redirect", "remote-server-not-found", "remote-server-timeout",
 		"service-unavailable", "internal-server-error", "jid-malformed":
 		return true
