@@ -22,6 +22,7 @@ import (
 	"github.com/pion/srtp/v3"
 
 	"konzil/sfu/prefetch"
+	"konzil/sfu/seal/aesgcm"
 )
 
 // MaxOverhead is the most bytes that protection adds to an RTP packet: the GCM tag.
@@ -63,11 +64,7 @@ func NewSealer(profile srtp.ProtectionProfile, k Keys) (*Sealer, error) {
 			return nil, err
 		}
 		copy(s.salt[:], salt)
-		block, err := aes.NewCipher(key)
-		if err != nil {
-			return nil, fmt.Errorf("seal: %w", err)
-		}
-		if s.gcm, err = cipher.NewGCM(block); err != nil {
+		if s.gcm, err = aesgcm.New(key); err != nil {
 			return nil, fmt.Errorf("seal: %w", err)
 		}
 	default:

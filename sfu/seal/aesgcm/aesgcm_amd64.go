@@ -1,0 +1,184 @@
+package aesgcm
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/subtle"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+
+	"konzil/sfu/seal/gf128"
+)
+
+// Accelerated reports that this processor has what the assembly needs.
+func Accelerated() bool {
+	x := &cpu.X86
+	return x.HasAES && x.HasAVX2 && x.HasBMI2 && x.HasAVX512F && x.HasAVX512VL && x.HasAVX512BW && x.HasAVX512DQ &&
+		x.HasAVX512VAES && x.HasAVX512VPCLMULQDQ
+}
+
+// powers is how many powers of H the assembly multiplies with before it reduces: 18 blocks, which is what may be left after the last big
+// turn, and that of the lengths make 19.
+const powers = 20
+
+// key is what the assembly reads; it knows the offsets.
+type key struct {
+	powers [powers + 3][16]byte // H^20/x to H/x as little-endian integers, then zeros
+	round  [15][16]byte         // the last one stands at 14 with fewer rounds, too
+	rounds int
+}
+
+//go:noescape
+func seal(k *key, j0 *[16]byte, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
+
+//go:noescape
+func open(k *key, j0 *[16]byte, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
+
+//go:noescape
+func stream(k *key, iv *[16]byte, dst, src unsafe.Pointer, n int)
+
+// subWord is SubWord of FIPS 197 §5.2.
+func subWord(x uint32) uint32
+
+// expand is the key expansion of FIPS 197 §5.2.
+func (k *key) expand(secret []byte) {
+	nk := len(secret) / 4
+	k.rounds = nk + 6
+	var w [60]uint32
+	for i := range nk {
+		w[i] = binary.LittleEndian.Uint32(secret[4*i:])
+	}
+	rcon := uint32(1)
+	for i := nk; i < 4*(k.rounds+1); i++ {
+		t := w[i-1]
+		switch {
+		case i%nk == 0:
+			t = bits.RotateLeft32(subWord(t), -8) ^ rcon
+			rcon = rcon<<1 ^ rcon>>7*0x11b
+		case nk == 8 && i%nk == 4:
+			t = subWord(t)
+		}
+		w[i] = w[i-nk] ^ t
+	}
+	for r := range k.rounds + 1 {
+		to := &k.round[r]
+		if r == k.rounds {
+			to = &k.round[len(k.round)-1]
+		}
+		for i := range 4 {
+			binary.LittleEndian.PutUint32(to[4*i:], w[4*r+i])
+		}
+	}
+}
+
+// gcm is a cipher.AEAD.
+type gcm struct{ key key }
+
+func newGCM(secret []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(secret)
+	if err != nil {
+		return nil, fmt.Errorf("aesgcm: %w", err)
+	}
+	g := &gcm{}
+	g.key.expand(secret)
+	var zero [16]byte
+	block.Encrypt(zero[:], zero[:])
+	h := gf128.Of(zero)
+	for p, i := h, powers-1; i >= 0; i-- {
+		hi, lo := p.OverX().Words()
+		binary.LittleEndian.PutUint64(g.key.powers[i][:], lo)
+		binary.LittleEndian.PutUint64(g.key.powers[i][8:], hi)
+		p = p.Mul(h)
+	}
+	return g, nil
+}
+
+// NonceSize is 12.
+func (*gcm) NonceSize() int { return NonceSize }
+
+// Overhead is 16.
+func (*gcm) Overhead() int { return TagSize }
+
+// Seal encrypts and authenticates plaintext, authenticates data, and appends the result to dst.
+func (g *gcm) Seal(dst, nonce, plaintext, data []byte) []byte {
+	n := len(plaintext)
+	out, to := grow(dst, n+TagSize)
+	j0 := first(nonce)
+	check(to[:n], plaintext)
+	p := unsafe.Pointer(unsafe.SliceData(to))
+	seal(&g.key, &j0, p, unsafe.Pointer(unsafe.SliceData(plaintext)), n, unsafe.Pointer(unsafe.SliceData(data)), len(data), unsafe.Add(p, n))
+	return out
+}
+
+// Open decrypts and authenticates ciphertext, authenticates data, and appends the plaintext to dst. What would be overwritten is zero
+// after a failure.
+func (g *gcm) Open(dst, nonce, ciphertext, data []byte) ([]byte, error) {
+	n := len(ciphertext) - TagSize
+	if n < 0 {
+		return nil, errOpen
+	}
+	out, to := grow(dst, n)
+	j0 := first(nonce)
+	check(to, ciphertext[:n])
+	var tag [TagSize]byte
+	open(&g.key, &j0, unsafe.Pointer(unsafe.SliceData(to)), unsafe.Pointer(unsafe.SliceData(ciphertext)), n,
+		unsafe.Pointer(unsafe.SliceData(data)), len(data), unsafe.Pointer(&tag))
+	if subtle.ConstantTimeCompare(tag[:], ciphertext[n:]) != 1 {
+		clear(to)
+		return nil, errOpen
+	}
+	return out, nil
+}
+
+// first is J0 of a nonce of 96 bits (SP 800-38D §7.1).
+func first(nonce []byte) (j0 [16]byte) {
+	if len(nonce) != NonceSize {
+		panic("aesgcm: nonce of a wrong length")
+	}
+	binary.NativeEndian.PutUint64(j0[:], binary.NativeEndian.Uint64(nonce))
+	binary.NativeEndian.PutUint64(j0[8:], uint64(binary.NativeEndian.Uint32(nonce[8:]))|1<<56)
+	return j0
+}
+
+// grow returns b with room for n more bytes, and these.
+func grow(b []byte, n int) (whole, tail []byte) {
+	if cap(b)-len(b) >= n {
+		whole = b[:len(b)+n]
+	} else {
+		whole = make([]byte, len(b)+n)
+		copy(whole, b)
+	}
+	return whole, whole[len(b):]
+}
+
+// check panics when to overlaps from without being in the same place, as crypto/cipher does. Both have the same length.
+func check(to, from []byte) {
+	a, b := uintptr(unsafe.Pointer(unsafe.SliceData(to))), uintptr(unsafe.Pointer(unsafe.SliceData(from)))
+	if n := uintptr(len(to)); a != b && a < b+n && b < a+n {
+		panic("aesgcm: invalid overlap of buffers")
+	}
+}
+
+// Counter is AES in counter mode (SP 800-38A §6.5) that may begin at another counter each time; only where Accelerated.
+type Counter struct{ key key }
+
+// NewCounter expands a key of 16 or 32 bytes.
+func NewCounter(secret []byte) (*Counter, error) {
+	if len(secret) != 16 && len(secret) != 32 {
+		return nil, errSize
+	}
+	c := &Counter{}
+	c.key.expand(secret)
+	return c, nil
+}
+
+// XOR writes src, encrypted or decrypted with the key stream from iv on, to dst, which has at least its length. The last 32 bits count.
+func (c *Counter) XOR(dst, src []byte, iv *[16]byte) {
+	dst = dst[:len(src)]
+	check(dst, src)
+	stream(&c.key, iv, unsafe.Pointer(unsafe.SliceData(dst)), unsafe.Pointer(unsafe.SliceData(src)), len(src))
+}
