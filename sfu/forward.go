@@ -4,12 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 
-	"github.com/pion/srtp/v3"
-
 	"konzil/sfu/codec"
 	"konzil/sfu/history"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/rtp"
+	"konzil/sfu/seal"
 )
 
 // media handles one protected packet of t. The caller holds sh.mu; sh is t's shard. pkt is opened in place.
@@ -33,11 +32,7 @@ func (sh *shard) media(t *transport, pkt []byte, now int64) {
 	}
 	plain, err := m.opener.RTP(pkt, pkt)
 	if err != nil {
-		if errors.Is(err, srtp.ErrFailedToVerifyAuthTag) {
-			sh.count.inc(cDropDecrypt)
-		} else {
-			sh.count.inc(cDropReplay)
-		}
+		sh.unopened(err)
 		return
 	}
 	t.heard.Store(now)
@@ -69,6 +64,18 @@ func (sh *shard) media(t *transport, pkt []byte, now int64) {
 		return
 	}
 	sh.incoming(e, tr, plain, now, false)
+}
+
+// unopened counts a packet that could not be opened.
+func (sh *shard) unopened(err error) {
+	switch {
+	case errors.Is(err, seal.ErrAuth):
+		sh.count.inc(cDropDecrypt)
+	case errors.Is(err, seal.ErrMalformed):
+		sh.count.inc(cDropMalformed)
+	default:
+		sh.count.inc(cDropReplay)
+	}
 }
 
 // unwrap turns a repair packet into the original in place (RFC 4588 §4); nil when it carries none (padding probes).

@@ -1,10 +1,6 @@
 package sfu
 
 import (
-	"errors"
-
-	"github.com/pion/srtp/v3"
-
 	"konzil/sfu/rtp"
 	"konzil/sfu/twcc"
 )
@@ -15,11 +11,7 @@ func (sh *shard) rtcpIn(e *Endpoint, pkt []byte, now int64) {
 	m := &e.m
 	plain, err := m.opener.RTCP(sh.wire[:0], pkt)
 	if err != nil {
-		if errors.Is(err, srtp.ErrFailedToVerifyAuthTag) {
-			sh.count.inc(cDropDecrypt)
-		} else {
-			sh.count.inc(cDropReplay)
-		}
+		sh.unopened(err)
 		return
 	}
 	e.t.heard.Store(now)

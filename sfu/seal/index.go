@@ -13,28 +13,42 @@ type Index struct {
 
 // Next returns the packet index of seq; ok is false when it was used before or is too old to know.
 func (x *Index) Next(seq uint16) (index uint64, ok bool) {
-	if !x.any {
-		x.any = true
-		x.top = uint64(seq)
-		x.set(x.top)
-		return x.top, true
+	if index, ok = x.guess(seq); ok {
+		x.note(index)
+	}
+	return index, ok
+}
+
+// guess is the index that seq most likely belongs to (RFC 3711 §3.3.1); ok is false when it is not fresh. A nil x has seen nothing.
+func (x *Index) guess(seq uint16) (index uint64, ok bool) {
+	if x == nil || !x.any {
+		return uint64(seq), true
 	}
 	d := int16(seq - uint16(x.top))
-	if d > 0 {
-		n := x.top + uint64(d)
-		x.advance(n)
-		return n, true
-	}
-	back := uint64(-int32(d))
-	if back >= indexWindow || back > x.top {
+	if d < 0 && uint64(-int32(d)) > x.top {
 		return 0, false
 	}
-	i := x.top - back
-	if x.has(i) {
-		return 0, false
+	index = x.top + uint64(d)
+	return index, x.fresh(index)
+}
+
+// fresh says that an index was not noted yet and is not too old to know. A nil x has seen nothing.
+func (x *Index) fresh(i uint64) bool {
+	return x == nil || !x.any || i > x.top || x.top-i < indexWindow && !x.has(i)
+}
+
+// note marks an index that is fresh.
+func (x *Index) note(i uint64) {
+	switch {
+	case !x.any:
+		x.any = true
+		x.top = i
+		x.set(i)
+	case i > x.top:
+		x.advance(i)
+	default:
+		x.set(i)
 	}
-	x.set(i)
-	return i, true
 }
 
 // Sent returns the index of a sequence number that was handed out and is still known: for an identical retransmission.

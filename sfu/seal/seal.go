@@ -1,18 +1,17 @@
 // Package seal protects and opens SRTP and SRTCP (RFC 3711, RFC 7714) for one DTLS session.
 //
-// Sealer writes for one peer. With AES-GCM it seals straight from a shared payload into the caller's arena: header and
-// nonce are per receiver, the payload is read where it lies, so the copy is part of the encryption. AES-CM does the same in cm.go;
-// SRTCP goes through pion/srtp. Opener reads from one peer, with replay protection, through pion/srtp.
+// Sealer writes for one peer, Opener reads from one, with replay protection. With AES-GCM (aead.go) RTP is sealed straight from a shared payload
+// into the caller's arena: header and nonce are per receiver, the payload is read where it lies, so the copy is part of the encryption. Package
+// aesgcm has the cipher. AES-CM does the same for sent RTP (cm.go); its SRTCP and what is received go through pion/srtp.
 //
 // Under GCM a nonce used twice gives the authentication key away (NIST SP 800-38D §8), and the nonce is made of SSRC and
-// packet index: Index hands out each index of an SSRC once and refuses the second time.
+// packet index: Index hands out each index of an SSRC once and refuses the second time. Opener uses it the other way round.
 //
 // Nothing here starts a goroutine or takes a lock; a Sealer and an Opener belong to one owner each.
 package seal
 
 import (
 	"crypto/aes"
-	"crypto/cipher"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,7 +21,6 @@ import (
 	"github.com/pion/srtp/v3"
 
 	"konzil/sfu/prefetch"
-	"konzil/sfu/seal/aesgcm"
 )
 
 // MaxOverhead is the most bytes that protection adds to an RTP packet: the GCM tag.
@@ -31,52 +29,46 @@ const MaxOverhead = 16
 // replayWindow is in packets: a 4 Mb/s sender's second of reordering.
 const replayWindow = 512
 
-// ErrShort is given for a destination without room.
-var ErrShort = errors.New("seal: destination too short")
+// Why a packet was not sealed or opened.
+var (
+	ErrShort     = errors.New("seal: destination too short")
+	ErrMalformed = errors.New("seal: not an RTP or RTCP packet")
+	ErrReplay    = errors.New("seal: seen before, or too old to know")
+	ErrAuth      = errors.New("seal: not authentic")
+	ErrTooMany   = errors.New("seal: too many SSRCs")
+)
 
 // Keys are one direction's master key and salt, from the DTLS exporter (RFC 5764 §4.2).
 type Keys struct{ Key, Salt []byte }
 
 // Sealer protects what goes to one peer.
 type Sealer struct {
-	gcm  cipher.AEAD
-	salt [12]byte
-	iv   [12]byte
-	cm   *counterMode // RTP of profiles without GCM, nil with it
-	rtcp *srtp.Context
+	gcm  aead // RTP of profiles with GCM
+	cm   *counterMode
+	rtcp rtcpSealer    // likewise
+	pion *srtp.Context // SRTCP of profiles without GCM, nil with it
 }
 
 // NewSealer derives the session keys of a profile.
 func NewSealer(profile srtp.ProtectionProfile, k Keys) (*Sealer, error) {
 	s := &Sealer{}
+	if isGCM(profile) {
+		s.rtcp.index = map[uint32]uint32{}
+		if err := s.gcm.init(k, labelRTPKey, labelRTPSalt); err != nil {
+			return nil, err
+		}
+		return s, s.rtcp.init(k, labelRTCPKey, labelRTCPSalt)
+	}
 	var err error
-	if s.rtcp, err = srtp.CreateContext(k.Key, k.Salt, profile); err != nil {
+	if s.pion, err = srtp.CreateContext(k.Key, k.Salt, profile); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	switch profile {
-	case srtp.ProtectionProfileAeadAes128Gcm, srtp.ProtectionProfileAeadAes256Gcm:
-		key, err := derive(0x00, k, len(k.Key))
-		if err != nil {
-			return nil, err
-		}
-		salt, err := derive(0x02, k, len(s.salt))
-		if err != nil {
-			return nil, err
-		}
-		copy(s.salt[:], salt)
-		if s.gcm, err = aesgcm.New(key); err != nil {
-			return nil, fmt.Errorf("seal: %w", err)
-		}
-	default:
-		tag, err := profile.AuthTagRTPLen()
-		if err != nil {
-			return nil, fmt.Errorf("seal: %w", err)
-		}
-		if s.cm, err = newCounterMode(k, tag); err != nil {
-			return nil, err
-		}
+	tag, err := profile.AuthTagRTPLen()
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return s, nil
+	s.cm, err = newCounterMode(k, tag)
+	return s, err
 }
 
 // Fetch asks for the memory that RTP is going to need.
@@ -94,43 +86,69 @@ func (s *Sealer) RTP(dst []byte, hdrLen int, payload []byte, ssrc uint32, index 
 		return nil, ErrShort
 	}
 	dst = dst[:hdrLen]
-	if s.gcm == nil {
+	if s.cm != nil {
 		return s.cm.seal(dst, payload, ssrc, index), nil
 	}
-	s.iv = s.salt
-	xor32(s.iv[2:], ssrc)
-	xor32(s.iv[6:], uint32(index>>16))
-	s.iv[10] ^= byte(index >> 8)
-	s.iv[11] ^= byte(index)
-	return s.gcm.Seal(dst, s.iv[:], payload, dst), nil
+	return s.gcm.gcm.Seal(dst, s.gcm.nonce(ssrc, index), payload, dst), nil
 }
 
-// RTCP protects a compound packet into dst, which is grown when too small.
+// RTCP protects a compound packet into dst, which is grown when too small and must not overlap it.
 func (s *Sealer) RTCP(dst, plain []byte) ([]byte, error) {
-	return s.rtcp.EncryptRTCP(dst, plain, nil)
+	if s.pion != nil {
+		return s.pion.EncryptRTCP(dst, plain, nil)
+	}
+	return s.rtcp.seal(dst, plain)
 }
 
-// Opener opens what comes from one peer.
+// Opener opens what comes from one peer. Its errors are ErrMalformed, ErrReplay, ErrAuth and ErrTooMany.
 type Opener struct {
-	ctx *srtp.Context
-	hdr rtp.Header
+	gcm  *aeadOpener
+	pion *srtp.Context // of profiles without GCM
+	hdr  rtp.Header
 }
 
 // NewOpener derives the session keys of a profile.
 func NewOpener(profile srtp.ProtectionProfile, k Keys) (*Opener, error) {
+	if isGCM(profile) {
+		o, err := newAEADOpener(k)
+		return &Opener{gcm: o}, err
+	}
 	ctx, err := srtp.CreateContext(k.Key, k.Salt, profile,
 		srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow))
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return &Opener{ctx: ctx}, nil
+	return &Opener{pion: ctx}, nil
 }
 
 // RTP opens a packet into dst (which may be the packet's own memory) and returns it.
-func (o *Opener) RTP(dst, pkt []byte) ([]byte, error) { return o.ctx.DecryptRTP(dst, pkt, &o.hdr) }
+func (o *Opener) RTP(dst, pkt []byte) ([]byte, error) {
+	if o.gcm != nil {
+		return o.gcm.openRTP(dst, pkt)
+	}
+	out, err := o.pion.DecryptRTP(dst, pkt, &o.hdr)
+	return out, ours(err)
+}
 
 // RTCP opens a compound packet into dst.
-func (o *Opener) RTCP(dst, pkt []byte) ([]byte, error) { return o.ctx.DecryptRTCP(dst, pkt, nil) }
+func (o *Opener) RTCP(dst, pkt []byte) ([]byte, error) {
+	if o.gcm != nil {
+		return o.gcm.openRTCP(dst, pkt)
+	}
+	out, err := o.pion.DecryptRTCP(dst, pkt, nil)
+	return out, ours(err)
+}
+
+// ours is the error that stands for one of pion's, which tells apart only what is not authentic.
+func ours(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, srtp.ErrFailedToVerifyAuthTag):
+		return ErrAuth
+	}
+	return ErrReplay
+}
 
 // derive is the AES-CM key derivation of RFC 3711 §4.3.1 with a key derivation rate of zero.
 func derive(label byte, k Keys, n int) ([]byte, error) {
@@ -149,11 +167,4 @@ func derive(label byte, k Keys, n int) ([]byte, error) {
 		out = append(out, b[:]...)
 	}
 	return out[:n], nil
-}
-
-func xor32(b []byte, v uint32) {
-	b[0] ^= byte(v >> 24)
-	b[1] ^= byte(v >> 16)
-	b[2] ^= byte(v >> 8)
-	b[3] ^= byte(v)
 }
