@@ -112,6 +112,9 @@ func (sh *shard) hold(m *media, o *send, p *packet, payload []byte, h rtp.OutHea
 func (sh *shard) paceOut(e *Endpoint, now int64) {
 	m := &e.m
 	w := &m.pacer
+	if w.head == nil && w.bucket.Idle(now) {
+		return
+	}
 	estimate := 0.0
 	if m.est.Measured() {
 		estimate = float64(m.est.Bitrate())
@@ -128,6 +131,7 @@ func (sh *shard) paceOut(e *Endpoint, now int64) {
 		sh.drop(w)
 	}
 	w.releasing = false
+	sh.urgent = sh.urgent || w.head != nil
 }
 
 // drop takes the first packet out of the queue.

@@ -31,6 +31,7 @@ func (sh *shard) probes(e *Endpoint, now int64) {
 		m.probe.id = 0
 		return
 	}
+	sh.urgent = true
 	b := &m.probe
 	if b.id != p.ID {
 		if *b = (probing{id: p.ID, began: now, out: m.filler()}); b.out == nil {

@@ -27,6 +27,8 @@ const (
 	tick = 10 * time.Millisecond
 	// restTick is the same for a shard that has nothing pending. Each wake-up of a sleeping process costs as much as ten packets.
 	restTick = 50 * time.Millisecond
+	// flowTick is the same for the worker while receive batches run the timers: it only watches that they go on.
+	flowTick = 30 * time.Millisecond
 )
 
 // shard is one media worker: a socket for each listening address and the packet state of the endpoints given to it.
@@ -44,7 +46,10 @@ type shard struct {
 	mu        sync.Mutex // guards all below, and the media of the shard's endpoints
 	clock     int64      // s.now at the start of the batch: the sending time of all that it sends
 	ticked    int64      // s.now of the last timers
-	pressing  bool       // something is pending that cannot wait for restTick
+	due       int64      // when the worker looks after them
+	flowing   bool       // batches have run them since the worker did
+	pressing  bool       // something is pending that cannot wait for restTick,
+	urgent    bool       // or not even for flowTick
 	writers   []*udpio.Writer
 	ice       ice.Out // checks that are due
 	arena     []byte
@@ -180,7 +185,6 @@ func (sh *shard) receive(local int, c *udpio.Conn) {
 func (sh *shard) work() {
 	t := time.NewTimer(tick)
 	defer t.Stop()
-	due := sh.s.now() + int64(tick)
 	for {
 		select {
 		case <-sh.done:
@@ -188,45 +192,60 @@ func (sh *shard) work() {
 		case <-sh.inbox.wake:
 			sh.drain()
 		case <-sh.kick:
-			if at := sh.s.now() + int64(tick); at < due { // never later than it would be: they come often when many join
-				due = at
-				t.Reset(tick)
-			}
-		case <-t.C:
 			now := sh.s.now()
 			sh.mu.Lock()
-			sh.clock = now
-			sh.tick(now)
-			sh.flush()
-			rest := restTick
-			if sh.pressing {
-				rest = tick
+			if at := now + int64(tick); at < sh.due { // never later than it would be: they come often when many join
+				sh.due = at
+				t.Reset(tick)
 			}
 			sh.mu.Unlock()
-			due = now + int64(rest)
-			t.Reset(rest)
+		case <-t.C:
+			t.Reset(sh.watch(sh.s.now()))
 		}
 	}
 }
 
-// tick runs the timers when they are due. Receive batches call it too, so that a shard with media needs no wake-ups of its own.
+// watch runs the timers if no batch has just done so, and says when to look again.
+func (sh *shard) watch(now int64) time.Duration {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.clock = now
+	flowed := sh.flowing
+	if now-sh.ticked >= int64(tick) {
+		sh.ticked = now
+		sh.timers(now)
+	}
+	sh.flush()
+	sh.flowing = false
+	rest := restTick
+	switch {
+	case sh.urgent:
+		rest = tick
+	case flowed:
+		rest = flowTick
+	case sh.pressing:
+		rest = tick
+	}
+	sh.due = now + int64(rest)
+	return rest
+}
+
+// tick runs the timers when they are due. Receive batches call it, so that a shard with media needs few wake-ups of its own.
 // Caller holds sh.mu.
 func (sh *shard) tick(now int64) {
 	if now-sh.ticked < int64(tick) {
 		return
 	}
-	sh.ticked = now
-	was := sh.pressing
-	sh.pressing = false
+	sh.ticked, sh.flowing = now, true
 	sh.timers(now)
-	if sh.pressing && !was {
-		sh.press()
+	if left := sh.due - now; sh.urgent && left > int64(tick) || sh.pressing && left > int64(flowTick) {
+		sh.hurry()
 	}
 }
 
 // press asks for timers at the short interval, for what must go on even if nothing comes in. Caller holds sh.mu; timers forget it.
 func (sh *shard) press() {
-	sh.pressing = true
+	sh.urgent = true
 	sh.hurry()
 }
 

@@ -16,7 +16,7 @@ const (
 // timers does what is due: ICE, NACKs and keyframe requests upstream, transport feedback, receiver reports. Caller holds sh.mu.
 func (sh *shard) timers(now int64) {
 	sh.runReplays(now)
-	sh.pressing = len(sh.replays) > 0
+	sh.pressing, sh.urgent = false, len(sh.replays) > 0
 	for _, e := range sh.endpoints {
 		m := &e.m
 		next := e.t.iceNext.Load()
@@ -24,12 +24,12 @@ func (sh *shard) timers(now int64) {
 			sh.tickICE(e.t, now)
 			next = e.t.iceNext.Load()
 		}
-		if next-now < int64(restTick) {
-			sh.pressing = true
-		}
+		soon := next-now < int64(restTick)
 		if m.sealer == nil {
+			sh.urgent = sh.urgent || soon // somebody waits to be let in
 			continue
 		}
+		sh.pressing = sh.pressing || soon
 		for _, tr := range m.list {
 			sh.nacks(e, tr, now)
 			switch {
@@ -69,7 +69,7 @@ func (sh *shard) nacks(e *Endpoint, tr *track, now int64) {
 	}
 	lost := tr.gen.Due(now, rtt, sh.lost[:0])
 	if len(lost) > 0 {
-		sh.pressing = true // the answer may be lost too
+		sh.urgent = true // the answer may be lost too
 		sh.count.add(cNACKOut, uint64(len(lost)))
 		sh.rtcp = rtp.AppendRR(sh.rtcp[:0], e.conf.fbVideo, nil)
 		sh.rtcp = rtp.AppendNACK(sh.rtcp, e.conf.fbVideo, tr.ssrc, lost)

@@ -26,6 +26,15 @@ func (b *Bucket) Full() bool { return b.on && b.level > b.burst }
 // Sent counts n bytes.
 func (b *Bucket) Sent(n int) { b.level += float64(n) }
 
+// Idle says that the bucket is empty and in use, and takes the place of a Tick then.
+func (b *Bucket) Idle(now int64) bool {
+	if !b.on || b.level > 0 {
+		return false
+	}
+	b.at = now
+	return true
+}
+
 // Tick empties the bucket for the time since the last one. estimate is in bits per second, 0: not known, everything passes. held are
 // the bytes that wait, least is a rate that must be possible in any case.
 func (b *Bucket) Tick(now int64, estimate, least float64, held int) {
