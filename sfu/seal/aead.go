@@ -53,6 +53,11 @@ func (a *aead) init(k Keys, keyLabel, saltLabel byte) error {
 	if err != nil {
 		return err
 	}
+	return a.set(key, salt)
+}
+
+// set takes the session's key and salt.
+func (a *aead) set(key, salt []byte) (err error) {
 	a.salt, a.salt4 = binary.BigEndian.Uint64(salt), binary.BigEndian.Uint32(salt[8:])
 	if a.gcm, err = aesgcm.New(key); err != nil {
 		return fmt.Errorf("seal: %w", err)

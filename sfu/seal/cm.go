@@ -1,13 +1,13 @@
 package seal
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // what the profile says
 	"encoding/binary"
 	"fmt"
 	"hash"
+
+	"konzil/sfu/seal/aesgcm"
 )
 
 // Sizes of AES_CM_128_HMAC_SHA1_80 (RFC 3711 §4.2, §5.2).
@@ -16,57 +16,76 @@ const (
 	authKey = 20
 )
 
-// counterMode is AES-CM with HMAC-SHA1 (RFC 3711 §4.1.1, §4.2.1) for one direction, without an allocation. The standard library's counter mode
-// cannot be set to another counter, and a new one for each packet is an object of 512 bytes; block by block AES-CM costs several times as
-// much. AES-GCM is counter mode, too, and takes its counter with each packet: with a nonce of 16 bytes it starts from
-// J0 = GHASH(nonce, length) (NIST SP 800-38D §7.1), which is linear in the nonce, so there is a nonce for every counter (ghash.go). GCM's
-// tag is computed in vain and overwritten.
+// counterMode is AES-CM with HMAC-SHA1 (RFC 3711 §4.1.1, §4.2.1) for one direction, without an allocation.
 type counterMode struct {
-	gcm   cipher.AEAD
-	nonce nonces
-	mac   hash.Hash
-	tag   int
-	iv    [aes.BlockSize]byte
-	roc   [4]byte
-	sum   [sha1.Size]byte
+	cipher counterCipher
+	mac    hash.Hash
+	tag    int
+	roc    [4]byte
+	sum    [sha1.Size]byte
+}
+
+// counterCipher appends the payload of a packet, encrypted, to dst, which has MaxOverhead bytes more room than that takes.
+type counterCipher interface {
+	append(dst, payload []byte, ssrc uint32, index uint64) []byte
 }
 
 func newCounterMode(k Keys, tag int) (*counterMode, error) {
-	c := &counterMode{tag: tag}
-	key, err := derive(0x00, k, len(k.Key))
+	key, err := derive(labelRTPKey, k, len(k.Key))
 	if err != nil {
 		return nil, err
 	}
-	auth, err := derive(0x01, k, authKey)
+	auth, err := derive(labelRTPAuth, k, authKey)
 	if err != nil {
 		return nil, err
 	}
-	salt, err := derive(0x02, k, cmSalt)
+	salt, err := derive(labelRTPSalt, k, cmSalt)
 	if err != nil {
 		return nil, err
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
+	c := &counterMode{tag: tag, mac: hmac.New(sha1.New, auth)}
+	if aesgcm.Accelerated() {
+		c.cipher, err = newVectorCounter(key, salt)
+	} else {
+		c.cipher, err = newGCMCounter(key, salt)
 	}
-	if c.gcm, err = cipher.NewGCMWithNonceSize(block, aes.BlockSize); err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
-	}
-	var h [aes.BlockSize]byte
-	block.Encrypt(h[:], h[:])
-	c.nonce.init(h, salt)
-	c.mac = hmac.New(sha1.New, auth)
-	return c, nil
+	return c, err
 }
 
 // seal appends the encrypted payload and the tag to the header dst, which has room for them and for GCM's tag.
 func (c *counterMode) seal(dst, payload []byte, ssrc uint32, index uint64) []byte {
-	c.nonce.of(&c.iv, ssrc, index)
-	n := len(dst) + len(payload)
-	dst = c.gcm.Seal(dst, c.iv[:], payload, nil)[:n]
+	dst = c.cipher.append(dst, payload, ssrc, index)
 	binary.BigEndian.PutUint32(c.roc[:], uint32(index>>16))
 	c.mac.Reset()
 	_, _ = c.mac.Write(dst)
 	_, _ = c.mac.Write(c.roc[:])
 	return append(dst, c.mac.Sum(c.sum[:0])[:c.tag]...)
+}
+
+// vectorCounter is counter mode by package aesgcm.
+type vectorCounter struct {
+	ctr  *aesgcm.Counter
+	salt [16]byte
+	iv   [16]byte
+}
+
+func newVectorCounter(key, salt []byte) (*vectorCounter, error) {
+	ctr, err := aesgcm.NewCounter(key)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	c := &vectorCounter{ctr: ctr}
+	copy(c.salt[:], salt)
+	return c, nil
+}
+
+// append counts from (salt · 2^16) + (SSRC · 2^64) + (index · 2^16) on (RFC 3711 §4.1.1).
+func (c *vectorCounter) append(dst, payload []byte, ssrc uint32, index uint64) []byte {
+	copy(c.iv[:4], c.salt[:])
+	binary.BigEndian.PutUint32(c.iv[4:], binary.BigEndian.Uint32(c.salt[4:])^ssrc)
+	binary.BigEndian.PutUint64(c.iv[8:], binary.BigEndian.Uint64(c.salt[8:])^index<<16)
+	n := len(dst)
+	dst = dst[:n+len(payload)]
+	c.ctr.XOR(dst[n:], payload, &c.iv)
+	return dst
 }

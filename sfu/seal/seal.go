@@ -2,7 +2,7 @@
 //
 // Sealer writes for one peer, Opener reads from one, with replay protection. With AES-GCM (aead.go) RTP is sealed straight from a shared payload
 // into the caller's arena: header and nonce are per receiver, the payload is read where it lies, so the copy is part of the encryption. Package
-// aesgcm has the cipher. AES-CM does the same for sent RTP (cm.go); its SRTCP and what is received go through pion/srtp.
+// aesgcm has the cipher. What is sent with AES-CM takes the same way (cm.go); its SRTCP and what is received go through pion/srtp.
 //
 // Under GCM a nonce used twice gives the authentication key away (NIST SP 800-38D §8), and the nonce is made of SSRC and
 // packet index: Index hands out each index of an SSRC once and refuses the second time. Opener uses it the other way round.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"testing"
 
 	"github.com/pion/rtp"
@@ -26,7 +28,8 @@ func keys(t testing.TB, p srtp.ProtectionProfile) Keys {
 	return Keys{Key: b[:k], Salt: b[k:]}
 }
 
-// TestAgainstPion opens with pion what is sealed here, over a wrap of the sequence numbers.
+// TestAgainstPion has pion open what is sealed here, and the other way round, over a wrap of the sequence numbers, with lost and reordered packets,
+// headers of several kinds, in place and not.
 func TestAgainstPion(t *testing.T) {
 	for name, p := range profiles {
 		t.Run(name, func(t *testing.T) {
@@ -39,39 +42,178 @@ func TestAgainstPion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			theirs, err := srtp.CreateContext(k.Key, k.Salt, p)
+			if err != nil {
+				t.Fatal(err)
+			}
 			var x Index
 			arena := make([]byte, 1500)
-			for i := range 70000 {
-				seq := uint16(65000 + i)
-				h := rtp.Header{Version: 2, PayloadType: 96, SequenceNumber: seq, SSRC: 0x12345678}
-				if err := h.SetExtension(5, []byte{1, 2}); err != nil {
-					t.Fatal(err)
+			for i := range 5000 {
+				seq := uint16(65000+i) ^ uint16(i>>9&1) // pairs change places at times
+				if i%1000 == 77 {
+					continue
+				}
+				h := rtp.Header{Version: 2, PayloadType: 96, SequenceNumber: seq, SSRC: 0x12345678, CSRC: make([]uint32, i%3)}
+				if i%4 != 0 {
+					if err := h.SetExtension(5, []byte{1, 2}); err != nil {
+						t.Fatal(err)
+					}
 				}
 				n, err := h.MarshalTo(arena)
 				if err != nil {
 					t.Fatal(err)
 				}
-				payload := []byte{byte(i), byte(i >> 8), 3, 4, 5}
+				payload := bytes.Repeat([]byte{byte(i), byte(i >> 8)}, i%50)
 				idx, ok := x.Next(seq)
 				if !ok {
 					t.Fatalf("index of %d refused", seq)
 				}
+				plain := append(bytes.Clone(arena[:n]), payload...)
 				out, err := s.RTP(arena[:n], n, payload, h.SSRC, idx)
 				if err != nil {
 					t.Fatal(err)
 				}
-				plain, err := o.RTP(nil, out)
-				if err != nil {
-					t.Fatalf("packet %d: %v", i, err)
+				if got, err := theirs.DecryptRTP(nil, out, nil); err != nil || !bytes.Equal(got, plain) {
+					t.Fatalf("packet %d, opened by pion: %v", i, err)
 				}
-				if !bytes.Equal(plain[n:], payload) {
-					t.Fatal("payload differs")
+				theirs.SetROC(h.SSRC, uint32(idx>>16))
+				if out, err = theirs.EncryptRTP(nil, plain, nil); err != nil {
+					t.Fatal(err)
+				}
+				var dst []byte
+				if i%2 == 0 {
+					dst = out
+				}
+				if got, err := o.RTP(dst, out); err != nil || !bytes.Equal(got, plain) {
+					t.Fatalf("packet %d of pion's: %v", i, err)
 				}
 				if name == "cm" && i > 2000 {
 					break
 				}
 			}
 		})
+	}
+}
+
+// TestRTCPAgainstPion does so with SRTCP.
+func TestRTCPAgainstPion(t *testing.T) {
+	for name, p := range profiles {
+		t.Run(name, func(t *testing.T) {
+			k := keys(t, p)
+			s, _ := NewSealer(p, k)
+			o, _ := NewOpener(p, k)
+			theirs, err := srtp.CreateContext(k.Key, k.Salt, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 300 {
+				plain := append([]byte{0x81, 201, 0, byte(1 + i), 0, 0, 0, byte(i % 3)}, bytes.Repeat([]byte{byte(i)}, 4*i)...)
+				out, err := s.RTCP(nil, plain)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := theirs.DecryptRTCP(nil, out, nil); err != nil || !bytes.Equal(got, plain) {
+					t.Fatalf("packet %d, opened by pion: %v", i, err)
+				}
+				if out, err = theirs.EncryptRTCP(nil, plain, nil); err != nil {
+					t.Fatal(err)
+				}
+				for j := range out {
+					bad := bytes.Clone(out)
+					bad[j] ^= 4
+					if _, err := o.RTCP(nil, bad); err == nil {
+						t.Fatalf("packet %d is opened with byte %d changed", i, j)
+					}
+				}
+				got, err := o.RTCP(make([]byte, 0, 2000), out)
+				if err != nil || !bytes.Equal(got, plain) {
+					t.Fatalf("packet %d of pion's: %v", i, err)
+				}
+				if _, err := o.RTCP(nil, out); !errors.Is(err, ErrReplay) {
+					t.Fatalf("packet %d for the second time: %v", i, err)
+				}
+			}
+		})
+	}
+}
+
+// TestVectors has the packets of RFC 7714 §16 and §17.
+func TestVectors(t *testing.T) {
+	const (
+		salt  = "517569642070726f2071756f"
+		head  = "8040f17b8041f8d35501a0b2"
+		text  = "47616c6c696120657374206f6d6e69732064697669736120696e207061727465732074726573"
+		rhead = "81c8000d4d617273"
+		rtext = "4e5450314e545032525450200000042a0000e9304c756e61deadbeefdeadbeefdeadbeefdeadbeefdeadbeef"
+	)
+	for _, v := range []struct{ key, rtp, rtcp, plain string }{
+		{
+			"000102030405060708090a0b0c0d0e0f",
+			"f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a51c7d19b36de3adf8833899d7f27beb16a9152cf765ee4390cce",
+			"63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32dc676a5f1730d6fda4ce09b4686303ded0bb9275bc84aa45896cf4d2fc5abf87245d9eade800005d4",
+			"841dd9683dd78ec92ae58790125f62b3000005d4",
+		},
+		{
+			"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+			"32b1de78a822fe12ef9f78fa332e33aab18012389a58e2f3b50b2a0276ffae0f1ba63799b87b7aa3db36dfffd6b0f9bb7878d7a76c13",
+			"d50ae4d1f5ce5d304ba297e47d470c282c3ece5dbffe0a50a2eaa5c1110555be8415f658c61de0476f1b6fad1d1eb30c4446839f57ff6f6cb26ac3be800005d4",
+			"91db4afbfeee5a978fab4393ed2615fe000005d4",
+		},
+	} {
+		s := &Sealer{}
+		o := &aeadOpener{heard: map[uint32]*Index{}, told: map[uint32]*Index{}}
+		s.rtcp.index = map[uint32]uint32{0x4d617273: 0x5d3}
+		for _, a := range []*aead{&s.gcm, &s.rtcp.aead, &o.rtp, &o.rtcp} {
+			if err := a.set(unhex(t, v.key), unhex(t, salt)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h := append(make([]byte, 0, 200), unhex(t, head)...)
+		if out, err := s.RTP(h, len(h), unhex(t, text), 0x5501a0b2, 0xf17b); err != nil || hex.EncodeToString(out) != head+v.rtp {
+			t.Errorf("RTP: %v\n%x", err, out)
+		}
+		if out, err := o.openRTP(nil, unhex(t, head+v.rtp)); err != nil || hex.EncodeToString(out) != head+text {
+			t.Errorf("RTP opened: %v\n%x", err, out)
+		}
+		if out, err := s.RTCP(nil, unhex(t, rhead+rtext)); err != nil || hex.EncodeToString(out) != rhead+v.rtcp {
+			t.Errorf("RTCP: %v\n%x", err, out)
+		}
+		// What is only authenticated (§9.3) comes first, with the same index: it is the second that is a replay.
+		if out, err := o.openRTCP(nil, unhex(t, rhead+rtext+v.plain)); err != nil || hex.EncodeToString(out) != rhead+rtext {
+			t.Errorf("plain RTCP opened: %v\n%x", err, out)
+		}
+		if _, err := o.openRTCP(nil, unhex(t, rhead+v.rtcp)); !errors.Is(err, ErrReplay) {
+			t.Error("a replay is opened:", err)
+		}
+		clear(o.told)
+		if out, err := o.openRTCP(nil, unhex(t, rhead+v.rtcp)); err != nil || hex.EncodeToString(out) != rhead+rtext {
+			t.Errorf("RTCP opened: %v\n%x", err, out)
+		}
+	}
+}
+
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestManySSRCs bounds what an authentic peer can make us remember.
+func TestManySSRCs(t *testing.T) {
+	k := keys(t, srtp.ProtectionProfileAeadAes128Gcm)
+	s, _ := NewSealer(srtp.ProtectionProfileAeadAes128Gcm, k)
+	o, _ := NewOpener(srtp.ProtectionProfileAeadAes128Gcm, k)
+	for i := range maxHeard + 1 {
+		pkt, err := s.RTCP(nil, binary.BigEndian.AppendUint32([]byte{0x80, 201, 0, 1}, uint32(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = o.RTCP(nil, pkt); err != nil && i < maxHeard || i == maxHeard && !errors.Is(err, ErrTooMany) {
+			t.Fatal(i, err)
+		}
 	}
 }
 
@@ -195,14 +337,22 @@ func FuzzOpener(f *testing.F) {
 	})
 }
 
-// TestCounters has AES-CM begin at counters of every kind: what GCM is made to count must be what pion counts block by block.
+// TestCounters has AES-CM begin at counters of every kind: what is counted by either of our ways, of which the processor has one, must be what pion
+// counts block by block.
 func TestCounters(t *testing.T) {
 	p := srtp.ProtectionProfileAes128CmHmacSha1_80
-	for i := range 200 {
+	for i := range 400 {
 		k := keys(t, p)
 		s, err := NewSealer(p, k)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if i >= 200 {
+			key, _ := derive(labelRTPKey, k, len(k.Key))
+			salt, _ := derive(labelRTPSalt, k, cmSalt)
+			if s.cm.cipher, err = newGCMCounter(key, salt); err != nil {
+				t.Fatal(err)
+			}
 		}
 		c, err := srtp.CreateContext(k.Key, k.Salt, p)
 		if err != nil {
@@ -213,12 +363,12 @@ func TestCounters(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := rtp.Header{Version: 2, PayloadType: 96, SequenceNumber: binary.BigEndian.Uint16(r[0:]), SSRC: binary.BigEndian.Uint32(r[2:])}
-		if i == 0 { // the counter's upper half goes round
+		if i%200 == 0 { // the counter's upper half goes round
 			h.SequenceNumber = binary.BigEndian.Uint16(k.Salt[12:])
 		}
 		roc := uint32(binary.BigEndian.Uint16(r[6:]))
 		c.SetROC(h.SSRC, roc)
-		plain, err := (&rtp.Packet{Header: h, Payload: r[8 : 8+1+i*7]}).Marshal()
+		plain, err := (&rtp.Packet{Header: h, Payload: r[8 : 8+1+i%200*7]}).Marshal()
 		if err != nil {
 			t.Fatal(err)
 		}
