@@ -92,11 +92,10 @@ func (h *house) http(method, path, body string, headers ...string) (int, string)
 
 // visitor is a client of the house.
 type visitor struct {
-	h    *house
-	ws   *websocket.Conn
-	jid  stanza.JID
-	got  []*stanza.Stanza // read and not asked for
-	said []byte           // the failure of a login
+	h   *house
+	ws  *websocket.Conn
+	jid stanza.JID
+	got []*stanza.Stanza // read and not asked for
 }
 
 func (v *visitor) say(xml string) {

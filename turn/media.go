@@ -70,7 +70,8 @@ func (l *mediaLink) take(from netip.AddrPort, pkt []byte) bool {
 	case l.in <- udpio.Datagram{Data: b[:copy(b, pkt)], From: from}:
 		return true
 	default:
-		l.pool.Put(b) //nolint:staticcheck // the slice's head costs less than the copy
+		//lint:ignore SA6002 the slice's head costs less than the copy
+		l.pool.Put(b)
 		return false
 	}
 }
@@ -78,7 +79,8 @@ func (l *mediaLink) take(from netip.AddrPort, pkt []byte) bool {
 // read gives all that waits.
 func (l *mediaLink) read() ([]udpio.Datagram, error) {
 	for _, d := range l.batch {
-		l.pool.Put(d.Data[:packetSize]) //nolint:staticcheck // see take
+		//lint:ignore SA6002 see take
+		l.pool.Put(d.Data[:packetSize])
 	}
 	l.batch = l.batch[:0]
 	select {
@@ -108,7 +110,8 @@ func (l *mediaLink) frame(o *outlet, to netip.AddrPort, head [4]byte, data []byt
 	b = append(append(b, head[:]...), data...)
 	l.message(o, to, b)
 	if cap(b) >= packetSize {
-		l.pool.Put(b[:packetSize]) //nolint:staticcheck // see take
+		//lint:ignore SA6002 see take
+		l.pool.Put(b[:packetSize])
 	}
 }
 

@@ -275,7 +275,8 @@ func (c *stream) encrypt() {
 		p = p[n:]
 	}
 	if cap(c.frames) <= keepOutbox {
-		c.s.writes.Put(c.frames[:0]) //nolint:staticcheck // the slice's head is allocated once for many frames
+		//lint:ignore SA6002 the slice's head is allocated once for many frames
+		c.s.writes.Put(c.frames[:0])
 	}
 	c.frames = nil
 }

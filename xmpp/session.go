@@ -224,7 +224,8 @@ func (x *Session) end() {
 	x.directed = nil
 	handled := x.sm.handled
 	x.mu.Unlock()
-	x.showing.Lock() // a Renew that is under way ends first
+	x.showing.Lock()
+	//lint:ignore SA2001 a Renew that is under way ends first
 	x.showing.Unlock()
 
 	x.srv.remember(x, handled)

@@ -20,19 +20,18 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeLoad delivers what its fields say, at once in the time of a bubble.
 type fakeLoad struct {
-	rate      float64 // units per second
-	lost      float64 // share
-	latency   time.Duration
-	skipped   uint64
-	wrong     map[string]uint64
-	labels    map[string]string
-	prepare   error
-	events    *[]string
-	name      string
-	live      uint64
-	fault     *Fault
-	nothing   bool
-	delivered func(n uint64) uint64
+	rate    float64 // units per second
+	lost    float64 // share
+	latency time.Duration
+	skipped uint64
+	wrong   map[string]uint64
+	labels  map[string]string
+	prepare error
+	events  *[]string
+	name    string
+	live    uint64
+	fault   *Fault
+	nothing bool
 }
 
 func (l *fakeLoad) log(s string) { *l.events = append(*l.events, l.name+" "+s) }

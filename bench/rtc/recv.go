@@ -76,7 +76,6 @@ type inStream struct {
 	srAt        int64
 	srMid       uint32
 	pliAt       int64
-	gone        bool // reported as silent
 }
 
 // gap is a packet that has not come.

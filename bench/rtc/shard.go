@@ -74,8 +74,6 @@ type shard struct {
 	plain   []byte // one packet before encryption
 	scratch []byte // decrypted packet
 	parts   []part
-	lost    []uint16
-	arrived []arrival
 	msg     stun.Message
 	reply   stun.Message
 	rng     *rand.Rand

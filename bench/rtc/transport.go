@@ -55,7 +55,6 @@ type Transport struct {
 	pipe       *pipe
 	in, out    *srtp.Context
 	early      []earlyPacket
-	dropped    uint32
 	ssrc       uint32 // of our RTCP when nothing is sent
 	twccID     uint8  // extension in what comes, 0: none
 	remb       bool

@@ -20,7 +20,6 @@ type enter struct {
 	// of the loop
 	next     int // to be sent in
 	inside   int // have got their own presence
-	counted  bool
 	presence uint64
 	seen     [][]uint64 // by client, bits of nicks: presences that it has got
 	extra    uint64

@@ -16,10 +16,7 @@ func (p *Plan) records(r *Report) {
 	for _, rec := range p.Records {
 		r.Note("%-42s IN %-5s %s", rec.Name+".", rec.Type, rec.Value)
 	}
-	var own []string
-	for _, a := range p.Public {
-		own = append(own, a)
-	}
+	own := slices.Clone(p.Public)
 	if len(own) == 0 {
 		own = p.ownPublic()
 	}

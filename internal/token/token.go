@@ -81,19 +81,23 @@ func New(cfg Config, log *slog.Logger) *Verifier {
 	return &Verifier{cfg: cfg, keys: newKeys(cfg, log), now: time.Now}
 }
 
-// Errors whose texts Jitsi clients know.
-var (
-	errMissing   = errors.New("token required")
-	errMalformed = errors.New("bad token format")
-	errIssuer    = errors.New("Invalid issuer ('iss' claim)")
-	errAudience  = errors.New("Invalid audience ('aud' claim)")
-	errNoAud     = errors.New("'aud' claim is missing")
-	errNoIss     = errors.New("'iss' claim is missing")
-	errRoom      = errors.New("'room' claim is missing")
-	errExpired   = errors.New("Not acceptable by exp")
-	errEarly     = errors.New("Not acceptable by nbf")
-	errSignature = errors.New("Invalid signature")
-	errKid       = errors.New("'kid' claim is missing")
+// refusal is why a token is not believed, in the words that Jitsi clients know.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+const (
+	errMissing   refusal = "token required"
+	errMalformed refusal = "bad token format"
+	errIssuer    refusal = "Invalid issuer ('iss' claim)"
+	errAudience  refusal = "Invalid audience ('aud' claim)"
+	errNoAud     refusal = "'aud' claim is missing"
+	errNoIss     refusal = "'iss' claim is missing"
+	errRoom      refusal = "'room' claim is missing"
+	errExpired   refusal = "Not acceptable by exp"
+	errEarly     refusal = "Not acceptable by nbf"
+	errSignature refusal = "Invalid signature"
+	errKid       refusal = "'kid' claim is missing"
 )
 
 // Verify gives the claims of a token that is believed. The error's text is for the user.

@@ -81,7 +81,8 @@ func (s *Stream) taken(n int) (left int) {
 		return len(s.out) - s.gone
 	}
 	if cap(s.out) > 0 && cap(s.out) <= maxKept {
-		s.loop.bufs.Put(s.out[:0]) //nolint:staticcheck // the slice's head is allocated once for many packets
+		//lint:ignore SA6002 the slice's head is allocated once for many packets
+		s.loop.bufs.Put(s.out[:0])
 	}
 	s.out, s.gone = nil, 0
 	return 0

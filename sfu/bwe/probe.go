@@ -36,7 +36,6 @@ type prober struct {
 	now       Probe   // ID 0: none
 	id        uint8
 	done      bool // the probe was sent, its answer is waited for
-	waitUntil int64
 	wait      int64
 	at        int64 // when the next may begin
 	failed    int

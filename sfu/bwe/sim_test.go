@@ -243,7 +243,6 @@ type tcp struct {
 	cwnd     float64
 	ssthresh float64
 	flight   int
-	lost     int
 	cutAt    int64
 	got      float64
 }

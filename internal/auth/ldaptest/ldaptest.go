@@ -164,16 +164,6 @@ func (d *Directory) Delete(uid string) {
 	d.change(func(c *ldap.Conn) error { return c.Del(ldap.NewDelRequest(PersonDN(uid), nil)) })
 }
 
-// Replace gives an attribute of an entry other values.
-func (d *Directory) Replace(dn, attribute string, values ...string) {
-	d.t.Helper()
-	d.change(func(c *ldap.Conn) error {
-		r := ldap.NewModifyRequest(dn, nil)
-		r.Replace(attribute, values)
-		return c.Modify(r)
-	})
-}
-
 func (d *Directory) change(f func(*ldap.Conn) error) {
 	d.t.Helper()
 	c, err := ldap.DialURL(d.Plain)
