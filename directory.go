@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // tells pictures apart (XEP-0084 §4.2.1)
+	"crypto/sha1" // tells pictures apart (XEP-0084 §4.2.1)
 	"encoding/base64"
 	"net/http"
 	"net/url"

@@ -117,7 +117,7 @@ func (s *server) serveInvitation(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-ancestors 'none'")
 	if err := invitePage.Execute(w, map[string]any{
-		"Domain": s.cfg.Domain, "Inviter": i.Inviter.String(), "URI": template.URL(uri), "Path": r.URL.Path, "Until": i.Until.UTC(), //nolint:gosec // of our own making
+		"Domain": s.cfg.Domain, "Inviter": i.Inviter.String(), "URI": template.URL(uri), "Path": r.URL.Path, "Until": i.Until.UTC(), // of our own making
 	}); err != nil {
 		s.log.Debug("invitation not shown", "err", err)
 	}

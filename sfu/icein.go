@@ -131,7 +131,7 @@ type stunIO struct {
 }
 
 // stunIOs are for callers without a batch of their own: signalling, relays.
-var stunIOs = sync.Pool{New: func() any { return new(stunIO) }} //nolint:gochecknoglobals // scratch without state
+var stunIOs = sync.Pool{New: func() any { return new(stunIO) }} // scratch without state
 
 // stun handles one message. What has to be sent is left in io.out.
 func (s *SFU) stun(c *counters, io *stunIO, local int, from netip.AddrPort, pkt []byte) {

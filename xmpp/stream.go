@@ -122,7 +122,7 @@ func (st *stream) loop() error {
 	st.wire.patient()
 	for {
 		it, err := st.wire.next()
-		if err == error(errAgain) { //nolint:errorlint // nobody wraps it, and most reads end so
+		if err == error(errAgain) { // nobody wraps it, and most reads end so
 			if err = st.wire.wait(); err != nil {
 				return err
 			}

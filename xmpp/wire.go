@@ -246,7 +246,7 @@ func (w *wsWire) frame() (stanza.Item, error) {
 		kind, b, err := w.ws.Read(w.lim.Bytes)
 		var ce *ws.CloseError
 		switch {
-		case err == ws.ErrAgain: //nolint:errorlint // nobody wraps it
+		case err == ws.ErrAgain: // nobody wraps it
 			if w.waits {
 				return stanza.Item{}, errAgain
 			}

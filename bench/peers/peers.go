@@ -63,7 +63,7 @@ func Start(ctx context.Context, name string, o Options) (*measure.Target, error)
 	if o.Dir, err = os.MkdirTemp("", "bench-"+name+"-"); err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
 	}
-	if err := os.Chmod(o.Dir, 0o755); err != nil { //nolint:gosec // servers that change their user must reach their files
+	if err := os.Chmod(o.Dir, 0o755); err != nil { // servers that change their user must reach their files
 		return nil, fmt.Errorf("peers: %w", err)
 	}
 	t, err := p.Start(ctx, o)
@@ -95,10 +95,10 @@ func (o *Options) path(name string) string { return filepath.Join(o.Dir, name) }
 
 // write puts a file into the server's folder, making its folder.
 func (o *Options) write(name, text string) error {
-	if err := os.MkdirAll(filepath.Dir(o.path(name)), 0o755); err != nil { //nolint:gosec // see Start
+	if err := os.MkdirAll(filepath.Dir(o.path(name)), 0o755); err != nil { // see Start
 		return err
 	}
-	return os.WriteFile(o.path(name), []byte(text), 0o644) //nolint:gosec // see Start
+	return os.WriteFile(o.path(name), []byte(text), 0o644) // see Start
 }
 
 // setting is an option of the peer's own, or its default.

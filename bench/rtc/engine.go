@@ -19,7 +19,7 @@ import (
 )
 
 // Profiles are the SRTP protection profiles that an engine can be told to offer (RFC 5764 §4.1.2, RFC 7714 §14.2).
-var Profiles = map[string]dtls.SRTPProtectionProfile{ //nolint:gochecknoglobals // constant
+var Profiles = map[string]dtls.SRTPProtectionProfile{ // constant
 	"AEAD_AES_128_GCM":  dtls.SRTP_AEAD_AES_128_GCM,
 	"AEAD_AES_256_GCM":  dtls.SRTP_AEAD_AES_256_GCM,
 	"AES128_CM_SHA1_80": dtls.SRTP_AES128_CM_HMAC_SHA1_80,

@@ -27,7 +27,7 @@ const (
 const maskBytes = 128 / 8
 
 // everyType is all payload types.
-var everyType = func() (m [maskBytes]byte) { //nolint:gochecknoglobals // constant
+var everyType = func() (m [maskBytes]byte) { // constant
 	for i := range m {
 		m[i] = 0xff
 	}

@@ -364,7 +364,7 @@ type dueHeap []*outTrack
 func (h dueHeap) Len() int           { return len(h) }
 func (h dueHeap) Less(i, j int) bool { return h[i].due < h[j].due }
 func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].at, h[j].at = i, j }
-func (h *dueHeap) Push(x any)        { o := x.(*outTrack); o.at = len(*h); *h = append(*h, o) } //nolint:forcetypeassert // only these are pushed
+func (h *dueHeap) Push(x any)        { o := x.(*outTrack); o.at = len(*h); *h = append(*h, o) } // only these are pushed
 func (h *dueHeap) Pop() any {
 	old := *h
 	o := old[len(old)-1]

@@ -45,7 +45,7 @@ func codecOf(name string) codec {
 }
 
 // filler is what payloads are filled with behind their stamps: noise, the same in every run.
-var filler = makeFiller() //nolint:gochecknoglobals // a constant
+var filler = makeFiller() // a constant
 
 func makeFiller() []byte {
 	b := make([]byte, 8192)
@@ -66,8 +66,8 @@ type part struct {
 
 // Temporal layers of four frames of L1T3, and which of eight refer to the base layer only (the Y bit of RFC 7741 §4.2), as libwebrtc sends.
 var (
-	temporal  = [4]uint8{0, 2, 1, 2}                                          //nolint:gochecknoglobals // constant
-	layerSync = [8]bool{false, true, true, false, false, false, false, false} //nolint:gochecknoglobals // constant
+	temporal  = [4]uint8{0, 2, 1, 2}                                          // constant
+	layerSync = [8]bool{false, true, true, false, false, false, false, false} // constant
 )
 
 // picture plans the packets of the next picture of a layer: packets of equal size, as libwebrtc makes them. SVC is three spatial layers in one

@@ -115,7 +115,7 @@ func newTransport(p *Peer, sh *shard, label string) (*Transport, error) {
 }
 
 // loopback is where transports can have an address each.
-var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1}) //nolint:gochecknoglobals // constant
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // constant
 
 // slots is how many transports a shard can tell apart by what is in a packet: by 16 bits of the address, or by the port.
 const slots = 1 << 16

@@ -203,7 +203,7 @@ func (l *loop) feed(c *client, b []byte, now time.Time) {
 			}
 		}
 		if err != nil {
-			if err == (again{}) { //nolint:errorlint // nobody wraps it, and this is the hot path
+			if err == (again{}) { // nobody wraps it, and this is the hot path
 				return
 			}
 			l.end(c, err)

@@ -4,7 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // SCRAM-SHA-1 is what all servers have
+	"crypto/sha1" // SCRAM-SHA-1 is what all servers have
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"

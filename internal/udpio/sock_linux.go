@@ -102,7 +102,7 @@ func (s *Sock) WriteWhole(b []byte, to netip.AddrPort) error {
 	if err := unix.SetsockoptInt(s.fd, level, option, forbid); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
-	defer unix.SetsockoptInt(s.fd, level, option, usual) //nolint:errcheck // what could be set can be set back
+	defer unix.SetsockoptInt(s.fd, level, option, usual) // what could be set can be set back
 	return s.writeOnce(b, to)
 }
 

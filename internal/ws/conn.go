@@ -146,7 +146,7 @@ func (c *Conn) Wait() error {
 func (c *Conn) Next(limit int) (kind byte, msg []byte, err error) {
 	for {
 		kind, msg, err = c.Read(limit)
-		if err != ErrAgain { //nolint:errorlint // nobody wraps it
+		if err != ErrAgain { // nobody wraps it
 			return kind, msg, err
 		}
 		if err = c.Wait(); err != nil {

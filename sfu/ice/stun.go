@@ -2,7 +2,7 @@ package ice
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // MESSAGE-INTEGRITY is HMAC-SHA1 (RFC 8489 §14.5)
+	"crypto/sha1" // MESSAGE-INTEGRITY is HMAC-SHA1 (RFC 8489 §14.5)
 	"encoding/binary"
 	"hash"
 	"hash/crc32"

@@ -4,7 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // RFC 8122 lets peers signal it; sha-256 is required besides, or Config.SHA1 says otherwise
+	"crypto/sha1" // RFC 8122 lets peers signal it; sha-256 is required besides, or Config.SHA1 says otherwise
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"
@@ -74,7 +74,7 @@ func verify(der []byte, prints []Fingerprint, sha1Alone bool) error {
 		var sum []byte
 		switch strings.ToLower(p.Hash) {
 		case "sha-1":
-			h := sha1.Sum(der) //nolint:gosec // see above
+			h := sha1.Sum(der) // see above
 			sum, strong = h[:], strong || sha1Alone
 		case "sha-256":
 			h := sha256.Sum256(der)

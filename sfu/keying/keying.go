@@ -28,7 +28,7 @@ const (
 )
 
 // profiles in order of preference; as DTLS server we choose. GCM 128 costs the least (see package sfu).
-var profiles = []dtls.SRTPProtectionProfile{ //nolint:gochecknoglobals // constant list
+var profiles = []dtls.SRTPProtectionProfile{ // constant list
 	dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80,
 }
 

@@ -56,7 +56,7 @@ func classify(b []byte) kind {
 	return unknown
 }
 
-//nolint:gochecknoglobals // a constant table
+// a constant table
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // plausible is a closer look at a packet that would latch a port: whole by its own account.

@@ -229,7 +229,7 @@ func (w *wsConn) read(c *conference, id string) {
 	for {
 		kind, msg, err := w.conn.Read(bridgechan.MaxMessage)
 		switch {
-		case err == ws.ErrAgain: //nolint:errorlint // nobody wraps it
+		case err == ws.ErrAgain: // nobody wraps it
 			if err = w.conn.Wait(); err != nil {
 				return
 			}

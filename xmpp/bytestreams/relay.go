@@ -63,7 +63,7 @@ func (p *Proxy) move(ctx context.Context, src, dst net.Conn, limits []*rate.Limi
 				p.count.idle.Add(1)
 				return false
 			}
-		case err == io.EOF: //nolint:errorlint // of CopyN itself
+		case err == io.EOF: // of CopyN itself
 			if c, ok := dst.(interface{ CloseWrite() error }); ok {
 				return c.CloseWrite() == nil
 			}

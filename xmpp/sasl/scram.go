@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // SCRAM-SHA-1 is what older clients have; HMAC-SHA-1 is not broken
+	"crypto/sha1" // SCRAM-SHA-1 is what older clients have; HMAC-SHA-1 is not broken
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"

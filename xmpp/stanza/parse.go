@@ -62,7 +62,7 @@ func ReadDocument(b []byte, lim Limits, root func(*Header) (Limits, error), visi
 		it, err := r.Next()
 		var bad *JIDError
 		switch {
-		case err == ErrStreamEnd: //nolint:errorlint // of Next itself
+		case err == ErrStreamEnd: // of Next itself
 			r.ended = true
 			continue
 		case err != nil && !errors.As(err, &bad):

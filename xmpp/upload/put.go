@@ -187,7 +187,7 @@ type sourceError struct{ error }
 
 func (s *sourceReader) Read(b []byte) (int, error) {
 	n, err := s.r.Read(b)
-	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader's contract
+	if err != nil && err != io.EOF { // io.Reader's contract
 		err = &sourceError{err}
 	}
 	return n, err

@@ -189,7 +189,7 @@ func Serve(t testing.TB, subprotocol string, script func(p *Peer)) string {
 			t.Error(err)
 			return
 		}
-		defer ws.CloseNow() //nolint:errcheck // the client has closed
+		defer ws.CloseNow() // the client has closed
 		p := &Peer{T: t, R: r, ctx: ctx, ws: ws}
 		script(p)
 		for {

@@ -104,7 +104,7 @@ func Write(c tls.Certificate, certFile, keyFile string) error {
 }
 
 func writePEM(file, kind string, der []byte) error {
-	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o644) //nolint:gosec // see Write
+	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o644) // see Write
 }
 
 func newKey() *ecdsa.PrivateKey {
