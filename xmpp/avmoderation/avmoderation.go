@@ -19,8 +19,7 @@ import (
 
 // Component is the handler of its domain and an observer of rooms.
 type Component struct {
-	*jitsi.Base
-	meetings map[stanza.JID]map[string]*state // by room, then kind of media; guarded by Base's lock
+	jitsi.Meetings[map[string]*state] // by kind of media
 }
 
 // state of one kind of media that is moderated.
@@ -35,15 +34,7 @@ func New(domain string, router xmpp.Router, rooms jitsi.Rooms) (*Component, erro
 	if err != nil {
 		return nil, err
 	}
-	return &Component{Base: base, meetings: map[stanza.JID]map[string]*state{}}, nil
-}
-
-// Counters are numbers for metrics.
-func (c *Component) Counters() map[string]uint64 {
-	c.Lock()
-	n := len(c.meetings)
-	c.Unlock()
-	return c.Base.Counters(n)
+	return &Component{Meetings: jitsi.Keep[map[string]*state](base)}, nil
 }
 
 // event is what clients and the focus are told.
@@ -74,7 +65,7 @@ func (c *Component) Joined(room, real stanza.JID, nick string) {
 	}
 	on := true
 	for _, media := range mediaTypes {
-		s := c.meetings[room][media]
+		s := c.Of[room][media]
 		if s == nil {
 			continue
 		}
@@ -93,16 +84,9 @@ func (c *Component) Left(room, real stanza.JID, _ string) {
 	if !ok {
 		return
 	}
-	for _, s := range c.meetings[room] {
+	for _, s := range c.Of[room] {
 		s.allowed = slices.DeleteFunc(slices.Clone(s.allowed), func(a string) bool { return a == p.Addr.String() })
 	}
-}
-
-// Destroyed implements the observer of rooms.
-func (c *Component) Destroyed(room stanza.JID) {
-	c.Lock()
-	defer c.Unlock()
-	delete(c.meetings, room)
 }
 
 var mediaTypes = [...]string{"audio", "video", "desktop"}
@@ -147,25 +131,25 @@ func (c *Component) change(st *stanza.Stanza) *stanza.Error {
 
 // enable switches moderation of media; a second time changes nothing. The lock is held, as for the next.
 func (c *Component) enable(p jitsi.Place, media string, on bool, recipients []stanza.JID) {
-	m := c.meetings[p.Room]
+	m := c.Of[p.Room]
 	if (m[media] != nil) == on {
 		return
 	}
 	if on {
 		if m == nil {
 			m = map[string]*state{}
-			c.meetings[p.Room] = m
+			c.Of[p.Room] = m
 		}
 		m[media] = &state{actor: p.Addr, allowed: []string{}} // never null in JSON
 	} else if delete(m, media); len(m) == 0 {
-		delete(c.meetings, p.Room)
+		delete(c.Of, p.Room)
 	}
 	c.tell(p.Room, event{Enabled: &on, Actor: p.Addr.String(), MediaType: media}, recipients...)
 }
 
 // permit lets an occupant unmute, or takes that back; moderators learn the list, the occupant what concerns it.
 func (c *Component) permit(room stanza.JID, media, who string, allow bool, moderators []stanza.JID) *stanza.Error {
-	s := c.meetings[room][media]
+	s := c.Of[room][media]
 	if s == nil {
 		return stanza.ErrUnexpectedRequest.With("That is not moderated")
 	}

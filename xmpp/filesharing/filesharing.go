@@ -18,10 +18,9 @@ const maxFiles = 256
 
 // Component is the handler of its domain and an observer of rooms.
 type Component struct {
-	*jitsi.Base
-	people   jitsi.People
-	may      func(room, real stanza.JID) bool
-	meetings map[stanza.JID]map[string]json.RawMessage // files by id; guarded by Base's lock
+	jitsi.Meetings[map[string]json.RawMessage] // files by id
+	people                                     jitsi.People
+	may                                        func(room, real stanza.JID) bool
 }
 
 // New makes the component for domain. may tells who may share files, nil: everybody. Mount it, and let the MUC service have it as observer.
@@ -30,15 +29,7 @@ func New(domain string, router xmpp.Router, rooms jitsi.People, may func(room, r
 	if err != nil {
 		return nil, err
 	}
-	return &Component{Base: base, people: rooms, may: may, meetings: map[stanza.JID]map[string]json.RawMessage{}}, nil
-}
-
-// Counters are numbers for metrics.
-func (c *Component) Counters() map[string]uint64 {
-	c.Lock()
-	n := len(c.meetings)
-	c.Unlock()
-	return c.Base.Counters(n)
+	return &Component{Meetings: jitsi.Keep[map[string]json.RawMessage](base), people: rooms, may: may}, nil
 }
 
 // event is what participants are told.
@@ -54,16 +45,9 @@ type event struct {
 func (c *Component) Joined(room, real stanza.JID, nick string) {
 	c.Lock()
 	defer c.Unlock()
-	if _, ok := c.Enter(room, real, nick); ok && len(c.meetings[room]) > 0 {
-		c.Tell(room, event{Type: "file-sharing", Event: "list", Files: c.meetings[room]}, real)
+	if _, ok := c.Enter(room, real, nick); ok && len(c.Of[room]) > 0 {
+		c.Tell(room, event{Type: "file-sharing", Event: "list", Files: c.Of[room]}, real)
 	}
-}
-
-// Destroyed forgets a meeting.
-func (c *Component) Destroyed(room stanza.JID) {
-	c.Lock()
-	defer c.Unlock()
-	delete(c.meetings, room)
 }
 
 // HandleStanza implements xmpp.Handler for the component's domain.
@@ -74,12 +58,11 @@ func (c *Component) message(st *stanza.Stanza) *stanza.Error {
 	if el == nil {
 		return stanza.ErrServiceUnavailable
 	}
-	place, _, err := c.Sender(st.From)
+	place, author, err := c.Participant(c.people, st.From)
 	if err != nil {
 		return err
 	}
-	author, ok := c.people.Person(place.Room, st.From)
-	if !ok || c.may != nil && !c.may(place.Room, st.From) {
+	if c.may != nil && !c.may(place.Room, st.From) {
 		return stanza.ErrForbidden.With("You may not share files here")
 	}
 	switch el.Attr("type") {
@@ -109,10 +92,10 @@ func (c *Component) add(room, from stanza.JID, id string, file json.RawMessage) 
 	others := c.others(room, from)
 	c.Lock()
 	defer c.Unlock()
-	files := c.meetings[room]
+	files := c.Of[room]
 	if files == nil {
 		files = map[string]json.RawMessage{}
-		c.meetings[room] = files
+		c.Of[room] = files
 	}
 	if _, there := files[id]; there {
 		return stanza.ErrConflict.With("There is a file of that id")
@@ -129,10 +112,10 @@ func (c *Component) remove(room, from stanza.JID, id string) *stanza.Error {
 	others := c.others(room, from)
 	c.Lock()
 	defer c.Unlock()
-	if _, there := c.meetings[room][id]; !there {
+	if _, there := c.Of[room][id]; !there {
 		return stanza.ErrItemNotFound.With("There is no such file")
 	}
-	delete(c.meetings[room], id)
+	delete(c.Of[room], id)
 	c.Tell(room, event{Type: "file-sharing", Event: "remove", FileID: id}, others...)
 	return nil
 }

@@ -7,6 +7,8 @@
 //  2. Base.Serve takes a stanza for the domain: it answers disco#info and ping, hands messages to the component, and sends its error back.
 //  3. The component changes its state between Lock and Unlock and queues what must be said by Tell. Unlock routes the queue without the
 //     lock, one goroutine at a time, so that all hear it in one order (queue.go).
+//
+// What a component keeps of each meeting is in its Meetings (meetings.go), which forgets it when the meeting ends.
 package jitsi
 
 import (
@@ -157,6 +159,8 @@ func (b *Base) Who(addr stanza.JID) (stanza.JID, bool) {
 	return stanza.JID{}, false
 }
 
+var errNowhere = stanza.ErrForbidden.With("You are in no meeting")
+
 // Sender is where the sender of a message is, and whether it is a moderator there. It is called without the lock: rooms hold none either
 // when they call observers.
 func (b *Base) Sender(real stanza.JID) (p Place, moderator bool, err *stanza.Error) {
@@ -168,9 +172,22 @@ func (b *Base) Sender(real stanza.JID) (p Place, moderator bool, err *stanza.Err
 		inside, moderator = b.Rooms.Standing(p.Room, real)
 	}
 	if !inside {
-		return Place{}, false, stanza.ErrForbidden.With("You are in no meeting")
+		return Place{}, false, errNowhere
 	}
 	return p, moderator, nil
+}
+
+// Participant is Sender for components that pass on who has said something; people are those that Rooms answers for.
+func (b *Base) Participant(people People, real stanza.JID) (Place, Person, *stanza.Error) {
+	place, _, err := b.Sender(real)
+	if err != nil {
+		return Place{}, Person{}, err
+	}
+	p, ok := people.Person(place.Room, real)
+	if !ok { // it left meanwhile
+		return Place{}, Person{}, errNowhere
+	}
+	return place, p, nil
 }
 
 // Moderator is Sender for what only moderators may do.
@@ -253,4 +270,13 @@ func Child(st *stanza.Stanza, local string) *stanza.Element {
 		return el
 	}
 	return st.Child(stanza.NSClient, local)
+}
+
+// NamedRoom is the meeting that el names, for the components whose clients do name it.
+func NamedRoom(el *stanza.Element) (stanza.JID, *stanza.Error) {
+	room, err := stanza.ParseJID(el.Attr("room"))
+	if err != nil || room.Local() == "" {
+		return stanza.JID{}, stanza.ErrBadRequest.With("The attribute room is missing")
+	}
+	return room.Bare(), nil
 }

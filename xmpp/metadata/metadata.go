@@ -40,10 +40,9 @@ type Service struct {
 
 // Component is the handler of the metadata domain and an observer of rooms.
 type Component struct {
-	*jitsi.Base
+	jitsi.Meetings[*meeting]
 	services func(real stanza.JID) []Service
 	pushes   atomic.Uint64
-	meeting  map[stanza.JID]*meeting // guarded by Base's lock
 }
 
 // meeting is what is known of one. Its changes are sent by one goroutine at a time, so that nobody is left with an old one.
@@ -62,15 +61,12 @@ func New(domain string, router xmpp.Router, rooms jitsi.Rooms, services func(rea
 	if err != nil {
 		return nil, err
 	}
-	return &Component{Base: base, services: services, meeting: map[stanza.JID]*meeting{}}, nil
+	return &Component{Meetings: jitsi.Keep[*meeting](base), services: services}, nil
 }
 
 // Counters are numbers for metrics.
 func (c *Component) Counters() map[string]uint64 {
-	c.Lock()
-	n := len(c.meeting)
-	c.Unlock()
-	m := c.Base.Counters(n)
+	m := c.Meetings.Counters()
 	return map[string]uint64{"meetings": m["meetings"], "updates_total": m["changes_total"], "refused_total": m["refused_total"], "pushes_total": c.pushes.Load()}
 }
 
@@ -89,17 +85,10 @@ func (c *Component) Joining(room, real stanza.JID, _ string, send func(*stanza.S
 	c.pushes.Add(1)
 }
 
-// Destroyed implements the observer of rooms.
-func (c *Component) Destroyed(room stanza.JID) {
-	c.Lock()
-	defer c.Unlock()
-	delete(c.meeting, room)
-}
-
 // Get gives a copy of what is known of a room, without services.
 func (c *Component) Get(room stanza.JID) map[string]json.RawMessage {
 	c.Lock()
-	m := c.meeting[room]
+	m := c.Of[room]
 	c.Unlock()
 	out := map[string]json.RawMessage{}
 	if m == nil {
@@ -117,10 +106,10 @@ func (c *Component) Get(room stanza.JID) map[string]json.RawMessage {
 // that the limits are reached.
 func (c *Component) Set(room stanza.JID, key string, data json.RawMessage) *stanza.Error {
 	c.Lock()
-	m := c.meeting[room]
+	m := c.Of[room]
 	if m == nil {
 		m = &meeting{data: map[string]json.RawMessage{}}
-		c.meeting[room] = m
+		c.Of[room] = m
 	}
 	c.Unlock()
 
@@ -186,11 +175,10 @@ func (c *Component) update(st *stanza.Stanza) *stanza.Error {
 	if el == nil {
 		return stanza.ErrServiceUnavailable
 	}
-	room, err := stanza.ParseJID(el.Attr("room"))
-	if err != nil || room.Local() == "" {
-		return stanza.ErrBadRequest.With("The attribute room is missing")
+	room, err := jitsi.NamedRoom(el)
+	if err != nil {
+		return err
 	}
-	room = room.Bare()
 	inside, moderator := c.Rooms.Standing(room, st.From)
 	switch {
 	case !inside:
@@ -200,9 +188,9 @@ func (c *Component) update(st *stanza.Stanza) *stanza.Error {
 	case !c.Rooms.Meeting(room):
 		return stanza.ErrNotAllowed.With("That is no meeting")
 	}
-	key, data, perr := parseUpdate(el.Text())
-	if perr != nil {
-		return perr
+	key, data, err := parseUpdate(el.Text())
+	if err != nil {
+		return err
 	}
 	return c.Set(room, key, data)
 }

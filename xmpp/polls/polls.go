@@ -17,10 +17,9 @@ const maxPolls = 128
 
 // Component is the handler of its domain and an observer of rooms.
 type Component struct {
-	*jitsi.Base
-	people   jitsi.People
-	may      func(room, real stanza.JID) bool
-	meetings map[stanza.JID][]*poll // in order of creation; guarded by Base's lock
+	jitsi.Meetings[[]*poll] // in order of creation
+	people                  jitsi.People
+	may                     func(room, real stanza.JID) bool
 }
 
 // poll is one with its votes, as clients read it in the history.
@@ -48,15 +47,7 @@ func New(domain string, router xmpp.Router, rooms jitsi.People, mayCreate func(r
 	if err != nil {
 		return nil, err
 	}
-	return &Component{Base: base, people: rooms, may: mayCreate, meetings: map[stanza.JID][]*poll{}}, nil
-}
-
-// Counters are numbers for metrics.
-func (c *Component) Counters() map[string]uint64 {
-	c.Lock()
-	n := len(c.meetings)
-	c.Unlock()
-	return c.Base.Counters(n)
+	return &Component{Meetings: jitsi.Keep[[]*poll](base), people: rooms, may: mayCreate}, nil
 }
 
 // history is what a newcomer gets.
@@ -70,16 +61,9 @@ type history struct {
 func (c *Component) Joined(room, real stanza.JID, nick string) {
 	c.Lock()
 	defer c.Unlock()
-	if _, ok := c.Enter(room, real, nick); ok && len(c.meetings[room]) > 0 {
-		c.Tell(room, history{"polls", "old-polls", c.meetings[room]}, real)
+	if _, ok := c.Enter(room, real, nick); ok && len(c.Of[room]) > 0 {
+		c.Tell(room, history{"polls", "old-polls", c.Of[room]}, real)
 	}
-}
-
-// Destroyed forgets a meeting.
-func (c *Component) Destroyed(room stanza.JID) {
-	c.Lock()
-	defer c.Unlock()
-	delete(c.meetings, room)
 }
 
 // HandleStanza implements xmpp.Handler for the component's domain.
@@ -90,17 +74,13 @@ func (c *Component) message(st *stanza.Stanza) *stanza.Error {
 	if el == nil {
 		return stanza.ErrServiceUnavailable
 	}
-	place, _, err := c.Sender(st.From)
+	place, sender, err := c.Participant(c.people, st.From)
 	if err != nil {
 		return err
 	}
 	cmd, err := parseCommand(el.Text())
 	if err != nil {
 		return err
-	}
-	sender, ok := c.people.Person(place.Room, st.From)
-	if !ok {
-		return stanza.ErrForbidden.With("You are in no meeting")
 	}
 	cmd.SenderID, cmd.SenderName = sender.ID(), sender.Name
 	all := c.Rooms.Recipients(place.Room)
@@ -122,7 +102,7 @@ func (c *Component) message(st *stanza.Stanza) *stanza.Error {
 
 // find gives the poll with that id, nil if there is none. The lock is held, as for what follows.
 func (c *Component) find(room stanza.JID, id string) *poll {
-	for _, p := range c.meetings[room] {
+	for _, p := range c.Of[room] {
 		if p.ID == id {
 			return p
 		}
@@ -134,14 +114,14 @@ func (c *Component) create(room stanza.JID, cmd *command) *stanza.Error {
 	switch {
 	case c.find(room, cmd.PollID) != nil:
 		return stanza.ErrNotAllowed.With("Poll already exists")
-	case len(c.meetings[room]) >= maxPolls:
+	case len(c.Of[room]) >= maxPolls:
 		return stanza.ErrResourceConstraint.With("There are too many polls")
 	}
 	p := &poll{ID: cmd.PollID, SenderID: cmd.SenderID, SenderName: cmd.SenderName, Question: cmd.Question}
 	for _, name := range cmd.options {
 		p.Answers = append(p.Answers, &answer{Name: name})
 	}
-	c.meetings[room] = append(c.meetings[room], p)
+	c.Of[room] = append(c.Of[room], p)
 	return nil
 }
 

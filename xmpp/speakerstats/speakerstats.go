@@ -18,10 +18,9 @@ import (
 
 // Component is the handler of its domain and an observer of rooms.
 type Component struct {
-	*jitsi.Base
-	people   jitsi.People
-	now      func() time.Time
-	meetings map[stanza.JID]*meeting // guarded by Base's lock
+	jitsi.Meetings[*meeting]
+	people jitsi.People
+	now    func() time.Time
 }
 
 // New makes the component for domain. Mount it, and let the MUC service have it as observer.
@@ -30,15 +29,7 @@ func New(domain string, router xmpp.Router, rooms jitsi.People) (*Component, err
 	if err != nil {
 		return nil, err
 	}
-	return &Component{Base: base, people: rooms, now: time.Now, meetings: map[stanza.JID]*meeting{}}, nil
-}
-
-// Counters are numbers for metrics.
-func (c *Component) Counters() map[string]uint64 {
-	c.Lock()
-	n := len(c.meetings)
-	c.Unlock()
-	return c.Base.Counters(n)
+	return &Component{Meetings: jitsi.Keep[*meeting](base), people: rooms, now: time.Now}, nil
 }
 
 // report is what a newcomer is told.
@@ -55,10 +46,10 @@ func (c *Component) Joined(room, real stanza.JID, nick string) {
 	if _, ok := c.Enter(room, real, nick); !ok || p.Hidden {
 		return
 	}
-	m := c.meetings[room]
+	m := c.Of[room]
 	if m == nil {
 		m = newMeeting()
-		c.meetings[room] = m
+		c.Of[room] = m
 	}
 	if users := m.report(c.now()); len(users) > 0 {
 		c.Tell(room, report{"speakerstats", users}, real)
@@ -71,7 +62,7 @@ func (c *Component) Left(room, real stanza.JID, nick string) {
 	c.Lock()
 	defer c.Unlock()
 	c.Leave(room, real)
-	if m := c.meetings[room]; m != nil {
+	if m := c.Of[room]; m != nil {
 		m.silence(nick, c.now())
 	}
 }
@@ -81,16 +72,9 @@ func (c *Component) Changed(room, real stanza.JID, nick string) {
 	p, ok := c.people.Person(room, real)
 	c.Lock()
 	defer c.Unlock()
-	if m := c.meetings[room]; ok && m != nil {
+	if m := c.Of[room]; ok && m != nil {
 		m.name(nick, p.Name)
 	}
-}
-
-// Destroyed forgets a meeting.
-func (c *Component) Destroyed(room stanza.JID) {
-	c.Lock()
-	defer c.Unlock()
-	delete(c.meetings, room)
 }
 
 // HandleStanza implements xmpp.Handler for the component's domain.
@@ -105,17 +89,17 @@ func (c *Component) message(st *stanza.Stanza) *stanza.Error {
 	if el == nil {
 		return stanza.ErrServiceUnavailable
 	}
-	room, err := stanza.ParseJID(el.Attr("room"))
-	if err != nil || room.Local() == "" {
-		return stanza.ErrBadRequest.With("The attribute room is missing")
+	room, err := jitsi.NamedRoom(el)
+	if err != nil {
+		return err
 	}
-	p, ok := c.people.Person(room.Bare(), st.From)
+	p, ok := c.people.Person(room, st.From)
 	if !ok {
 		return stanza.ErrForbidden.With("You are not in that meeting")
 	}
 	c.Lock()
 	defer c.Unlock()
-	m := c.meetings[room.Bare()]
+	m := c.Of[room]
 	if m == nil {
 		return stanza.ErrItemNotFound
 	}
