@@ -3,17 +3,9 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"mime"
-	"net/http"
 	"net/netip"
-	"runtime"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"konzil/signaling/brewery"
@@ -80,71 +72,6 @@ const minToken = 16
 
 // orphanTime is how long what a focus on another machine has forgotten is kept, as every Jitsi bridge does.
 const orphanTime = time.Minute
-
-// serveBridge runs a bridge alone: media, its channel over WebSocket, and the rooms where a focus finds it.
-func serveBridge(ctx context.Context, c Config, out, errOut io.Writer) error {
-	if len(c.Bridge.Join) == 0 && c.Bridge.REST == "off" {
-		return errors.New("bridge.join: a bridge alone needs a room where a focus finds it, or bridge.rest")
-	}
-	s := &server{cfg: c, log: logger(c.Log, errOut)}
-	ctx, s.end = context.WithCancel(ctx)
-	defer s.end()
-	defer s.stop()
-	for _, step := range []func(context.Context) error{
-		s.openFolder,
-		func(context.Context) error { return s.openCertificate() },
-		s.openMedia,
-		s.openBridge,
-		s.openBridgeHTTP,
-		s.joinBreweries,
-	} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	fmt.Fprintln(out, "Konzil's bridge is ready.")
-	s.untilEnd(ctx)
-	s.log.Info("stopping")
-	return nil
-}
-
-// untilEnd waits for ctx, or for the last conference once the bridge is retired.
-func (s *server) untilEnd(ctx context.Context) {
-	look := time.NewTicker(time.Second)
-	defer look.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-look.C:
-			if s.load.retired.Load() && s.bridge.Counters()["conferences"] == 0 {
-				return
-			}
-		}
-	}
-}
-
-// shutdown is POST /colibri/shutdown of a bridge alone: {"graceful-shutdown": true} takes no new conferences and ends with the last, false
-// ends now.
-func (s *server) shutdown(w http.ResponseWriter, r *http.Request) {
-	var ask struct {
-		Graceful *bool `json:"graceful-shutdown"`
-	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		http.Error(w, "the body is application/json", http.StatusUnsupportedMediaType) // no page of another origin can send that
-		return
-	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&ask); err != nil || ask.Graceful == nil {
-		http.Error(w, "graceful-shutdown is true or false", http.StatusBadRequest)
-		return
-	}
-	s.log.Info("shutdown asked for", "graceful", *ask.Graceful)
-	s.load.retired.Store(true)
-	s.bridge.Retire()
-	if !*ask.Graceful {
-		s.end()
-	}
-}
 
 // openREST serves COLIBRI2 over HTTP where the settings say.
 func (s *server) openREST() {
@@ -260,34 +187,6 @@ func (s *server) bridges() colibri.Bridge {
 	return s.bridge
 }
 
-// openBridgeHTTP is the HTTPS server of a bridge alone.
-func (s *server) openBridgeHTTP(context.Context) (err error) {
-	if err = s.newHTTP(); err != nil {
-		return err
-	}
-	s.http.Handle(bridge.WebSocketPath, s.bridge.WebSocketHandler())
-	s.http.HandlePrivate("GET /debug/conferences", http.HandlerFunc(s.explain))
-	s.openDrain()
-	s.openStatistics()
-	s.openREST()
-	s.http.HandlePrivate("POST /colibri/shutdown", http.HandlerFunc(s.shutdown))
-	s.http.AddMetrics("sfu", s.sfu.Counters, gauges...)
-	s.http.AddMetrics("bridge", s.bridge.Counters, gauges...)
-	s.http.AddMetrics("brewery", s.breweryCounters, gauges...)
-	s.http.Start()
-	return nil
-}
-
-// openDrain lets an operator take the bridge out of use and back (POST /colibri/drain/enable, disable), where health and metrics are.
-func (s *server) openDrain() {
-	for path, on := range map[string]bool{"enable": true, "disable": false} {
-		s.http.HandlePrivate("POST /colibri/drain/"+path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			s.load.drain.Store(on)
-			s.log.Info("drain", "on", on)
-		}))
-	}
-}
-
 // joinBreweries offers the bridge where the operator says.
 func (s *server) joinBreweries(context.Context) error {
 	for i, a := range s.cfg.Bridge.Join {
@@ -322,41 +221,4 @@ func (s *server) breweryCounters() map[string]uint64 {
 		}
 	}
 	return sum
-}
-
-// load tells how busy the process is.
-type load struct {
-	drain   atomic.Bool
-	retired atomic.Bool // ends after the last conference
-
-	last  atomic.Int64  // when it was asked, Unix ns
-	used  atomic.Int64  // CPU time until then, ns
-	level atomic.Uint64 // thousandths of all CPUs since the time before
-}
-
-// loadInterval is the shortest time over which the load is worked out.
-const loadInterval = time.Second
-
-// stress is the share of the machine's CPUs that the process used lately, from 0 to 1.
-func (l *load) stress() float64 {
-	now := time.Now().UnixNano()
-	last := l.last.Load()
-	if now-last >= int64(loadInterval) && l.last.CompareAndSwap(last, now) {
-		var ru syscall.Rusage
-		if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
-			used := ru.Utime.Nano() + ru.Stime.Nano()
-			before := l.used.Swap(used)
-			if last != 0 {
-				l.level.Store(uint64(max(0, 1000*(used-before)/(int64(runtime.GOMAXPROCS(0))*(now-last)))))
-			}
-		}
-	}
-	return float64(min(l.level.Load(), 1000)) / 1000
-}
-
-// bridgeStats is how the bridge is now.
-func (s *server) bridgeStats() brewery.Stats {
-	sfu := s.sfu.Counters()
-	return brewery.Stats{Stress: s.load.stress(), Healthy: true, Drain: s.load.drain.Load(), GracefulShutdown: s.load.retired.Load(),
-		Conferences: int(sfu["conferences"]), Endpoints: int(sfu["endpoints"])}
 }

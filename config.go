@@ -3,13 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +16,6 @@ import (
 	"konzil/internal/conf"
 	"konzil/internal/token"
 	"konzil/internal/webhook"
-	"konzil/xmpp/s2s"
-	"konzil/xmpp/stanza"
 )
 
 // Config is the whole configuration. Its tags are the documentation: `konzil config` prints them, docs/config.md is
@@ -202,140 +198,6 @@ func loadConfig(file string) (Config, error) {
 		return c, err
 	}
 	return c, nil
-}
-
-// check finds settings that cannot work together before anything is opened.
-func (c *Config) check() error {
-	if c.Domain == "" || strings.ContainsAny(c.Domain, "/@ :") {
-		return fmt.Errorf("domain: %q is no domain: give one such as example.org", c.Domain)
-	}
-	if len(c.Listen) == 0 {
-		return errors.New("listen: no address: give at least one, such as 0.0.0.0")
-	}
-	for name, list := range map[string][]string{"listen": c.Listen, "media.advertise": c.Media.Advertise} {
-		for _, a := range list {
-			if _, err := netip.ParseAddr(a); err != nil {
-				return fmt.Errorf("%s: %q is no IP address", name, a)
-			}
-		}
-	}
-	for _, a := range c.Media.STUN {
-		if _, port, err := net.SplitHostPort(a); err != nil || port == "" {
-			return fmt.Errorf("media.stun: %q has no port: write it like stun.example.org:3478", a)
-		}
-	}
-	for name, list := range map[string][]string{"turn.allow": c.TURN.Allow, "turn.deny": c.TURN.Deny} {
-		for _, a := range list {
-			if _, err := netip.ParsePrefix(a); err != nil {
-				return fmt.Errorf("%s: %q is no network: write it like 10.1.0.0/16", name, a)
-			}
-		}
-	}
-	for i, u := range c.TURN.Users {
-		if name, password, ok := strings.Cut(u, ":"); !ok || name == "" || password == "" {
-			return fmt.Errorf("turn.users: entry %d is not name:password", i+1)
-		}
-	}
-	for _, a := range c.About.ReportsTo {
-		if j, err := stanza.ParseJID(a); err != nil || j.Local() == "" {
-			return fmt.Errorf("about.reports_to: %q is no address of a person: write it like abuse@example.org", a)
-		}
-	}
-	for _, a := range c.HTTP.Admin {
-		if _, err := netip.ParseAddrPort(a); err != nil {
-			return fmt.Errorf("http.admin: %q is no address with a port: write it like 127.0.0.1:9090", a)
-		}
-	}
-	ports := map[string]int{"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "xmpp.federation.port": c.XMPP.Federation.Port,
-		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "xmpp.components.port": c.XMPP.Components.Port, "turn.port": c.TURN.Port, "turn.tls_port": c.TURN.TLSPort, "tls.acme.http_port": c.TLS.ACME.HTTPPort, "media.port": c.Media.Port, "proxy.port": c.Proxy.Port}
-	for name, p := range ports {
-		if p < 0 || p > 65535 {
-			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
-		}
-	}
-	if m := c.Media; (m.ChannelMin == 0) != (m.ChannelMax == 0) || m.ChannelMin < 0 || m.ChannelMax > 65535 || m.ChannelMin > m.ChannelMax {
-		return fmt.Errorf("media.channel_port_min, channel_port_max: %d to %d are no ports: give both, from 1 to 65535, or neither", m.ChannelMin, m.ChannelMax)
-	}
-	for _, n := range []struct {
-		setting      string
-		value, least int
-	}{
-		{"xmpp.max_stanza_bytes", c.XMPP.MaxStanzaBytes, 10_000}, // RFC 6120 §13.12
-		{"xmpp.rate_bytes_per_second", c.XMPP.RateBytesPerSec, 1000},
-		{"xmpp.sessions_per_user", c.XMPP.SessionsPerUser, 1},
-		{"proxy.max_streams", c.Proxy.MaxStreams, 1},
-		{"proxy.streams_per_user", c.Proxy.PerAccount, 1},
-		{"rooms.history", c.Rooms.History, 0},
-		{"rooms.max_rooms", c.Rooms.MaxRooms, 1},
-		{"rooms.max_occupants", c.Rooms.MaxOccupants, 2},
-		{"rooms.messages_per_second", c.Rooms.Rate, 1},
-		{"meetings.min_participants", c.Meetings.MinParticipants, 1},
-		{"meetings.visitors", c.Meetings.Visitors, 0},
-		{"meetings.max_visitors", c.Meetings.MaxVisitors, 1},
-		{"media.shards", c.Media.Shards, 0},
-		{"turn.allocations_per_user", c.TURN.PerUser, 1},
-		{"turn.allocations_per_address", c.TURN.PerSource, 1},
-		{"turn.bytes_per_second", c.TURN.Bandwidth, 0},
-	} {
-		if n.value < n.least {
-			return fmt.Errorf("%s: %d is too small: give at least %d", n.setting, n.value, n.least)
-		}
-	}
-	if m := c.XMPP.Federation.Mode; !slices.Contains([]string{"", s2s.Open, s2s.Listed, s2s.Closed}, m) {
-		return fmt.Errorf("xmpp.federation.mode: %q is none of open, listed, closed", m)
-	}
-	if err := c.XMPP.Components.check(); err != nil {
-		return err
-	}
-	if c.XMPP.ResumeTime < 0 {
-		return fmt.Errorf("xmpp.resume_time: %v is no time to wait", c.XMPP.ResumeTime)
-	}
-	if c.Media.Port == 0 {
-		return errors.New("media.port: media cannot be off: give a UDP port")
-	}
-	if err := c.Bridge.check(); err != nil {
-		return err
-	}
-	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
-		return errors.New("tls: cert and key go together: give both, or neither for a self-signed one")
-	}
-	if _, err := c.Retention.rules(); err != nil {
-		return err
-	}
-	if c.TLS.ACME.Enabled() && c.TLS.Cert != "" {
-		return errors.New("tls: there are certificate files and acme.email: give one of them")
-	}
-	if err := c.TLS.ACME.Validate(); err != nil {
-		return err
-	}
-	if c.Resolver != "" {
-		if _, err := netip.ParseAddrPort(c.Resolver); err != nil {
-			return fmt.Errorf("resolver: %q is no address with a port: write it like 127.0.0.1:53", c.Resolver)
-		}
-	}
-	if c.TURN.RelayMin < 1024 || c.TURN.RelayMax > 65535 || c.TURN.RelayMin > c.TURN.RelayMax {
-		return fmt.Errorf("turn.relay_port_min, relay_port_max: %d to %d is no range of ports above 1023", c.TURN.RelayMin, c.TURN.RelayMax)
-	}
-	if c.TURN.Lifetime < time.Second || c.TURN.Lifetime > time.Hour {
-		return fmt.Errorf("turn.max_lifetime: %v is not within 1s and 1h", c.TURN.Lifetime)
-	}
-	if err := c.Auth.Validate(); err != nil {
-		return err
-	}
-	for _, err := range []error{c.checkServices(), c.Tokens.Validate("tokens"), c.API.Validate("api"), c.Webhook.Validate("webhook")} {
-		if err != nil {
-			return err
-		}
-	}
-	switch c.Log.Level {
-	case "debug", "info", "warn", "error":
-	default:
-		return fmt.Errorf("log.level: %q: debug, info, warn or error", c.Log.Level)
-	}
-	if c.Log.Format != "text" && c.Log.Format != "json" {
-		return fmt.Errorf("log.format: %q: text or json", c.Log.Format)
-	}
-	return nil
 }
 
 // addrs are the listen addresses with port.

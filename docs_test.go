@@ -218,6 +218,20 @@ func exists(name string) bool {
 	return err == nil
 }
 
+// TestMapOfMain: the files of package main, which has the most, are all on the map in its comment.
+func TestMapOfMain(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 10 {
+		t.Fatal(files, err)
+	}
+	main := readSource(t).packages["."].doc
+	for _, f := range files {
+		if f != "doc.go" && !isTest(f) && !regexp.MustCompile(`\b`+regexp.QuoteMeta(f)+`\b`).MatchString(main) {
+			t.Errorf("doc.go does not say what %s is for", f)
+		}
+	}
+}
+
 // TestLinks: what README and docs/ point at exists, README maps each room, and each page of docs/ can be found from README.
 func TestLinks(t *testing.T) {
 	pages, err := filepath.Glob("docs/*.md")

@@ -1,6 +1,3 @@
-// Konzil is a whole conferencing and chat service in one program: XMPP server, Jitsi-compatible focus, SFU and TURN server.
-//
-// Read serve.go first: it builds the rooms in order and wires them. docs/architecture.md is the map.
 package main
 
 import (
