@@ -9,14 +9,18 @@ import (
 
 // TestAttacks: each class of docs/attacks.md has tests, and they are there.
 func TestAttacks(t *testing.T) {
-	const classes = 23
+	const classes, ofJitsi = 23, 10
 	page, err := os.ReadFile("docs/attacks.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	table, fuzzers, _ := strings.Cut(string(page), "## Fuzzers")
-	if n := checkTests(t, table, 4); n != classes {
+	xmpp, jitsi, _ := strings.Cut(table, "## Jitsi")
+	if n := checkTests(t, xmpp, 4); n != classes {
 		t.Errorf("%d classes, want %d", n, classes)
+	}
+	if n := checkTests(t, jitsi, 3); n != ofJitsi {
+		t.Errorf("%d classes of Jitsi, want %d", n, ofJitsi)
 	}
 	if n := checkTests(t, fuzzers, 2); n == 0 {
 		t.Error("no fuzzers")

@@ -24,6 +24,13 @@ func (m *Member) answer(iq *stanza.Stanza, send func(*stanza.Stanza)) {
 		return
 	}
 	m.count.requests.Add(1)
+	answer := send
+	send = func(reply *stanza.Stanza) {
+		if reply.Type == "error" {
+			m.count.refused.Add(1)
+		}
+		answer(reply)
+	}
 	if iq.From.Bare() != m.room && iq.From.Bare() != m.home {
 		send(iq.ErrorReply(stanza.ErrForbidden)) // who is not in the room is no focus of ours
 		return
@@ -69,7 +76,6 @@ func (m *Member) modify(iq *stanza.Stanza, send func(*stanza.Stanza)) {
 		defer cancel()
 		done, err := m.bridge.Modify(ctx, req)
 		if err != nil {
-			m.count.refused.Add(1)
 			m.log.Debug("request refused", "conference", req.MeetingID, "err", err)
 			send(refusal(iq, err))
 			return

@@ -91,7 +91,7 @@ func (w *theatre) Pending(name string) (out []*stanza.Stanza) {
 	return out
 }
 
-// Command: "the bridge is sick", "the bridge shuts down", "NAME asks N restarts of ID": a flood of ICE restarts.
+// Command: "the bridge is sick", "the bridge shuts down".
 func (w *theatre) Command(words []string) error {
 	switch {
 	case slices.Equal(words, []string{"the", "bridge", "is", "sick"}):

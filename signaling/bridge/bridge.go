@@ -57,6 +57,7 @@ type Bridge struct {
 }
 
 type counters struct {
+	requests, refused                               atomic.Uint64 // of focuses
 	messages, badMessages, unknownMessages, dropped atomic.Uint64
 	sent, sendErrors, overflow                      atomic.Uint64
 	wsOpened, wsRefused, wsReplaced                 atomic.Uint64
@@ -105,6 +106,8 @@ func (b *Bridge) Counters() map[string]uint64 {
 	c := &b.count
 	return map[string]uint64{
 		"conferences":             uint64(n),
+		"requests_total":          c.requests.Load(),
+		"requests_refused":        c.refused.Load(),
 		"messages_total":          c.messages.Load(),
 		"messages_bad":            c.badMessages.Load(),
 		"messages_unknown":        c.unknownMessages.Load(),
@@ -148,6 +151,15 @@ func refusal(r colibri.Reason, endpoint, text string) *colibri.Error {
 
 // Modify implements colibri.Bridge.
 func (b *Bridge) Modify(ctx context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
+	b.count.requests.Add(1)
+	out, err := b.modify(ctx, m)
+	if err != nil {
+		b.count.refused.Add(1)
+	}
+	return out, err
+}
+
+func (b *Bridge) modify(ctx context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
 	if m.MeetingID == "" {
 		return nil, refusal(colibri.ReasonBadRequest, "", "no meeting id")
 	}
@@ -210,7 +222,7 @@ func (b *Bridge) find(m *colibri.ConferenceModify) (c *conference, isNew bool, e
 	}
 	c = newConference(b, m.MeetingID)
 	if c.eng, err = b.eng.NewConference(m.MeetingID, events{c}); err != nil {
-		return nil, false, refusal(colibri.ReasonInternal, "", err.Error())
+		return nil, false, asRefusal(err, "")
 	}
 	b.byID[m.MeetingID], b.byPath[c.path] = c, c
 	b.wg.Add(1)
@@ -291,11 +303,18 @@ func (c *conference) modifyEndpoint(ctx context.Context, r *colibri.Endpoint) (c
 	return out, nil
 }
 
+// asRefusal tells a focus what it has done wrong, if it was its doing.
 func asRefusal(err error, endpoint string) error {
-	if errors.Is(err, errors.ErrUnsupported) {
-		return refusal(colibri.ReasonFeatureNotSupported, endpoint, err.Error())
+	reason := colibri.ReasonInternal
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		reason = colibri.ReasonFeatureNotSupported
+	case errors.Is(err, sfu.ErrSources), errors.Is(err, sfu.ErrDescription), errors.Is(err, sfu.ErrDuplicate):
+		reason = colibri.ReasonBadRequest
+	case errors.Is(err, sfu.ErrLimit):
+		reason = colibri.ReasonLimit
 	}
-	return refusal(colibri.ReasonInternal, endpoint, err.Error())
+	return refusal(reason, endpoint, err.Error())
 }
 
 // create makes an endpoint and waits for its transport.

@@ -130,6 +130,7 @@ const (
 	ReasonGracefulShutdown    Reason = "graceful_shutdown"
 	ReasonFeatureNotSupported Reason = "feature_not_implemented"
 	ReasonBadRequest          Reason = "bad_request"
+	ReasonLimit               Reason = "limit_reached" // of conferences or endpoints
 	ReasonInternal            Reason = "internal_error"
 )
 

@@ -383,6 +383,7 @@ var conditions = map[Reason]*stanza.Error{
 	ReasonGracefulShutdown:    stanza.ErrServiceUnavailable,
 	ReasonFeatureNotSupported: stanza.ErrFeatureNotImplemented,
 	ReasonBadRequest:          stanza.ErrBadRequest,
+	ReasonLimit:               stanza.ErrResourceConstraint,
 	ReasonInternal:            stanza.ErrInternal,
 }
 
@@ -413,6 +414,7 @@ var byCondition = map[string]Reason{
 	stanza.ErrBadRequest.Condition:            ReasonBadRequest,
 	stanza.ErrConflict.Condition:              ReasonConferenceExists,
 	stanza.ErrFeatureNotImplemented.Condition: ReasonFeatureNotSupported,
+	stanza.ErrResourceConstraint.Condition:    ReasonLimit,
 }
 
 // ParseError reads the refusal out of an iq of type error. What is none of a bridge's (it is not there, say) is ReasonInternal.

@@ -330,6 +330,45 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestFlood: a client makes conferences and channels and expires them all the time, and more than it may. What it has no right to is refused and
+// counted, nothing is left of the rest, and the conference of another goes on.
+func TestFlood(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.PerUser = 3 })
+	const mallory = "mallory@meet.example/x"
+	id, chans := w.allocate(alice, "", "audio", fmt.Sprintf(rawChannel, alice, false), fmt.Sprintf(rawChannel, "bob@meet.example/y", true))
+	a, b := w.end(11, chans[0]), w.end(22, chans[1])
+	goesOn := func() {
+		t.Helper()
+		p := b.packet(7, "to a")
+		a.hears(p, func() { a.send(a.packet(1, "latch")); b.send(p) })
+	}
+	goesOn()
+	own := fmt.Sprintf(rawChannel, mallory, false)
+	theirs, _ := w.allocate(mallory, "", "audio")
+	refused := func(want, payload string) {
+		t.Helper()
+		if r := w.ask(mallory, "set", payload); r.Child(stanza.NSClient, "error").Child(stanza.NSStanzas, want) == nil {
+			t.Fatalf("%s: %s, want %s", payload, r, want)
+		}
+	}
+	for range 100 {
+		_, made := w.allocate(mallory, theirs, "audio", own)
+		w.allocate(mallory, theirs, "audio", "<channel id='"+made[0].Attr("id")+"' expire='0'/>")
+		refused("item-not-found", "<conference xmlns='"+NS+"' id='"+id+"'><content name='audio'><channel id='"+chans[0].Attr("id")+"' expire='0'/></content></conference>")
+		refused("item-not-found", "<conference xmlns='"+NS+"' id='"+theirs+"'><content name='audio'><channel id='"+chans[0].Attr("id")+"' expire='0'/></content></conference>")
+	}
+	for range 2 {
+		w.allocate(mallory, "", "audio", own)
+	}
+	for range 50 {
+		refused("resource-constraint", "<conference xmlns='"+NS+"'><content name='audio'>"+own+"</content></conference>")
+	}
+	if n := w.s.Counters(); n["refused_total"] != 250 || n["conferences"] != 4 || n["channels"] != 4 {
+		t.Errorf("left %v", n)
+	}
+	goesOn()
+}
+
 func TestDisco(t *testing.T) {
 	w := newWorld(t, nil)
 	r := w.ask(alice, "get", "<query xmlns='"+nsDisco+"'/>")

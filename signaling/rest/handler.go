@@ -112,7 +112,7 @@ func (h *handler) fail(w http.ResponseWriter, err error) {
 		code = http.StatusNotFound
 	case colibri.ReasonInternal:
 		code = http.StatusInternalServerError
-	case colibri.ReasonGracefulShutdown:
+	case colibri.ReasonGracefulShutdown, colibri.ReasonLimit:
 		code = http.StatusServiceUnavailable
 	}
 	refuse(w, code, refusal.Reason, refusal.Error())

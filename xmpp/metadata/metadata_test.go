@@ -110,6 +110,9 @@ func TestRefused(t *testing.T) {
 		{mod, `{"type":"room_metadata","key":"","data":1}`, "bad-request"},
 		{mod, `{"type":"other","key":"a","data":1}`, "bad-request"},
 		{mod, `{`, "bad-request"},
+		{mod, `{"type":"room_metadata","key":"a","key":"services","data":[]}`, "not-allowed"}, // of doubled keys the last counts
+		{mod, `{"type":"room_metadata","type":"other","key":"a","data":1}`, "bad-request"},
+		{mod, `{"type":"room_metadata","key":"a","data":` + strings.Repeat("[", 15000) + strings.Repeat("]", 15000) + `}`, "bad-request"},
 		{mod, `{"type":"room_metadata","key":"a","data":"` + strings.Repeat("x", maxUpdate) + `"}`, "policy-violation"},
 	} {
 		set(c, x.from, x.json)

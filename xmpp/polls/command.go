@@ -41,9 +41,7 @@ func parseCommand(text string) (*command, *stanza.Error) {
 	c.SenderID, c.SenderName = "", ""
 	switch c.Command {
 	case newPoll:
-		var options []struct {
-			Name *string `json:"name"`
-		}
+		var options []option
 		if json.Unmarshal(c.Answers, &options) != nil || len(options) == 0 {
 			return nil, stanza.ErrBadRequest.With("A poll has answers")
 		}
@@ -53,12 +51,26 @@ func parseCommand(text string) (*command, *stanza.Error) {
 			}
 			c.options = append(c.options, *o.Name)
 		}
+		return c, c.answers(options)
 	case answerPoll:
 		if json.Unmarshal(c.Answers, &c.votes) != nil || len(c.votes) == 0 {
 			return nil, stanza.ErrBadRequest.With("Answers are true or false")
 		}
-	default:
-		return nil, stanza.ErrBadRequest.With("The command is new-poll or answer-poll")
+		return c, c.answers(c.votes)
 	}
-	return c, nil
+	return nil, stanza.ErrBadRequest.With("The command is new-poll or answer-poll")
+}
+
+// option is what can be voted for. Who has voted is the server's word.
+type option struct {
+	Name *string `json:"name"`
+}
+
+// answers writes what was understood anew: all clients are to read the same in it.
+func (c *command) answers(v any) (bad *stanza.Error) {
+	var err error
+	if c.Answers, err = json.Marshal(v); err != nil {
+		return stanza.ErrBadRequest
+	}
+	return nil
 }
