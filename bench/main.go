@@ -14,10 +14,10 @@ import (
 	"strings"
 	"syscall"
 
+	"konzil/bench/clock"
 	"konzil/bench/measure"
 	"konzil/bench/peers"
 	"konzil/bench/report"
-	"konzil/bench/rtc"
 	"konzil/bench/sfu"
 )
 
@@ -49,8 +49,8 @@ func Main(args []string, out io.Writer) int {
 			return fail(out, err)
 		}
 		return 0
-	case "clock": // wakes the generator, see rtc.Clock
-		if err := rtc.ClockMain(args[1:], os.Stdin); err != nil {
+	case "clock": // wakes the generator, see package clock
+		if err := clock.Main(args[1:], os.Stdin); err != nil {
 			return fail(out, err)
 		}
 		return 0

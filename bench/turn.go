@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"konzil/bench/clock"
 	"konzil/bench/measure"
 	"konzil/bench/turnload"
 )
@@ -48,6 +49,7 @@ func turnFlags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	fs.IntVar(&o.set.Window, "window", 0, fmt.Sprintf("closed loop: packets under way (default %d over UDP, %d over streams)", windowUDP, windowStream))
 	fs.StringVar(&o.set.Username, "user", "", "static user; default: credentials of -secret, a user for each allocation")
 	fs.StringVar(&o.set.Password, "password", "", "of -user")
+	fs.BoolVar(&o.set.NoTap, "no-tap", false, "over UDP: read every packet from the sockets, also where a BPF program may count them in the kernel")
 	fs.StringVar(&o.peer, "peer-ip", "", "address of the peer's socket (default: the one that the system sends to the server from)")
 	return o.plan
 }
@@ -61,7 +63,7 @@ func (o *turnOptions) plan(common *measure.Common) (*measure.Plan, error) {
 			c.Window = windowUDP
 		}
 	}
-	c.Fault = common.Fault
+	c.Fault, c.Clock = common.Fault, &clock.Clock{}
 	if o.peer != "" {
 		ip, err := netip.ParseAddr(o.peer)
 		if err != nil {
@@ -72,7 +74,7 @@ func (o *turnOptions) plan(common *measure.Common) (*measure.Plan, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	p := &measure.Plan{Load: c.String(), Settle: turnSettle, Unit: "packets", ScaleName: "allocations", Scale: c.Allocations, Null: "udp", NullSize: c.Payload, Faults: true,
+	p := &measure.Plan{Load: c.String(), Settle: turnSettle, Unit: "packets", ScaleName: "allocations", Scale: c.Allocations, Null: "udp", NullSize: c.Payload, Faults: true, Clock: c.Clock.Run,
 		Make: func(t *measure.Target, scale int) (measure.Load, error) { return turnLoad(c, t, scale) },
 		Gates: func(g *measure.Gates) {
 			g.Generator = 1.5 // its thread asks for packets all the time, so that the server wakes nobody up

@@ -53,7 +53,7 @@ type Plan struct {
 	// Faults tells that the load damages what it receives as Common.Fault says.
 	Faults bool
 	// Clock starts a process that the load wants beside itself on a CPU of the generator's, with the command of another program of bench that is
-	// named: its own CPU time is idle time (see rtc.Clock), and counted as nobody's. nil is none.
+	// named: its own CPU time is idle time (see package clock), and counted as nobody's. nil is none.
 	Clock func(command func(name string) []string, cpu int) (pid int, stop func() error, err error)
 	// Attach is the server to use when the user names none; nil starts the first of Scenario.Servers.
 	Attach *Target

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 
+	"konzil/bench/clock"
 	"konzil/bench/sfuload"
 )
 
@@ -35,7 +36,7 @@ type Config struct {
 	// NoTap reads every packet from the sockets, also where a BPF program may note the headers.
 	NoTap bool
 	// Clock wakes the shards between Alone and its end; nil or one that was not started: they sleep by themselves.
-	Clock  *Clock
+	Clock  *clock.Clock
 	Logger *slog.Logger
 
 	// Faults, to show that they are found. Lose says whether to throw a received packet away; Corrupt may change the payload of one that is

@@ -46,8 +46,8 @@ type shard struct {
 	eng    *Engine
 	p      *inbox
 	out    *outbox
-	shared *sock // of all transports, nil: each has its own
-	tap    *tap  // by which media come, nil: through the sockets
+	shared *sock     // of all transports, nil: each has its own
+	tap    *mediaTap // by which media come, nil: through the sockets
 
 	mu      sync.Mutex // guards queue and closed; bed is there while that is false
 	queue   []func()
@@ -110,7 +110,7 @@ func newShard(e *Engine) (*shard, error) {
 			e.cfg.Logger.Info("each transport has a socket of its own, which costs more", "because", err)
 		}
 	}
-	sh.place = e.cfg.Clock.place()
+	sh.place = e.cfg.Clock.Place()
 	sh.fresh()
 	return sh, nil
 }
@@ -186,7 +186,7 @@ func (sh *shard) rest(until int64) {
 	switch {
 	case d <= 0:
 	case sh.place >= 0 && sh.eng.alone.Load():
-		sh.eng.cfg.Clock.sleep(sh.place, until)
+		sh.eng.cfg.Clock.Sleep(sh.place, until)
 	default:
 		sh.bed.sleep(max(d, shortSleep))
 	}

@@ -4,7 +4,6 @@ package rtc
 
 import (
 	"errors"
-	"io"
 	"net/netip"
 )
 
@@ -36,31 +35,16 @@ type message struct {
 	to      [4]byte
 }
 
-// Clock is none here.
-type Clock struct{}
+type mediaTap struct{}
 
-// Start fails.
-func (c *Clock) Start([]string, int) (int, error) { return 0, errLinux }
-
-// Stop does nothing.
-func (c *Clock) Stop() error { return nil }
-
-func (c *Clock) place() int       { return -1 }
-func (c *Clock) sleep(int, int64) {}
-
-// ClockMain fails.
-func ClockMain([]string, io.Reader) error { return errLinux }
-
-type tap struct{}
-
-func newTap(bool) (*tap, error)             { return nil, errLinux }
-func (t *tap) attach(*sock) error           { return errLinux }
-func (t *tap) close()                       {}
-func (t *tap) want(uint16, [maskBytes]byte) {}
-func (t *tap) lostNow() uint64              { return 0 }
-func (t *tap) begin() error                 { return errLinux }
-func (t *tap) next() (note, bool)           { return note{}, false }
-func (t *tap) done()                        {}
+func newTap(bool) (*mediaTap, error)             { return nil, errLinux }
+func (t *mediaTap) attach(*sock) error           { return errLinux }
+func (t *mediaTap) close()                       {}
+func (t *mediaTap) want(uint16, [maskBytes]byte) {}
+func (t *mediaTap) lostNow() uint64              { return 0 }
+func (t *mediaTap) begin() error                 { return errLinux }
+func (t *mediaTap) next() (note, bool)           { return note{}, false }
+func (t *mediaTap) done()                        {}
 
 type note struct {
 	slot uint16

@@ -10,7 +10,7 @@ import (
 )
 
 // tapped is a shared socket with a tap, and another one that sends runs to it.
-func tapped(t *testing.T) (*tap, *sock, func(seg int, packets ...[]byte)) {
+func tapped(t *testing.T) (*mediaTap, *sock, func(seg int, packets ...[]byte)) {
 	t.Helper()
 	p, err := newTap(true)
 	if errors.Is(err, os.ErrPermission) {
@@ -61,7 +61,7 @@ type kept struct {
 	sampled bool
 }
 
-func notes(t *testing.T, p *tap) (all []kept) {
+func notes(t *testing.T, p *mediaTap) (all []kept) {
 	t.Helper()
 	if err := p.begin(); err != nil {
 		t.Fatal(err)

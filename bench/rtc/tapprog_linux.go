@@ -1,8 +1,9 @@
 package rtc
 
 import (
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+
+	"konzil/bench/tap"
 )
 
 // What the tap's program (tap_linux.go) writes for each message: a header of recordHead bytes (time of CLOCK_MONOTONIC in ns, slot in network
@@ -23,23 +24,11 @@ const (
 	tapRoom, tapFull = 1 << 17, 100_000
 )
 
-// Offsets in struct __sk_buff of bpf(2).
-const (
-	skbLen     = 0
-	skbGSOSize = 176
-)
-
-// Of bpf-helpers(7).
-const (
-	fromNetworkHeader = 1 // BPF_HDR_START_NET
-	ringNoWakeup      = 1 // BPF_RB_NO_WAKEUP
-)
-
-// tapProgram is a socket filter. It lets pass what belongs to ICE and DTLS. Of RTP and RTCP it notes the headers, of some packets all of it, and
+// program is a socket filter. It lets pass what belongs to ICE and DTLS. Of RTP and RTCP it notes the headers, of some packets all of it, and
 // lets none into the socket. slotAt is where the 16 bits that name the transport stand, behind the UDP header's or (ip) the IP header's start.
 //
 //	R6 the packet, R7 the record, R8 how long that is, R9 where in the packet the next datagram begins
-func tapProgram(room, masks, ring, lost *ebpf.Map, slotAt int32, ip bool) asm.Instructions {
+func (t *mediaTap) program(slotAt int32, ip bool) asm.Instructions {
 	const ( // places on the stack
 		first = -8  // first bytes of the packet
 		key   = -12 // of maps
@@ -67,31 +56,31 @@ func tapProgram(room, masks, ring, lost *ebpf.Map, slotAt int32, ip bool) asm.In
 	add(asm.JLT.Imm(asm.R1, 128, "pass"), asm.JGT.Imm(asm.R1, 191, "pass"))
 
 	// the record of this CPU
-	add(asm.FnGetSmpProcessorId.Call(), asm.StoreMem(asm.RFP, key, asm.R0, asm.Word), asm.LoadMapPtr(asm.R1, room.FD()))
+	add(asm.FnGetSmpProcessorId.Call(), asm.StoreMem(asm.RFP, key, asm.R0, asm.Word), asm.LoadMapPtr(asm.R1, t.room.Map.FD()))
 	add(stack(asm.R2, key)...)
 	add(asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "pass"), asm.Mov.Reg(asm.R7, asm.R0))
 
 	// whose it is, and what of it is wanted whole
 	add(asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, slotAt), asm.Mov.Reg(asm.R3, asm.R7), asm.Add.Imm(asm.R3, 8), asm.Mov.Imm(asm.R4, 2))
 	if ip {
-		add(asm.Mov.Imm(asm.R5, fromNetworkHeader), asm.FnSkbLoadBytesRelative.Call())
+		add(asm.Mov.Imm(asm.R5, tap.FromNetworkHeader), asm.FnSkbLoadBytesRelative.Call())
 	} else {
 		add(asm.FnSkbLoadBytes.Call())
 	}
 	add(asm.JNE.Imm(asm.R0, 0, "pass"), asm.LoadMem(asm.R1, asm.R7, 8, asm.Half), asm.HostTo(asm.BE, asm.R1, asm.Half), asm.StoreMem(asm.RFP, key, asm.R1, asm.Word))
-	add(asm.LoadMapPtr(asm.R1, masks.FD()))
+	add(asm.LoadMapPtr(asm.R1, t.masks.Map.FD()))
 	add(stack(asm.R2, key)...)
 	add(asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "pass"), asm.StoreMem(asm.RFP, mask, asm.R0, asm.DWord))
 
 	add(asm.FnKtimeGetNs.Call(), asm.StoreMem(asm.R7, 0, asm.R0, asm.DWord))
 	add(asm.FnGetPrandomU32.Call(), asm.And.Imm(asm.R0, 63), asm.StoreMem(asm.R7, chosen, asm.R0, asm.Word))
-	add(asm.LoadMem(asm.R1, asm.R6, skbGSOSize, asm.Word), asm.JNE.Imm(asm.R1, 0, "cut"), asm.Mov.Imm(asm.R1, 0xffff))
+	add(asm.LoadMem(asm.R1, asm.R6, tap.SkbGSOSize, asm.Word), asm.JNE.Imm(asm.R1, 0, "cut"), asm.Mov.Imm(asm.R1, 0xffff))
 	add(asm.StoreMem(asm.R7, gso, asm.R1, asm.Half).WithSymbol("cut"))
 	add(asm.Mov.Imm(asm.R8, recordHead), asm.Mov.Imm(asm.R9, 8), asm.Mov.Imm(asm.R1, 0), asm.StoreMem(asm.RFP, index, asm.R1, asm.DWord))
 
 	// each datagram: the head of it
 	add(asm.JGT.Imm(asm.R8, tapFull, "emit").WithSymbol("next"))
-	add(asm.LoadMem(asm.R4, asm.R6, skbLen, asm.Word), asm.JGE.Reg(asm.R9, asm.R4, "emit"), asm.Sub.Reg(asm.R4, asm.R9))
+	add(asm.LoadMem(asm.R4, asm.R6, tap.SkbLen, asm.Word), asm.JGE.Reg(asm.R9, asm.R4, "emit"), asm.Sub.Reg(asm.R4, asm.R9))
 	add(asm.LoadMem(asm.R1, asm.R7, gso, asm.Half), asm.JLE.Reg(asm.R4, asm.R1, "size"), asm.Mov.Reg(asm.R4, asm.R1))
 	add(asm.Mov.Reg(asm.R3, asm.R7).WithSymbol("size"), asm.Add.Reg(asm.R3, asm.R8), asm.StoreMem(asm.R3, 0, asm.R4, asm.Half))
 	add(asm.LoadMem(asm.R4, asm.R3, 0, asm.Half), asm.JLT.Imm(asm.R4, 2, "emit"))
@@ -119,9 +108,9 @@ func tapProgram(room, masks, ring, lost *ebpf.Map, slotAt int32, ip bool) asm.In
 	add(asm.LoadMem(asm.R1, asm.RFP, index, asm.DWord), asm.Add.Imm(asm.R1, 1), asm.StoreMem(asm.RFP, index, asm.R1, asm.DWord), asm.JLT.Imm(asm.R1, tapRuns, "next"))
 
 	// give it to the ring
-	add(asm.LoadMapPtr(asm.R1, ring.FD()).WithSymbol("emit"), asm.Mov.Reg(asm.R2, asm.R7), asm.Mov.Reg(asm.R3, asm.R8), asm.Mov.Imm(asm.R4, ringNoWakeup), asm.FnRingbufOutput.Call())
+	add(asm.LoadMapPtr(asm.R1, t.ring.Map.FD()).WithSymbol("emit"), asm.Mov.Reg(asm.R2, asm.R7), asm.Mov.Reg(asm.R3, asm.R8), asm.Mov.Imm(asm.R4, tap.RingNoWakeup), asm.FnRingbufOutput.Call())
 	add(asm.JEq.Imm(asm.R0, 0, "drop"))
-	add(asm.LoadMapValue(asm.R1, lost.FD(), 0), asm.LoadMem(asm.R2, asm.RFP, index, asm.DWord), asm.StoreXAdd(asm.R1, asm.R2, asm.DWord))
+	add(asm.LoadMapValue(asm.R1, t.lost.Map.FD(), 0), asm.LoadMem(asm.R2, asm.RFP, index, asm.DWord), asm.StoreXAdd(asm.R1, asm.R2, asm.DWord))
 	add(asm.Mov.Imm(asm.R0, 0).WithSymbol("drop"), asm.Return())
 	add(asm.Mov.Imm(asm.R0, -1).WithSymbol("pass"), asm.Return())
 	return p

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"konzil/bench/clock"
 	"konzil/bench/measure"
 	"konzil/bench/meet"
 	"konzil/bench/rtc"
@@ -100,8 +101,7 @@ func plan(o Options, local string, cfg rtc.Config, c *measure.Common) (*measure.
 	if f := c.Fault; f != nil {
 		cfg.Lose, cfg.Corrupt = f.Lose, f.Corrupt
 	}
-	clock := &rtc.Clock{}
-	cfg.Clock = clock
+	cfg.Clock = &clock.Clock{}
 	p := &measure.Plan{Load: fmt.Sprintf("%s, N=%d, %s, %s", o.Scenario, o.Scale, o.Trace, o.Profile), Unit: "packets", ScaleName: s.unit, Scale: o.Scale, Null: "udp",
 		NullSize: packetSize, Faults: true,
 		Make: func(t *measure.Target, scale int) (measure.Load, error) {
@@ -118,11 +118,8 @@ func plan(o Options, local string, cfg rtc.Config, c *measure.Common) (*measure.
 				cfg.Local = ip // the server takes no media on the loopback
 			}
 			return New(o, a, cfg)
-		}}
-	p.Clock = func(command func(string) []string, cpu int) (int, func() error, error) {
-		pid, err := clock.Start(command("clock"), cpu)
-		return pid, clock.Stop, err
-	}
+		},
+		Clock: cfg.Clock.Run}
 	if o.Scenario == "storm" || o.Scenario == "join" {
 		p.Unit, p.Null = "joins", ""
 		p.Gates = func(g *measure.Gates) { g.Skipped = joinSkipped }

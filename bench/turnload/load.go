@@ -13,6 +13,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"konzil/bench/clock"
 	"konzil/bench/measure"
 )
 
@@ -36,6 +37,9 @@ type Config struct {
 
 	Peer netip.Addr // address of the peer socket; invalid is the one that the system sends to the server from
 
+	NoTap bool         // read every packet from the sockets, also where a BPF program may count them
+	Clock *clock.Clock // wakes the sender of UDP; nil or one that was not started: it polls, or sleeps by itself
+
 	Fault *measure.Fault // damage on purpose to what arrives; nil is none
 }
 
@@ -49,7 +53,7 @@ const (
 	stall = 100 * time.Millisecond
 	// late is how far a paced sender may fall behind before it skips.
 	late = 20 * time.Millisecond
-	// latencyEach: in a closed loop every 16th packet's time goes into the histogram.
+	// latencyEach: in a closed loop every 16th packet's time goes into the histogram, of those that a tap counts every 64th (verifyEach).
 	latencyEach = 16
 )
 
@@ -156,6 +160,8 @@ type recorder struct {
 	latency                  *hdrhistogram.Histogram
 	next                     [2][]uint32 // numbers expected next, by direction and client
 	tick                     uint32
+	notes                    []string
+	damaged                  []byte // a sample, to be changed by Fault
 }
 
 const (
@@ -188,7 +194,7 @@ func (r *recorder) sample(m mark, start time.Time, steps *hdrhistogram.Histogram
 		Bytes: r.bytes - m.bytes, Verified: r.verified - m.verified, Skipped: r.skipped - m.skipped, Wrong: map[string]uint64{},
 		Latency: map[string]*hdrhistogram.Histogram{"packet": r.latency}, Steps: map[string]*hdrhistogram.Histogram{"allocation": steps},
 		Labels: map[string]string{"transport": r.cfg.Network}}
-	s.Expected = s.Sent
+	s.Expected, s.Notes = s.Sent, r.notes
 	maps.Copy(s.Wrong, r.wrong)
 	return s
 }
@@ -222,12 +228,45 @@ func (r *recorder) arrived(direction int, client uint32, p []byte) {
 		_ = r.latency.RecordValue(max(r.now-int64(be64(p[16:])), 0))
 	}
 	if r.tick%verifyEach == 0 {
-		if r.verified++; !filled(p, from, int(seq)%r.cfg.Burst) {
-			r.wrong["payload"]++
-		}
+		r.verify(p)
 	}
 	r.bytes += uint64(len(p))
 	r.delivered.Add(1)
+}
+
+// verify compares a payload byte by byte. Its stamp is right.
+func (r *recorder) verify(p []byte) {
+	if r.verified++; !filled(p, be32(p[4:]), int(be32(p[8:]))%r.cfg.Burst) {
+		r.wrong["payload"]++
+	}
+}
+
+// counted takes packets that a tap has counted. The caller holds mu.
+func (r *recorder) counted(packets uint64) {
+	n := packets
+	if r.cfg.Fault != nil {
+		for range packets {
+			if r.cfg.Fault.Lose() {
+				n--
+			}
+		}
+	}
+	r.bytes += n * uint64(r.cfg.Payload)
+	r.delivered.Add(n)
+}
+
+// sampled takes a payload that a tap has kept, and when it came. The caller holds mu; p is not changed.
+func (r *recorder) sampled(p []byte, at int64) {
+	if r.cfg.Fault != nil {
+		r.damaged = append(r.damaged[:0], p...)
+		p = r.damaged
+		if r.cfg.Fault.Corrupt(p) && (be32(p) != magic || be32(p[12:]) != uint32(len(p)) || be32(p[4:]) >= uint32(len(r.next[0]))) {
+			r.wrong["payload"]++
+			return
+		}
+	}
+	_ = r.latency.RecordValue(max(at-int64(be64(p[16:])), 0))
+	r.verify(p)
 }
 
 func be32(p []byte) uint32 {

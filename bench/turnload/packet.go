@@ -22,25 +22,46 @@ func stamp(p []byte, client, seq uint32, now int64) {
 
 // fill writes the rest of a packet, which depends on the client and the place of the packet in its burst.
 func fill(p []byte, client uint32, place int) {
-	x := client*2654435761 + uint32(place)*40503 + 1
-	for i := stampSize; i < len(p); i++ {
-		x ^= x << 13
-		x ^= x >> 17
-		x ^= x << 5
-		p[i] = byte(x)
+	x := seed(client, place)
+	for b := p[stampSize:]; len(b) > 0; {
+		x = next(x)
+		if len(b) < 8 {
+			for i := range b {
+				b[i] = byte(x >> (8 * i))
+			}
+			return
+		}
+		binary.LittleEndian.PutUint64(b, x)
+		b = b[8:]
 	}
 }
 
 // filled tells whether the rest is what fill wrote.
 func filled(p []byte, client uint32, place int) bool {
-	x := client*2654435761 + uint32(place)*40503 + 1
-	for i := stampSize; i < len(p); i++ {
-		x ^= x << 13
-		x ^= x >> 17
-		x ^= x << 5
-		if p[i] != byte(x) {
+	x := seed(client, place)
+	for b := p[stampSize:]; len(b) > 0; {
+		x = next(x)
+		if len(b) < 8 {
+			for i := range b {
+				if b[i] != byte(x>>(8*i)) {
+					return false
+				}
+			}
+			return true
+		}
+		if binary.LittleEndian.Uint64(b) != x {
 			return false
 		}
+		b = b[8:]
 	}
 	return true
+}
+
+// seed begins the bytes of a client and a place; next is a step of xorshift64 (Marsaglia, Xorshift RNGs, 2003).
+func seed(client uint32, place int) uint64 { return uint64(client)<<32 | uint64(place)<<1 | 1 }
+
+func next(x uint64) uint64 {
+	x ^= x << 13
+	x ^= x >> 7
+	return x ^ x<<17
 }

@@ -275,6 +275,12 @@ func (p *poller) read(s *sock, got func(b []byte)) {
 // sharpTimers lets the thread's waits end on time.
 func sharpTimers() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, timeSlack, 0, 0, 0) }
 
+// sleep keeps the runtime's processor: it is short.
+func sleep(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+}
+
 // outgoing is the address that the system sends to another from.
 func outgoing(to netip.AddrPort) (netip.Addr, error) {
 	s, err := openSock(unspecified(to.Addr()), to, 0)

@@ -12,7 +12,7 @@ import (
 	"github.com/pion/stun/v4"
 )
 
-// udp is the engine for UDP: one thread sends, polls and receives for all clients and the peer.
+// udp is the engine for UDP: one thread sends for all clients and the peer, and takes what comes.
 type udp struct {
 	cfg  *Config
 	rec  *recorder
@@ -20,6 +20,7 @@ type udp struct {
 	peer *sock
 	cli  []*sock
 	ses  []*session
+	tap  *counter // counts what comes; nil: it is read from the sockets
 	poll *poller
 	out  sender
 
@@ -33,7 +34,17 @@ type udp struct {
 	epoch time.Time
 
 	under int64 // packets under way
+
+	place   int       // on cfg.Clock, -1: none
+	yielded time.Time // when other goroutines could run last
 }
+
+const (
+	// nap is how long a sender that has a tap lets packets pass before it looks again: a fifth or less of what a window is worth.
+	nap = 100 * time.Microsecond
+	// yieldEvery is less than the 10 ms after which the runtime's monitor takes a processor away.
+	yieldEvery = 4 * time.Millisecond
+)
 
 // newEngine makes the engine of the network that c names.
 func newEngine(c *Config, r *recorder, set *hdrhistogram.Histogram) (engine, error) {
@@ -56,6 +67,9 @@ func (u *udp) prepare(ctx context.Context, progress func(string)) (err error) {
 	if u.peer, err = openSock(ip, netip.AddrPort{}, rcvBuffer); err != nil {
 		return err
 	}
+	if err := u.newTap(); err != nil {
+		u.rec.notes = append(u.rec.notes, "all packets are read from the sockets, which costs the generator more: "+err.Error())
+	}
 	local := unspecified(u.cfg.Server.Addr())
 	for i := range u.cfg.Allocations {
 		s, err := openSock(local, u.cfg.Server, cliBuffer)
@@ -63,7 +77,7 @@ func (u *udp) prepare(ctx context.Context, progress func(string)) (err error) {
 			return err
 		}
 		u.cli = append(u.cli, s)
-		if err := u.poll.add(s); err != nil {
+		if err := u.watch(s, i); err != nil {
 			return err
 		}
 		x := &session{id: uint32(i), exchange: func(m *stun.Message) (*stun.Message, error) { return exchangeUDP(s, m) }}
@@ -81,12 +95,33 @@ func (u *udp) prepare(ctx context.Context, progress func(string)) (err error) {
 			return context.Cause(ctx)
 		}
 	}
-	if err := u.poll.add(u.peer); err != nil { // the last number
+	if err := u.watch(u.peer, peerNumber); err != nil { // the last one
 		return err
 	}
 	u.fresh = time.Now()
 	u.fillRuns()
 	return nil
+}
+
+// peerNumber is that of the peer where others are clients'.
+const peerNumber = -1
+
+// newTap makes the tap where there can be one: not for indications, in which the payload has no fixed place.
+func (u *udp) newTap() (err error) {
+	u.place = u.cfg.Clock.Place()
+	if u.cfg.NoTap || u.cfg.Indications {
+		return nil
+	}
+	u.tap, err = newCounter(u.cfg, u.epoch)
+	return err
+}
+
+// watch makes a socket one that is received from.
+func (u *udp) watch(s *sock, client int) error {
+	if err := u.poll.add(s); err != nil || u.tap == nil {
+		return err
+	}
+	return u.tap.watch(s, client)
 }
 
 // fillRuns makes the bursts.
@@ -133,15 +168,12 @@ func exchangeUDP(s *sock, m *stun.Message) (*stun.Message, error) {
 func (u *udp) run(ctx context.Context, d time.Duration) error {
 	u.rec.mu.Lock() // there is no other goroutine that counts
 	defer u.rec.mu.Unlock()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	sharpTimers()
-	if time.Since(u.fresh) > refreshAfter {
-		for _, s := range u.ses {
-			s.renew(u.peer.local, !u.cfg.Indications)
-		}
-		u.fresh = time.Now()
+	if u.place < 0 {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		sharpTimers()
 	}
+	u.renew()
 	start := time.Now()
 	end := start.Add(d)
 	last, seen := start, u.rec.delivered.Load()
@@ -149,33 +181,62 @@ func (u *udp) run(ctx context.Context, d time.Duration) error {
 	u.under = 0
 	for now := start; now.Before(end) && ctx.Err() == nil; now = time.Now() {
 		u.rec.now = int64(now.Sub(u.epoch))
-		wait := time.Duration(0)
-		for n := 0; n < sendMax; n++ {
-			if u.cfg.Rate > 0 {
-				if wait = p.wait(now.Sub(start)); wait > 0 {
-					break
-				}
-				p.sent()
-			} else if u.under+int64(u.cfg.Burst) > int64(u.cfg.Window) {
-				break
-			}
-			u.burst()
-		}
-		u.out.flush()
-		u.receive(wait)
+		u.receive(u.send(&p, now.Sub(start)))
 		if n := u.rec.delivered.Load(); n != seen {
 			last, seen = now, n
 		} else if now.Sub(last) > stall {
 			u.under, last = 0, now // lost
 		}
+		u.yield(now)
 	}
-	u.out.flush()
 	for limit := time.Now().Add(settle); u.under > 0 && time.Now().Before(limit); {
 		u.receive(time.Millisecond)
+	}
+	if u.tap != nil { // what it did not know
+		u.read(0)
 	}
 	u.rec.skipped += p.skipped + u.out.lost
 	u.out.lost = 0
 	return nil
+}
+
+// renew grants channels and permissions again when they grow old.
+func (u *udp) renew() {
+	if time.Since(u.fresh) <= refreshAfter {
+		return
+	}
+	for _, s := range u.ses {
+		s.renew(u.peer.local, !u.cfg.Indications)
+	}
+	u.fresh = time.Now()
+}
+
+// send sends what is due, or for what there is room in a closed loop, and tells how long nothing will be.
+func (u *udp) send(p *pacer, at time.Duration) (wait time.Duration) {
+	for n := 0; n < sendMax; n++ {
+		if u.cfg.Rate > 0 {
+			if wait = p.wait(at); wait > 0 {
+				break
+			}
+			p.sent()
+		} else if u.under+int64(u.cfg.Burst) > int64(u.cfg.Window) {
+			if u.tap != nil {
+				wait = nap
+			}
+			break
+		}
+		u.burst()
+	}
+	u.out.flush()
+	return wait
+}
+
+// yield lets other goroutines run when they can only do so here.
+func (u *udp) yield(now time.Time) {
+	if u.place >= 0 && now.Sub(u.yielded) > yieldEvery {
+		runtime.Gosched()
+		u.yielded = now
+	}
 }
 
 // burst sends the packets of the allocation whose turn it is.
@@ -208,9 +269,26 @@ func (u *udp) burst() {
 	}
 }
 
-func (u *udp) receive(wait time.Duration) {
+// receive takes what has come after at most d.
+func (u *udp) receive(d time.Duration) {
 	before := u.rec.delivered.Load()
-	n := u.poll.wait(wait)
+	switch {
+	case u.tap == nil:
+		u.read(d)
+	case d > 0 && u.place >= 0:
+		u.cfg.Clock.Sleep(u.place, time.Now().Add(d).UnixNano())
+	case d > 0:
+		sleep(d)
+	}
+	if u.tap != nil {
+		u.tap.collect(u.rec)
+	}
+	u.under -= int64(u.rec.delivered.Load() - before)
+}
+
+// read takes what is in the sockets after at most d.
+func (u *udp) read(d time.Duration) {
+	n := u.poll.wait(d)
 	u.rec.now = int64(time.Since(u.epoch)) // when what is read now has been there at the latest
 	u.poll.take(n, func(id int, b []byte) {
 		if id == len(u.cli) {
@@ -221,7 +299,6 @@ func (u *udp) receive(wait time.Duration) {
 			u.rec.arrived(toClient, uint32(id), p)
 		}
 	})
-	u.under -= int64(u.rec.delivered.Load() - before)
 }
 
 func (u *udp) close() error {
@@ -238,6 +315,9 @@ func (u *udp) close() error {
 	}
 	if u.poll != nil {
 		u.poll.close()
+	}
+	if u.tap != nil {
+		u.tap.close()
 	}
 	return nil
 }

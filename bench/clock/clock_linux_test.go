@@ -1,4 +1,4 @@
-package rtc
+package clock
 
 import (
 	"sync"
@@ -11,26 +11,26 @@ import (
 
 // A sleeper wakes up at its time when the clock rings, and by itself when it does not.
 func TestClock(t *testing.T) {
-	mem, err := unix.Mmap(-1, 0, clockPlaces*clockPlace, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	mem, err := unix.Mmap(-1, 0, placesMost*placeSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.Munmap(mem) }()
 	c := &Clock{mem: mem}
-	if (&Clock{}).place() != -1 || c.place() != 0 || c.place() != 1 {
+	if (&Clock{}).Place() != -1 || c.Place() != 0 || c.Place() != 1 {
 		t.Error("places")
 	}
 	alone := time.Now().Add(30 * time.Millisecond)
 	for time.Now().Before(alone) { // a signal of the runtime's may come
-		c.sleep(1, alone.UnixNano())
+		c.Sleep(1, alone.UnixNano())
 	}
-	at, _ := clockWords(mem, 0)
+	at, _ := words(mem, 0)
 	until := time.Now().Add(10 * time.Second)
 	var wg sync.WaitGroup
 	var rung atomic.Bool
 	wg.Go(func() {
 		for !rung.Load() && time.Now().Before(until) {
-			c.sleep(0, until.UnixNano())
+			c.Sleep(0, until.UnixNano())
 		}
 	})
 	for atomic.LoadInt64(at) == 0 {
