@@ -196,6 +196,9 @@ func (o *options) config(plan *measure.Plan, command []string) (measure.Config, 
 	}
 	if cfg.CPUs = runtime.NumCPU(); len(o.generatorCPUs) > 0 {
 		cfg.CPUs = len(o.generatorCPUs)
+		if len(o.serverCPUs) > 0 {
+			cfg.Own = o.generatorCPUs
+		}
 		runtime.GOMAXPROCS(cfg.CPUs)
 	}
 	if o.null && plan.Null != "" {

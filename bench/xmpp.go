@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"konzil/bench/clock"
 	"konzil/bench/measure"
 	"konzil/bench/xmppload"
 )
@@ -75,13 +76,15 @@ func (o *xmppOptions) plan(common *measure.Common) (*measure.Plan, error) {
 	if (o.peer == "") != (o.peerDomain == "") || o.peer == "" && o.scenario == "s2s" {
 		return nil, errors.New("s2s needs -peer and -peer-domain")
 	}
+	c.Clock = &clock.Clock{}
 	if common.Fault != nil {
 		c.Fault = common.Fault
 	}
 	what := map[string][2]string{"idle": {"sessions", "sessions"}, "login": {"logins", "accounts"}, "route": {"messages", "pairs"}, "muc": {"deliveries", "occupants"},
 		"join": {"presences", "occupants"}, "presence": {"presences", "contacts"}, "mam": {"results", "pairs"}, "s2s": {"messages", "pairs"}}[c.Scenario]
 	p := &measure.Plan{
-		Load: c.String(), Unit: what[0], ScaleName: what[1], Scale: c.Scale, Faults: true,
+		Clock: c.Clock.Run,
+		Load:  c.String(), Unit: what[0], ScaleName: what[1], Scale: c.Scale, Faults: true,
 		Make: func(t *measure.Target, scale int) (measure.Load, error) { return xmppload.New(c, t, scale) },
 		Gates: func(g *measure.Gates) {
 			if c.Rate == 0 { // nobody waits for a time, so a busy generator only makes the loop slower

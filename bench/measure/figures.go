@@ -17,6 +17,7 @@ const (
 	GeneratorCPU   = "generator_cpu"   // CPU seconds per second
 	GeneratorShare = "generator_share" // of the CPUs that it may use, 0..1
 	GeneratorRatio = "generator_ratio" // generator's CPU / server's CPU
+	GeneratorOwn   = "generator_own"   // the same less softirq on the generator's own CPUs: what loopback makes it do for the server; where that is enough to be told
 	OthersCPU      = "others_cpu"      // all other programs, CPU seconds per second
 	SoftIRQ        = "softirq_cpu"     // whole machine, CPU seconds per second; part of it is in the servers' system time
 	Steal          = "steal_cpu"       // taken by the hypervisor, CPU seconds per second
@@ -24,6 +25,9 @@ const (
 	IdleMemory     = "idle_memory_mb"  // PSS (RSS when unknown) before the load, MiB
 	PrepareCPU     = "prepare_cpu_ms"  // server CPU time to prepare one unit of scale, ms
 )
+
+// softirqLeast is how much softirq time an interval must have for it to mean something: the kernel tells it in units of 10 ms, by looking at each tick.
+const softirqLeast = 200 * time.Millisecond
 
 // interval is what the driver read around one measured interval.
 type interval struct {
@@ -58,6 +62,9 @@ func (iv *interval) figures() map[string]float64 {
 	if cpu > 0 {
 		f[ServerCPU] = cpu / wall
 		f[GeneratorRatio] = own / cpu
+		if soft := m1.own - m0.own; soft >= softirqLeast {
+			f[GeneratorOwn] = max(own-soft.Seconds(), 0) / cpu
+		}
 		f[PerCPUSecond] = float64(s.Delivered) / cpu
 		if s.Delivered > 0 {
 			f[CPUPerUnit] = cpu * 1e9 / float64(s.Delivered)
@@ -117,7 +124,7 @@ func readingAt(rs []reading, t time.Time) reading {
 		mid := func(x, y time.Duration) time.Duration { return x + time.Duration(float64(y-x)*share) }
 		r := reading{at: t, own: mid(a.own, b.own), server: b.server}
 		r.server.CPU, r.server.User, r.server.System = mid(a.server.CPU, b.server.CPU), mid(a.server.User, b.server.User), mid(a.server.System, b.server.System)
-		r.machine = machineTimes{mid(a.machine.busy, b.machine.busy), mid(a.machine.softirq, b.machine.softirq), mid(a.machine.steal, b.machine.steal)}
+		r.machine = machineTimes{mid(a.machine.busy, b.machine.busy), mid(a.machine.softirq, b.machine.softirq), mid(a.machine.steal, b.machine.steal), mid(a.machine.own, b.machine.own)}
 		return r
 	}
 	return rs[len(rs)-1]

@@ -72,7 +72,7 @@ func (g *Gates) judge(s *Sample, f map[string]float64) (failed, notes []string) 
 		case g.Ratio > 0 && ratio > g.Ratio:
 			fail("the generator used %.2f of the server's CPU time, more than %.2f", ratio, g.Ratio)
 		case ratio > fairRatio:
-			notes = append(notes, "the generator used more than a third of the server's CPU time")
+			notes = append(notes, "the generator used more than a third of the server's CPU time"+lessSoftirq(f))
 		}
 	}
 	if o := f[OthersCPU]; o > othersNoise {
@@ -82,6 +82,18 @@ func (g *Gates) judge(s *Sample, f map[string]float64) (failed, notes []string) 
 		notes = append(notes, "the hypervisor took CPU time away")
 	}
 	return failed, notes
+}
+
+// lessSoftirq says what is left of the generator's share without what it did for the server's receiving side.
+func lessSoftirq(f map[string]float64) string {
+	own, ok := f[GeneratorOwn]
+	switch {
+	case !ok:
+		return ""
+	case own > fairRatio:
+		return ", also without the softirq time of its CPUs"
+	}
+	return ", and less than a third without the softirq time of its CPUs"
 }
 
 // unequal names a label in which two servers differ, "" when they may be compared. A label that only one has is not compared.

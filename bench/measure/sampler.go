@@ -13,6 +13,7 @@ type sampler struct {
 	target *Target
 	load   Load
 	beside []int                   // Config.Beside
+	own    []int                   // Config.Own
 	tell   func(prev, now reading) // each second; nil is nobody
 
 	mu       sync.Mutex // guards both below
@@ -26,8 +27,8 @@ type sampler struct {
 }
 
 // startSampler takes the first reading before it returns.
-func startSampler(t *Target, l Load, beside []int, tell func(prev, now reading)) (*sampler, error) {
-	s := &sampler{target: t, load: l, beside: beside, tell: tell, stop: make(chan struct{})}
+func startSampler(t *Target, l Load, beside, own []int, tell func(prev, now reading)) (*sampler, error) {
+	s := &sampler{target: t, load: l, beside: beside, own: own, tell: tell, stop: make(chan struct{})}
 	if err := s.read(true); err != nil {
 		return nil, err
 	}
@@ -54,7 +55,7 @@ func (s *sampler) read(end bool) error {
 	var r reading
 	var err error
 	r.sent, r.delivered = s.load.Live()
-	r.machine = readMachineTimes()
+	r.machine = readMachineTimes(s.own)
 	for _, pid := range s.beside {
 		used, _ := cpuClock(pid)
 		r.machine.busy -= used

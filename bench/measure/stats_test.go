@@ -64,8 +64,8 @@ func TestParseStat(t *testing.T) {
 			t.Errorf("%q accepted", bad)
 		}
 	}
-	m := parseMachineTimes("cpu  100 5 50 1000 7 2 3 4 0 0")
-	if m.busy != 1600*time.Millisecond || m.softirq != 30*time.Millisecond || m.steal != 40*time.Millisecond || parseMachineTimes("x") != (machineTimes{}) {
+	m := parseMachineTimes("cpu  100 5 50 1000 7 2 3 4 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\ncpu1 1 1 1 1 1 1 2 1 0 0\nintr 5\n", []int{1})
+	if m.busy != 1600*time.Millisecond || m.softirq != 30*time.Millisecond || m.steal != 40*time.Millisecond || m.own != 20*time.Millisecond || parseMachineTimes("x", nil) != (machineTimes{}) {
 		t.Errorf("%+v", m)
 	}
 }

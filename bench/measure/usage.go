@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -172,26 +173,38 @@ func ownUsage() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// machineTimes are the CPU times of the whole machine since boot (proc(5), /proc/stat, first line).
-type machineTimes struct{ busy, softirq, steal time.Duration }
+// machineTimes are the CPU times of the whole machine since boot, and the softirq time of the generator's own CPUs (proc(5), /proc/stat).
+type machineTimes struct{ busy, softirq, steal, own time.Duration }
 
-func readMachineTimes() machineTimes {
+func readMachineTimes(own []int) machineTimes {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return machineTimes{}
 	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	return parseMachineTimes(line)
+	return parseMachineTimes(string(b), own)
 }
 
-func parseMachineTimes(line string) machineTimes {
+func parseMachineTimes(stat string, own []int) (m machineTimes) {
+	for line := range strings.Lines(stat) {
+		name, rest, _ := strings.Cut(line, " ")
+		if name == "cpu" {
+			m = parseTimes(rest)
+		} else if n, err := strconv.Atoi(strings.TrimPrefix(name, "cpu")); err == nil && slices.Contains(own, n) {
+			m.own += parseTimes(rest).softirq
+		}
+	}
+	return m
+}
+
+// parseTimes reads the numbers of one line.
+func parseTimes(line string) machineTimes {
 	f := strings.Fields(line)
-	if len(f) < 9 || f[0] != "cpu" {
+	if len(f) < 8 {
 		return machineTimes{}
 	}
 	var n [9]time.Duration
 	for i := 1; i < 9; i++ { // user nice system idle iowait irq softirq steal
-		v, _ := strconv.ParseInt(f[i], 10, 64)
+		v, _ := strconv.ParseInt(f[i-1], 10, 64)
 		n[i] = time.Duration(v) * clockTick
 	}
 	return machineTimes{busy: n[1] + n[2] + n[3] + n[6] + n[7], softirq: n[7], steal: n[8]}

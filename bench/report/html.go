@@ -153,7 +153,7 @@ func cardOf(r *measure.Report, i int) card {
 		}
 	}
 	c.CPU = fmt.Sprintf("%.3f", f[measure.ServerCPU].Median)
-	c.Generator = fmt.Sprintf("%.3f (%.2f of the server's)", f[measure.GeneratorCPU].Median, f[measure.GeneratorRatio].Median)
+	c.Generator = fmt.Sprintf("%.3f (%s)", f[measure.GeneratorCPU].Median, GeneratorShare(f))
 	if m := f[measure.IdleMemory]; m.N > 0 {
 		c.Memory = fmt.Sprintf("%.1f MB + %s KB each", m.Median, Number(f[measure.MemoryPerScale].Median))
 	}
@@ -307,6 +307,8 @@ func Label(name string) string {
 		return "generator's share of its CPUs"
 	case measure.GeneratorRatio:
 		return "generator CPU / server CPU"
+	case measure.GeneratorOwn:
+		return "the same less softirq on the generator's CPUs"
 	case measure.OthersCPU:
 		return "other programs' CPU, s/s"
 	case measure.SoftIRQ:

@@ -72,9 +72,9 @@ func servers(out io.Writer, r *measure.Report) {
 	for _, s := range r.Servers {
 		f := s.Figures
 		per := f[measure.PerCPUSecond]
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s–%s\t%.1f %%\t%s\t%.5f\t%.3f\t%.2f\t%.3f (%.2f of server's)\t%.1f\t%.1f\t\n", s.Name, f[measure.Delivery].N, Number(per.Median), Number(per.Min), Number(per.Max), per.Relative()*100,
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s–%s\t%.1f %%\t%s\t%.5f\t%.3f\t%.2f\t%.3f (%s)\t%.1f\t%.1f\t\n", s.Name, f[measure.Delivery].N, Number(per.Median), Number(per.Min), Number(per.Max), per.Relative()*100,
 			Number(f[measure.PerSecond].Median), f[measure.Delivery].Median, f[measure.ServerCPU].Median, f[measure.CPUPerUnit].Median/1000, f[measure.GeneratorCPU].Median,
-			f[measure.GeneratorRatio].Median, f[measure.IdleMemory].Median, f[measure.MemoryPerScale].Median)
+			GeneratorShare(f), f[measure.IdleMemory].Median, f[measure.MemoryPerScale].Median)
 	}
 	_ = w.Flush()
 	fmt.Fprintln(out)
@@ -97,6 +97,15 @@ func servers(out io.Writer, r *measure.Report) {
 	_ = w.Flush()
 	steps(out, r)
 	own(out, r)
+}
+
+// GeneratorShare is what the generator used of the server's CPU time, in words.
+func GeneratorShare(f map[string]measure.Spread) string {
+	s := fmt.Sprintf("%.2f of server's", f[measure.GeneratorRatio].Median)
+	if own, ok := f[measure.GeneratorOwn]; ok {
+		s += fmt.Sprintf(", %.2f less softirq", own.Median)
+	}
+	return s
 }
 
 func steps(out io.Writer, r *measure.Report) {
@@ -152,7 +161,7 @@ func own(out io.Writer, r *measure.Report) {
 func Known(name string) bool {
 	switch name {
 	case measure.PerCPUSecond, measure.CPUPerUnit, measure.PerSecond, measure.SentPerSecond, measure.Mbps, measure.Delivery, measure.ServerCPU, measure.ServerUser,
-		measure.GeneratorCPU, measure.GeneratorShare, measure.GeneratorRatio, measure.OthersCPU, measure.SoftIRQ, measure.Steal, measure.MemoryPerScale,
+		measure.GeneratorCPU, measure.GeneratorShare, measure.GeneratorRatio, measure.GeneratorOwn, measure.OthersCPU, measure.SoftIRQ, measure.Steal, measure.MemoryPerScale,
 		measure.IdleMemory, measure.PrepareCPU:
 		return true
 	}

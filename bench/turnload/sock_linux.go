@@ -56,6 +56,9 @@ func openSock(ip netip.Addr, to netip.AddrPort, buffer int) (_ *sock, err error)
 		}
 	}
 	_ = unix.SetsockoptInt(s.fd, ipUDP, unix.UDP_GRO, 1)
+	if !s.v6 { // never cut on the way: the kernel then needs no identification for each datagram, a counter that all CPUs share
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+	}
 	if err = unix.Bind(s.fd, sockaddr(netip.AddrPortFrom(ip, 0))); err != nil {
 		return nil, os.NewSyscallError("bind", err)
 	}

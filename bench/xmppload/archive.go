@@ -131,36 +131,36 @@ func (a *archive) measure(ctx context.Context, d time.Duration) (*measure.Sample
 		for _, q := range a.pairs {
 			a.ask(q, time.Now())
 		}
-		a.w.loop.tick = a.t.live
+		a.w.loop.begin(a.t.live, false)
 	})
 	a.w.wait(ctx, nil, d)
 	a.w.loop.do(func() { a.sending = false })
 	a.w.wait(ctx, a.done, a.w.cfg.Drain)
 	var s *measure.Sample
-	a.w.loop.do(func() { a.w.loop.tick = nil; s = a.t.finish() })
+	a.w.loop.do(func() { a.w.loop.finish(); s = a.t.finish() })
 	return s, ctx.Err()
 }
 
-func (a *archive) stanza(c *client, raw []byte, now time.Time) {
+func (a *archive) stanza(c *client, el *elem, now time.Time) {
 	q, asks := c.data.(*query)
 	switch {
-	case string(name(raw)) == "iq" && asks:
-		a.iq(q, raw, now)
-	case asks && bytes.Contains(raw, []byte("<result")):
-		a.result(q, raw, now)
+	case string(el.name) == "iq" && asks:
+		a.iq(q, el, now)
+	case asks && bytes.Contains(el.raw, []byte("<result")):
+		a.result(q, el.raw, now)
 	default:
-		a.fill.stanza(c, raw, now)
+		a.fill.stanza(c, el, now)
 	}
 }
 
-func (a *archive) iq(q *query, raw []byte, now time.Time) {
-	switch id := string(attr(raw, "id")); {
+func (a *archive) iq(q *query, el *elem, now time.Time) {
+	switch id := string(el.id); {
 	case id == "disco":
-		q.ok = bytes.Contains(raw, []byte(nsMAM))
+		q.ok = bytes.Contains(el.raw, []byte(nsMAM))
 		close(q.ready)
 	case id != fmt.Sprintf("q%d", q.n):
 	default:
-		if string(attr(raw, "type")) != "result" {
+		if string(el.typ) != "result" {
 			a.t.s.Wrong["rejected"]++
 		}
 		q.have = q.got
@@ -186,7 +186,7 @@ func (a *archive) result(q *query, raw []byte, now time.Time) {
 		return
 	}
 	in := raw[i+k:]
-	m, ok := a.w.parse(in)
+	m, ok := a.w.parse(attr(in, "id"))
 	switch {
 	case !ok || m.sender != q.p.lane.sender:
 		a.t.s.Wrong["foreign"]++

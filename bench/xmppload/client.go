@@ -27,7 +27,7 @@ type client struct {
 	from []byte   // while logging in: to read into
 
 	// of the loop
-	handle  func(c *client, raw []byte, now time.Time)
+	handle  func(c *client, el *elem, now time.Time)
 	dirty   bool // has something to write
 	stuck   bool // waits for the socket to take more
 	ended   error

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"konzil/bench/clock"
 	"konzil/bench/measure"
 )
 
@@ -33,6 +34,8 @@ type Config struct {
 
 	// Fault damages what was received, to show that the gates notice; nil: nothing is damaged.
 	Fault Fault
+	// Clock ends the naps of closed loops; nil or one that was not started: there are none.
+	Clock *clock.Clock
 	// Peer is the other server of s2s.
 	Peer *measure.Target
 }

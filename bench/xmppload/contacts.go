@@ -93,13 +93,13 @@ func (s *contacts) measure(ctx context.Context, d time.Duration) (*measure.Sampl
 				s.send(x, time.Now())
 			}
 		}
-		s.w.loop.tick = s.t.live
+		s.w.loop.begin(s.t.live, true)
 	})
 	s.w.wait(ctx, nil, d)
 	s.w.loop.do(func() { s.sending = false })
 	s.w.wait(ctx, s.done, s.w.cfg.Drain)
 	var out *measure.Sample
-	s.w.loop.do(func() { s.w.loop.tick = nil; out = s.t.finish(); s.t = nil })
+	s.w.loop.do(func() { s.w.loop.finish(); out = s.t.finish(); s.t = nil })
 	return out, ctx.Err()
 }
 
@@ -113,19 +113,19 @@ func (s *contacts) send(x *hub, now time.Time) {
 	s.t.s.Expected += uint64(s.w.cfg.Scale)
 }
 
-func (s *contacts) stanza(c *client, raw []byte, now time.Time) {
-	c.answerSM(raw)
-	if string(name(raw)) != "presence" {
+func (s *contacts) stanza(c *client, el *elem, now time.Time) {
+	c.answerSM(el)
+	if string(el.name) != "presence" {
 		return
 	}
 	i := c.n - s.w.cfg.Hubs
 	if i < 0 {
-		if string(attr(raw, "type")) == "subscribe" {
-			_ = c.send("<presence type='subscribed' to='" + string(attr(raw, "from")) + "'/>")
+		if string(el.typ) == "subscribe" {
+			_ = c.send("<presence type='subscribed' to='" + string(el.from) + "'/>")
 		}
 		return
 	}
-	m, ok := s.w.parse(raw)
+	m, ok := s.w.parse(el.id)
 	if !ok || int(m.sender) >= len(s.hubs) {
 		return
 	}
@@ -140,7 +140,7 @@ func (s *contacts) stanza(c *client, raw []byte, now time.Time) {
 		}
 		return
 	}
-	s.t.arrived(x.lane, &x.seen[i], m.number, c, raw, now)
+	s.t.arrived(x.lane, &x.seen[i], m.number, c, el, now)
 	if x.left[m.number%ring]--; x.left[m.number%ring] > 0 {
 		return
 	}

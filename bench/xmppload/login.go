@@ -102,7 +102,7 @@ func (s *idle) measure(ctx context.Context, _ time.Duration) (*measure.Sample, e
 		return nil, err
 	}
 	begun := time.Now()
-	all, err := s.w.loginAll(ctx, s.have, s.w.cfg.Scale, nil, func(c *client, raw []byte, _ time.Time) { c.answerSM(raw) })
+	all, err := s.w.loginAll(ctx, s.have, s.w.cfg.Scale, nil, func(c *client, el *elem, _ time.Time) { c.answerSM(el) })
 	if err != nil {
 		return nil, err
 	}

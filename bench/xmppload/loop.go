@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
 	"unsafe"
+
+	"konzil/bench/clock"
 )
 
 // loop is the one goroutine on which all adopted clients live: it waits for their sockets (epoll, level-triggered), decrypts what has come into one
@@ -21,6 +24,11 @@ type loop struct {
 	dirty  []*client
 	byFD   map[int32]*client
 	tick   func(now time.Time) // the running scenario's, called at least each tickTime
+	nap    time.Duration       // between two looks at the sockets; 0: as soon as one has something
+	clock  *clock.Clock
+	place  int       // on clock, -1: none
+	slept  time.Time // the end of the last nap
+	ceded  time.Time // when other goroutines could run last
 
 	mu    sync.Mutex // guards calls
 	calls []func()
@@ -31,11 +39,19 @@ type loop struct {
 	read, written uint64 // bytes on the sockets
 }
 
-// tickTime bounds how long the loop sleeps while a scenario runs.
-const tickTime = time.Millisecond
+const (
+	// tickTime bounds how long the loop sleeps while a scenario runs.
+	tickTime = time.Millisecond
+	// closedNap is the nap of closed loops, whose latency is that of their own queue: a server has more under way than it does in that time, and
+	// pays for waking nobody up.
+	closedNap = time.Millisecond
+	// yieldEvery is less than the 10 ms after which the runtime's monitor takes a processor away.
+	yieldEvery = 4 * time.Millisecond
+)
 
-func newLoop() (*loop, error) {
-	l := &loop{cipher: make([]byte, 256<<10), plain: make([]byte, 64<<10), byFD: map[int32]*client{}, done: make(chan struct{})}
+// newLoop starts a loop that naps by c, when that is there.
+func newLoop(c *clock.Clock) (*loop, error) {
+	l := &loop{clock: c, place: c.Place(), cipher: make([]byte, 256<<10), plain: make([]byte, 64<<10), byFD: map[int32]*client{}, done: make(chan struct{})}
 	var err error
 	if l.epfd, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
 		return nil, err
@@ -65,7 +81,7 @@ func (l *loop) do(f func()) {
 }
 
 // adopt makes c the loop's; handle gets each element from then on.
-func (l *loop) adopt(c *client, handle func(c *client, raw []byte, now time.Time)) error {
+func (l *loop) adopt(c *client, handle func(c *client, el *elem, now time.Time)) error {
 	var err error
 	l.do(func() {
 		c.handle = handle
@@ -76,12 +92,24 @@ func (l *loop) adopt(c *client, handle func(c *client, raw []byte, now time.Time
 		err = syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_ADD, c.sock.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(c.sock.fd)})
 		l.feed(c, nil, time.Now()) // what TLS had read already
 		for _, e := range c.got {
-			c.handle(c, []byte(e), time.Now())
+			el := elemOf([]byte(e))
+			c.handle(c, &el, time.Now())
 		}
 		c.got = nil
 	})
 	return err
 }
+
+// begin has tick called while a scenario runs; closed says that the load waits for what it sent, so that the loop may nap. It runs on the loop.
+func (l *loop) begin(tick func(time.Time), closed bool) {
+	l.tick = tick
+	if closed {
+		l.nap = closedNap
+	}
+}
+
+// finish ends what begin began.
+func (l *loop) finish() { l.tick, l.nap = nil, 0 }
 
 // close ends the loop and all its clients.
 func (l *loop) close() {
@@ -101,11 +129,7 @@ func (l *loop) run() {
 	}()
 	events := make([]syscall.EpollEvent, 512)
 	for !l.quit {
-		wait := -1
-		if l.tick != nil {
-			wait = int(tickTime / time.Millisecond)
-		}
-		n, err := l.poll(events, wait)
+		n, err := l.poll(events, l.rest())
 		if err != nil && !errors.Is(err, syscall.EINTR) {
 			return
 		}
@@ -131,6 +155,27 @@ func (l *loop) run() {
 		}
 		l.flush()
 	}
+}
+
+// rest lets others run, naps when that is wanted, and tells how long epoll_wait may take, ms.
+func (l *loop) rest() (wait int) {
+	switch {
+	case l.tick == nil:
+		return -1
+	case l.nap == 0 || l.place < 0:
+		return int(tickTime / time.Millisecond)
+	}
+	now := time.Now()
+	if now.Sub(l.ceded) > yieldEvery {
+		runtime.Gosched()
+		l.ceded, now = now, time.Now()
+	}
+	if d := l.slept.Add(l.nap).Sub(now); d > 0 {
+		l.clock.Sleep(l.place, now.Add(d).UnixNano())
+		now = now.Add(d)
+	}
+	l.slept = now
+	return 0
 }
 
 // poll is epoll_wait. A wait that is bounded by tickTime does not tell Go's scheduler, whose watchdog would otherwise stay awake for us: that was a fifth
@@ -221,7 +266,8 @@ func (c *client) element(raw []byte, now time.Time) {
 		}
 	}
 	if c.handle != nil {
-		c.handle(c, raw, now)
+		el := elemOf(raw)
+		c.handle(c, &el, now)
 	}
 }
 

@@ -107,9 +107,8 @@ func (l *lane) finish(b []byte, end string, now time.Time) error {
 // parsed is a message of this run.
 type parsed struct{ sender, number uint32 }
 
-// parse reads the id of a message; false: it is none of this run.
-func (w *world) parse(raw []byte) (p parsed, ok bool) {
-	id := attr(raw, "id")
+// parse reads the id of a message or presence; false: it is none of this run.
+func (w *world) parse(id []byte) (p parsed, ok bool) {
 	if len(id) != idLen || id[0] != 'x' {
 		return p, false
 	}
@@ -143,18 +142,18 @@ func newTally(w *world, unit, latency string) *tally {
 }
 
 // arrived judges one delivery of l's message number to c; seen is what c has had of l before.
-func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, raw []byte, now time.Time) {
+func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, el *elem, now time.Time) {
 	if f := t.w.cfg.Fault; f != nil {
 		if f.Lose() {
 			return
 		}
-		f.Corrupt(text(raw, l.tag))
+		f.Corrupt(text(el.inner, l.tag))
 	}
 	t.text = appendBody(t.text[:0], t.w.run, l.sender, number, t.w.cfg.Body)
-	if !bytes.Equal(text(raw, l.tag), t.text) {
+	if !bytes.Equal(text(el.inner, l.tag), t.text) {
 		t.s.Wrong["payload"]++
 	}
-	if to := attr(raw, "to"); to != nil && string(to) != c.jid && (l.tag == "body" || string(to) != bareOf(c.jid)) { // a broadcast goes to the bare address
+	if to := el.to; to != nil && string(to) != c.jid && (l.tag == "body" || string(to) != bareOf(c.jid)) { // a broadcast goes to the bare address
 		t.s.Wrong["foreign"]++
 	}
 	if kind := seen.note(number); kind != "" {
@@ -165,7 +164,7 @@ func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, raw []b
 	}
 	t.s.Verified++
 	t.s.Delivered++
-	t.s.Bytes += uint64(len(raw))
+	t.s.Bytes += uint64(len(el.raw))
 	t.last = now
 	_ = t.lat.RecordValue(max(int64(now.Sub(l.sentAt[number%ring])), 1000))
 }

@@ -57,10 +57,10 @@ func (e *enter) join(now time.Time) {
 }
 
 // stanza takes what client i of the room gets; true: it was about the entering.
-func (e *enter) stanza(i int, raw []byte, now time.Time) bool {
-	switch string(name(raw)) {
+func (e *enter) stanza(i int, el *elem, now time.Time) bool {
+	switch string(el.name) {
 	case "iq":
-		if i == 0 && string(attr(raw, "id")) == "unlock" && !e.open {
+		if i == 0 && string(el.id) == "unlock" && !e.open {
 			e.open = true
 			e.more(now)
 			return true
@@ -70,13 +70,13 @@ func (e *enter) stanza(i int, raw []byte, now time.Time) bool {
 	default:
 		return false
 	}
-	from := attr(raw, "from")
+	from := el.from
 	if len(from) <= len(e.room)+2 || string(from[:len(e.room)]) != e.room {
 		return false
 	}
-	if typ := attr(raw, "type"); typ != nil {
+	if typ := el.typ; typ != nil {
 		if string(typ) == "error" {
-			e.w.failed(fmt.Errorf("%s: room not entered: %.300s", e.clients[i].jid, raw))
+			e.w.failed(fmt.Errorf("%s: room not entered: %.300s", e.clients[i].jid, el.raw))
 		}
 		return true
 	}
@@ -95,7 +95,7 @@ func (e *enter) stanza(i int, raw []byte, now time.Time) bool {
 	e.seen[i][n/64] |= 1 << (n % 64)
 	e.presence++
 	if n == i {
-		e.entered(i, raw, now)
+		e.entered(i, el.raw, now)
 	}
 	if e.presence == uint64(len(e.clients))*uint64(len(e.clients)) {
 		close(e.all)
@@ -145,10 +145,10 @@ type joining struct {
 }
 
 func (j *joining) prepare(ctx context.Context, progress func(string)) (err error) {
-	j.all, err = j.w.loginAll(ctx, 0, j.w.cfg.Scale, progress, func(c *client, raw []byte, now time.Time) {
-		c.answerSM(raw)
+	j.all, err = j.w.loginAll(ctx, 0, j.w.cfg.Scale, progress, func(c *client, el *elem, now time.Time) {
+		c.answerSM(el)
 		if e := j.e; e != nil {
-			e.stanza(c.n, raw, now)
+			e.stanza(c.n, el, now)
 		}
 	})
 	return err
@@ -164,16 +164,16 @@ func (j *joining) measure(ctx context.Context, _ time.Duration) (*measure.Sample
 		j.n++
 		j.e = j.w.newEnter(fmt.Sprintf("bench-%08x-%d@%s", j.w.run, j.n, j.w.target.Rooms), j.all)
 		sent, delivered := j.w.sent.Load(), j.w.delivered.Load()
-		j.w.loop.tick = func(time.Time) {
+		j.w.loop.begin(func(time.Time) {
 			j.w.sent.Store(sent + uint64(j.e.next))
 			j.w.delivered.Store(delivered + j.e.presence)
-		}
+		}, false)
 		j.e.begin(time.Now())
 	})
 	j.w.wait(ctx, j.e.all, joinTime)
 	var s *measure.Sample
 	j.w.loop.do(func() {
-		j.w.loop.tick = nil
+		j.w.loop.finish()
 		e := j.e
 		s = &measure.Sample{Unit: "presences", Began: begun, Elapsed: e.last.Sub(begun), Sent: uint64(n), Expected: uint64(n) * uint64(n), Delivered: e.presence, Verified: e.presence,
 			Wrong: map[string]uint64{}, Steps: map[string]*hdrhistogram.Histogram{"join": e.lat},
@@ -252,13 +252,13 @@ func (f *fanout) measure(ctx context.Context, d time.Duration) (*measure.Sample,
 				h.send(time.Now())
 			}
 		}
-		f.w.loop.tick = f.t.live
+		f.w.loop.begin(f.t.live, true)
 	})
 	f.w.wait(ctx, nil, d)
 	f.w.loop.do(func() { f.sending = false })
 	f.w.wait(ctx, f.done, f.w.cfg.Drain)
 	var s *measure.Sample
-	f.w.loop.do(func() { f.w.loop.tick = nil; s = f.t.finish() })
+	f.w.loop.do(func() { f.w.loop.finish(); s = f.t.finish() })
 	return s, ctx.Err()
 }
 
@@ -275,31 +275,31 @@ func (h *hall) send(now time.Time) {
 	h.f.t.s.Expected += uint64(len(h.clients))
 }
 
-func (f *fanout) stanza(c *client, raw []byte, now time.Time) {
-	c.answerSM(raw)
+func (f *fanout) stanza(c *client, el *elem, now time.Time) {
+	c.answerSM(el)
 	at, ok := c.data.(seat)
 	if !ok {
 		return
 	}
 	h := at.h
-	if string(name(raw)) != "message" {
-		h.e.stanza(at.i, raw, now)
+	if string(el.name) != "message" {
+		h.e.stanza(at.i, el, now)
 		return
 	}
-	m, ok := f.w.parse(raw)
+	m, ok := f.w.parse(el.id)
 	if !ok || f.t == nil {
 		return
 	}
 	k, ok := h.index[m.sender]
 	switch {
-	case string(attr(raw, "type")) == "error":
+	case string(el.typ) == "error":
 		f.t.s.Wrong["rejected"]++
 		return
 	case !ok:
 		f.t.s.Wrong["foreign"]++
 		return
 	}
-	f.t.arrived(h.speakers[k], &h.seen[at.i][k], m.number, c, raw, now)
+	f.t.arrived(h.speakers[k], &h.seen[at.i][k], m.number, c, el, now)
 	if h.left[k][m.number%ring]--; h.left[k][m.number%ring] > 0 {
 		return
 	}

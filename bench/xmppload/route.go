@@ -88,14 +88,14 @@ func (r *route) measure(ctx context.Context, d time.Duration) (*measure.Sample, 
 				}
 			}
 		}
-		r.w.loop.tick = r.tick
+		r.w.loop.begin(r.tick, r.w.cfg.Rate == 0)
 	})
 	r.w.wait(ctx, nil, d)
 	r.w.loop.do(func() { r.sending = false; r.settle() })
 	r.w.wait(ctx, r.done, r.w.cfg.Drain)
 	var s *measure.Sample
 	r.w.loop.do(func() {
-		r.w.loop.tick = nil
+		r.w.loop.finish()
 		s = r.t.finish()
 		if r.w.cfg.Rate > 0 {
 			s.Notes = append(s.Notes, fmt.Sprintf("open loop, %.0f messages/s", r.w.cfg.Rate))
@@ -114,17 +114,17 @@ func (r *route) send(p *pair, now time.Time) {
 	r.t.s.Expected++
 }
 
-func (r *route) stanza(c *client, raw []byte, now time.Time) {
-	c.answerSM(raw)
-	if string(name(raw)) != "message" {
+func (r *route) stanza(c *client, el *elem, now time.Time) {
+	c.answerSM(el)
+	if string(el.name) != "message" {
 		return
 	}
-	m, ok := r.w.parse(raw)
+	m, ok := r.w.parse(el.id)
 	p, _ := c.data.(*pair)
 	if !ok || r.t == nil {
 		return
 	}
-	if t := attr(raw, "type"); string(t) == "error" {
+	if string(el.typ) == "error" {
 		r.t.s.Wrong["rejected"]++
 		return
 	}
@@ -132,7 +132,7 @@ func (r *route) stanza(c *client, raw []byte, now time.Time) {
 		r.t.s.Wrong["foreign"]++
 		return
 	}
-	r.t.arrived(p.lane, &p.seen, m.number, c, raw, now)
+	r.t.arrived(p.lane, &p.seen, m.number, c, el, now)
 	p.way--
 	if r.sending && r.w.cfg.Rate == 0 {
 		r.send(p, now)
@@ -172,11 +172,11 @@ func (r *route) tick(now time.Time) {
 }
 
 // answerSM acknowledges when the server asks.
-func (c *client) answerSM(raw []byte) {
+func (c *client) answerSM(el *elem) {
 	if !c.w.cfg.SM {
 		return
 	}
-	switch string(name(raw)) {
+	switch string(el.name) {
 	case "message", "presence", "iq":
 		c.handled++
 	case "r":

@@ -110,6 +110,47 @@ func tagEnd(b []byte, i int) (end int, closed bool) {
 	return 0, false
 }
 
+// elem is a first-level element with what is asked of its start tag, as written, found in one pass. Good as long as raw is.
+type elem struct {
+	raw, inner        []byte // all of it; what is behind the start tag
+	name              []byte
+	id, typ, to, from []byte // nil: is not there
+}
+
+func elemOf(raw []byte) elem {
+	el := elem{raw: raw, name: name(raw)}
+	at := 1 + len(el.name)
+	for at < len(raw) {
+		n := bytes.IndexByte(raw[at:], '=')
+		if end := bytes.IndexByte(raw[at:], '>'); end >= 0 && (n < 0 || end < n) { // no attribute before the end of the tag
+			at += end + 1
+			break
+		}
+		if n < 1 || at+n+1 >= len(raw) {
+			return el
+		}
+		key, quote := raw[at:at+n], raw[at+n+1]
+		at += n + 2
+		k := bytes.IndexByte(raw[at:], quote)
+		if k < 0 {
+			return el
+		}
+		switch string(key[bytes.LastIndexByte(key, ' ')+1:]) {
+		case "id":
+			el.id = raw[at : at+k]
+		case "type":
+			el.typ = raw[at : at+k]
+		case "to":
+			el.to = raw[at : at+k]
+		case "from":
+			el.from = raw[at : at+k]
+		}
+		at += k + 1
+	}
+	el.inner = raw[min(at, len(raw)):]
+	return el
+}
+
 // name is the qualified name of the element as written.
 func name(raw []byte) []byte {
 	for i := 1; i < len(raw); i++ {

@@ -92,7 +92,7 @@ func (w *world) beside(t *measure.Target) (*world, error) {
 
 // Prepare implements measure.Load.
 func (w *world) Prepare(ctx context.Context, progress func(string)) (err error) {
-	if w.loop, err = newLoop(); err != nil {
+	if w.loop, err = newLoop(w.cfg.Clock); err != nil {
 		return err
 	}
 	if err := w.play.prepare(ctx, progress); err != nil {
@@ -169,7 +169,7 @@ func (w *world) each(ctx context.Context, n int, f func(i int) error) error {
 }
 
 // loginAll logs in accounts from..from+n-1 and hands them to the loop. Available: initial presence is sent.
-func (w *world) loginAll(ctx context.Context, from, n int, progress func(string), handle func(c *client, raw []byte, now time.Time)) ([]*client, error) {
+func (w *world) loginAll(ctx context.Context, from, n int, progress func(string), handle func(c *client, el *elem, now time.Time)) ([]*client, error) {
 	out := make([]*client, n)
 	var done atomic.Int64
 	err := w.each(ctx, n, func(i int) error {

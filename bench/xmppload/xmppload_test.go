@@ -57,6 +57,9 @@ func TestLookInside(t *testing.T) {
 			t.Errorf("%s: %q", k, v)
 		}
 	}
+	if el := elemOf(raw); string(el.from) != "a@b/c" || string(el.id) != "1>2" || el.to != nil || !bytes.HasPrefix(el.inner, []byte("<body")) {
+		t.Errorf("%q", el)
+	}
 	if v := string(text(raw, "body")); v != "hello" {
 		t.Errorf("%q", v)
 	}
@@ -73,7 +76,7 @@ func FuzzScanner(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, cut uint8) {
 		var whole, parts []string
 		var a, b scanner
-		err1 := a.feed(in, func(raw []byte) { whole = append(whole, string(raw)); name(raw); attr(raw, "to"); text(raw, "body") })
+		err1 := a.feed(in, func(raw []byte) { whole = append(whole, string(raw)); elemOf(raw); attr(raw, "to"); text(raw, "body") })
 		var err2 error
 		n := int(cut)%16 + 1
 		for rest := in; len(rest) > 0 && err2 == nil; {
