@@ -16,6 +16,7 @@ import (
 	"konzil/internal/conf"
 	"konzil/internal/token"
 	"konzil/internal/webhook"
+	"konzil/xmpp/s2s"
 )
 
 // Config is the whole configuration. Its tags are the documentation: `konzil config` prints them, docs/config.md is
@@ -163,7 +164,7 @@ func DefaultConfig() Config {
 		HTTP:   HTTPConfig{Port: 8443},
 		XMPP: XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20,
 			Invitations: InvitationsConfig{Life: 7 * 24 * time.Hour},
-			Federation:  FederationConfig{Port: 5269, TLSPort: 5270}, Components: ComponentsConfig{Port: 5347, Listen: []string{"127.0.0.1", "::1"}}},
+			Federation:  FederationConfig{Port: 5269, TLSPort: 5270, RateBytesPerSec: s2s.DefaultLimits().RateBytes}, Components: ComponentsConfig{Port: 5347, Listen: []string{"127.0.0.1", "::1"}}},
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},
 		About:    AboutConfig{Retention: "infinite"},
 		Upload:   UploadConfig{MaxFile: 100 << 20, Quota: 1 << 30, Total: 50 << 30, Keep: 30 * 24 * time.Hour},

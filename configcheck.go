@@ -94,6 +94,7 @@ func (c *Config) checkLeast() error {
 	}{
 		{"xmpp.max_stanza_bytes", c.XMPP.MaxStanzaBytes, 10_000}, // RFC 6120 §13.12
 		{"xmpp.rate_bytes_per_second", c.XMPP.RateBytesPerSec, 1000},
+		{"xmpp.federation.rate_bytes_per_second", c.XMPP.Federation.RateBytesPerSec, 1000},
 		{"xmpp.sessions_per_user", c.XMPP.SessionsPerUser, 1},
 		{"proxy.max_streams", c.Proxy.MaxStreams, 1},
 		{"proxy.streams_per_user", c.Proxy.PerAccount, 1},

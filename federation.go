@@ -20,6 +20,7 @@ type FederationConfig struct {
 	TLSPort            int      `yaml:"tls_port" doc:"Other servers with direct TLS (XEP-0368); 0 is off."`
 	RequireCertificate bool     `yaml:"require_certificate" doc:"Refuse servers without a valid certificate for their domain. Otherwise dialback (XEP-0220) will do, over TLS."`
 	AllowPrivate       bool     `yaml:"allow_private" doc:"Connect to servers in private networks and on this machine."`
+	RateBytesPerSec    int      `yaml:"rate_bytes_per_second" doc:"How fast one stream of another server may bring messages, bytes a second; a faster one is read more slowly."`
 	CA                 string   `yaml:"ca" doc:"PEM file with further authorities whose certificates other servers may have. Empty: the system's alone."`
 }
 
@@ -45,8 +46,9 @@ func (s *server) openFederation(context.Context) error {
 	}
 	c := s2s.Config{
 		TLS: s.certs.Config(), Resolver: s.cfg.resolver(), Secret: []byte(secret), Ledger: s.ledger, RequireCertificate: f.RequireCertificate, AllowPrivate: f.AllowPrivate,
-		Policy: s2s.Policy{Mode: s.cfg.federation(), Allow: f.Allow, Deny: f.Deny},
+		Policy: s2s.Policy{Mode: s.cfg.federation(), Allow: f.Allow, Deny: f.Deny}, Limits: s2s.DefaultLimits(),
 	}
+	c.Limits.RateBytes = f.RateBytesPerSec
 	if f.CA != "" {
 		pem, err := os.ReadFile(f.CA)
 		if err != nil {

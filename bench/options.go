@@ -363,7 +363,11 @@ func (o *options) starter(s spec, plan *measure.Plan) func(context.Context, int)
 				settings[k] = v
 			}
 		}
-		return peers.Start(ctx, s.peer, peers.Options{Accounts: accounts, CPUs: o.serverCPUs, Settings: settings, Log: o.logger()})
+		start := peers.Start
+		if plan.Pair {
+			start = peers.StartPair
+		}
+		return start(ctx, s.peer, peers.Options{Accounts: accounts, CPUs: o.serverCPUs, Settings: settings, Log: o.logger()})
 	}
 }
 

@@ -43,7 +43,7 @@ func xmppFlags(fs *flag.FlagSet) func(*measure.Common) (*measure.Plan, error) {
 	fs.BoolVar(&o.set.SM, "sm", false, "stream management on")
 	fs.BoolVar(&o.set.NoArchive, "no-archive", false, "clients ask the server not to archive for them (XEP-0313 §5)")
 	fs.BoolVar(&o.set.Persistent, "persistent", false, "muc, join: rooms are persistent; konzil archives these, the peers all with mam=on")
-	fs.StringVar(&o.peer, "peer", "", "s2s: host:port of the other server (STARTTLS), which has the same accounts")
+	fs.StringVar(&o.peer, "peer", "", "s2s: host:port of the other server (STARTTLS), which has the same accounts; without it each server is started twice, and both count")
 	fs.StringVar(&o.peerDomain, "peer-domain", "", "s2s: its domain")
 	return o.plan
 }
@@ -73,8 +73,8 @@ func (o *xmppOptions) plan(common *measure.Common) (*measure.Plan, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	if (o.peer == "") != (o.peerDomain == "") || o.peer == "" && o.scenario == "s2s" {
-		return nil, errors.New("s2s needs -peer and -peer-domain")
+	if (o.peer == "") != (o.peerDomain == "") {
+		return nil, errors.New("-peer and -peer-domain belong together")
 	}
 	c.Clock = &clock.Clock{}
 	if common.Fault != nil {
@@ -105,6 +105,7 @@ func (o *xmppOptions) plan(common *measure.Common) (*measure.Plan, error) {
 			return scale
 		},
 	}
+	p.Pair = c.Scenario == "s2s" && c.Peer == nil
 	if c.Scenario == "mam" {
 		p.Server = map[string]string{"mam": "on"}
 	}

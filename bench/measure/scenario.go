@@ -43,6 +43,8 @@ type Plan struct {
 	Accounts func(scale int) int
 	// Server are options for a server that bench starts (see package peers), for example limits to lift.
 	Server map[string]string
+	// Pair has each server started twice, as two domains that exchange messages (Target.Other).
+	Pair bool
 	// Settings are further facts for the report; values of flags are in it anyway.
 	Settings map[string]string
 	// Gates changes what must be kept; it gets the defaults. Flags given by the user win over it.

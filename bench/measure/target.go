@@ -20,6 +20,8 @@ type Target struct {
 	Accounts    int
 	Secret, Key string
 
+	Other *Target // the second server of a pair, whose processes are among PIDs; nil: there is none
+
 	PIDs   []int  // processes whose CPU time and memory count; their children count too
 	Cgroup string // cgroup v2 directory that counts instead of PIDs, when not empty
 

@@ -20,7 +20,7 @@ func ejabberd() Peer {
 		"domain": "XMPP domain instead of localhost"}, Start: startEjabberd}
 }
 
-// ejabberdConfig gets: domain, certificate, plain port, TLS port, HTTPS port, mod_mam, whether rooms are archived. It is Debian's, less shapers, services that have nothing to do
+// ejabberdConfig gets: domain, certificate, plain port, TLS port, HTTPS port, further modules and settings, whether rooms are archived, the listener for servers. It is Debian's, less shapers, services that have nothing to do
 // with chat (STUN, MQTT, web admin) and s2s; the backlog is raised because with 5 connections sixteen logins at a time meet retransmitted SYNs.
 const ejabberdConfig = `loglevel: warning
 hosts: ["%[1]s"]
@@ -31,7 +31,7 @@ disable_sasl_mechanisms: ["digest-md5", "X-OAUTH2"]
 listen:
   - {port: %[3]d, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144, access: c2s, starttls_required: true, backlog: 1024, protocol_options: [no_sslv3, no_tlsv1, no_tlsv1_1, cipher_server_preference, no_compression]}
   - {port: %[4]d, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144, access: c2s, tls: true, backlog: 1024, protocol_options: [no_sslv3, no_tlsv1, no_tlsv1_1, cipher_server_preference, no_compression]}
-  - {port: %[5]d, ip: "127.0.0.1", module: ejabberd_http, tls: true, backlog: 1024, request_handlers: {/xmpp-websocket: ejabberd_http_ws}}
+%[8]s  - {port: %[5]d, ip: "127.0.0.1", module: ejabberd_http, tls: true, backlog: 1024, request_handlers: {/xmpp-websocket: ejabberd_http_ws}}
 access_rules:
   c2s: {allow: all}
   muc_create: {allow: all}
@@ -73,16 +73,21 @@ func startEjabberd(ctx context.Context, o Options) (*measure.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	host := o.setting("domain", domain)
+	host := o.domain()
 	cert, key, err := certificate(host, "conference."+host)
 	if err != nil {
 		return nil, err
 	}
-	mam, archives := "", o.setting("mam", "off") == "on"
+	more, archives := "", o.setting("mam", "off") == "on"
 	if archives {
-		mam = "  mod_mam: {default: always}\n"
+		more = "  mod_mam: {default: always}\n"
 	}
-	conf := fmt.Sprintf(ejabberdConfig, host, o.path("server.pem"), ports[0], ports[1], ports[2], mam, archives)
+	federation := ""
+	if o.pair != nil {
+		federation = fmt.Sprintf("  - {port: %d, ip: \"127.0.0.1\", module: ejabberd_s2s_in, max_stanza_size: 524288, backlog: 1024}\n", o.pair.port)
+		more += "  mod_s2s_dialback: {}\ns2s_use_starttls: required\n"
+	}
+	conf := fmt.Sprintf(ejabberdConfig, host, o.path("server.pem"), ports[0], ports[1], ports[2], more, archives, federation)
 	for name, text := range map[string]string{"ejabberd.yml": conf, "server.pem": cert + key, "database/README": "made by konzil bench\n", "accounts.erl": ejabberdAccounts(o, host)} {
 		if err := o.write(name, text); err != nil {
 			return nil, err
@@ -111,7 +116,7 @@ func startEjabberd(ctx context.Context, o Options) (*measure.Target, error) {
 	}
 	return &measure.Target{Version: ejabberdVersion(), Config: map[string]string{"ejabberd.yml": conf}, Command: strings.Join(cmd.Args, " "),
 		Addr:   map[string]string{"ws": "wss://" + at(2) + "/xmpp-websocket", "xmpp": at(0), "xmpps": at(1)},
-		Domain: host, Rooms: "conference." + host, PIDs: []int{cmd.Process.Pid}, Stop: p.stop}, nil
+		Domain: host, Rooms: "conference." + host, PIDs: []int{p.pid()}, Stop: p.stop}, nil
 }
 
 // ejabberdIterations is the server's own default.

@@ -35,11 +35,15 @@ func startKonzil(ctx context.Context, o Options) (*measure.Target, error) {
 	if err != nil {
 		return nil, err
 	}
+	host, federation := o.domain(), "{}"
+	if o.pair != nil {
+		federation = fmt.Sprintf("{mode: open, port: %d, tls_port: 0, allow_private: true, rate_bytes_per_second: 1000000000}", o.pair.port)
+	}
 	ports, err := freePorts(6)
 	if err != nil {
 		return nil, err
 	}
-	cert, key, err := certificate(domain, "conference."+domain, "guest."+domain)
+	cert, key, err := certificate(host, "conference."+host, "guest."+host)
 	if err != nil {
 		return nil, err
 	}
@@ -55,11 +59,11 @@ listen: ["127.0.0.1"]
 log: {level: %s}
 tls: {cert: %s, key: %s}
 http: {port: %d}
-xmpp: {port: %d, tls_port: %d, guests: true, rate_bytes_per_second: 1000000000, sessions_per_user: %d}
+xmpp: {port: %d, tls_port: %d, guests: true, rate_bytes_per_second: 1000000000, sessions_per_user: %d, federation: %s}
 rooms: {max_rooms: 100000, max_occupants: 100000, create_by_all: true, messages_per_second: %d}
 media: {port: %d, shards: %s}
 turn: {port: %d, tls_port: %d, secret: %s, users: ["bench:%s"], allow: ["127.0.0.0/8"], allocations_per_user: %d, allocations_per_address: %d}
-`, domain, o.path("data"), o.setting("log", "warn"), o.path("cert.pem"), o.path("key.pem"), ports[0], ports[1], ports[2], konzilLimits,
+`, host, o.path("data"), o.setting("log", "warn"), o.path("cert.pem"), o.path("key.pem"), ports[0], ports[1], ports[2], konzilLimits, federation,
 		konzilLimits, ports[3], o.setting("shards", "0"), ports[4], ports[5], secret, measure.AccountPassword, konzilLimits, konzilLimits)
 	if more := o.setting("append", ""); more != "" {
 		b, err := os.ReadFile(more)
@@ -79,17 +83,17 @@ turn: {port: %d, tls_port: %d, secret: %s, users: ["bench:%s"], allow: ["127.0.0
 	if err != nil {
 		return nil, err
 	}
-	host := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
 	for _, i := range []int{0, 2, 5} {
-		if err := p.ready(ctx, listeningTLS(host(i))); err != nil {
+		if err := p.ready(ctx, listeningTLS(at(i))); err != nil {
 			return nil, err
 		}
 	}
 	version, _ := output(ctx, bin, "version")
 	return &measure.Target{Version: firstLine(version), Config: map[string]string{"konzil.yaml": conf}, Command: strings.Join(cmd.Args, " "),
-		Addr:   map[string]string{"ws": "wss://" + host(0) + "/xmpp-websocket", "xmpp": host(1), "xmpps": host(2), "turn": host(4), "turn-tcp": host(4), "turns": host(5)},
-		Domain: domain, Guest: "guest." + domain, Rooms: "conference." + domain, Focus: "focus." + domain, Secret: secret,
-		PIDs: []int{cmd.Process.Pid}, Stop: p.stop}, nil
+		Addr:   map[string]string{"ws": "wss://" + at(0) + "/xmpp-websocket", "xmpp": at(1), "xmpps": at(2), "turn": at(4), "turn-tcp": at(4), "turns": at(5)},
+		Domain: host, Guest: "guest." + host, Rooms: "conference." + host, Focus: "focus." + host, Secret: secret,
+		PIDs: []int{p.pid()}, Stop: p.stop}, nil
 }
 
 // konzilAccounts makes the accounts with the server's own command, before it runs.

@@ -21,6 +21,8 @@ type Options struct {
 	Settings map[string]string // the peer's own options, see Peer.Settings
 	Log      *slog.Logger      // nil discards
 
+	pair *member // it is one of two that exchange messages; nil: it is alone
+
 	// Dir is a folder for this server alone. Start makes it, and removes it when the server stops.
 	Dir string
 }
@@ -56,15 +58,8 @@ func Start(ctx context.Context, name string, o Options) (*measure.Target, error)
 			return nil, fmt.Errorf("peers: %s has no option %q: there are %s", name, k, strings.Join(slices.Sorted(maps.Keys(p.Settings)), ", "))
 		}
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	var err error
-	if o.Dir, err = os.MkdirTemp("", "bench-"+name+"-"); err != nil {
-		return nil, fmt.Errorf("peers: %w", err)
-	}
-	if err := os.Chmod(o.Dir, 0o755); err != nil { // servers that change their user must reach their files
-		return nil, fmt.Errorf("peers: %w", err)
+	if err := o.prepare(name); err != nil {
+		return nil, err
 	}
 	t, err := p.Start(ctx, o)
 	if err != nil {
@@ -77,6 +72,20 @@ func Start(ctx context.Context, name string, o Options) (*measure.Target, error)
 	stop := t.Stop
 	t.Stop = func() error { return errors.Join(stop(), os.RemoveAll(o.Dir)) }
 	return t, nil
+}
+
+// prepare makes the folder of a server.
+func (o *Options) prepare(name string) (err error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Dir, err = os.MkdirTemp("", "bench-"+name+"-"); err == nil {
+		err = os.Chmod(o.Dir, 0o755) // servers that change their user must reach their files
+	}
+	if err != nil {
+		return fmt.Errorf("peers: %w", err)
+	}
+	return nil
 }
 
 // Names lists the peers that serve what (sfu, turn, xmpp); "" lists all.
@@ -107,6 +116,14 @@ func (o *Options) setting(name, otherwise string) string {
 		return v
 	}
 	return otherwise
+}
+
+// domain is the XMPP domain of a server.
+func (o *Options) domain() string {
+	if o.pair != nil {
+		return o.pair.domain
+	}
+	return o.setting("domain", domain)
 }
 
 // Has tells whether the peer of that name has the option.

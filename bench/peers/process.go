@@ -55,6 +55,12 @@ func (o *Options) run(cmd *exec.Cmd) (*process, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if o.pair != nil {
+		if cmd, err = o.pair.apart(cmd); err != nil {
+			return nil, err
+		}
+		p.cmd = cmd
+	}
 	cmd.Stdout, cmd.Stderr = f, f
 	if cmd.Dir == "" {
 		cmd.Dir = o.Dir
@@ -73,6 +79,8 @@ func (o *Options) run(cmd *exec.Cmd) (*process, error) {
 	}()
 	return p, nil
 }
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // stop asks the program to end, and kills its whole group when it does not.
 func (p *process) stop() error {

@@ -20,7 +20,8 @@ func prosody() Peer {
 var prosodyModules = []string{"disco", "roster", "saslauth", "tls", "blocklist", "bookmarks", "carbons", "pep", "private", "smacks", "vcard4", "vcard_legacy",
 	"csi_simple", "ping", "register", "time", "uptime", "version", "posix", "websocket"}
 
-// prosodyConfig gets: domain, data folder, modules, storage, plain port, TLS port, HTTPS port, certificate, key, room modules, block lists kept in memory.
+// prosodyConfig gets: domain, data folder, modules, storage, plain port, TLS port, HTTPS port, certificate, key, room modules, block lists kept in memory,
+// streams of servers.
 const prosodyConfig = `run_as_root = true
 daemonize = false
 use_libevent = false
@@ -29,7 +30,7 @@ pidfile = "%[2]s/prosody.pid"
 data_path = "%[2]s"
 plugin_paths = {}
 modules_enabled = { %[3]s }
-modules_disabled = { "s2s" }
+%[12]s
 allow_registration = false
 authentication = "internal_hashed"
 storage = "%[4]s"
@@ -37,7 +38,6 @@ log = { warn = "*console" }
 interfaces = { "127.0.0.1" }
 c2s_ports = { %[5]d }
 c2s_direct_tls_ports = { %[6]d }
-s2s_ports = {}
 http_ports = {}
 https_ports = { %[7]d }
 https_interfaces = { "127.0.0.1" }
@@ -67,7 +67,7 @@ func startProsody(ctx context.Context, o Options) (*measure.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	host := o.setting("domain", domain)
+	host := o.domain()
 	cert, key, err := certificate(host, "conference."+host)
 	if err != nil {
 		return nil, err
@@ -77,8 +77,13 @@ func startProsody(ctx context.Context, o Options) (*measure.Target, error) {
 		modules = append(modules[:len(modules):len(modules)], "mam")
 		rooms = `modules_enabled = { "muc_mam" }`
 	}
+	federation := `modules_disabled = { "s2s" }`
+	if o.pair != nil {
+		modules = append(modules[:len(modules):len(modules)], "dialback")
+		federation = fmt.Sprintf("s2s_ports = { %d }\ns2s_require_encryption = true\ns2s_secure_auth = false", o.pair.port)
+	}
 	conf := fmt.Sprintf(prosodyConfig, host, o.path("data"), `"`+strings.Join(modules, `"; "`)+`"`, o.setting("storage", "internal"), ports[0], ports[1], ports[2],
-		o.path("cert.pem"), o.path("key.pem"), rooms, max(prosodyBlocklists, o.Accounts))
+		o.path("cert.pem"), o.path("key.pem"), rooms, max(prosodyBlocklists, o.Accounts), federation)
 	for name, text := range map[string]string{"prosody.cfg.lua": conf, "cert.pem": cert, "key.pem": key, "data/README": "made by konzil bench\n"} {
 		if err := o.write(name, text); err != nil {
 			return nil, err
@@ -100,7 +105,7 @@ func startProsody(ctx context.Context, o Options) (*measure.Target, error) {
 	}
 	return &measure.Target{Version: prosodyVersion(ctx), Config: map[string]string{"prosody.cfg.lua": conf}, Command: strings.Join(cmd.Args, " "),
 		Addr:   map[string]string{"ws": "wss://" + at(2) + "/xmpp-websocket", "xmpp": at(0), "xmpps": at(1)},
-		Domain: host, Rooms: "conference." + host, PIDs: []int{cmd.Process.Pid}, Stop: p.stop}, nil
+		Domain: host, Rooms: "conference." + host, PIDs: []int{p.pid()}, Stop: p.stop}, nil
 }
 
 // prosodyIterations is the server's own default.

@@ -36,7 +36,7 @@ type Config struct {
 	Fault Fault
 	// Clock ends the naps of closed loops; nil or one that was not started: there are none.
 	Clock *clock.Clock
-	// Peer is the other server of s2s.
+	// Peer is the other server of s2s; nil is the target's own (measure.Target.Other).
 	Peer *measure.Target
 }
 

@@ -73,7 +73,10 @@ func New(cfg Config, t *measure.Target, scale int) (measure.Load, error) {
 	case "mam":
 		w.play = &archive{w: w}
 	case "s2s":
-		if cfg.Peer == nil {
+		if w.cfg.Peer == nil {
+			w.cfg.Peer = t.Other
+		}
+		if w.cfg.Peer == nil {
 			return nil, errors.New("xmppload: s2s needs another server")
 		}
 		w.play = &route{w: w}

@@ -211,44 +211,71 @@ func TestLoads(t *testing.T) {
 		{name: "idle", cfg: Config{Scenario: "idle", Transport: "tls", Scale: 5, Settle: time.Millisecond}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg := c.cfg
-			d := DefaultConfig(cfg.Scenario)
-			cfg.Password, cfg.Body, cfg.Under, cfg.Hubs, cfg.Drain = d.Password, d.Body, d.Under, max(cfg.Hubs, 1), 300*time.Millisecond
-			cfg.Rooms, cfg.Speakers, cfg.At = max(cfg.Rooms, 1), max(cfg.Speakers, 1), max(cfg.At, 2)
-			if cfg.Mechanism == "" {
-				cfg.Mechanism = d.Mechanism
-			}
-			if !c.lost {
-				cfg.Drain = 10 * time.Second
-			}
-			l, err := New(cfg, tgt, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := l.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-			defer cancel()
-			if err := l.Prepare(ctx, func(string) {}); errors.Is(err, ErrAbsent) {
-				t.Skip(err)
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			s, err := l.Measure(ctx, 200*time.Millisecond)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if s.Sent == 0 || s.Expected == 0 || (s.Delivered < s.Expected) != c.lost || s.Wrong["payload"] > 0 != c.bad || len(s.Wrong) > 0 && !c.bad {
-				t.Errorf("sent %d, expected %d, delivered %d, wrong %v, notes %v", s.Sent, s.Expected, s.Delivered, s.Wrong, s.Notes)
-			}
-			if !c.lost && (s.Delivered != s.Verified || s.Elapsed <= 0) {
-				t.Errorf("verified %d of %d in %v", s.Verified, s.Delivered, s.Elapsed)
-			}
+			play(t, tgt, c.cfg, c.lost, c.bad)
 		})
 	}
+}
+
+// play runs a load for a moment. What cfg does not say is small.
+func play(t *testing.T, tgt *measure.Target, cfg Config, lost, bad bool) {
+	t.Helper()
+	d := DefaultConfig(cfg.Scenario)
+	cfg.Password, cfg.Body, cfg.Under, cfg.Hubs, cfg.Drain = d.Password, d.Body, d.Under, max(cfg.Hubs, 1), 300*time.Millisecond
+	cfg.Rooms, cfg.Speakers, cfg.At = max(cfg.Rooms, 1), max(cfg.Speakers, 1), max(cfg.At, 2)
+	if cfg.Mechanism == "" {
+		cfg.Mechanism = d.Mechanism
+	}
+	if !lost {
+		cfg.Drain = 10 * time.Second
+	}
+	l, err := New(cfg, tgt, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := l.Prepare(ctx, func(string) {}); errors.Is(err, ErrAbsent) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Measure(ctx, 200*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Sent == 0 || s.Expected == 0 || (s.Delivered < s.Expected) != lost || s.Wrong["payload"] > 0 != bad || len(s.Wrong) > 0 && !bad {
+		t.Errorf("sent %d, expected %d, delivered %d, wrong %v, notes %v", s.Sent, s.Expected, s.Delivered, s.Wrong, s.Notes)
+	}
+	if !lost && (s.Delivered != s.Verified || s.Elapsed <= 0) {
+		t.Errorf("verified %d of %d in %v", s.Verified, s.Delivered, s.Elapsed)
+	}
+}
+
+// Messages from one server to another, which find each other by their names.
+func TestPair(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	tgt, err := peers.StartPair(ctx, "konzil", peers.Options{Accounts: 3})
+	if errors.Is(err, peers.ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := tgt.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if len(tgt.PIDs) != 2 || tgt.Domain == tgt.Other.Domain {
+		t.Errorf("%+v", tgt)
+	}
+	play(t, tgt, Config{Scenario: "s2s", Transport: "tls", Scale: 3}, false, false)
 }
 
 func TestConfig(t *testing.T) {
