@@ -66,7 +66,7 @@ func DefaultConfig(scenario string) Config {
 	case "idle":
 		c.Scale = 1000
 	case "muc", "join":
-		c.Scale, c.Under = 200, 4
+		c.Scale, c.Under = 200, 8
 	case "presence":
 		c.Under = 2
 	case "login":

@@ -21,6 +21,7 @@ type loop struct {
 	wake   [2]int // pipe: other goroutines have something for the loop
 	cipher []byte // read from sockets
 	plain  []byte // decrypted
+	el     elem   // at hand; not on the stack, from where each would escape
 	dirty  []*client
 	byFD   map[int32]*client
 	tick   func(now time.Time) // the running scenario's, called at least each tickTime
@@ -44,7 +45,7 @@ const (
 	tickTime = time.Millisecond
 	// closedNap is the nap of closed loops, whose latency is that of their own queue: a server has more under way than it does in that time, and
 	// pays for waking nobody up.
-	closedNap = time.Millisecond
+	closedNap = 2 * time.Millisecond
 	// yieldEvery is less than the 10 ms after which the runtime's monitor takes a processor away.
 	yieldEvery = 4 * time.Millisecond
 )
@@ -92,8 +93,8 @@ func (l *loop) adopt(c *client, handle func(c *client, el *elem, now time.Time))
 		err = syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_ADD, c.sock.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(c.sock.fd)})
 		l.feed(c, nil, time.Now()) // what TLS had read already
 		for _, e := range c.got {
-			el := elemOf([]byte(e))
-			c.handle(c, &el, time.Now())
+			l.el = elemOf([]byte(e))
+			c.handle(c, &l.el, time.Now())
 		}
 		c.got = nil
 	})
@@ -266,8 +267,9 @@ func (c *client) element(raw []byte, now time.Time) {
 		}
 	}
 	if c.handle != nil {
-		el := elemOf(raw)
-		c.handle(c, &el, now)
+		l := c.w.loop
+		l.el = elemOf(raw)
+		c.handle(c, &l.el, now)
 	}
 }
 

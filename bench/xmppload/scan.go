@@ -119,36 +119,38 @@ type elem struct {
 
 func elemOf(raw []byte) elem {
 	el := elem{raw: raw, name: name(raw)}
-	at := 1 + len(el.name)
-	for at < len(raw) {
-		n := bytes.IndexByte(raw[at:], '=')
-		if end := bytes.IndexByte(raw[at:], '>'); end >= 0 && (n < 0 || end < n) { // no attribute before the end of the tag
-			at += end + 1
-			break
-		}
-		if n < 1 || at+n+1 >= len(raw) {
+	key := 0 // where the attribute's name begins
+	for i := 1 + len(el.name); i < len(raw); i++ {
+		switch raw[i] {
+		case ' ', '\t', '\r', '\n':
+			key = i + 1
+		case '>':
+			el.inner = raw[i+1:]
 			return el
+		case '\'', '"':
+			n := bytes.IndexByte(raw[i+1:], raw[i])
+			if n < 0 || key >= i {
+				return el
+			}
+			el.set(raw[key:i-1], raw[i+1:i+1+n])
+			i += n + 1
 		}
-		key, quote := raw[at:at+n], raw[at+n+1]
-		at += n + 2
-		k := bytes.IndexByte(raw[at:], quote)
-		if k < 0 {
-			return el
-		}
-		switch string(key[bytes.LastIndexByte(key, ' ')+1:]) {
-		case "id":
-			el.id = raw[at : at+k]
-		case "type":
-			el.typ = raw[at : at+k]
-		case "to":
-			el.to = raw[at : at+k]
-		case "from":
-			el.from = raw[at : at+k]
-		}
-		at += k + 1
 	}
-	el.inner = raw[min(at, len(raw)):]
 	return el
+}
+
+// set keeps the attributes that are asked of.
+func (el *elem) set(key, value []byte) {
+	switch string(key) {
+	case "id":
+		el.id = value
+	case "type":
+		el.typ = value
+	case "to":
+		el.to = value
+	case "from":
+		el.from = value
+	}
 }
 
 // name is the qualified name of the element as written.
