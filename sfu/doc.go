@@ -4,7 +4,7 @@
 //
 // # The path of an RTP packet
 //
-//  1. udpio.Reader.Read (internal/udpio/reader_linux.go; the goroutine of one socket, shard.receive in shard.go): one recvmmsg, runs
+//  1. udpio.Reader.Serve (internal/udpio/reader_linux.go; the goroutine of one socket, shard.receive in shard.go): one recvmmsg, runs
 //     that the kernel coalesced (UDP_GRO) are cut into datagrams. Each shard has a socket on each address (SO_REUSEPORT).
 //  2. shard.demux (demux.go, same goroutine): first byte (RFC 7983). STUN goes to the endpoint's ICE agent (icein.go,
 //     package ice) and is answered with the batch, DTLS to the transport's pipe, if the address has proved to know the ICE

@@ -170,15 +170,8 @@ func (sh *shard) stop() {
 
 // receive is the goroutine of one socket.
 func (sh *shard) receive(local int, c *udpio.Conn) {
-	r := c.NewReader()
 	b := newBatch(c)
-	for {
-		pkts, err := r.Read()
-		if err != nil {
-			return
-		}
-		sh.demux(b, local, pkts)
-	}
+	_ = c.NewReader().Serve(func(pkts []udpio.Packet) { sh.demux(b, local, pkts) }) // until the socket is closed
 }
 
 // work is the shard's own goroutine: what other shards and relays hand over, and the timers while no media come in.

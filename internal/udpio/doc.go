@@ -3,7 +3,7 @@
 // The path, in order:
 //
 //  1. Listen (listen.go) opens one socket, with SO_REUSEPORT so that several may share a port, and switches UDP_GRO on.
-//  2. Reader.Read (reader_linux.go, the caller's goroutine) takes up to a batch of datagrams with one recvmmsg and cuts
+//  2. Reader.Serve or Reader.Read (reader_linux.go, the caller's goroutine) takes up to a batch of datagrams with one recvmmsg and cuts
 //     what the kernel coalesced (UDP_GRO) back into datagrams.
 //  3. Writer.Add (writer_linux.go, the caller's goroutine) collects datagrams for many destinations; neighbours of one
 //     size for one destination become one message with its own UDP_SEGMENT.

@@ -46,6 +46,17 @@ func (r *Reader) Read() ([]Packet, error) {
 	}
 }
 
+// Serve hands all that comes to handle until the socket is closed.
+func (r *Reader) Serve(handle func([]Packet)) error {
+	for {
+		pkts, err := r.Read()
+		if err != nil {
+			return err
+		}
+		handle(pkts)
+	}
+}
+
 // WriteStats counts what a Writer did.
 type WriteStats struct {
 	Packets, Messages, Calls, Dropped uint64

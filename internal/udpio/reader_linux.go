@@ -57,50 +57,90 @@ func (c *Conn) NewReader() *Reader {
 		h.Name = (*byte)(unsafe.Pointer(&r.name[i]))
 		h.Control = &r.ctl[i][0]
 	}
-	r.recv = func(fd uintptr) bool {
-		// The call does not wait. Told of it, the runtime would give the processor away after 20 µs, which costs two switches of threads.
-		n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), ReadBatch, unix.MSG_DONTWAIT, 0, 0)
-		r.got, r.err = int(n), e
-		return e != unix.EAGAIN && e != unix.EINTR
-	}
+	r.recv = func(fd uintptr) bool { return r.take(fd) != unix.EAGAIN }
+	r.got = ReadBatch // none has been prepared
 	return r
+}
+
+// take is one call, which does not wait. Told of it, the runtime would give the processor away after 20 µs, which costs two switches of threads.
+func (r *Reader) take(fd uintptr) syscall.Errno {
+	for i := range r.got { // the kernel has written into these
+		h := &r.hdrs[i].hdr
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(cmsgSpace)
+		h.Flags = 0
+	}
+	r.pkts = r.pkts[:0]
+	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), ReadBatch, unix.MSG_DONTWAIT, 0, 0)
+	if r.got, r.err = int(n), e; e != 0 {
+		r.got = 0
+		return e
+	}
+	for i := range r.got {
+		r.split(i)
+	}
+	return 0
+}
+
+// end gives the buffers back.
+func (r *Reader) end() error {
+	r.free()
+	r.free = nil
+	return net.ErrClosed
+}
+
+// passing says that an error concerns a destination of earlier sends (ICMP), or a moment without memory.
+func passing(e syscall.Errno) bool {
+	switch e {
+	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.ENOBUFS, unix.ENOMEM, unix.EINTR:
+		return true
+	}
+	return false
 }
 
 // Read waits for datagrams and returns them; the slice and its data are valid until the next Read. net.ErrClosed ends it.
 // Errors that concern a destination of earlier sends (ICMP) are swallowed.
 func (r *Reader) Read() ([]Packet, error) {
-	for {
-		if r.free == nil {
-			return nil, net.ErrClosed
+	for r.free != nil {
+		if r.c.raw.Read(r.recv) != nil || r.err == unix.EBADF || r.err == unix.ENOTSOCK {
+			return nil, r.end()
 		}
-		for i := range r.hdrs {
-			h := &r.hdrs[i].hdr
-			h.Namelen = unix.SizeofSockaddrInet6
-			h.SetControllen(cmsgSpace)
-			h.Flags = 0
-		}
-		if err := r.c.raw.Read(r.recv); err != nil {
-			r.free()
-			r.free = nil
-			return nil, net.ErrClosed
-		}
-		if r.err != 0 {
-			switch r.err {
-			case unix.EBADF, unix.ENOTSOCK:
-				return nil, net.ErrClosed
-			case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.ENOBUFS, unix.ENOMEM:
-				continue
-			}
+		if r.err != 0 && !passing(r.err) {
 			return nil, os.NewSyscallError("recvmmsg", r.err)
-		}
-		r.pkts = r.pkts[:0]
-		for i := range r.got {
-			r.split(i)
 		}
 		if len(r.pkts) > 0 {
 			return r.pkts, nil
 		}
 	}
+	return nil, net.ErrClosed
+}
+
+// Serve is Read in a loop: it hands all that comes to handle until the socket is closed, as Read would return it. A batch that was not full has
+// emptied the socket, so that it waits for the next one without asking once more. No other method may be called meanwhile.
+func (r *Reader) Serve(handle func([]Packet)) error {
+	if r.free == nil {
+		return net.ErrClosed
+	}
+	err := r.c.raw.Read(func(fd uintptr) bool {
+		for {
+			switch e := r.take(fd); {
+			case e == unix.EAGAIN:
+				return false
+			case e != 0 && !passing(e):
+				return true
+			}
+			if len(r.pkts) > 0 {
+				handle(r.pkts)
+			}
+			if 0 < r.got && r.got < ReadBatch {
+				return false
+			}
+		}
+	})
+	if err != nil || r.err == unix.EBADF || r.err == unix.ENOTSOCK {
+		return r.end()
+	}
+	return os.NewSyscallError("recvmmsg", r.err)
 }
 
 // split appends the datagrams of slot i.

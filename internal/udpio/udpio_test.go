@@ -3,6 +3,8 @@ package udpio
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"net"
 	"net/netip"
 	"testing"
 )
@@ -59,6 +61,43 @@ func TestExchange(t *testing.T) {
 	t.Run("offload", func(t *testing.T) { exchange(t, Options{}, Options{}) })
 	t.Run("plain receiver", func(t *testing.T) { exchange(t, Options{}, Options{NoOffload: true}) })
 	t.Run("plain", func(t *testing.T) { exchange(t, Options{NoOffload: true}, Options{NoOffload: true}) })
+}
+
+// TestServe: everything comes, also what arrives while a batch is being handled, and the end comes with the socket.
+func TestServe(t *testing.T) {
+	a, b := listen(t, Options{}), listen(t, Options{NoOffload: true})
+	const bursts, burst = 20, 50 // more than a batch
+	send := func() {
+		for i := range burst {
+			if err := a.WriteTo([]byte{byte(i)}, b.LocalAddr()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	got := make(chan int)
+	ended := make(chan error, 1)
+	go func() {
+		n := 0
+		ended <- b.NewReader().Serve(func(pkts []Packet) {
+			for _, p := range pkts {
+				if len(p.Data) != 1 || int(p.Data[0]) != n%burst || p.From != a.LocalAddr() {
+					t.Errorf("datagram %d: %v from %v", n, p.Data, p.From)
+				}
+				if n++; n%burst == 0 && n < bursts*burst {
+					send()
+				}
+			}
+			if n == bursts*burst {
+				got <- n
+			}
+		})
+	}()
+	send()
+	<-got
+	_ = b.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Fatal(err)
+	}
 }
 
 func TestReusePort(t *testing.T) {
