@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"crypto/cipher"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,10 +36,10 @@ func isGCM(p srtp.ProtectionProfile) bool {
 
 // aead is AES-GCM for SRTP or SRTCP in one direction.
 type aead struct {
-	gcm    cipher.AEAD
 	salt   uint64 // its first eight bytes, and
 	salt4  uint32 // its last four
 	nonces [aesgcm.NonceSize]byte
+	gcm    aesgcm.GCM
 }
 
 // init derives the keys by their labels.
@@ -59,7 +58,7 @@ func (a *aead) init(k Keys, keyLabel, saltLabel byte) error {
 // set takes the session's key and salt.
 func (a *aead) set(key, salt []byte) (err error) {
 	a.salt, a.salt4 = binary.BigEndian.Uint64(salt), binary.BigEndian.Uint32(salt[8:])
-	if a.gcm, err = aesgcm.New(key); err != nil {
+	if err = a.gcm.Init(key); err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}
 	return nil

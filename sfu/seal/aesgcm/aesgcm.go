@@ -18,18 +18,49 @@ var (
 	errSize = errors.New("aesgcm: the key is neither of AES-128 nor of AES-256")
 )
 
-// New returns AES-GCM with nonces of 12 bytes and tags of 16, for a key of 16 or 32 bytes. As with crypto/cipher, Seal and Open append to
-// dst and may work in place: dst and the text then begin at one address.
-func New(k []byte) (cipher.AEAD, error) {
+// GCM is a cipher.AEAD with nonces of 12 bytes and tags of 16. Use Init. It is a value, so that a packet's way to its key has one step less and
+// knows what to prefetch. As with crypto/cipher, Seal and Open append to dst and may work in place: dst and the text then begin at one address.
+type GCM struct {
+	fast key         // where Accelerated
+	slow cipher.AEAD // elsewhere
+}
+
+// Init takes a key of 16 or 32 bytes.
+func (g *GCM) Init(k []byte) error {
 	if len(k) != 16 && len(k) != 32 {
-		return nil, errSize
-	}
-	if Accelerated() {
-		return newGCM(k)
+		return errSize
 	}
 	block, err := aes.NewCipher(k)
 	if err != nil {
-		return nil, fmt.Errorf("aesgcm: %w", err)
+		return fmt.Errorf("aesgcm: %w", err)
 	}
-	return cipher.NewGCM(block)
+	if Accelerated() {
+		g.fast.init(k, block)
+		return nil
+	}
+	g.slow, err = cipher.NewGCM(block)
+	return err
+}
+
+// NonceSize is 12.
+func (*GCM) NonceSize() int { return NonceSize }
+
+// Overhead is 16.
+func (*GCM) Overhead() int { return TagSize }
+
+// Seal encrypts and authenticates plaintext, authenticates data, and appends the result to dst.
+func (g *GCM) Seal(dst, nonce, plaintext, data []byte) []byte {
+	if g.slow != nil {
+		return g.slow.Seal(dst, nonce, plaintext, data)
+	}
+	return g.fast.seal(dst, nonce, plaintext, data)
+}
+
+// Open decrypts and authenticates ciphertext, authenticates data, and appends the plaintext to dst. What would be overwritten is zero
+// after a failure.
+func (g *GCM) Open(dst, nonce, ciphertext, data []byte) ([]byte, error) {
+	if g.slow != nil {
+		return g.slow.Open(dst, nonce, ciphertext, data)
+	}
+	return g.fast.open(dst, nonce, ciphertext, data)
 }

@@ -1,11 +1,9 @@
 package aesgcm
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/subtle"
 	"encoding/binary"
-	"fmt"
 	"math/bits"
 	"unsafe"
 
@@ -32,11 +30,14 @@ type key struct {
 	rounds int
 }
 
-//go:noescape
-func seal(k *key, j0 *[16]byte, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
+// block is one in two words, which are handed over as such: reading 16 bytes that were just written in parts would wait for the cache.
+type block struct{ a, b uint64 }
 
 //go:noescape
-func open(k *key, j0 *[16]byte, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
+func seal(k *key, j0 block, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
+
+//go:noescape
+func open(k *key, j0 block, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
 
 //go:noescape
 func stream(k *key, iv *[16]byte, dst, src unsafe.Pointer, n int)
@@ -75,48 +76,31 @@ func (k *key) expand(secret []byte) {
 	}
 }
 
-// gcm is a cipher.AEAD.
-type gcm struct{ key key }
-
-func newGCM(secret []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(secret)
-	if err != nil {
-		return nil, fmt.Errorf("aesgcm: %w", err)
-	}
-	g := &gcm{}
-	g.key.expand(secret)
+// init prepares a key, for which c encrypts.
+func (k *key) init(secret []byte, c cipher.Block) {
+	k.expand(secret)
 	var zero [16]byte
-	block.Encrypt(zero[:], zero[:])
+	c.Encrypt(zero[:], zero[:])
 	h := gf128.Of(zero)
 	for p, i := h, powers-1; i >= 0; i-- {
 		hi, lo := p.OverX().Words()
-		binary.LittleEndian.PutUint64(g.key.powers[i][:], lo)
-		binary.LittleEndian.PutUint64(g.key.powers[i][8:], hi)
+		binary.LittleEndian.PutUint64(k.powers[i][:], lo)
+		binary.LittleEndian.PutUint64(k.powers[i][8:], hi)
 		p = p.Mul(h)
 	}
-	return g, nil
 }
 
-// NonceSize is 12.
-func (*gcm) NonceSize() int { return NonceSize }
-
-// Overhead is 16.
-func (*gcm) Overhead() int { return TagSize }
-
-// Seal encrypts and authenticates plaintext, authenticates data, and appends the result to dst.
-func (g *gcm) Seal(dst, nonce, plaintext, data []byte) []byte {
+func (k *key) seal(dst, nonce, plaintext, data []byte) []byte {
 	n := len(plaintext)
 	out, to := grow(dst, n+TagSize)
 	j0 := first(nonce)
 	check(to[:n], plaintext)
 	p := unsafe.Pointer(unsafe.SliceData(to))
-	seal(&g.key, &j0, p, unsafe.Pointer(unsafe.SliceData(plaintext)), n, unsafe.Pointer(unsafe.SliceData(data)), len(data), unsafe.Add(p, n))
+	seal(k, j0, p, unsafe.Pointer(unsafe.SliceData(plaintext)), n, unsafe.Pointer(unsafe.SliceData(data)), len(data), unsafe.Add(p, n))
 	return out
 }
 
-// Open decrypts and authenticates ciphertext, authenticates data, and appends the plaintext to dst. What would be overwritten is zero
-// after a failure.
-func (g *gcm) Open(dst, nonce, ciphertext, data []byte) ([]byte, error) {
+func (k *key) open(dst, nonce, ciphertext, data []byte) ([]byte, error) {
 	n := len(ciphertext) - TagSize
 	if n < 0 {
 		return nil, errOpen
@@ -125,7 +109,7 @@ func (g *gcm) Open(dst, nonce, ciphertext, data []byte) ([]byte, error) {
 	j0 := first(nonce)
 	check(to, ciphertext[:n])
 	var tag [TagSize]byte
-	open(&g.key, &j0, unsafe.Pointer(unsafe.SliceData(to)), unsafe.Pointer(unsafe.SliceData(ciphertext)), n,
+	open(k, j0, unsafe.Pointer(unsafe.SliceData(to)), unsafe.Pointer(unsafe.SliceData(ciphertext)), n,
 		unsafe.Pointer(unsafe.SliceData(data)), len(data), unsafe.Pointer(&tag))
 	if subtle.ConstantTimeCompare(tag[:], ciphertext[n:]) != 1 {
 		clear(to)
@@ -134,14 +118,12 @@ func (g *gcm) Open(dst, nonce, ciphertext, data []byte) ([]byte, error) {
 	return out, nil
 }
 
-// first is J0 of a nonce of 96 bits (SP 800-38D §7.1).
-func first(nonce []byte) (j0 [16]byte) {
+// first is J0 of a nonce of 96 bits (SP 800-38D §7.1), in the order of memory.
+func first(nonce []byte) block {
 	if len(nonce) != NonceSize {
 		panic("aesgcm: nonce of a wrong length")
 	}
-	binary.NativeEndian.PutUint64(j0[:], binary.NativeEndian.Uint64(nonce))
-	binary.NativeEndian.PutUint64(j0[8:], uint64(binary.NativeEndian.Uint32(nonce[8:]))|1<<56)
-	return j0
+	return block{binary.LittleEndian.Uint64(nonce), uint64(binary.LittleEndian.Uint32(nonce[8:])) | 1<<56}
 }
 
 // grow returns b with room for n more bytes, and these.

@@ -199,21 +199,21 @@ last:                      \
 	VEXTRACTI128  $1, Y10, X11    \
 	VPXOR         X11, X10, X10
 
-// begin loads the arguments and keys, encrypts J0 into X5, and sets the counter for the first block behind it. BX is J0, DX the additional
-// data, R9 its length, R10 where the tag goes; last is a label of its own.
+// begin loads the arguments and keys, encrypts J0 into X5, and sets the counter for the first block behind it. DX is the
+// additional data, R9 its length, R10 where the tag goes; last is a label of its own.
 #define begin(last) \
 	MOVQ            k+0(FP), AX               \
-	MOVQ            j0+8(FP), BX              \
-	MOVQ            dst+16(FP), DI            \
-	MOVQ            src+24(FP), SI            \
-	MOVQ            n+32(FP), CX              \
-	MOVQ            aad+40(FP), DX            \
-	MOVQ            an+48(FP), R9             \
-	MOVQ            tag+56(FP), R10           \
+	MOVQ            dst+24(FP), DI            \
+	MOVQ            src+32(FP), SI            \
+	MOVQ            n+40(FP), CX              \
+	MOVQ            aad+48(FP), DX            \
+	MOVQ            an+56(FP), R9             \
+	MOVQ            tag+64(FP), R10           \
 	loadKeys                                  \
 	VBROADCASTI32X4 poly<>(SB), Z31           \
-	VBROADCASTI32X4 (BX), Z4                  \
-	VMOVDQA64       X4, X5                    \
+	VMOVQ           j0_a+8(FP), X5            \
+	VPINSRQ         $1, j0_b+16(FP), X5, X5   \
+	VSHUFI64X2      $0, Z5, Z5, Z4            \
 	VPSHUFB         Z6, Z4, Z4                \
 	VPADDD          oneToFour<>(SB), Z4, Z4   \
 	encryptX5(last)                           \
@@ -265,8 +265,8 @@ done:
 // lengths begins the last product with the block of both lengths in bits, and points R11 to the powers of the next group: the number of
 // blocks left and one. Without anything left GHASH so far is added to the block of lengths. some is a label of its own.
 #define lengths(some) \
-	MOVQ    n+32(FP), R11        \
-	MOVQ    an+48(FP), R12       \
+	MOVQ    n+40(FP), R11        \
+	MOVQ    an+56(FP), R12       \
 	SHLQ    $3, R11              \
 	SHLQ    $3, R12              \
 	VMOVQ   R11, X15             \
@@ -300,8 +300,8 @@ some:                            \
 	VMOVDQU X10, (R10)        \
 	VZEROUPPER
 
-// func seal(k *key, j0 *[16]byte, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
-TEXT ·seal(SB), NOSPLIT, $0-64
+// func seal(k *key, j0 block, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
+TEXT ·seal(SB), NOSPLIT, $0-72
 	begin(first)
 	authenticate(data, text)
 	CMPQ CX, $bulk
@@ -346,8 +346,8 @@ end:
 	finish
 	RET
 
-// func open(k *key, j0 *[16]byte, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
-TEXT ·open(SB), NOSPLIT, $0-64
+// func open(k *key, j0 block, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
+TEXT ·open(SB), NOSPLIT, $0-72
 	begin(first)
 	authenticate(data, text)
 	CMPQ CX, $bulk

@@ -1,6 +1,6 @@
 // Package aesgcm is AES-GCM (NIST SP 800-38D, RFC 5116 §5.1) for packets: one call protects one packet, and a packet is so short that its
 // beginning and its end cost as much as what lies between. Where the processor has VAES and VPCLMULQDQ with 512-bit registers (Intel from Ice Lake
-// on, AMD from Zen 4 on) it is assembly of our own; elsewhere New gives what crypto/cipher has.
+// on, AMD from Zen 4 on) it is assembly of our own; elsewhere GCM is what crypto/cipher has.
 //
 // # The way of a packet (aesgcm_amd64.s)
 //
