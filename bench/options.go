@@ -196,7 +196,7 @@ func (o *options) config(plan *measure.Plan, command []string) (measure.Config, 
 	}
 	if cfg.CPUs = runtime.NumCPU(); len(o.generatorCPUs) > 0 {
 		cfg.CPUs = len(o.generatorCPUs)
-		if len(o.serverCPUs) > 0 {
+		if len(o.serverCPUs) > 0 && !slices.ContainsFunc(o.serverCPUs, func(c int) bool { return slices.Contains(o.generatorCPUs, c) }) {
 			cfg.Own = o.generatorCPUs
 		}
 		runtime.GOMAXPROCS(cfg.CPUs)

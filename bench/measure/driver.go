@@ -286,7 +286,7 @@ func (d *driver) interval(ctx context.Context, t *Target, l Load, r *Round) erro
 	r.Elapsed = sample.Elapsed.Seconds()
 	r.Sent, r.Expected, r.Delivered, r.Bytes, r.Skipped = sample.Sent, sample.Expected, sample.Delivered, sample.Bytes, sample.Skipped
 	r.Verified, r.Wrong, r.Labels, r.Tables = sample.Verified, sample.Wrong, sample.Labels, sample.Tables
-	r.Latency, r.Steps, r.Series = wrap(sample.Latency), wrap(sample.Steps), series(readings)
+	r.Latency, r.Steps, r.Series = wrap(sample.Latency), wrap(sample.Steps), series(readings, iv.first.at.Add(sample.Elapsed))
 	if len(t.PIDs) > 0 || t.Cgroup != "" {
 		if end, err := ReadUsage(t, true); err == nil {
 			r.Memory.EndRSS, r.Memory.EndPSS = end.RSS, end.PSS

@@ -130,14 +130,17 @@ func readingAt(rs []reading, t time.Time) reading {
 	return rs[len(rs)-1]
 }
 
-// series makes points of readings.
-func series(rs []reading) []Point {
+// series makes points of readings, but of those that are mostly of the time after an end: what is then under way is awaited.
+func series(rs []reading, end time.Time) []Point {
 	var out []Point
 	for i := 1; i < len(rs); i++ {
 		a, b := rs[i-1], rs[i]
 		sec := b.at.Sub(a.at).Seconds()
 		if sec < minPoint.Seconds() {
 			continue // the last, cut short: rates of it would be noise
+		}
+		if i > 1 && end.Sub(a.at) < b.at.Sub(end) {
+			continue
 		}
 		per := func(d time.Duration) float64 { return d.Seconds() / sec }
 		p := Point{T: b.at.Sub(rs[0].at).Seconds(), CPU: per(b.server.CPU - a.server.CPU), User: per(b.server.User - a.server.User),

@@ -129,7 +129,10 @@ func TestWindow(t *testing.T) {
 	if r := readingAt(rs, t0.Add(time.Minute)); r.server.CPU != 310*time.Millisecond {
 		t.Errorf("%+v", r)
 	}
-	p := series(rs)
+	if p := series(rs, t0.Add(1200*time.Millisecond)); len(p) != 1 {
+		t.Errorf("%+v", p)
+	}
+	p := series(rs, t0.Add(2*time.Second))
 	if len(p) != 2 || math.Abs(p[1].CPU-0.2) > 1e-9 || p[1].T != 2 {
 		t.Errorf("%+v", p)
 	}

@@ -188,10 +188,11 @@ func timeFigure(r *measure.Report, title, caption, unit string, get func(measure
 			}
 			name := fmt.Sprintf("%s, round %d", s.Name, x.Number)
 			a, b, second := line{class: class(i), name: name}, line{class: class(i), style: "dash", name: name + ", generator"}, false
-			for _, p := range x.Series {
+			from := 0.0
+			for _, p := range x.Series { // each is of the time since the one before
 				v, w := get(p)
-				a.points, b.points = append(a.points, xy{p.T, v}), append(b.points, xy{p.T, w})
-				second = second || w != 0
+				a.points, b.points = append(a.points, xy{from, v}, xy{p.T, v}), append(b.points, xy{from, w}, xy{p.T, w})
+				second, from = second || w != 0, p.T
 				top, right = math.Max(top, math.Max(v, w)), math.Max(right, p.T)
 			}
 			lines = append(lines, a)
