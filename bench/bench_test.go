@@ -132,7 +132,7 @@ func TestProgress(t *testing.T) {
 	p.tell(x)
 	p.tell(x) // the same stage within a moment: not again
 	p.end()
-	if s := out.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "123.5k packets/s") || !strings.Contains(s, "[a 250.0k per CPU-s]") {
+	if s := out.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "123.5k packets/s") || !strings.Contains(s, "so far, per CPU-s: a 250.0k") {
 		t.Error(s)
 	}
 	out.Reset()
@@ -140,7 +140,7 @@ func TestProgress(t *testing.T) {
 	p.tell(x)
 	p.tell(x)
 	p.end()
-	if s := out.String(); strings.Contains(s, "\n") || strings.Count(s, "\r") != 3 {
+	if s := out.String(); strings.Contains(s, "\n") || strings.Count(s, "\r") != 3 || len([]rune(clip(s, 20))) != 19 || clip("short", 20) != "short" {
 		t.Errorf("%q", s)
 	}
 }

@@ -16,8 +16,9 @@ import (
 
 // progress shows what happens: one line that rewrites itself on a terminal, else a line for each change of stage.
 type progress struct {
-	out  io.Writer
-	mode string // line, plain, none
+	out   io.Writer
+	mode  string     // line, plain, none
+	width func() int // of a line, in characters
 
 	mu   sync.Mutex // guards all below
 	last string     // plain: the stage shown last
@@ -37,7 +38,11 @@ func newProgress(out io.Writer, mode string) *progress {
 			}
 		}
 	}
-	return &progress{out: out, mode: mode}
+	width := func() int { return lineWidth }
+	if f, ok := out.(*os.File); ok {
+		width = func() int { return columns(f) }
+	}
+	return &progress{out: out, mode: mode, width: width}
 }
 
 func (p *progress) tell(x measure.Progress) {
@@ -45,7 +50,7 @@ func (p *progress) tell(x measure.Progress) {
 	defer p.mu.Unlock()
 	switch p.mode {
 	case "line":
-		fmt.Fprint(p.out, "\r\x1b[K"+clip(progressText(x)))
+		fmt.Fprint(p.out, "\r\x1b[K"+clip(progressText(x), p.width()))
 		p.open = true
 	case "plain":
 		stage := fmt.Sprint(x.Server, x.Round, x.Scale, x.Stage)
@@ -66,12 +71,13 @@ func (p *progress) end() {
 	}
 }
 
-// lineWidth is how much of a line is shown: a longer one would wrap, and could not be rewritten.
-const lineWidth = 158
+// lineWidth is that of a terminal that does not tell.
+const lineWidth = 80
 
-func clip(s string) string {
-	if r := []rune(s); len(r) > lineWidth {
-		return string(r[:lineWidth])
+// clip leaves what fits into a line and one place for the cursor: a longer one would wrap, and could not be rewritten.
+func clip(s string, width int) string {
+	if r := []rune(s); len(r) >= width {
+		return string(r[:max(width-1, 0)])
 	}
 	return s
 }
@@ -87,11 +93,14 @@ func progressText(x measure.Progress) string {
 		fmt.Fprintf(&b, ": %s", x.Text)
 	}
 	if x.Stage == "measure" {
-		fmt.Fprintf(&b, " %d/%d s  sent %s/s  delivered %s %s/s  server %.2f CPU  generator %.2f CPU  RSS %s", int(x.At.Seconds()+0.5), int(x.Of.Seconds()),
-			report.Number(x.Sent), report.Number(x.Delivered), x.Unit, x.ServerCPU, x.GeneratorCPU, report.Bytes(x.RSS))
+		fmt.Fprintf(&b, " %d/%s  %s %s/s of %s  CPU %.2f + %.2f  %s", int(x.At.Seconds()+0.5), x.Of,
+			report.Number(x.Delivered), x.Unit, report.Number(x.Sent), x.ServerCPU, x.GeneratorCPU, report.Bytes(x.RSS))
 	}
-	for _, name := range slices.Sorted(maps.Keys(x.SoFar)) {
-		fmt.Fprintf(&b, "  [%s %s per CPU-s]", name, report.Number(x.SoFar[name]))
+	for i, name := range slices.Sorted(maps.Keys(x.SoFar)) {
+		if i == 0 {
+			b.WriteString("  so far, per CPU-s:")
+		}
+		fmt.Fprintf(&b, " %s %s", name, report.Number(x.SoFar[name]))
 	}
 	return b.String()
 }
