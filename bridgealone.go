@@ -18,10 +18,13 @@ func serveBridge(ctx context.Context, c Config, out, errOut io.Writer) error {
 	if len(c.Bridge.Join) == 0 && c.Bridge.REST == "off" {
 		return errors.New("bridge.join: a bridge alone needs a room where a focus finds it, or bridge.rest")
 	}
-	s := &server{cfg: c, log: logger(c.Log, errOut)}
+	s := &server{cfg: c}
 	ctx, s.end = context.WithCancel(ctx)
 	defer s.end()
 	defer s.stop()
+	if err := s.openLog(errOut); err != nil {
+		return err
+	}
 	for _, step := range []func(context.Context) error{
 		s.openFolder,
 		func(context.Context) error { return s.openCertificate() },

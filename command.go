@@ -9,6 +9,7 @@ import (
 
 	"konzil/internal/auth"
 	"konzil/internal/control"
+	"konzil/internal/logfile"
 )
 
 const ldapUsage = `konzil ldap [-config FILE] test NAME       explains each step of a login; with a password on standard input that is tried too
@@ -27,7 +28,7 @@ func operate(ctx context.Context, c Config, args []string, in io.Reader, out, er
 		return err
 	}
 	c.Log.Level, c.Proxy.Port = "warn", 0
-	s := &server{cfg: c, log: logger(c.Log, errOut)}
+	s := &server{cfg: c, log: logger(c.Log, logfile.Shortener{To: errOut})}
 	defer s.stop()
 	for _, step := range []func(context.Context) error{s.openData, s.openXMPP} {
 		if err := step(ctx); err != nil {

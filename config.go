@@ -28,7 +28,7 @@ type Config struct {
 	Resolver string   `yaml:"resolver" doc:"DNS server to ask, as address:port. Empty: the system's."`
 	Listen   []string `yaml:"listen" doc:"IP addresses that all services listen on. [\"0.0.0.0\", \"::\"] is every interface."`
 
-	Log       LogConfig       `yaml:"log" doc:"What is logged; it goes to standard error."`
+	Log       LogConfig       `yaml:"log" doc:"What is logged, and where."`
 	TLS       TLSConfig       `yaml:"tls" doc:"The TLS certificate of all services. Without one a self-signed one is made once."`
 	HTTP      HTTPConfig      `yaml:"http" doc:"The meeting page, XMPP over WebSocket, health and metrics."`
 	XMPP      XMPPConfig      `yaml:"xmpp" doc:"Messaging."`
@@ -52,6 +52,10 @@ type Config struct {
 type LogConfig struct {
 	Level  string `yaml:"level" doc:"debug, info, warn or error."`
 	Format string `yaml:"format" doc:"text or json."`
+	File   string `yaml:"file" doc:"File to log to; those of earlier days have their date behind the name. Empty: standard error, where addresses are shortened at once (192.0.2.x, 2001:db8::x)."`
+
+	MaskAfter time.Duration `yaml:"mask_after" doc:"How long addresses in that file stay whole before they are shortened, such as 7d; 1m at least. 0: they never are whole."`
+	Keep      time.Duration `yaml:"keep" doc:"How long a day's file is kept; 0 is for ever."`
 }
 
 // TLSConfig names the certificate files.
@@ -78,6 +82,7 @@ type XMPPConfig struct {
 	Guests          bool          `yaml:"guests" doc:"Let people without an account join meetings: SASL ANONYMOUS on guest.domain, and over WebSocket on the domain itself."`
 	MaxStanzaBytes  int           `yaml:"max_stanza_bytes" doc:"Largest stanza after login, bytes. Before login it is 10000."`
 	RateBytesPerSec int           `yaml:"rate_bytes_per_second" doc:"How fast one connection may send, bytes a second; a faster one is read more slowly."`
+	FanoutPerSecond int           `yaml:"fanout_per_second" doc:"How many stanzas a second one client may cause for others with its presence and what it publishes, and ten times as many at once; one that causes more is read more slowly."`
 	ResumeTime      time.Duration `yaml:"resume_time" doc:"How long a broken session waits for its client (XEP-0198)."`
 	SessionsPerUser int           `yaml:"sessions_per_user" doc:"Connections of one account at a time."`
 
@@ -160,9 +165,9 @@ func DefaultConfig() Config {
 		Data:   "./data",
 		Listen: []string{"127.0.0.1", "::1"},
 		TLS:    TLSConfig{ACME: certs.DefaultACMEConfig()},
-		Log:    LogConfig{Level: "info", Format: "text"},
+		Log:    LogConfig{Level: "info", Format: "text", Keep: 30 * 24 * time.Hour},
 		HTTP:   HTTPConfig{Port: 8443},
-		XMPP: XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20,
+		XMPP: XMPPConfig{Port: 5222, TLSPort: 5223, Guests: true, MaxStanzaBytes: 256 << 10, RateBytesPerSec: 100_000, FanoutPerSecond: 2000, ResumeTime: 10 * time.Minute, SessionsPerUser: 20,
 			Invitations: InvitationsConfig{Life: 7 * 24 * time.Hour},
 			Federation:  FederationConfig{Port: 5269, TLSPort: 5270, RateBytesPerSec: s2s.DefaultLimits().RateBytes}, Components: ComponentsConfig{Port: 5347, Listen: []string{"127.0.0.1", "::1"}}},
 		Rooms:    RoomsConfig{History: 50, MaxRooms: 10_000, MaxOccupants: 1000, Rate: 20},

@@ -96,6 +96,7 @@ func (c *Config) checkLeast() error {
 		{"xmpp.rate_bytes_per_second", c.XMPP.RateBytesPerSec, 1000},
 		{"xmpp.federation.rate_bytes_per_second", c.XMPP.Federation.RateBytesPerSec, 1000},
 		{"xmpp.sessions_per_user", c.XMPP.SessionsPerUser, 1},
+		{"xmpp.fanout_per_second", c.XMPP.FanoutPerSecond, 100},
 		{"proxy.max_streams", c.Proxy.MaxStreams, 1},
 		{"proxy.streams_per_user", c.Proxy.PerAccount, 1},
 		{"rooms.history", c.Rooms.History, 0},
@@ -133,6 +134,12 @@ func (c *LogConfig) check() error {
 	}
 	if c.Format != "text" && c.Format != "json" {
 		return fmt.Errorf("log.format: %q: text or json", c.Format)
+	}
+	if c.MaskAfter > 0 && c.MaskAfter < time.Minute {
+		return fmt.Errorf("log.mask_after: %v: a minute at least, or 0", c.MaskAfter)
+	}
+	if c.MaskAfter > 0 && c.File == "" {
+		return errors.New("log.mask_after: set log.file too: what went to standard error cannot be masked any more")
 	}
 	return nil
 }

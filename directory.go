@@ -35,8 +35,8 @@ func (s *server) attachDirectory() {
 	}
 	s.roster.Share(s.sharedContacts)
 	s.vcards.Overlay = s.organisationCard
-	search := ext.NewSearch(s.xmpp, s.searchPeople, s.log.With("part", "directory"))
-	s.xmpp.Mount("search."+s.cfg.Domain, search)
+	s.search = ext.NewSearch(s.xmpp, s.searchPeople, s.log.With("part", "directory"))
+	s.xmpp.Mount("search."+s.cfg.Domain, s.search)
 	s.photos = make(chan struct{}, maxPhotos)
 	s.xmpp.Hooks().Bound(s.takePhoto)
 	s.people.Follow(auth.PeopleEvents{

@@ -174,6 +174,12 @@ func (s *server) counters() map[string]func() map[string]uint64 {
 		"certs":      s.certs.Stats,
 		"auth":       s.logins,
 	}
+	if s.logFile != nil {
+		c["log"] = s.logFile.Counters
+	}
+	if s.search != nil {
+		c["search"] = s.search.Counters
+	}
 	if s.hooks != nil {
 		c["webhook"] = s.hooks.Counters
 	}

@@ -20,6 +20,7 @@ import (
 	"konzil/internal/certs"
 	"konzil/internal/httpd"
 	"konzil/internal/ledger"
+	"konzil/internal/logfile"
 	"konzil/internal/oops"
 	"konzil/internal/store"
 	"konzil/internal/token"
@@ -44,6 +45,9 @@ import (
 	"konzil/xmpp/stanza"
 )
 
+// burstSeconds is for how many seconds a client may cause at once what it may for long.
+const burstSeconds = 10
+
 // drainTime is how long a stopping server may take to say goodbye: proxies and init systems wait about 10 s.
 const drainTime = 8 * time.Second
 
@@ -51,6 +55,8 @@ const drainTime = 8 * time.Second
 type server struct {
 	cfg Config
 	log *slog.Logger
+
+	logFile *logfile.File // nil: standard error
 
 	db       *store.DB
 	certs    *certs.Source
@@ -90,6 +96,7 @@ type server struct {
 
 	directory  *auth.LDAP   // nil without one
 	people     *auth.People // of the directory who were here
+	search     *ext.Search  // for people of the directory
 	blocking   *ext.Blocking
 	private    *ext.Private
 	vcards     *ext.VCards
@@ -108,10 +115,13 @@ type server struct {
 
 // serve runs the program until ctx ends. demo is a start without a configuration file.
 func serve(ctx context.Context, c Config, demo bool, out, errOut io.Writer) error {
-	s := &server{cfg: c, log: logger(c.Log, errOut)}
+	s := &server{cfg: c}
 	ctx, s.quit = context.WithCancel(ctx)
 	defer s.quit()
 	defer s.stop()
+	if err := s.openLog(errOut); err != nil {
+		return err
+	}
 	for _, step := range []func(context.Context) error{
 		s.openData, // folder, database, accounts, certificate
 		s.openMedia,
@@ -245,6 +255,7 @@ func (s *server) openXMPP(context.Context) (err error) {
 	c.Limits.PostAuth.Bytes = s.cfg.XMPP.MaxStanzaBytes
 	c.Limits.RateBytes, c.Limits.RateBurst = s.cfg.XMPP.RateBytesPerSec, max(c.Limits.RateBurst, s.cfg.XMPP.MaxStanzaBytes)
 	c.Limits.SessionsPerAccount = s.cfg.XMPP.SessionsPerUser
+	c.Limits.FanoutRate, c.Limits.FanoutBurst = s.cfg.XMPP.FanoutPerSecond, burstSeconds*s.cfg.XMPP.FanoutPerSecond
 	c.Limits.ResumeTimeout = s.cfg.XMPP.ResumeTime
 	if s.xmpp, err = xmpp.New(c, s.accounts, s.log.With("part", "xmpp")); err != nil {
 		return err
@@ -360,6 +371,23 @@ func (s *server) webSocketURL(path string) string {
 	return "ws" + strings.TrimPrefix(s.cfg.publicURL(), "http") + path
 }
 
+// openLog begins the log; it ends last.
+func (s *server) openLog(errOut io.Writer) error {
+	c := s.cfg.Log
+	if c.File == "" {
+		s.log = logger(c, logfile.Shortener{To: errOut})
+		return nil
+	}
+	f, err := logfile.Open(logfile.Config{Path: c.File, MaskAfter: c.MaskAfter, Keep: c.Keep}, errOut)
+	if err != nil {
+		return oops.File("log", c.File, "set log.file to one that this user may write", err)
+	}
+	s.logFile, s.log = f, logger(c, f)
+	s.onStop(func(context.Context) { _ = f.Close() })
+	return nil
+}
+
+// logger writes to w as the operator wants.
 func logger(c LogConfig, w io.Writer) *slog.Logger {
 	var level slog.Level
 	level.UnmarshalText([]byte(c.Level)) // checked by Config.check

@@ -250,7 +250,7 @@ func (st *stream) canonical(user string) string {
 
 // allowed tells whether that name may be tried from there now.
 func (st *stream) allowed(user string) bool {
-	if st.srv.backoff.blocked(st.canonical(user), st.wire.network()) {
+	if st.srv.backoff.blocked(st.canonical(user), st.network()) {
 		st.srv.count.authDelayed.Add(1)
 		return false
 	}
@@ -279,8 +279,8 @@ func (st *stream) failed(f *sasl.Failure, user string) error {
 	if f.Guess && !f.Binding {
 		st.auth.guesses++
 		user = st.canonical(user)
-		st.srv.backoff.failed(user, st.wire.network())
-		st.srv.log.Info("login failed", "user", user, "network", st.wire.network())
+		st.srv.backoff.failed(user, st.network())
+		st.srv.log.Info("login failed", "user", user, "address", st.wire.remote().String())
 	}
 	if err := st.sendFailure(f.Condition, f.Text); err != nil {
 		return err
@@ -324,7 +324,7 @@ func (st *stream) identify(mech sasl.Mechanism) (bool, error) {
 	st.bare = bare
 	st.srv.count.authOK.Add(1)
 	if id.User != "" {
-		st.srv.backoff.succeeded(st.canonical(st.auth.tried), st.wire.network())
+		st.srv.backoff.succeeded(st.canonical(st.auth.tried), st.network())
 	}
 	return true, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"konzil/internal/accept"
 	"konzil/internal/httpd"
+	"konzil/internal/slots"
 )
 
 // BOSH (XEP-0124, XEP-0206) is for clients that cannot keep a connection: what the client says comes in the bodies of requests, numbered by rid, and each request is
@@ -30,10 +31,16 @@ const (
 	boshMaxPause   = 120 * time.Second
 	boshPolling    = 5 * time.Second  // between empty requests of a client that wants none held
 	boshBodyTime   = 30 * time.Second // for a request to come
+
+	// Requests that are being read at a time, in all and of one peer: each may hold as much as the largest stanza, and HTTP/2 lets one connection have hundreds.
+	boshReading     = 256
+	boshReadingEach = 64
 )
 
-// boshSessions are the wires that clients know by sid. The zero value is empty.
+// boshSessions are the wires that clients know by sid.
 type boshSessions struct {
+	reading *slots.Slots[string] // for requests, by peer
+
 	mu  sync.Mutex // guards all
 	all map[string]*boshWire
 }
@@ -79,14 +86,34 @@ func (s *Server) BOSHHandler() http.Handler {
 	})
 }
 
+// errBusy is for a request beyond boshReading.
+var errBusy = errors.New("xmpp: too many requests of BOSH are being read")
+
+// read reads a request of at most so many bytes.
+func (b *boshSessions) read(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	peer := r.RemoteAddr // else everybody comes by a proxy on this machine
+	if !loopback(peer) {
+		peer = accept.Peer(remoteAddr(r))
+	}
+	if !b.reading.Take(peer) {
+		return nil, errBusy
+	}
+	defer b.reading.Give(peer)
+	httpd.LimitBody(w, r, most, boshBodyTime)
+	return io.ReadAll(r.Body)
+}
+
 // serveBOSH answers one request.
 func (s *Server) serveBOSH(w http.ResponseWriter, r *http.Request) {
-	httpd.LimitBody(w, r, int64(s.cfg.Limits.PostAuth.Bytes+boshWrapping), boshBodyTime)
-	raw, err := io.ReadAll(r.Body)
+	raw, err := s.bosh.read(w, r, int64(s.cfg.Limits.PostAuth.Bytes+boshWrapping))
 	if err != nil {
 		var tooBig *http.MaxBytesError
 		if errors.As(err, &tooBig) {
 			writeBOSH(w, http.StatusRequestEntityTooLarge, terminateBody("policy-violation"))
+		}
+		if errors.Is(err, errBusy) {
+			w.Header().Set("Retry-After", "5")
+			http.Error(w, "too many requests at a time", http.StatusServiceUnavailable)
 		}
 		return
 	}
@@ -115,7 +142,7 @@ func (s *Server) openBOSH(r *http.Request, body *boshBody) *boshWire {
 	w := s.newBOSHWire(r, body)
 	st := &stream{srv: s, wire: w, params: keptQuery(r)}
 	if !loopback(r.RemoteAddr) { // else everybody comes by a proxy on this machine
-		st.peer = accept.Peer(w.remote)
+		st.peer = accept.Peer(w.peer)
 	}
 	if !s.admit(st) {
 		return nil

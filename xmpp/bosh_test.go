@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"konzil/internal/await"
+	"konzil/internal/slots"
 	"konzil/xmpp/internal/hostile"
 	"konzil/xmpp/stanza"
 )
@@ -385,6 +387,39 @@ func TestBOSHRefused(t *testing.T) {
 	if resp.StatusCode != http.StatusMethodNotAllowed {
 		t.Error(resp.Status)
 	}
+}
+
+// TestBOSHReading: requests that are sent slowly take places of which there are not many, and give them back.
+func TestBOSHReading(t *testing.T) {
+	r := newRig(t, nil)
+	r.s.bosh.reading = slots.New[string](2, 0)
+	c := r.bosh(t)
+	var slow []net.Conn
+	for range 2 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n<body")
+		slow = append(slow, conn)
+	}
+	post := func() int {
+		resp, err := http.Post(c.url, "text/xml", strings.NewReader("<body/>"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	await.True(t, "there is no place", func() bool { return post() == http.StatusServiceUnavailable })
+	if r.s.Counters()["bosh_refused"] == 0 {
+		t.Error("it was not counted")
+	}
+	for _, conn := range slow {
+		conn.Close()
+	}
+	await.True(t, "there are places again", func() bool { return post() == http.StatusBadRequest })
 }
 
 // FuzzBOSH: no body breaks the reader, and what it gives is whole.

@@ -15,7 +15,7 @@ import (
 type boshWire struct {
 	srv     *Server
 	sid     string
-	remote  net.Addr
+	peer    net.Addr
 	safe    bool // TLS, or from the machine itself
 	meter   meter
 	window  uint64        // requests at a time: those held and one more
@@ -45,7 +45,7 @@ type boshWire struct {
 
 func (s *Server) newBOSHWire(r *http.Request, b *boshBody) *boshWire {
 	w := &boshWire{
-		srv: s, sid: newID(), remote: remoteAddr(r), safe: r.TLS != nil || loopback(r.RemoteAddr), meter: s.newMeter(),
+		srv: s, sid: newID(), peer: remoteAddr(r), safe: r.TLS != nil || loopback(r.RemoteAddr), meter: s.newMeter(),
 		most: min(b.number("hold", 1), boshHold), longest: min(time.Duration(b.number("wait", int(boshWait/time.Second)))*time.Second, boshWait),
 		opened: b, ready: make(chan struct{}, 1), lim: s.cfg.Limits.PreAuth, due: b.rid, early: map[uint64]*boshRequest{},
 	}
@@ -153,7 +153,8 @@ func (w *boshWire) restart()                      {}
 func (w *boshWire) linger()                       {}
 func (w *boshWire) declares() bool                { return true }
 func (w *boshWire) secure() bool                  { return w.safe }
-func (w *boshWire) network() string               { return networkOf(w.remote) }
+func (w *boshWire) remote() net.Addr              { return w.peer }
+func (w *boshWire) holdOff(d time.Duration) bool  { return w.meter.sleep(d) }
 func (w *boshWire) bindings() map[string][]byte   { return nil } // as with WebSockets
 func (w *boshWire) appendTrailer(b []byte) []byte { return append(b, boshTrailer...) }
 func (w *boshWire) endWrite()                     { w.readDeadline(time.Now()) }

@@ -70,6 +70,9 @@ type Limits struct {
 	RateBytes int // bytes per second a stream may send for long; reading is delayed, nothing is dropped
 	RateBurst int // bytes it may send at once
 
+	FanoutRate  int // stanzas per second that a session may cause for others for long, by what goes to all who watch it; reading is delayed
+	FanoutBurst int // and at once
+
 	NegotiationTimeout time.Duration // from connect to bound
 	WriteTimeout       time.Duration // one write may block that long: a slow reader is cut off
 	AuthAttempts       int           // wrong passwords on one stream
@@ -99,6 +102,8 @@ func DefaultConfig() Config {
 			PostAuth: stanza.Limits{Bytes: 256 << 10, Depth: 64, Elements: 10_000, Attrs: 128, Bindings: 64},
 
 			RateBytes: 128 << 10, RateBurst: 512 << 10,
+
+			FanoutRate: 2000, FanoutBurst: 20_000, // a presence to the largest contact list once a second
 
 			NegotiationTimeout: 60 * time.Second,
 			WriteTimeout:       30 * time.Second,
@@ -140,6 +145,8 @@ func (c *Config) check() error {
 		return errors.New("xmpp: queues need a bound: start from DefaultConfig")
 	case c.Limits.RateBytes <= 0 || c.Limits.RateBurst < 4096:
 		return errors.New("xmpp: the read rate needs a bound (burst 4096 bytes or more)")
+	case c.Limits.FanoutRate <= 0 || c.Limits.FanoutBurst <= 0:
+		return errors.New("xmpp: what one stanza causes needs a bound")
 	case c.Limits.NegotiationTimeout <= 0 || c.Limits.WriteTimeout <= 0 || c.Limits.AckTimeout <= 0:
 		return errors.New("xmpp: timeouts must be positive")
 	}

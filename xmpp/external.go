@@ -36,7 +36,7 @@ func (st *stream) certificateNames() []string {
 		between.AddCert(c)
 	}
 	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: st.srv.cfg.ClientCAs, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
-		st.srv.log.Debug("certificate of a client refused", "network", st.wire.network(), "err", err)
+		st.srv.log.Debug("certificate of a client refused", "address", st.wire.remote().String(), "err", err)
 		return nil
 	}
 	var out []string

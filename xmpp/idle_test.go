@@ -5,7 +5,8 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"testing"
-	"time"
+
+	"konzil/internal/await"
 )
 
 // TestIdleStack: a session that waits keeps the smallest stack that a goroutine in the poller can have, 4 KB, whatever its handshake took.
@@ -29,15 +30,10 @@ func TestIdleStack(t *testing.T) {
 			}
 			p.auth("x.test", "alice").bind(fmt.Sprint(where, i)).sync()
 		}
-		each := 0
-		for deadline := time.Now().Add(patience); ; runtime.Gosched() { // the last ones may be on their way to the poller
-			if each = (stacks() - before) / n; each < 6<<10 {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %d bytes of stack for each session", where, each)
-			}
-		}
+		await.True(t, "stacks are small", func() bool { // the last sessions may be on their way to the poller
+			return stacks()-before < n*6<<10
+		})
+		each := (stacks() - before) / n
 		t.Logf("%s: %d bytes", where, each)
 	}
 }

@@ -75,7 +75,7 @@ func (st *stream) directTLS() bool {
 	defer cancel()
 	if err := st.tcp.startTLS(ctx, st.srv.cfg.TLS); err != nil {
 		st.settle()
-		st.srv.log.Debug("TLS handshake", "peer", st.wire.network(), "err", err)
+		st.srv.log.Debug("TLS handshake", "address", st.wire.remote().String(), "err", err)
 		return false
 	}
 	return true

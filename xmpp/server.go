@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"konzil/internal/slots"
 	"konzil/xmpp/stanza"
 )
 
@@ -64,7 +65,7 @@ func New(cfg Config, accounts Accounts, log *slog.Logger) (*Server, error) {
 		cfg: cfg, accounts: accounts, log: log, backoff: newBackoff(),
 		byBare: map[stanza.JID][]*Session{}, bySM: map[string]*Session{}, mounted: map[string]Handler{},
 		streams: map[*stream]struct{}{}, lns: map[net.Listener]struct{}{},
-		ended: endedSM{h: map[string]endedEntry{}}, inputs: bufferPool{size: inputBuffer},
+		ended: endedSM{h: map[string]endedEntry{}}, bosh: boshSessions{reading: slots.New[string](boshReading, boshReadingEach)}, inputs: bufferPool{size: inputBuffer},
 	}
 	if s.cfg.TLS = captureLeaf(cfg.TLS); s.cfg.TLS != nil && cfg.ClientCAs != nil {
 		askCertificates(s.cfg.TLS)

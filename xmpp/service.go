@@ -31,7 +31,7 @@ func (st *stream) serviceJID(user string) (stanza.JID, error) {
 
 // checkService is the password check of a service domain.
 func (st *stream) checkService(_ context.Context, user, password string) (string, bool, error) {
-	if st.srv.backoff.blocked(st.canonical(user), st.wire.network()) {
+	if st.srv.backoff.blocked(st.canonical(user), st.network()) {
 		st.srv.count.authDelayed.Add(1)
 		return "", false, errBackoff
 	}

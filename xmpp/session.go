@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"konzil/internal/ledger"
@@ -24,6 +25,9 @@ type Session struct {
 	ch     *ledger.Channel // what is remembered over a restart; nil: nothing
 
 	taken uint32 // stanzas of the client since stream management began; of the stream's goroutine
+
+	caused    atomic.Int64 // stanzas for others, not paid for (fanout.go)
+	paidUntil time.Time    // of the stream's goroutine
 
 	showing sync.Mutex // held while a presence is broadcast, so that all see them in one order; taken before every other lock
 
@@ -55,14 +59,14 @@ func (x *Session) Guest() bool { return x.guest }
 // Param is an argument of the WebSocket's URL (room, prefix, previd, token, customusername, vnode), "" if absent.
 func (x *Session) Param(name string) string { return x.params.Get(name) }
 
-// Network is where the client's connection comes from, as the log has it; empty while there is none.
+// Network is where the client's connection comes from, without what tells people of one network apart; empty while there is none.
 func (x *Session) Network() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.stream == nil {
 		return ""
 	}
-	return x.stream.wire.network()
+	return x.stream.network()
 }
 
 // Presence is the last broadcast presence, nil when the session is not available.

@@ -14,8 +14,8 @@ type Stranger struct {
 	asked int
 }
 
-// Network is where it comes from, as far as back-off distinguishes (an IPv6 /64).
-func (p *Stranger) Network() string { return p.st.wire.network() }
+// Address is where it comes from.
+func (p *Stranger) Address() string { return p.st.wire.remote().String() }
 
 // strangers is what is served before login.
 type strangers struct {

@@ -121,6 +121,9 @@ func (st *stream) settle() {
 func (st *stream) loop() error {
 	st.wire.patient()
 	for {
+		if err := st.payFanout(); err != nil {
+			return err
+		}
 		it, err := st.wire.next()
 		if err == error(errAgain) { // nobody wraps it, and most reads end so
 			if err = st.wire.wait(); err != nil {
@@ -225,6 +228,9 @@ func (st *stream) farewell(se *streamError) {
 		st.wire.linger()
 	}
 }
+
+// network is where the stream comes from, as far as back-off tells people apart.
+func (st *stream) network() string { return networkOf(st.wire.remote()) }
 
 // abort is Shutdown's: it wakes a stream that still negotiates. One with a session has got its last words from that.
 func (st *stream) abort() { st.wire.readDeadline(time.Now()) }

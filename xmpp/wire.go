@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -40,7 +41,8 @@ type wire interface {
 	abandon()  // at once; ends a blocked read or write
 	secure() bool
 	bindings() map[string][]byte
-	network() string
+	remote() net.Addr
+	holdOff(time.Duration) bool // for the reader; false: abandoned meanwhile
 }
 
 // header is what ours says.
@@ -111,7 +113,8 @@ func (w *tcpWire) setLimits(l stanza.Limits)           { w.rd.SetLimits(l) }
 func (w *tcpWire) readDeadline(t time.Time)            { _ = w.raw.SetReadDeadline(t) }
 func (w *tcpWire) declares() bool                      { return false }
 func (w *tcpWire) secure() bool                        { return w.tls != nil }
-func (w *tcpWire) network() string                     { return networkOf(w.raw.RemoteAddr()) }
+func (w *tcpWire) remote() net.Addr                    { return w.raw.RemoteAddr() }
+func (w *tcpWire) holdOff(d time.Duration) bool        { return w.raw.sleep(d) }
 func (w *tcpWire) abandon()                            { _ = w.raw.Close() }
 
 func (w *tcpWire) src() io.Reader {
@@ -225,15 +228,16 @@ func (s *Server) newWSWire(c *ws.Conn, safe bool) *wsWire {
 
 const nsFraming = "urn:ietf:params:xml:ns:xmpp-framing"
 
-func (w *wsWire) readDeadline(t time.Time)    { w.ws.SetReadDeadline(t) }
-func (w *wsWire) setLimits(l stanza.Limits)   { w.lim = l }
-func (w *wsWire) restart()                    {}
-func (w *wsWire) patient()                    { w.waits = true }
-func (w *wsWire) wait() error                 { return w.ws.Wait() }
-func (w *wsWire) declares() bool              { return true }
-func (w *wsWire) secure() bool                { return w.safe }
-func (w *wsWire) network() string             { return networkOf(w.ws.RemoteAddr()) }
-func (w *wsWire) bindings() map[string][]byte { return nil } // a proxy may end the TLS, and browsers cannot bind
+func (w *wsWire) readDeadline(t time.Time)     { w.ws.SetReadDeadline(t) }
+func (w *wsWire) setLimits(l stanza.Limits)    { w.lim = l }
+func (w *wsWire) restart()                     {}
+func (w *wsWire) patient()                     { w.waits = true }
+func (w *wsWire) wait() error                  { return w.ws.Wait() }
+func (w *wsWire) declares() bool               { return true }
+func (w *wsWire) secure() bool                 { return w.safe }
+func (w *wsWire) remote() net.Addr             { return w.ws.RemoteAddr() }
+func (w *wsWire) holdOff(d time.Duration) bool { return w.meter.sleep(d) }
+func (w *wsWire) bindings() map[string][]byte  { return nil } // a proxy may end the TLS, and browsers cannot bind
 
 func (w *wsWire) abandon() {
 	w.meter.stop()

@@ -59,7 +59,7 @@ listen: ["127.0.0.1"]
 log: {level: %s}
 tls: {cert: %s, key: %s}
 http: {port: %d}
-xmpp: {port: %d, tls_port: %d, guests: true, rate_bytes_per_second: 1000000000, sessions_per_user: %d, federation: %s}
+xmpp: {port: %d, tls_port: %d, guests: true, rate_bytes_per_second: 1000000000, fanout_per_second: 100000000, sessions_per_user: %d, federation: %s}
 rooms: {max_rooms: 100000, max_occupants: 100000, create_by_all: true, messages_per_second: %d}
 media: {port: %d, shards: %s}
 turn: {port: %d, tls_port: %d, secret: %s, users: ["bench:%s"], allow: ["127.0.0.0/8"], allocations_per_user: %d, allocations_per_address: %d}

@@ -103,7 +103,7 @@ func (c *conn) login() error {
 	if it.Elem == nil || it.Elem.Local != "handshake" ||
 		subtle.ConstantTimeCompare([]byte(strings.ToLower(strings.TrimSpace(it.Elem.Text()))), []byte(hex.EncodeToString(sum[:]))) != 1 {
 		c.s.count.refused.Add(1)
-		c.s.log.Warn("a component does not know its secret", "component", k.cfg.Domain, "peer", c.raw.RemoteAddr().String())
+		c.s.log.Warn("a component does not know its secret", "component", k.cfg.Domain, "address", c.raw.RemoteAddr().String())
 		return &streamError{"not-authorized", ""}
 	}
 	_ = c.raw.SetReadDeadline(time.Time{})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
+	"konzil/internal/slots"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -14,6 +16,11 @@ const (
 
 	minSearch = 2   // characters of at least one thing that is looked for: nobody shall read out the whole directory
 	maxSearch = 100 // bytes of one
+
+	// maxSearches bounds the searches that wait for the directory, maxSearchesEach those of one person: each has a goroutine, and most of them would wait
+	// for a connection that logins need.
+	maxSearches     = 16
+	maxSearchesEach = 2
 )
 
 // Found is somebody whom a search gives.
@@ -42,11 +49,19 @@ type Search struct {
 	srv  *xmpp.Server
 	find func(context.Context, Wanted) ([]Found, error)
 	log  *slog.Logger
+
+	underWay *slots.Slots[stanza.JID]
+	searches atomic.Uint64
 }
 
 // NewSearch makes the service; find gives those who let themselves be found.
 func NewSearch(s *xmpp.Server, find func(context.Context, Wanted) ([]Found, error), log *slog.Logger) *Search {
-	return &Search{srv: s, find: find, log: log}
+	return &Search{srv: s, find: find, log: log, underWay: slots.New[stanza.JID](maxSearches, maxSearchesEach)}
+}
+
+// Counters are numbers for metrics.
+func (s *Search) Counters() map[string]uint64 {
+	return map[string]uint64{"searches_total": s.searches.Load(), "refused_total": s.underWay.Refused()}
 }
 
 // HandleStanza implements xmpp.Handler. People of this house may search, nobody else (XEP-0055 §8).
@@ -72,8 +87,14 @@ func (s *Search) HandleStanza(st *stanza.Stanza) {
 		s.answer(st.ErrorReply(stanza.ErrForbidden))
 	case st.Type == "get":
 		s.answer(st.Result(searchForm()))
+	case !s.underWay.Take(st.From.Bare()):
+		s.answer(st.ErrorReply(stanza.ErrResourceConstraint.With("Too many searches at once, wait for the answers")))
 	default:
-		go s.search(st) // the directory may take its time
+		s.searches.Add(1)
+		go func() { // the directory may take its time
+			defer s.underWay.Give(st.From.Bare())
+			s.search(st)
+		}()
 	}
 }
 

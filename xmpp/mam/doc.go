@@ -22,6 +22,7 @@ import (
 
 	"konzil/internal/archive"
 	"konzil/internal/ledger"
+	"konzil/internal/slots"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -69,6 +70,8 @@ type Service struct {
 	opt     Options
 	log     *slog.Logger
 
+	searching *slots.Slots[stanza.JID]
+
 	mu    sync.Mutex // guards prefs
 	prefs map[stanza.JID]prefs
 
@@ -77,7 +80,7 @@ type Service struct {
 
 // Attach makes s keep archives in a. It goes before all features but blocking, which decides what reaches them.
 func Attach(s *xmpp.Server, a *archive.Archive, store PrefsStore, opt Options, log *slog.Logger) *Service {
-	m := &Service{srv: s, archive: a, store: store, opt: opt, log: log, prefs: map[stanza.JID]prefs{}}
+	m := &Service{srv: s, archive: a, store: store, opt: opt, log: log, searching: slots.New[stanza.JID](maxSearches, maxSearchesEach), prefs: map[stanza.JID]prefs{}}
 	h := s.Hooks()
 	for _, t := range []xmpp.Target{xmpp.ToAccount, xmpp.ToServer} {
 		h.Feature(t, nsMAM, nsExtended, nsFulltext, nsSID, nsInbox)
@@ -94,7 +97,8 @@ func Attach(s *xmpp.Server, a *archive.Archive, store PrefsStore, opt Options, l
 
 // Counters are numbers for metrics.
 func (m *Service) Counters() map[string]uint64 {
-	return map[string]uint64{"queries_total": m.queries.Load(), "results_total": m.results.Load(), "store_errors_total": m.failures.Load(), "redelivered_total": m.redelivered.Load()}
+	return map[string]uint64{"queries_total": m.queries.Load(), "results_total": m.results.Load(), "store_errors_total": m.failures.Load(), "redelivered_total": m.redelivered.Load(),
+		"searches_refused_total": m.searching.Refused()}
 }
 
 // own tells that an iq for an account comes from a client of that account which has an archive.

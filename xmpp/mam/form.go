@@ -15,6 +15,11 @@ const (
 	maxPage     = 250 // results of one query: each is a stanza in the client's queue
 	maxIDs      = 100
 	maxFields   = 32
+
+	// maxSearches bounds the searches for words that are under way, maxSearchesEach those of one person: each may read the whole of a long archive, which
+	// takes a core for seconds.
+	maxSearches     = 4
+	maxSearchesEach = 1
 )
 
 const (

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/internal/archive"
+	"konzil/internal/slots"
 	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/play"
@@ -80,6 +81,21 @@ func TestPlays(t *testing.T) {
 			return <-done
 		})
 	})
+}
+
+// TestSearches: one search for words at a time of each, a few in all; other questions are not held up.
+func TestSearches(t *testing.T) {
+	m := &Service{searching: slots.New[stanza.JID](maxSearches, maxSearchesEach)}
+	me := stanza.MustJID("romeo@example.org/orchard")
+	ask := stanza.NewIQ("set", "1", me, stanza.JID{}, stanza.NewElement(nsMAM, "query").Add(stanza.NewElement(nsData, "x").Add(
+		stanza.NewElement(nsData, "field", "var", fieldText).Add(stanza.TextElement(nsData, "value", "rose")))))
+	m.searching.Take(me.Bare())
+	if r := m.answer(me.Bare(), ask, nil); r.Type != "error" || r.Child(stanza.NSClient, "error").Child(stanza.NSStanzas, "resource-constraint") == nil {
+		t.Errorf("a second search: %s", r.AppendXML(nil, "", true))
+	}
+	if m.Counters()["searches_refused_total"] != 1 {
+		t.Error(m.Counters())
+	}
 }
 
 func TestKeepable(t *testing.T) {

@@ -30,6 +30,12 @@ func (m *Service) answer(owner stanza.JID, iq *stanza.Stanza, send func(*stanza.
 	if bad != nil {
 		return iq.ErrorReply(bad)
 	}
+	if r.Match != nil {
+		if !m.searching.Take(iq.From.Bare()) {
+			return iq.ErrorReply(stanza.ErrResourceConstraint.With("Too many searches at once, wait for the answers"))
+		}
+		defer m.searching.Give(iq.From.Bare())
+	}
 	ctx, cancel := ioContext()
 	defer cancel()
 	page, err := m.page(ctx, r)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"konzil/internal/slots"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -48,7 +49,7 @@ func New(cfg Config, router xmpp.Router, store Store, log *slog.Logger) (*Servic
 		cfg: cfg.withDefaults(), router: router, store: store, log: log, now: time.Now, archive: cfg.Archive,
 		admins: map[stanza.JID]bool{}, local: map[string]bool{}, rooms: map[stanza.JID]*room{},
 	}
-	s.tasks.by = map[stanza.JID]int{}
+	s.tasks.asked = slots.New[stanza.JID](maxTasks, maxTasksEach)
 	s.tasks.idle = sync.NewCond(&s.tasks.mu)
 	s.joining = joinLimit{rate: rate.Limit(s.cfg.JoinRate), burst: s.cfg.JoinBurst, by: map[stanza.JID]*rate.Limiter{}}
 	for _, a := range cfg.Admins {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"konzil/internal/slots"
 	"konzil/xmpp/stanza"
 )
 
@@ -16,11 +17,11 @@ const (
 
 // tasks are goroutines of the service that end by themselves. Close waits for them.
 type tasks struct {
-	mu      sync.Mutex // guards all below
-	idle    *sync.Cond // running became 0
+	asked *slots.Slots[stanza.JID] // for those that somebody asked for
+
+	mu      sync.Mutex // guards running
+	idle    *sync.Cond // it became 0
 	running int        // goroutines and messages on their way to the disk
-	asked   int        // of them those that somebody asked for
-	by      map[stanza.JID]int
 }
 
 func (t *tasks) begin() {
@@ -48,26 +49,13 @@ func (t *tasks) run(f func()) {
 
 // runFor starts f for who asked for it, a bare JID; false: there is too much under way already.
 func (t *tasks) runFor(who stanza.JID, f func()) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.asked >= maxTasks || t.by[who] >= maxTasksEach {
+	if !t.asked.Take(who) {
 		return false
 	}
-	t.asked++
-	t.by[who]++
-	t.running++
-	go func() {
-		defer t.end()
-		defer func() {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.asked--
-			if t.by[who]--; t.by[who] == 0 {
-				delete(t.by, who)
-			}
-		}()
+	t.run(func() {
+		defer t.asked.Give(who)
 		f()
-	}()
+	})
 	return true
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,6 +38,41 @@ type Live struct {
 	clients map[string]*liveClient
 	more    func(words []string) error
 	ended   chan stanza.JID // sessions whose end all features know of
+	log     secretLog
+	words   []string // of messages that clients have sent: they must not be in the log
+}
+
+// secretLog keeps what the server logs at any level.
+type secretLog struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (s *secretLog) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+// leastWord is the length of words that cannot be in a log by chance.
+const leastWord = 8
+
+// note remembers what a message says.
+func (l *Live) note(st *stanza.Stanza) {
+	if body := st.Child(stanza.NSClient, "body").Text(); st.Kind == stanza.Message && len(body) >= leastWord {
+		l.words = append(l.words, body)
+	}
+}
+
+// checkLog looks for what people have said to each other.
+func (l *Live) checkLog() {
+	l.log.mu.Lock()
+	defer l.log.mu.Unlock()
+	for _, w := range l.words {
+		if strings.Contains(l.log.text.String(), w) {
+			l.t.Errorf("%q is in the log:\n%s", w, l.log.text.String())
+		}
+	}
 }
 
 type liveClient struct {
@@ -55,15 +91,15 @@ func NewLive(t *testing.T, attach func(*xmpp.Server), more func(words []string) 
 	t.Helper()
 	cfg := xmpp.DefaultConfig()
 	cfg.Domain, cfg.GuestDomain = "example.org", "guest.example.org"
-	srv, err := xmpp.New(cfg, accounts{}, slog.New(slog.DiscardHandler))
+	l := &Live{t: t, clients: map[string]*liveClient{}, more: more, ended: make(chan stanza.JID, 1024)}
+	srv, err := xmpp.New(cfg, accounts{}, slog.New(slog.NewTextHandler(&l.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv.Hooks().IQ(xmpp.ToServer, nsSync, "sync", func(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza { return iq.Result() })
 	attach(srv)
-	ended := make(chan stanza.JID, 1024)
-	srv.Hooks().Closed(func(x *xmpp.Session) { ended <- x.JID() }) // the last hook, after those of attach
-	l := &Live{t: t, Server: srv, http: httptest.NewServer(srv.WebSocketHandler()), clients: map[string]*liveClient{}, more: more, ended: ended}
+	srv.Hooks().Closed(func(x *xmpp.Session) { l.ended <- x.JID() }) // the last hook, after those of attach
+	l.Server, l.http = srv, httptest.NewServer(srv.WebSocketHandler())
 	t.Cleanup(l.close)
 	return l
 }
@@ -78,6 +114,7 @@ func (l *Live) close() {
 		l.t.Errorf("shutdown: %v", err)
 	}
 	l.http.Close()
+	l.checkLog()
 	for _, c := range l.clients {
 		for range c.in { // until its reader has ended
 		}
@@ -212,6 +249,7 @@ func (l *Live) client(name string) (*liveClient, error) {
 
 // Send implements World. When it returns the server has done what the stanza asked.
 func (l *Live) Send(name string, st *stanza.Stanza) error {
+	l.note(st)
 	c, err := l.client(name)
 	if err != nil {
 		return err

@@ -12,6 +12,8 @@ type request struct {
 	o  *owned
 	el *stanza.Element // what is asked: the child of <pubsub/>
 	op *stanza.Element // <pubsub/>
+
+	told int // how many were notified
 }
 
 func (r *request) node() string { return r.el.Attr("node") }
@@ -56,6 +58,9 @@ func (e *Engine) answer(owner stanza.JID, iq *stanza.Stanza) *stanza.Stanza {
 		return iq.ErrorReply(stanza.ErrNotAcceptable.With("The name of the node is too long"))
 	}
 	payload, bad := r.perform()
+	if s := e.srv.Session(iq.From); s != nil {
+		s.Fanout(r.told)
+	}
 	if bad != nil {
 		e.count.refused.Add(1)
 		return iq.ErrorReply(bad)

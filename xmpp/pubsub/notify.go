@@ -44,12 +44,12 @@ func (e *Engine) queueLast(n *node, to stanza.JID) {
 }
 
 // tell gives out what is queued with a node, in order: one goroutine does it at a time, and nothing is routed with a lock held. The queue is as long
-// as what is published while one event is given out.
-func (e *Engine) tell(n *node) {
+// as what is published while one event is given out. It tells how many it has told.
+func (e *Engine) tell(n *node) (told int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.telling {
-		return
+		return 0
 	}
 	n.telling = true
 	for len(n.queue) > 0 {
@@ -74,21 +74,22 @@ func (e *Engine) tell(n *node) {
 		}
 		n.mu.Unlock()
 		for _, ev := range queue {
-			e.give(n, typ, ev, all, special)
+			told += e.give(n, typ, ev, all, special)
 		}
 		n.mu.Lock()
 	}
 	n.telling = false
+	return told
 }
 
-// give routes one event; special are the subscribers that want it in another form.
-func (e *Engine) give(n *node, typ string, ev event, all []stanza.JID, special map[stanza.JID]subOptions) {
+// give routes one event, and gives to how many; special are the subscribers that want it in another form.
+func (e *Engine) give(n *node, typ string, ev event, all []stanza.JID, special map[stanza.JID]subOptions) int {
 	to := ev.to
 	if to == nil {
 		to = all
 	}
 	if len(to) == 0 {
-		return
+		return 0
 	}
 	payload := []*stanza.Element{ev.plain}
 	if ev.plain == nil {
@@ -115,6 +116,7 @@ func (e *Engine) give(n *node, typ string, ev event, all []stanza.JID, special m
 			e.srv.Route(one)
 		}
 	}
+	return len(to)
 }
 
 // interested are all who are told of a change: explicit subscribers, and by presence those whose capabilities ask for it (XEP-0163 §4.3). The

@@ -66,7 +66,7 @@ func (r *request) configure(n *node) (*stanza.Element, *stanza.Error) {
 // tellAfter gives out what is queued; the node is unlocked meanwhile.
 func (r *request) tellAfter(n *node) {
 	n.mu.Unlock()
-	r.e.tell(n)
+	r.told += r.e.tell(n)
 	r.e.notice(n)
 	n.mu.Lock()
 }

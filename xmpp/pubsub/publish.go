@@ -48,7 +48,7 @@ func (r *request) publish() (*stanza.Element, *stanza.Error) {
 	if bad != nil {
 		return nil, bad
 	}
-	r.e.tell(n)
+	r.told += r.e.tell(n)
 	r.e.notice(n)
 	answer := user("publish", n.name)
 	if it != nil {
@@ -143,7 +143,7 @@ func (r *request) retract() (*stanza.Element, *stanza.Error) {
 	if bad != nil {
 		return nil, bad
 	}
-	r.e.tell(n)
+	r.told += r.e.tell(n)
 	r.e.notice(n)
 	return nil, nil
 }

@@ -19,7 +19,7 @@ func (r *request) subscribe() (*stanza.Element, *stanza.Error) {
 	if bad != nil {
 		return nil, bad
 	}
-	r.e.tell(n)
+	r.told += r.e.tell(n)
 	out := user("subscription", n.name).with(u).wrap()
 	if options != nil { // §6.3.7
 		out.Add(user("options", n.name).subscriber(u).Add(u.form()).Element)
@@ -123,7 +123,7 @@ func (r *request) unsubscribe() (*stanza.Element, *stanza.Error) {
 	bad = r.e.setSubscription(n, subscription{JID: u.JID}, false)
 	n.mu.Unlock()
 	if bad == nil {
-		r.e.tell(n)
+		r.told += r.e.tell(n)
 	}
 	return nil, bad
 }

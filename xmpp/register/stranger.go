@@ -33,7 +33,7 @@ func (v *Service) preauth(p *xmpp.Stranger, iq *stanza.Stanza) *stanza.Stanza {
 	i, err := v.Find(ctx, iq.Child(nsPreAuth, "preauth").Attr("token"))
 	switch {
 	case errors.Is(err, ErrNoInvitation), err == nil && !i.Account:
-		v.log.Info("invitation refused", "network", p.Network())
+		v.log.Info("invitation refused", "address", p.Address())
 		return iq.ErrorReply(stanza.ErrItemNotFound.With("The provided token is invalid or expired"))
 	case err != nil:
 		return v.failed(iq, "invitation not read", err)
@@ -89,7 +89,7 @@ func (v *Service) create(p *xmpp.Stranger, iq *stanza.Stanza, i *Invitation) *st
 		v.log.Warn("account not made", "name", local, "err", err)
 		return iq.ErrorReply(stanza.ErrNotAcceptable.With("The account could not be made: choose another password, and ask for another invitation"))
 	}
-	v.log.Info("account made by invitation", "name", local, "inviter", i.Inviter.String(), "network", p.Network())
+	v.log.Info("account made by invitation", "name", local, "inviter", i.Inviter.String(), "address", p.Address())
 	if own, err := stanza.NewJID(local, v.srv.Domain(), ""); err == nil && !i.Inviter.IsZero() {
 		v.befriend(own, i.Inviter, true)
 		v.befriend(i.Inviter, own, true)

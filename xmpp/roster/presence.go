@@ -56,6 +56,7 @@ func (r *Roster) broadcast(s *xmpp.Session, st *stanza.Stanza) {
 		to = l.sorted(func(i Item) bool { return i.Subscription&From != 0 })
 		return nil
 	}) // without the list only the own clients are told
+	s.Fanout(len(to))
 	for _, i := range to {
 		r.srv.Route(st.WithFromTo(s.JID(), i.JID))
 	}
