@@ -11,7 +11,7 @@ import (
 
 // TestIdleStack: a session that waits keeps the smallest stack that a goroutine in the poller can have, 4 KB, whatever its handshake took.
 func TestIdleStack(t *testing.T) {
-	const n = 128
+	const n = 40
 	r := newRig(t, func(c *Config) { c.Limits.SessionsPerAccount = 0 })
 	stacks := func() int {
 		for range 5 { // each collection halves
