@@ -7,7 +7,8 @@
 //  2. region.add (region.go) copies it into a file that is mapped into memory: body and checksum first, the length last. No system call is made, and yet
 //     a kill of the process loses nothing, since the kernel has the page. A record that a kill cut has no length, so it is not there.
 //  3. state.apply (state.go) carries it out in memory; the queues there hold positions in the log, not bytes.
-//  4. When the log is full, Ledger.compact writes the state as records into a new file, which takes the place of the old one.
+//  4. When the log is full, Ledger.compact writes the state as records into another file, which takes the place of the old one. That is the spare one from then
+//     on, and the next to be written over: what it still has behind its end is of a generation before, by which checksums differ.
 //  5. Open reads the log back through the same state.apply.
 //
 // A power cut is another matter: pages reach the disk when the kernel likes, and every syncEvery at the latest. After one, Trusted is false: the queues are

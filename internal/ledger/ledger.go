@@ -17,7 +17,10 @@ import (
 
 const (
 	fileName  = "sessions.log"
-	minLog    = 4 << 20         // a log is at least this long, and growth times as long as what it holds
+	spareName = fileName + ".spare" // the log of before, to be written anew
+	asideName = fileName + ".aside" // a second name while the two are exchanged
+
+	minLog    = 1 << 20         // a log is at least this long, and growth times as long as what it holds
 	growth    = 4               // so that three quarters of it are new records
 	maxLog    = 2 << 30         // a ledger that would be longer forgets everything: something is wrong
 	syncEvery = 5 * time.Second // what a power cut may take
@@ -34,6 +37,7 @@ type Ledger struct {
 
 	mu     sync.Mutex // guards all below
 	region *region    // nil: closed, or broken
+	spare  *region    // nil: none
 	state  *state
 	nextID uint32
 	rec    []byte // the record being made
@@ -46,6 +50,11 @@ type Ledger struct {
 
 // Open reads the ledger of a folder, or makes one. A log that cannot be read is put aside with a warning: what it knew is lost, nothing else.
 func Open(dir string, log *slog.Logger) (*Ledger, error) {
+	for _, name := range []string{spareName, asideName} { // of a program that was killed
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
 	l := &Ledger{path: filepath.Join(dir, fileName), boot: bootID(), log: log, state: newState(), stop: make(chan struct{}), stopped: make(chan struct{})}
 	old, err := openRegion(l.path)
 	switch {
@@ -108,7 +117,7 @@ func (l *Ledger) Close() error {
 		return nil
 	}
 	err := l.region.file.Sync()
-	err = errors.Join(err, l.region.close())
+	err = errors.Join(err, l.region.close(), l.dropSpare())
 	l.region = nil
 	return err
 }
@@ -126,11 +135,11 @@ func (l *Ledger) syncing() {
 		l.mu.Lock()
 		var f *os.File
 		if l.dirty && l.region != nil {
-			f, l.dirty = l.region.file, false
+			f, l.dirty = l.region.file, false // it may become the spare one meanwhile, which does no harm
 		}
 		l.mu.Unlock()
 		if f != nil {
-			_ = f.Sync() // a file that compact has closed meanwhile is of no use any more
+			_ = f.Sync() // a file that was closed meanwhile is of no use any more
 		}
 	}
 }
@@ -145,7 +154,7 @@ func (l *Ledger) add() {
 		if err := l.compact(len(rec)); err != nil {
 			l.failures.Add(1)
 			l.log.Error("the log of sessions cannot be written any more: a restart will end all sessions", "file", l.path, "err", err)
-			_ = errors.Join(l.region.close(), os.Remove(l.path))
+			_ = errors.Join(l.region.close(), os.Remove(l.path), l.dropSpare())
 			l.region = nil
 			return
 		}
@@ -156,29 +165,67 @@ func (l *Ledger) add() {
 	l.state.apply(l.region.add(l.rec), l.rec)
 }
 
-// compact writes the state into a new log with room for extra bytes more, which takes the place of the old one.
+// compact writes the state into a log with room for extra bytes more, which takes the place of the old one: into the one of before that, where it fits,
+// since a new file has to be filled and its pages mapped, which was a third of what the ledger cost.
 func (l *Ledger) compact(extra int) error {
 	size := max(minLog, growth*(l.live()+extra+headerBytes))
 	if size > maxLog {
 		return errors.New("ledger: too much to remember")
 	}
-	fresh, err := createRegion(l.path+".new", size, l.boot)
+	fresh, err := l.prepare(size)
 	if err != nil {
 		return err
 	}
 	old, before := l.region, l.state
 	l.state = newState()
 	l.rewrite(before, old, fresh)
-	l.region = fresh
+	l.region, l.spare = fresh, old
 	l.last = Key{}
-	if err := os.Rename(l.path+".new", l.path); err != nil {
+	if old == nil {
+		return os.Rename(l.sibling(spareName), l.path)
+	}
+	l.compactions.Add(1)
+	return l.exchange()
+}
+
+// sibling is the path of another file in the folder of the log.
+func (l *Ledger) sibling(name string) string { return filepath.Join(filepath.Dir(l.path), name) }
+
+// prepare gives an empty log of size bytes, or up to growth times as many, under the name of the spare one.
+func (l *Ledger) prepare(size int) (*region, error) {
+	generation := uint64(1)
+	if l.region != nil {
+		generation = l.region.generation + 1
+	}
+	if l.spare != nil && len(l.spare.mem) >= size && len(l.spare.mem) <= growth*size {
+		l.spare.begin(l.boot, generation)
+		return l.spare, nil
+	}
+	if err := l.dropSpare(); err != nil {
+		return nil, err
+	}
+	return createRegion(l.sibling(spareName), size, l.boot, generation)
+}
+
+// exchange gives the spare file, which has become the log, the log's name, and the other way round. At each moment there is a log, and it is whole.
+func (l *Ledger) exchange() error {
+	aside, spare := l.sibling(asideName), l.sibling(spareName)
+	if err := os.Link(l.path, aside); err != nil {
 		return err
 	}
-	if old != nil {
-		l.compactions.Add(1)
-		return old.close()
+	if err := os.Rename(spare, l.path); err != nil {
+		return err
 	}
-	return nil
+	return os.Rename(aside, spare)
+}
+
+func (l *Ledger) dropSpare() error {
+	if l.spare == nil {
+		return nil
+	}
+	err := errors.Join(l.spare.close(), os.Remove(l.sibling(spareName)))
+	l.spare = nil
+	return err
 }
 
 // live is about how long the state is as records.

@@ -271,3 +271,37 @@ func BenchmarkPush(b *testing.B) {
 		})
 	}
 }
+
+// TestSpare: what an earlier log has left behind the end of the present one is not read, and what a kill left of an exchange of the two does no harm.
+func TestSpare(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	c := l.New("a")
+	for l.Counters()["compactions_total"] < 2 { // the second one writes over the first log
+		c.Push(Item{Counted: true}, Key{}, says("of long ago, and as long as all the others"))
+		c.Ack(1, 1)
+	}
+	if l.spare == nil || l.region.end > len(l.region.mem)/2 {
+		t.Fatal("no log was used again")
+	}
+	c.Push(Item{Counted: true}, Key{}, says("the last"))
+	for _, name := range []string{spareName, asideName} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("half of something"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := killed(t, dir)
+	if k := other.Kept(); len(k) != 1 || len(k[0].Items) != 1 || string(k[0].Items[0].Body) != "the last" {
+		t.Errorf("got %+v", k)
+	}
+	shut(t, other)
+	shut(t, l)
+	l = open(t, dir)
+	if k := l.Kept(); len(k) != 1 || len(k[0].Items) != 1 {
+		t.Errorf("got %+v", k)
+	}
+	shut(t, l)
+	if left, err := filepath.Glob(filepath.Join(dir, "*.*.*")); err != nil || len(left) != 0 {
+		t.Errorf("left over: %v %v", left, err)
+	}
+}

@@ -44,7 +44,7 @@ type DB struct {
 	dir    string
 	log    *slog.Logger
 	lock   *os.File // nil: beside another program
-	read   *sql.DB
+	read   *Reader
 	write  *sql.DB
 	writer *writer
 }
@@ -95,9 +95,11 @@ func (db *DB) open(ctx context.Context, name string) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	db.write.SetMaxOpenConns(1)
-	if db.read, err = sql.Open("sqlite", dsn(name, true)); err != nil {
+	read, err := sql.Open("sqlite", dsn(name, true))
+	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	db.read = newReader(read)
 	db.read.SetMaxOpenConns(maxReaders)
 	db.read.SetMaxIdleConns(maxReaders)
 	return db.migrate(ctx, name)
@@ -189,7 +191,7 @@ func lockDir(dir string) (*os.File, error) {
 }
 
 // Read gives the pool of connections that can only read. They see what was committed when their statement or transaction began.
-func (db *DB) Read() *sql.DB { return db.read }
+func (db *DB) Read() *Reader { return db.read }
 
 // Dir is the data directory.
 func (db *DB) Dir() string { return db.dir }

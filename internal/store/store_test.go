@@ -68,7 +68,7 @@ func insert(n int) func(*sql.Tx) error {
 
 func TestPragmas(t *testing.T) {
 	db := open(t, filepath.Join(t.TempDir(), "with space", "100% ?#"))
-	for _, pool := range []*sql.DB{db.read, db.write} {
+	for _, pool := range []*sql.DB{db.read.DB, db.write} {
 		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "10000"} {
 			var got string
 			if err := pool.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {
@@ -319,4 +319,32 @@ func BenchmarkWrite(b *testing.B) {
 	})
 	s := db.Stats()
 	b.ReportMetric(float64(s["writes"])/float64(s["commits"]), "writes/commit")
+}
+
+// TestStatements: what is asked again is prepared once, with bounds, and what cannot be prepared fails as ever.
+func TestStatements(t *testing.T) {
+	db := open(t, t.TempDir())
+	defer db.Close()
+	r := db.Read()
+	for range 3 {
+		var n int
+		if err := r.QueryRowContext(t.Context(), "SELECT ? + 1", 2).Scan(&n); err != nil || n != 3 {
+			t.Fatal(n, err)
+		}
+	}
+	if len(r.statements) != 1 {
+		t.Errorf("%d statements", len(r.statements))
+	}
+	for i := range maxStatements + 5 {
+		var n int
+		if err := r.QueryRowContext(t.Context(), fmt.Sprint("SELECT ", i)).Scan(&n); err != nil || n != i {
+			t.Fatal(i, n, err)
+		}
+	}
+	if len(r.statements) != maxStatements {
+		t.Errorf("%d statements", len(r.statements))
+	}
+	if _, err := r.QueryContext(t.Context(), "SELECT nothing"); err == nil {
+		t.Error("no error")
+	}
 }
