@@ -11,22 +11,24 @@ import (
 // Memory that is not in use costs participants as much as what is: they come in storms, each of which leaves a megabyte of garbage, and the
 // collector keeps the room for it. While there is much to do that leaves nothing behind, such as routing, garbage is cheap and collecting is not,
 // so a small heap gets room for garbageRoom. While what is in use grows, what stays is scattered among the garbage, and its pages stay with it: then
-// there is growthRoom only. When it has become calm the rest is collected and given back to the system. A collection halves the stacks of which less than a
-// quarter is used, and a handshake needs eight times the stack of a session that waits: so there are more of them while that gains something.
-// Forwarding media makes no garbage.
+// there is less, from leastGrowth on in a small heap. When it has become calm the rest is collected and given back to the system. A collection
+// halves the stacks of which less than a quarter is used, and a handshake needs eight times the stack of a session that waits: so there are more of
+// them while that gains something. Forwarding media makes no garbage.
 const (
-	garbageRoom = 32 << 20 // bytes that may become garbage before a collection, at least
-	growthRoom  = 8 << 20  // the same while what is in use grows
-	leastGC     = 50       // percent of what is in use that may become garbage, at least
-	growthBytes = 1 << 20  // more in use after a collection than before: it grows
-	steadyGCs   = 2        // collections between two looks from which on it can be told that it does not,
-	steadyLooks = 4        // and so many such looks after each other make sure
-	memoryLook  = 250 * time.Millisecond
-	calmBytes   = 1 << 20 // allocated between two looks at most: then it is calm
-	sweepBytes  = 8 << 20 // allocated since the last time at least: then it is worth it
-	quietLooks  = 4       // calm looks in a row, after which quietBytes are enough
-	quietBytes  = 2 << 20
-	shrinkBytes = 512 << 10 // by which stacks have become smaller since the last sweep at least: then the next one may gain as much
+	garbageRoom  = 32 << 20 // bytes that may become garbage before a collection, at least
+	leastGrowth  = 2 << 20  // the same while what is in use grows,
+	fullGrowth   = 64 << 20 // and with so much in use leastGC: to collect costs what is in use, each time
+	leastPercent = 15       // in between
+	leastGC      = 50       // percent of what is in use that may become garbage, at least
+	growthBytes  = 1 << 20  // more in use after a collection than before: it grows
+	steadyGCs    = 2        // collections between two looks from which on it can be told that it does not,
+	steadyLooks  = 4        // and so many such looks after each other make sure
+	memoryLook   = 250 * time.Millisecond
+	calmBytes    = 1 << 20 // allocated between two looks at most: then it is calm
+	sweepBytes   = 8 << 20 // allocated since the last time at least: then it is worth it
+	quietLooks   = 4       // calm looks in a row, after which quietBytes are enough
+	quietBytes   = 2 << 20
+	shrinkBytes  = 512 << 10 // by which stacks have become smaller since the last sweep at least: then the next one may gain as much
 )
 
 // keeper watches the heap. It belongs to one goroutine.
@@ -69,6 +71,14 @@ func keepMemory(ctx context.Context) {
 	}
 }
 
+// growthPercent is how much garbage there may be while what is in use grows, in percent of that: leastGC of a large heap, in proportion less of a
+// small one, but room for leastGrowth. In steps, so that it seldom changes.
+func growthPercent(live uint64) int {
+	percent := leastGC * min(live, fullGrowth) / fullGrowth
+	percent = max(percent, leastGrowth*100/live)
+	return int(max(leastPercent, percent-percent%5))
+}
+
 // look says how much garbage there may be, in percent of what is in use, and whether it is time to sweep. allocated is the total since the
 // start, live what was in use after the last collection, in bytes, cycles is the number of collections, stacks what stacks take, in bytes.
 func (k *keeper) look(allocated, live, cycles, stacks uint64) (percent int, sweep bool) {
@@ -85,18 +95,14 @@ func (k *keeper) look(allocated, live, cycles, stacks uint64) (percent int, swee
 	}
 	k.least = min(k.least, live)
 	k.before, k.cycles = allocated, cycles
-	room := uint64(growthRoom)
-	if k.steady == steadyLooks {
-		room = garbageRoom
-	}
 	percent = 100
 	switch {
 	case live == 0: // no collection yet
-	case live < room:
-		percent = int(room * 100 / live)
-		percent -= percent % 100 // in steps, so that it seldom changes
 	case k.steady < steadyLooks:
-		percent = leastGC
+		percent = growthPercent(live)
+	case live < garbageRoom:
+		percent = int(garbageRoom * 100 / live)
+		percent -= percent % 100 // in steps, so that it seldom changes
 	}
 	since := allocated - k.swept
 	if k.calm > 0 && (since >= sweepBytes || stacks+shrinkBytes <= k.stacks) || k.calm >= quietLooks && since >= quietBytes {

@@ -19,27 +19,27 @@ func TestKeeper(t *testing.T) {
 		sweep                   bool
 	}{
 		{5 * mb, 0, 0, 100, false},       // no collection yet
-		{5 * mb, 4 * mb, 1, 200, false},  // calm, but nothing to gain
-		{50 * mb, 10 * mb, 5, 50, false}, // busy, and it grows
-		{60 * mb, 10 * mb, 7, 50, false}, // it does not grow any more
-		{70 * mb, 10 * mb, 9, 50, false},
-		{80 * mb, 10 * mb, 11, 50, false},
+		{5 * mb, 4 * mb, 1, 50, false},   // calm, but nothing to gain
+		{50 * mb, 10 * mb, 5, 20, false}, // busy, and it grows
+		{60 * mb, 10 * mb, 7, 20, false}, // it does not grow any more
+		{70 * mb, 10 * mb, 9, 20, false},
+		{80 * mb, 10 * mb, 11, 20, false},
 		{90 * mb, 10 * mb, 13, 300, false}, // for sure
 		{130 * mb, 10 * mb, 14, 300, false},
-		{170 * mb, 20 * mb, 16, 50, false}, // it grows again
-		{180 * mb, 20 * mb, 18, 50, false},
-		{190 * mb, 20 * mb, 20, 50, false},
-		{200 * mb, 20 * mb, 22, 50, false},
+		{170 * mb, 20 * mb, 16, 15, false}, // it grows again
+		{180 * mb, 20 * mb, 18, 15, false},
+		{190 * mb, 20 * mb, 20, 15, false},
+		{200 * mb, 20 * mb, 22, 15, false},
 		{210 * mb, 20 * mb, 24, 100, false}, // and is steady
-		{210 * mb, 20 * mb, 24, 50, true},   // calm
-		{210 * mb, 20 * mb, 25, 50, false},  // was done
-		{211 * mb, 20 * mb, 25, 50, false},  // a little
-		{213 * mb, 20 * mb, 25, 50, false},  // busy again
-		{213 * mb, 20 * mb, 26, 50, false},  // calm, for too little
-		{213 * mb, 20 * mb, 26, 50, false},
-		{213 * mb, 20 * mb, 26, 50, false},
-		{213 * mb, 20 * mb, 26, 50, true}, // and for so long that little is enough
-		{213 * mb, 20 * mb, 26, 50, false},
+		{210 * mb, 20 * mb, 24, 15, true},   // calm
+		{210 * mb, 20 * mb, 25, 15, false},  // was done
+		{211 * mb, 20 * mb, 25, 15, false},  // a little
+		{213 * mb, 20 * mb, 25, 15, false},  // busy again
+		{213 * mb, 20 * mb, 26, 15, false},  // calm, for too little
+		{213 * mb, 20 * mb, 26, 15, false},
+		{213 * mb, 20 * mb, 26, 15, false},
+		{213 * mb, 20 * mb, 26, 15, true}, // and for so long that little is enough
+		{213 * mb, 20 * mb, 26, 15, false},
 	} {
 		if percent, sweep := k.look(c.allocated, c.live, c.cycles, 5*mb); percent != c.percent || sweep != c.sweep {
 			t.Errorf("look %d: %d %%, sweep %v", i, percent, sweep)
@@ -66,6 +66,18 @@ func TestKeeperStacks(t *testing.T) {
 	} {
 		if _, sweep := k.look(c.allocated, 10<<20, uint64(i), c.stacks); sweep != c.sweep {
 			t.Errorf("look %d: sweep %v", i, sweep)
+		}
+	}
+}
+
+func TestGrowthPercent(t *testing.T) {
+	const mb = 1 << 20
+	for _, c := range []struct {
+		live    uint64
+		percent int
+	}{{1 * mb, 200}, {7 * mb, 25}, {16 * mb, 15}, {32 * mb, 25}, {64 * mb, 50}, {640 * mb, 50}} {
+		if n := growthPercent(c.live); n != c.percent {
+			t.Errorf("%d MB: %d %%, want %d", c.live/mb, n, c.percent)
 		}
 	}
 }

@@ -33,6 +33,7 @@ type observed struct {
 	spatial uint8 // mask of the spatial layers that are being sent
 	active  bool
 	svc, dd bool // layers in one SSRC; told by the dependency descriptor
+	apart   bool // which do not refer to each other
 }
 
 // observe copies what the packet path gathered for e; true when an allocation should follow.
@@ -44,7 +45,7 @@ func (e *Endpoint) observe(now int64) (again bool) {
 			e.sh.mu.Lock()
 			bytes, frames, heights, last := tr.bytes, tr.frames, tr.heights, tr.lastRTP
 			o := &tr.seen
-			o.svc, o.dd = tr.svc, tr.svc && tr.dd != nil
+			o.svc, o.dd, o.apart = tr.svc, tr.svc && tr.dd != nil, tr.svc && tr.apart
 			tr.bytes, tr.frames = rates[uint64]{}, rates[uint32]{}
 			if tr.levelHead-tr.levelTail > levelRing {
 				tr.levelTail = tr.levelHead - levelRing
@@ -145,7 +146,7 @@ func (src *source) layers(dst []alloc.Layer) []alloc.Layer {
 	return dst
 }
 
-// layers appends the layers of one SSRC. What it takes to forward one is what all lower ones take, too. top is the height of the
+// layers appends the layers of one SSRC. What it takes to forward one is what all lower ones take, too, unless they are apart. top is the height of the
 // highest one when nothing tells it; each lower spatial layer has half of it then.
 func (o *observed) layers(dst []alloc.Layer, ssrc uint32, top int) []alloc.Layer {
 	at := len(dst)
@@ -155,6 +156,9 @@ func (o *observed) layers(dst []alloc.Layer, ssrc uint32, top int) []alloc.Layer
 		h := o.heights[sid]
 		if h == 0 {
 			h = top >> max(bits.Len8(o.spatial)-1-sid, 0)
+		}
+		if o.apart {
+			below = [maxTID + 1]uint64{}
 		}
 		var sum, fps float64
 		for tid := range maxTID + 1 {
@@ -325,7 +329,7 @@ func (c *Conference) offer(e *Endpoint) {
 		if e.mayGet(src) {
 			s.of = append(s.of, src)
 			v := s.video[i]
-			if n := len(v.Layers); n > 1 && e.ext.dd == 0 && src.tracks[0].seen.dd {
+			if n := len(v.Layers); n > 1 && e.ext.dd == 0 && src.tracks[0].seen.dd && !src.tracks[0].seen.apart {
 				v.Layers = v.Layers[n-1:] // see send: it gets the whole stream
 			}
 			s.sources = append(s.sources, v)

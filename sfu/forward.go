@@ -134,7 +134,7 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 		sh.measure(p, tr, now)
 		if !p.in.Padding {
 			if tr.hist == nil {
-				tr.hist = history.New(tr.historySize(), history.SlotSize)
+				tr.hist = history.New(firstHistory, tr.historySize(), historySpan, history.SlotSize)
 			}
 			tr.hist.Put(p.hdr.Seq, plain, now)
 		}
@@ -222,6 +222,9 @@ func (sh *shard) measure(p *packet, tr *track, now int64) {
 	if !p.in.Padding {
 		tr.sinceKey(p, sid, tid)
 		tr.svc = p.in.SVC != nil
+		if tr.svc && p.in.SVC.Key {
+			tr.apart = p.in.SVC.Apart > 0
+		}
 		tr.bytes[sid][tid] += uint64(len(p.raw))
 		if start {
 			tr.frames[sid][tid]++
@@ -267,8 +270,8 @@ func (sh *shard) send(l *link, p *packet) {
 		return
 	}
 	in := &p.in
-	if m.ext.dd == 0 && p.byDD() {
-		// Without the extension the receiver could not tell a layer that it does not get from one that was lost.
+	if m.ext.dd == 0 && p.byDD() && in.SVC.Apart == 0 {
+		// Without the extension the receiver could not tell a layer that it does not get from one that was lost. One that needs no other is whole.
 		sh.whole = p.in
 		sh.whole.SVC = nil
 		in = &sh.whole
@@ -352,13 +355,25 @@ func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again b
 	if m.ext.abs != 0 && o.kind == Video {
 		x = append(x, rtp.Ext{ID: m.ext.abs, Data: sh.abs[:]})
 	}
+	if m.ext.playout != 0 && o.kind == Video && o.exts == nil {
+		if b := sh.playoutExt(m, o); b != nil {
+			x = append(x, rtp.Ext{ID: m.ext.playout, Data: b})
+		}
+	}
 	if m.ext.twcc != 0 {
 		x = append(x, rtp.Ext{ID: m.ext.twcc, Data: sh.seq[:]})
 	}
 	return x
 }
 
-// historySize is in packets: two seconds of a top layer or of a source with one flow, more than that of a lower layer.
+// The history of a layer begins with firstHistory packets, two seconds of 2 Mb/s, and grows up to historySize while it holds less than
+// historySpan (ns), which is longer than what NACKs and the keyframe cache ask for on most paths.
+const (
+	firstHistory = 512
+	historySpan  = 1500e6
+)
+
+// historySize is in packets: two seconds of 5 Mb/s for a top layer or a source with one flow, more than that of a lower layer.
 func (tr *track) historySize() int {
 	if len(tr.src.tracks) > 1 && tr.layer < len(tr.src.tracks)-1 && tr.layer > 0 {
 		return 512

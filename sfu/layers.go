@@ -93,10 +93,10 @@ func (sh *shard) shapeDD(p *packet, tr *track, now int64) bool {
 		tr.active = d.Active
 	}
 	in := &p.in
-	in.Keyframe = d.Keyframe()
+	sh.ddLayers(p, &d, st, tr.active)
+	in.Keyframe = d.Keyframe() && p.svc.Key
 	tr.sizeH264(p)
 	in.Start = d.Start && (in.Keyframe || !tr.started || p.hdr.Timestamp != tr.lastTS)
-	sh.ddLayers(p, &d, st, tr.active)
 	return true
 }
 
@@ -113,8 +113,9 @@ func (tr *track) sizeH264(p *packet) {
 // ddLayers fills p.in.SVC from a dependency descriptor.
 func (sh *shard) ddLayers(p *packet, d *dd.Descriptor, st *dd.Structure, active uint32) {
 	f := &d.Frame
+	apart, lowest := st.Apart(active)
 	p.svc = rewrite.SVC{
-		Number: d.Number, Mask: 0xffff, SID: f.SID, TID: f.TID, Start: d.Start, End: d.End, Key: f.SID == 0 && f.NumRefs == 0,
+		Number: d.Number, Mask: 0xffff, SID: f.SID, TID: f.TID, Start: d.Start, End: d.End, Key: f.SID == lowest && f.NumRefs == 0, Apart: apart,
 		Refs: f.Refs, NumRefs: f.NumRefs, DD: st, Present: f.Present, Switch: f.Switch, Active: active, Attached: d.Attached,
 		HasActive: d.HasActive,
 	}

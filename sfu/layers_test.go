@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -19,7 +20,7 @@ import (
 
 const extDD = 11
 
-// svcEncoder sends three spatial and three temporal layers in one SSRC, as VP9 or AV1 in mode L3T3_KEY.
+// svcEncoder sends three spatial and three temporal layers in one SSRC, as VP9 or AV1 in mode L3T3_KEY, or AV1 in mode S3T3.
 type svcEncoder struct {
 	av1 bool
 	dd  ddtest.Sender
@@ -110,7 +111,9 @@ func (r *received) osn() uint16 { return uint16(r.p.Payload[0])<<8 | uint16(r.p.
 
 func newSVCBed(t testing.TB, name string, receivers int, change func(*Config)) *svcBed {
 	last, plain := fmt.Sprintf("to%d", receivers-1), fmt.Sprintf("to%d", receivers-2)
+	name, mode, _ := strings.Cut(name, "/")
 	b := &svcBed{enc: &svcEncoder{av1: name == "av1", seq: 65500, ts: 1 << 31, pic: 0x7ff0}, list: make([]udpio.Packet, 0, 64)}
+	b.enc.dd.Apart = mode == "S3T3"
 	b.enc.dd.Number = 65500
 	b.bed = newBedOf(t, func(id string) EndpointConfig {
 		c := endpointConfig(id)
@@ -215,7 +218,7 @@ func (b *svcBed) reach(want []string) {
 
 // TestLayersOfOneSSRC gives three receivers other heights of the same SSRC, again and again.
 func TestLayersOfOneSSRC(t *testing.T) {
-	for _, name := range []string{"vp9", "av1"} {
+	for _, name := range []string{"vp9", "av1", "av1/S3T3"} {
 		for _, shards := range []int{1, 2} {
 			t.Run(fmt.Sprint(name, shards), func(t *testing.T) {
 				t.Parallel()
@@ -266,6 +269,9 @@ func (b *svcBed) check(i int) {
 			continue
 		}
 		last := ps[k-1]
+		if b.enc.dd.Apart && x.p.Timestamp == last.p.Timestamp && x.layer != last.layer {
+			b.t.Fatalf("receiver %d: %s and %s of one picture", i, last.layer, x.layer)
+		}
 		if x.p.SequenceNumber != last.p.SequenceNumber+1 {
 			b.t.Fatalf("receiver %d: %d after %d", i, x.p.SequenceNumber, last.p.SequenceNumber)
 		}

@@ -62,12 +62,13 @@ const (
 	uriTWCC        = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 	uriAbsSendTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 	uriOrientation = "urn:3gpp:video-orientation"
+	uriPlayout     = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 	uriDD          = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 )
 
 // extensionIDs are the negotiated ids of one endpoint, 0 where there is none.
 type extensionIDs struct {
-	level, mid, twcc, abs, orientation, dd uint8
+	level, mid, twcc, abs, orientation, dd, playout uint8
 }
 
 // payload is what an endpoint's payload type means.
@@ -92,6 +93,7 @@ type media struct {
 	last    int32
 	twccOut uint16
 	ext     extensionIDs
+	playout uint8 // least playout delay of video, in rtp.PlayoutUnit
 	out     [numCodecs]uint8
 	pacer   pacer
 	probe   probing
@@ -156,7 +158,8 @@ type track struct {
 	bytes       rates[uint64]   // since the control loop looked
 	frames      rates[uint32]   // of the spatial layer itself
 	heights     [maxSID + 1]int // smaller sides by spatial layer, 0 unknown
-	svc         bool            // has its layers in one SSRC
+	svc         bool            // has its layers in one SSRC,
+	apart       bool            // which do not refer to each other
 	dd, ddOld   *dd.Structure   // in force, and the one before; they do not change
 	active      uint32          // decode targets that the sender has active
 	levels      [levelRing]levelAt
@@ -215,6 +218,7 @@ type send struct {
 	kind          MediaKind
 	active        bool    // something was sent
 	codec         codecID // of the newest packet
+	playout       playout
 	packets       uint32
 	octets        uint32
 	midBytes      []byte
@@ -300,6 +304,10 @@ func (m *media) configure(cfg *EndpointConfig) {
 			m.ext.abs = x.ID
 		case uriOrientation:
 			m.ext.orientation = x.ID
+		case uriPlayout:
+			if !cfg.Relay {
+				m.ext.playout = x.ID
+			}
 		case uriDD:
 			m.ext.dd = x.ID
 		}

@@ -17,8 +17,8 @@ const (
 	maxHeld = 512
 	// maxHeldShard bounds them for one shard: 13 MB.
 	maxHeldShard = 8192
-	// keptHeld is for how many of them the memory is kept when none is held, 400 KB: when many join at once, thousands are held for a moment.
-	keptHeld = 256
+	// keptHeld is for how many of them the memory is kept when none is held, 100 KB: when many join at once, thousands are held for a moment.
+	keptHeld = 64
 )
 
 // pacer is what waits for one receiver; its shard guards it.

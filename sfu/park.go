@@ -13,12 +13,14 @@ import (
 // Parking. After the handshake DTLS has nothing to do but to notice the peer's close_notify, for which a connection of pion/dtls keeps four
 // goroutines and a buffer, some 40 KB. So the connection of an endpoint without SCTP is put away:
 //
-//  1. attend (the transport's goroutine) reads until nothing has come for parkAfter, and the peer has proved with SRTCP that it has the keys: then
-//     it does not repeat its last flight any more;
+//  1. attend (the transport's goroutine) reads until nothing has come for parkSoon, and the peer has proved with SRTCP that it has the keys: then
+//     it does not repeat its last flight any more. Of hundreds that join at once few are then there at a time;
 //  2. park silences the connection's pipe and only then takes its state, so that no record number is used twice; the connection ends;
 //  3. pushDTLS (demux) makes a connection of the state again when a record comes, which gets it; it is parked again later;
 //  4. close makes one, too, to say close_notify.
 const (
+	// parkSoon is the first wait after a handshake; it doubles up to parkAfter.
+	parkSoon = 200 * time.Millisecond
 	// parkAfter is also the least time between two awakenings: records that cannot be opened, from an address that has proved to know the
 	// ICE password, do not keep us busy.
 	parkAfter = 2 * time.Second
@@ -62,7 +64,7 @@ func (t *transport) unpark(st *keying.Parked, pipe *keying.Pipe) {
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(t.ctx, func() { _ = conn.Close() })
 	defer stop()
-	t.attend(conn, pipe)
+	t.attend(conn, pipe, t.s.park)
 }
 
 // resume makes a connection of what was parked.
@@ -72,12 +74,13 @@ func (t *transport) resume(st *keying.Parked, pipe *keying.Pipe) (*keying.Conn, 
 	return st.Resume(pipe, cfg)
 }
 
-// attend reads the connection, on which nothing is expected, until it ends, which ends the transport, or is parked.
-func (t *transport) attend(conn *keying.Conn, pipe *keying.Pipe) {
+// attend reads the connection, on which nothing is expected, until it ends, which ends the transport, or is parked, when nothing has come for a while.
+func (t *transport) attend(conn *keying.Conn, pipe *keying.Pipe, while time.Duration) {
 	buf := make([]byte, 2048)
 	for {
 		if !t.ep.cfg.DataChannel {
-			_ = conn.SetReadDeadline(time.Now().Add(t.s.park))
+			_ = conn.SetReadDeadline(time.Now().Add(while))
+			while = min(2*while, t.s.park)
 		}
 		_, err := conn.Read(buf)
 		var idle net.Error

@@ -9,6 +9,7 @@ type lossMeter struct {
 	rate   float64 // of the newest packets, 0..1
 	some   int64   // loss counts as worth redundancy until then
 	heavy  int64   // and as worth twice as much
+	late   int64   // and pictures as worth waiting for
 	judged int64   // packets that rate is made of, at most lossWindow
 }
 
@@ -32,6 +33,9 @@ func (l *lossMeter) note(lost, total int, now int64) {
 	}
 	if l.rate >= lossSome {
 		l.some = now + lossHold
+	}
+	if l.rate >= lossLate {
+		l.late = now + lossHold
 	}
 	if l.rate >= lossHeavy {
 		l.heavy = now + lossHold

@@ -85,6 +85,7 @@ func (sh *shard) transportFeedback(e *Endpoint, p rtp.RTCP, now int64) {
 			}
 		}
 		m.loss.note(lost, len(acked), now)
+		m.judgePlayout(now)
 		if m.est != nil {
 			m.est.OnFeedback(now, acked)
 		}
@@ -103,6 +104,7 @@ func (sh *shard) reported(e *Endpoint, r *rtp.ReportBlock, now int64) {
 	}
 	if m.ext.twcc == 0 {
 		m.loss.note(int(r.Fraction), 256, now)
+		m.judgePlayout(now)
 	}
 	if r.LSR != 0 && r.LSR == o.srMid {
 		if rtt := now - o.srAt - int64(r.DLSR)*1e9/65536; rtt > 0 {

@@ -21,6 +21,10 @@ import (
 const (
 	// arenaSize holds the protected datagrams of one batch; when full it is flushed early.
 	arenaSize = 2 << 20
+	// keptArena is how much of it keeps its memory: more than the fan-out touches (sendAhead). What a storm of newcomers and repetitions has touched
+	// beyond is given back after arenaRest (ns).
+	keptArena = 384 << 10
+	arenaRest = 5e9
 	// maxPacket is the largest datagram sent, protection included.
 	maxPacket = 1500
 	// tick is how often NACKs, feedback and reports are looked after while media flow or something is pending.
@@ -54,6 +58,8 @@ type shard struct {
 	ice       ice.Out // checks that are due
 	arena     []byte
 	used      int
+	most      int        // of used since slim
+	slimmed   int64      // s.now of the last slim
 	queued    []datagram // of the batch; the first is none
 	dirty     []*Endpoint
 	endpoints []*Endpoint
@@ -71,6 +77,7 @@ type shard struct {
 	ddb     []byte
 	abs     [3]byte
 	seq     [2]byte
+	playout [3]byte
 	lost    [256]uint16
 	acked   []twcc.Acked
 	rtcp    []byte
@@ -236,6 +243,15 @@ func (sh *shard) tick(now int64) {
 	}
 }
 
+// empty makes room in the arena, all of which was sent.
+func (sh *shard) empty() {
+	sh.most, sh.used = max(sh.most, sh.used), 0
+	if sh.most > keptArena && sh.clock-sh.slimmed >= arenaRest {
+		udpio.GiveBack(sh.arena[keptArena:sh.most])
+		sh.most, sh.slimmed = 0, sh.clock
+	}
+}
+
 // press asks for timers at the short interval, for what must go on even if nothing comes in. Caller holds sh.mu; timers forget it.
 func (sh *shard) press() {
 	sh.urgent = true
@@ -324,7 +340,7 @@ func (sh *shard) flush() {
 		sh.count.add(cSendMessages, st.Messages-old.Messages)
 		sh.writ[i] = st
 	}
-	sh.used = 0
+	sh.empty()
 	sh.ice.Reset()
 }
 

@@ -200,7 +200,7 @@ func (t *transport) runDTLS(client bool, prints []Fingerprint) {
 		t.ep.runChannel(t.ctx, keys.Conn)
 	}
 	// Without SCTP, or after it, the connection is still read: the peer's close_notify ends the transport.
-	t.attend(keys.Conn, pipe)
+	t.attend(keys.Conn, pipe, min(parkSoon, t.s.park))
 }
 
 // keying is what a handshake has to know.

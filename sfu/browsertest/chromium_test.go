@@ -32,7 +32,7 @@ async function make(id, offer, send) {
     el.autoplay = true; el.srcObject = new MediaStream([e.track]); document.documentElement.append(el);
   };
   if (send) {
-    const s = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 1280, height: 720, frameRate: 30}});
+    const s = await navigator.mediaDevices.getUserMedia({audio: true, video: send != 'audio' && {width: 1280, height: 720, frameRate: 30}});
     for (const t of s.getTracks()) pc.addTrack(t, s);
   }
   const dc = pc.createDataChannel('JVB data channel', {protocol: 'http://jitsi.org/protocols/colibri'});
@@ -148,6 +148,7 @@ func (e *events) Estimate(ep string, bps uint64) { e.add("estimate %s %d", ep, b
 const (
 	uriLevel = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 	uriTWCC  = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+	uriDelay = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 	uriAbs   = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 )
 
@@ -159,7 +160,7 @@ func config(id string) sfu.EndpointConfig {
 			{Kind: sfu.Video, PayloadType: 100, Name: "vp8", ClockRate: 90000, NACK: true, PLI: true, FIR: true, TWCC: true},
 			{Kind: sfu.Video, PayloadType: 96, Name: "rtx", ClockRate: 90000, APT: 100},
 		},
-		Extensions: []sfu.Extension{{ID: 1, URI: uriLevel}, {ID: 5, URI: uriTWCC}, {ID: 3, URI: uriAbs}},
+		Extensions: []sfu.Extension{{ID: 1, URI: uriLevel}, {ID: 5, URI: uriTWCC}, {ID: 3, URI: uriAbs}, {ID: 12, URI: uriDelay}},
 	}
 }
 
@@ -193,7 +194,7 @@ func offer(t sfu.Transport, recv []sfu.Source) string {
 			line("a=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\na=rtcp-fb:111 transport-cc\r\na=extmap:1 %s", uriLevel)
 		} else {
 			line("a=rtpmap:100 VP8/90000\r\na=rtpmap:96 rtx/90000\r\na=fmtp:96 apt=100\r\na=rtpmap:118 flexfec-03/90000\r\na=fmtp:118 repair-window=10000000")
-			line("a=rtcp-fb:100 ccm fir\r\na=rtcp-fb:100 nack\r\na=rtcp-fb:100 nack pli\r\na=rtcp-fb:100 transport-cc\r\na=extmap:3 %s", uriAbs)
+			line("a=rtcp-fb:100 ccm fir\r\na=rtcp-fb:100 nack\r\na=rtcp-fb:100 nack pli\r\na=rtcp-fb:100 transport-cc\r\na=extmap:3 %s\r\na=extmap:12 %s", uriAbs, uriDelay)
 		}
 		line("a=extmap:5 %s", uriTWCC)
 		if s == nil {

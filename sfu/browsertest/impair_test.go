@@ -251,8 +251,8 @@ func (o *ours) start(t *testing.T, far netip.Addr) {
 	}
 }
 
-// join lets a page make a peer connection.
-func (o *ours) join(t *testing.T, call func(string, ...any) string, id string, send bool, recv []sfu.Source) (*sfu.Endpoint, []sfu.Source) {
+// join lets a page make a peer connection that sends audio and, if video, a camera.
+func (o *ours) join(t *testing.T, call func(string, ...any) string, id string, video bool, recv []sfu.Source) (*sfu.Endpoint, []sfu.Source) {
 	t.Helper()
 	e, err := o.c.AddEndpoint(config(id))
 	if err != nil {
@@ -262,7 +262,7 @@ func (o *ours) join(t *testing.T, call func(string, ...any) string, id string, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt, sources := parse(id, call("make(%s, %s, "+fmt.Sprint(send)+")", id, offer(lt, recv)))
+	rt, sources := parse(id, call("make(%s, %s, %s)", id, offer(lt, recv), map[bool]string{true: "all", false: "audio"}[video]))
 	if err := e.SetSources(sources); err != nil {
 		t.Fatal(err)
 	}

@@ -65,8 +65,7 @@ async function meet(url, token, send) {
     videoSimulcastLayers: [preset(320, 180, 200000), preset(640, 360, 700000)]}});
   room.on(L.RoomEvent.TrackSubscribed, t => document.documentElement.append(t.attach()));
   await room.connect(url, token);
-  if (!send) return 'watching';
-  const s = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 1280, height: 720, frameRate: 30}});
+  const s = await navigator.mediaDevices.getUserMedia({audio: true, video: send && {width: 1280, height: 720, frameRate: 30}});
   for (const t of s.getTracks()) await room.localParticipant.publishTrack(t, {source: t.kind == 'video' ? L.Track.Source.Camera : L.Track.Source.Microphone});
   return 'published';
 }

@@ -18,7 +18,7 @@ const (
 	probeShare    = 0.8          // share of a probe's packets that must arrive
 	probeAnswer   = 700 * 1e6    // ns after its end, plus two round trips, that the answer may take
 	probeWaitMin  = 1e9          // ns between two probes, doubled by each that fails
-	probeWaitMax  = 5e9          // a path that has become better is found within this time
+	probeWaitMax  = 2e9          // a path that has become better is found within this time
 	probeQueue    = 100 * 1e6    // ns of queueing delay above which no probe begins; less may be the others', whose share a probe wins back
 	probeBunched  = 2.5          // arriving so much faster than sent means that packets were held up together: worth nothing
 )

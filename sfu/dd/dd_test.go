@@ -55,6 +55,27 @@ func TestStructure(t *testing.T) {
 	}
 }
 
+func TestApart(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		_, _, st := key(t, &ddtest.Sender{Full: full})
+		if n, lowest := st.Apart(st.All()); n != 0 || lowest != 0 {
+			t.Errorf("full %v: %d layers apart from %d on", full, n, lowest)
+		}
+	}
+	_, _, st := key(t, &ddtest.Sender{Apart: true})
+	for _, c := range []struct {
+		active    uint32
+		n, lowest uint8
+	}{{0x1ff, 3, 0}, {0x3f, 2, 0}, {0x1f8, 3, 1}, {0x38, 2, 1}} {
+		if n, lowest := st.Apart(c.active); n != c.n || lowest != c.lowest {
+			t.Errorf("active %b: %d layers from %d on", c.active, n, lowest)
+		}
+	}
+	if m := st.Only(1, 1); m != 0b011000 {
+		t.Errorf("targets of S1T1: %b", m)
+	}
+}
+
 // Every frame of some periods is read as it was meant, from any template offset.
 func TestFrames(t *testing.T) {
 	for offset := range uint8(64) {

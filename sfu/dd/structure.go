@@ -39,6 +39,7 @@ type Structure struct {
 	Height     [MaxSpatial]uint16
 	within     [MaxSpatial][MaxTemporal]uint32
 	top        [MaxSpatial][MaxTemporal]int8
+	apart      bool
 	bits, from int // length and place in the packet that it came in
 }
 
@@ -53,6 +54,30 @@ func (s *Structure) Within(sid, tid uint8) uint32 {
 // Top is the decode target of the highest spatial, then the highest temporal layer within the given ones, -1 when there is none.
 func (s *Structure) Top(sid, tid uint8) int {
 	return int(s.top[min(sid, s.MaxSID)][min(tid, s.MaxTID)])
+}
+
+// Apart is how many spatial layers there are, if none refers to another (S modes: simulcast in one SSRC) and the highest of them that has one of
+// the decode targets active counts; 0 if they do. lowest is the first of them that has.
+func (s *Structure) Apart(active uint32) (n, lowest uint8) {
+	if !s.apart {
+		return 0, 0
+	}
+	lowest = s.MaxSID
+	for i := range s.Targets {
+		if active&(1<<i) != 0 {
+			n, lowest = max(n, s.TargetSID[i]+1), min(lowest, s.TargetSID[i])
+		}
+	}
+	return n, lowest
+}
+
+// Only is the mask of the decode targets of exactly the given spatial and at most the given temporal layer.
+func (s *Structure) Only(sid, tid uint8) uint32 {
+	mask := s.Within(sid, tid)
+	if sid > 0 {
+		mask &^= s.Within(sid-1, tid)
+	}
+	return mask
 }
 
 // Same reports that two structures say the same, wherever in a packet they stood.
@@ -187,6 +212,14 @@ func (s *Structure) targetLayers() {
 				}
 			}
 			s.top[sid][tid] = int8(best)
+		}
+	}
+	s.apart = s.MaxSID > 0
+	for j := range s.Templates {
+		for i := range s.Targets {
+			if t := &s.Template[j]; t.Present&(1<<i) != 0 && t.SID != s.TargetSID[i] {
+				s.apart = false
+			}
 		}
 	}
 }

@@ -2,8 +2,8 @@
 // (RFC 4585 §6.2.1, RFC 4588) from one shared copy.
 //
 // Put stores a decrypted packet under its own sequence number; Get finds it again until as many newer sequence numbers as the ring
-// has slots have passed. All bytes live in one slab that is made once. A Ring has no lock, goroutine or clock and is for one user at
-// a time; bytes from Get stay valid until the ring comes round to their slot.
+// has slots have passed. All bytes live in one slab, which doubles while it holds less than a given time. A Ring has no lock, goroutine
+// or clock and is for one user at a time; bytes from Get stay valid until the next Put.
 package history
 
 import "konzil/sfu/rtp"
@@ -17,6 +17,8 @@ type Ring struct {
 	meta  []slot
 	mask  int64
 	bytes int // a slot's room
+	most  int // slots that it may grow to
+	keep  int64
 	seq   rtp.Unwrapper
 	hi    int64
 	any   bool
@@ -30,17 +32,36 @@ type slot struct {
 	n     int32
 }
 
-// New makes a ring for size packets, which is rounded up to a power of two within 16..8192, of at most slotBytes each
-// (<= 0: SlotSize).
-func New(size, slotBytes int) *Ring {
-	n := 16
-	for n < size && n < 8192 {
-		n <<= 1
-	}
+// New makes a ring for first packets, which doubles up to most while it would lose what is younger than keep (ns). Both are rounded up to a
+// power of two within 16..8192. A packet has at most slotBytes (<= 0: SlotSize).
+func New(first, most int, keep int64, slotBytes int) *Ring {
 	if slotBytes <= 0 {
 		slotBytes = SlotSize
 	}
-	return &Ring{slab: make([]byte, n*slotBytes), meta: make([]slot, n), mask: int64(n - 1), bytes: slotBytes}
+	r := &Ring{bytes: slotBytes, most: powerOf2(most), keep: keep}
+	r.grow(min(powerOf2(first), r.most))
+	return r
+}
+
+// powerOf2 is the next power of two from n on, 16 to 8192.
+func powerOf2(n int) int {
+	p := 16
+	for p < n && p < 8192 {
+		p <<= 1
+	}
+	return p
+}
+
+// grow makes the ring n slots long.
+func (r *Ring) grow(n int) {
+	old := *r
+	r.slab, r.meta, r.mask = make([]byte, n*r.bytes), make([]slot, n), int64(n-1)
+	for at, s := range old.meta {
+		if s.n > 0 {
+			r.meta[s.index&r.mask] = s
+			copy(r.slab[int(s.index&r.mask)*r.bytes:], old.slab[at*r.bytes:][:s.n])
+		}
+	}
 }
 
 // Put stores a copy of pkt. A packet older than the ring reaches back is dropped, one longer than a slot is counted and not stored.
@@ -53,6 +74,10 @@ func (r *Ring) Put(seq uint16, pkt []byte, now int64) {
 		return
 	}
 	s := &r.meta[i&r.mask]
+	if s.n > 0 && now-s.at < r.keep && len(r.meta) < r.most {
+		r.grow(2 * len(r.meta))
+		s = &r.meta[i&r.mask]
+	}
 	if len(pkt) > r.bytes {
 		r.tooLong++
 		*s = slot{}

@@ -14,7 +14,7 @@ func pkt(seq uint16, n int) []byte {
 
 func TestRing(t *testing.T) {
 	for _, start := range []uint16{0, 100, 65530, 32760} {
-		r := New(512, 100)
+		r := New(512, 512, 0, 100)
 		if _, ok := r.Get(start); ok {
 			t.Fatal("empty ring has a packet")
 		}
@@ -38,7 +38,7 @@ func TestRing(t *testing.T) {
 }
 
 func TestRingReorderGapLong(t *testing.T) {
-	r := New(16, 50)
+	r := New(16, 16, 0, 50)
 	r.Put(10, pkt(10, 10), 0)
 	r.Put(12, pkt(12, 10), 0)
 	if _, ok := r.Get(11); ok {
@@ -61,7 +61,7 @@ func TestRingReorderGapLong(t *testing.T) {
 		t.Error("too long packet stored")
 	}
 	// 65536 later the same number must not find the old packet.
-	r = New(16, 50)
+	r = New(16, 16, 0, 50)
 	r.Put(5, pkt(5, 10), 0)
 	for _, s := range []uint16{30000, 60000, 4} {
 		r.Put(s, pkt(s, 10), 0)
@@ -71,8 +71,28 @@ func TestRingReorderGapLong(t *testing.T) {
 	}
 }
 
+// A ring grows until it holds what is younger than keep, and loses nothing on the way.
+func TestRingGrows(t *testing.T) {
+	for _, c := range []struct{ rate, slots int }{{10, 32}, {30, 64}, {100, 256}, {1000, 256}} {
+		r := New(16, 256, 2e9, 100)
+		step := int64(1e9) / int64(c.rate)
+		for i := range 1000 {
+			seq := uint16(65500 + i)
+			r.Put(seq, pkt(seq, 20+i%50), int64(i)*step)
+			for back := range min(i+1, 256, 2*c.rate) {
+				if b, ok := r.Get(seq - uint16(back)); !ok || !bytes.Equal(b, pkt(seq-uint16(back), 20+(i-back)%50)) {
+					t.Fatalf("%d a second: packet %d, %d back: %v %x", c.rate, i, back, ok, b)
+				}
+			}
+		}
+		if len(r.meta) != c.slots {
+			t.Errorf("%d a second take %d slots, want %d", c.rate, len(r.meta), c.slots)
+		}
+	}
+}
+
 func TestNoAllocs(t *testing.T) {
-	r := New(512, 1500)
+	r := New(512, 512, 0, 1500)
 	p := pkt(1, 1200)
 	seq := uint16(0)
 	if n := testing.AllocsPerRun(1000, func() {
@@ -87,7 +107,7 @@ func TestNoAllocs(t *testing.T) {
 }
 
 func BenchmarkPut(b *testing.B) {
-	r := New(1024, 1500)
+	r := New(1024, 1024, 0, 1500)
 	p := pkt(1, 1200)
 	b.ReportAllocs()
 	for i := range b.N {

@@ -9,7 +9,7 @@ import (
 const (
 	defaultWindow = 1024
 	// windowSpan is how long rings that grow reach back at least (ns), as far as Window allows: what is older nobody waits for.
-	windowSpan = 1e9
+	windowSpan = 800e6
 )
 
 // State of a number, incoming or outgoing.

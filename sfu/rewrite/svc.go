@@ -19,11 +19,11 @@ type SVC struct {
 	SID, TID uint8
 	Start    bool // first packet of a layer frame
 	End      bool // last packet of a layer frame
-	Key      bool // of the lowest layer, and the picture refers to no other: all layers can be entered
+	Key      bool // of the lowest layer that is sent, and the picture refers to no other: all layers can be entered
 	SwitchUp bool // VP9's U bit (RFC 9628 §4.2)
 	HasTL0   bool
 	TL0      uint8
-	Apart    uint8              // VP9, with Key: so many spatial layers that do not refer to each other (S modes: simulcast in one SSRC); 0: they do
+	Apart    uint8              // so many spatial layers that do not refer to each other (S modes: simulcast in one SSRC), told with Key at least; 0: they do
 	Refs     [dd.MaxRefs]uint16 // numbers back of what the frame refers to
 	NumRefs  uint8
 
@@ -119,8 +119,11 @@ func (l *svc) frame(in *In, newest bool, out *Out) bool {
 	fresh := newest && (!l.tsAny || in.TS != l.ts)
 	if fresh {
 		l.ts, l.tsAny = in.TS, true
-		if v.Key {
+		switch {
+		case v.Key:
 			l.apart = v.Apart
+		case l.apart > 0 && v.Apart > 0 && v.Apart != l.apart: // the highest one has come or gone
+			l.pending = min(l.want.sid, v.Apart-1) != l.one(l.active.sid)
 		}
 		if l.apart == 0 || v.Key {
 			l.active.sid = min(l.active.sid, l.want.sid)
@@ -131,8 +134,7 @@ func (l *svc) frame(in *In, newest bool, out *Out) bool {
 	if s == nil {
 		return false
 	}
-	// Only where a picture begins: later on the marker of a lower layer may be out already, or a lower frame left out.
-	if fresh && l.raise(v) {
+	if l.entry(v, newest, fresh) && l.raise(v) {
 		s.limit = l.active
 	}
 	top := s.sid
@@ -161,6 +163,15 @@ func (l *svc) frame(in *In, newest bool, out *Out) bool {
 		l.activeTargets(v, s.limit, newest, out)
 	}
 	return true
+}
+
+// entry says whether higher layers may be entered at the packet: only where a picture begins, since later on the marker of a lower layer may be out
+// already, or a lower frame left out. Of layers that do not refer to each other, and have numbers of their own, where the frame of the one begins.
+func (l *svc) entry(v *SVC, newest, fresh bool) bool {
+	if l.apart > 0 && v.DD != nil && !v.Key {
+		return newest && v.Start && v.SID == l.one(l.active.sid)
+	}
+	return fresh
 }
 
 // within says whether the frame belongs to the layers up to m. With a dependency descriptor that is every frame that a decode
@@ -267,7 +278,7 @@ func (l *svc) raise(v *SVC) bool {
 	case v.NumRefs > 0 && l.refsSent(v), v.NumRefs == 0 && v.SwitchUp && v.TID == l.active.tid+1:
 		l.active.tid = v.TID
 	}
-	l.pending = l.pending && l.want.sid > l.active.sid
+	l.pending = l.pending && (l.apart > 0 || l.want.sid > l.active.sid)
 	return l.active != before
 }
 
@@ -277,7 +288,7 @@ func (l *svc) raiseTargets(v *SVC) {
 	if v.Switch == 0 || !l.refsSent(v) {
 		return
 	}
-	if sid := min(l.active.sid, st.MaxSID); l.want.sid > sid {
+	if sid := min(l.active.sid, st.MaxSID); l.apart == 0 && l.want.sid > sid {
 		if t := st.Top(l.want.sid, l.want.tid); t >= 0 && st.TargetSID[t] > sid && v.Switch&(1<<t) != 0 {
 			l.active = l.want
 			return
@@ -299,7 +310,11 @@ func (l *svc) raiseTargets(v *SVC) {
 
 // activeTargets decides whether the receiver is to be told which decode targets it gets.
 func (l *svc) activeTargets(v *SVC, m limit, newest bool, out *Out) {
-	mask := v.Active & v.DD.Within(m.sid, m.tid)
+	mask := v.DD.Within(m.sid, m.tid)
+	if l.apart > 0 {
+		mask = v.DD.Only(l.one(m.sid), m.tid)
+	}
+	mask &= v.Active
 	if mask == 0 {
 		return
 	}

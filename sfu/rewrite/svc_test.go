@@ -89,7 +89,8 @@ func (s *svcSender) describe(v *SVC, b []byte) {
 		s.st = fresh
 	}
 	f := &d.Frame
-	*v = SVC{Number: d.Number, Mask: 0xffff, SID: f.SID, TID: f.TID, Start: d.Start, End: d.End, Key: f.SID == 0 && f.NumRefs == 0, Refs: f.Refs,
+	n, lowest := s.st.Apart(s.st.All())
+	*v = SVC{Number: d.Number, Mask: 0xffff, SID: f.SID, TID: f.TID, Start: d.Start, End: d.End, Key: f.SID == lowest && f.NumRefs == 0, Apart: n, Refs: f.Refs,
 		NumRefs: f.NumRefs, DD: s.st, Present: f.Present, Switch: f.Switch, Active: s.st.All(), Attached: d.Attached, HasActive: d.HasActive}
 }
 
@@ -492,53 +493,69 @@ func FuzzMapSVC(f *testing.F) {
 }
 
 // TestApart: of layers that do not refer to each other (S3T3) one goes on alone; another one, also a lower one, is entered at a keyframe, which is asked
-// for.
+// for. Temporal layers of it come and go in between.
 func TestApart(t *testing.T) {
+	for _, described := range []bool{false, true} {
+		t.Run(fmt.Sprint(described), func(t *testing.T) { apart(t, described) })
+	}
+}
+
+func apart(t *testing.T, described bool) {
 	r := rand.New(rand.NewPCG(4, 4))
 	s := &svcSender{flexible: true, ssrc: 7, mask: 0x7fff}
+	if described {
+		s.dd = &ddtest.Sender{Apart: true}
+	}
 	var out Stream
 	out.Reset(100, 1000)
 	now := uint8(All)
 	seq := uint16(100)
-	for n := range 120 {
-		want := []uint8{All, 0, 2, 1}[n/30]
-		out.TargetSVC(7, want, All)
-		key := n%30 == 10 || n == 0
-		if one := min(want, 2); n%30 > 0 && n%30 < 10 && now != All && one != now && !out.WantsKeyframe() {
+	for n := range 160 {
+		want := []uint8{All, 0, 2, 1}[n/40]
+		most := uint8(All)
+		if n%40 >= 20 && n%40 < 30 {
+			most = 0
+		}
+		out.TargetSVC(7, want, most)
+		key := n%40 == 10 || n == 0
+		if one := min(want, 2); n%40 > 0 && n%40 < 10 && now != All && one != now && !out.WantsKeyframe() {
 			t.Fatalf("picture %d: layer %d is wanted instead of %d, and no keyframe asked for", n, want, now)
 		}
-		if n%30 > 10 && out.WantsKeyframe() {
+		if n%40 > 10 && out.WantsKeyframe() {
 			t.Fatalf("picture %d: a keyframe is still asked for", n)
 		}
-		var sids []uint8
-		for _, p := range s.picture(r, n, key) {
+		if key {
+			now = min(want, 2)
+		}
+		got := 0
+		ps := s.picture(r, n, key)
+		for _, p := range ps {
 			p.in.SVC = &p.v
-			if p.v.Key {
+			if p.v.Key && !described {
 				p.v.Apart = 3
 			}
 			o, ok := out.Map(&p.in)
 			if !ok {
 				continue
 			}
-			sids = append(sids, p.sid)
+			got++
 			if o.Seq != seq {
 				t.Fatalf("picture %d: number %d, want %d", n, o.Seq, seq)
 			}
 			seq++
-			if o.Marker != (p.v.End && p.sid == sids[0]) {
+			if o.Marker != p.v.End {
 				t.Fatalf("picture %d: marker %v", n, o.Marker)
 			}
-		}
-		if key {
-			now = min(want, 2)
-		}
-		if len(sids) == 0 {
-			t.Fatalf("picture %d: nothing", n)
-		}
-		for _, sid := range sids {
-			if sid != now {
-				t.Fatalf("picture %d: layers %v, want %d alone", n, sids, now)
+			if p.sid != now {
+				t.Fatalf("picture %d: layer %d, want %d alone", n, p.sid, now)
 			}
+			if o.WriteActive && o.Active&^s.st.Only(now, All) != 0 {
+				t.Fatalf("picture %d: targets %b, of layer %d", n, o.Active, now)
+			}
+		}
+		// A higher temporal layer may wait for a frame that can be entered.
+		if must := ps[0].tid == 0 || most == All && (n%40 < 20 || n%40 > 34); must != (got > 0) && (must || most == 0) {
+			t.Fatalf("picture %d of temporal layer %d: %d packets", n, ps[0].tid, got)
 		}
 	}
 }

@@ -404,3 +404,10 @@ func BenchmarkAppendHeader(b *testing.B) {
 		_ = AppendHeader(buf, OutHeader{PT: 96}, exts)
 	}
 }
+
+func TestPutPlayoutDelay(t *testing.T) {
+	var b [3]byte
+	if PutPlayoutDelay(&b, 0x123, 0xabc); b != [3]byte{0x12, 0x3a, 0xbc} {
+		t.Errorf("%x", b)
+	}
+}

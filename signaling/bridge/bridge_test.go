@@ -190,7 +190,7 @@ func TestModify(t *testing.T) {
 			t.Errorf("feedback %+v", r.Sources)
 		}
 		x.get("a", func(e *fakeEndpoint) {
-			if !e.cfg.Controlling || !e.cfg.DataChannel || len(e.cfg.Codecs) != 10 || len(e.cfg.Extensions) != 4 || e.want.Default.MaxHeight != 0 || e.want.LastN != -1 {
+			if !e.cfg.Controlling || !e.cfg.DataChannel || len(e.cfg.Codecs) != 10 || len(e.cfg.Extensions) != 5 || e.want.Default.MaxHeight != 0 || e.want.LastN != -1 {
 				t.Errorf("created with %+v, %+v", e.cfg, e.want)
 			}
 			for _, c := range e.cfg.Codecs {

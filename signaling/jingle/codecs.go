@@ -17,6 +17,7 @@ const (
 	ExtMID        = "urn:ietf:params:rtp-hdrext:sdes:mid"
 	ExtTCC        = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 	ExtAbsTime    = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+	ExtPlayout    = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 	ExtAV1DD      = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 )
 
@@ -85,7 +86,7 @@ func VideoDescription(can Can) Description {
 	if can.TCC {
 		d.HdrExts = append(d.HdrExts, HdrExt{5, ExtTCC})
 	}
-	d.HdrExts = append(d.HdrExts, HdrExt{3, ExtAbsTime}, HdrExt{11, ExtAV1DD})
+	d.HdrExts = append(d.HdrExts, HdrExt{3, ExtAbsTime}, HdrExt{11, ExtAV1DD}, HdrExt{12, ExtPlayout})
 	return d
 }
 

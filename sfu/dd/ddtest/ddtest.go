@@ -1,7 +1,10 @@
 // Package ddtest makes the dependency descriptors of a sender with three spatial and three temporal layers, for tests.
 package ddtest
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // template is a row of the tables of scalability modes (AV1 RTP, appendix A.8.3): layers, DTIs of S0T0..S2T2, references, and the
 // distance to the last frame of each chain.
@@ -49,6 +52,15 @@ var fullTemplates = []template{
 	{2, 2, "--------D", []uint16{3, 1}, [3]uint8{11, 10, 9}},
 }
 
+// apartTemplates is S3T3: what L3T3_KEY is, but for keyframes, in which no layer refers to another either.
+var apartTemplates = func() []template {
+	ts := slices.Clone(keyTemplates)
+	ts[0] = template{0, 0, "SSS------", nil, [3]uint8{0, 0, 0}}
+	ts[5] = template{1, 0, "---SSS---", nil, [3]uint8{1, 0, 0}}
+	ts[10] = template{2, 0, "------SSS", nil, [3]uint8{2, 1, 0}}
+	return ts
+}()
+
 type bits struct {
 	b []byte
 	n int
@@ -67,6 +79,7 @@ func (w *bits) put(v uint32, n int) {
 // Sender makes pictures of three layers each.
 type Sender struct {
 	Full   bool   // L3T3, else L3T3_KEY
+	Apart  bool   // S3T3
 	Offset uint8  // template_id_offset
 	Number uint16 // frame number of the next frame
 	Active uint32 // with keyframes, unless 0: active decode targets
@@ -116,13 +129,16 @@ func (s *Sender) Picture(key bool) []Frame {
 }
 
 func (s *Sender) templates() []template {
-	if s.Full {
+	switch {
+	case s.Full:
 		return fullTemplates
+	case s.Apart:
+		return apartTemplates
 	}
 	return keyTemplates
 }
 
-// DD is the extension of a packet of the frame; the first one of a keyframe brings the structure.
+// DD is the extension of a packet of the frame; the first one of a keyframe brings the structure, and of each layer's that is apart.
 func (f *Frame) DD(start, end bool) []byte {
 	w := &bits{}
 	flag := func(b bool) {
@@ -136,7 +152,7 @@ func (f *Frame) DD(start, end bool) []byte {
 	flag(end)
 	w.put(uint32(int(f.s.Offset)+f.index)&63, 6)
 	w.put(uint32(f.Number), 16)
-	if !f.Key || f.SID != 0 || !start {
+	if !f.Key || f.SID != 0 && !f.s.Apart || !start {
 		return w.b
 	}
 	flag(true)
