@@ -84,6 +84,7 @@ func (s *Server) register(x *Session) bool {
 		s.mu.Lock()
 		if n := s.cfg.Limits.Sessions; s.closing || n > 0 && s.count.sessions.Load() >= int64(n) {
 			s.mu.Unlock()
+			s.count.sessionsRefused.Add(1)
 			return false
 		}
 		var old *Session
@@ -96,6 +97,7 @@ func (s *Server) register(x *Session) bool {
 		if old == nil && s.cfg.Limits.SessionsPerAccount > 0 && len(list) >= s.cfg.Limits.SessionsPerAccount {
 			if old = oldestAsleep(list); old == nil {
 				s.mu.Unlock()
+				s.count.sessionsRefused.Add(1)
 				return false
 			}
 		}

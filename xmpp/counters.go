@@ -14,6 +14,7 @@ type counters struct {
 	slowReaders, streamErrors                     atomic.Int64
 	bounced, offline, rerouted, rateWaits, forged atomic.Int64
 	held, restored, fanoutWaits                   atomic.Int64
+	sessionsRefused, iqRefused                    atomic.Int64
 }
 
 // Counters gives the numbers since start by name; sessions, hibernating and streams_pending are of the moment.
@@ -30,7 +31,7 @@ func (s *Server) Counters() map[string]uint64 {
 		"outbox_overflows": &c.outboxOverflows, "unacked_overflows": &c.unackedOverflows,
 		"slow_readers": &c.slowReaders, "stream_errors": &c.streamErrors,
 		"bounced": &c.bounced, "offline": &c.offline, "rerouted": &c.rerouted, "rate_waits": &c.rateWaits, "forged_children": &c.forged,
-		"fanout_waits": &c.fanoutWaits, "csi_held": &c.held, "sm_restored": &c.restored,
+		"fanout_waits": &c.fanoutWaits, "sessions_refused": &c.sessionsRefused, "iq_refused": &c.iqRefused, "csi_held": &c.held, "sm_restored": &c.restored,
 	} {
 		out[name] = uint64(max(v.Load(), 0))
 	}

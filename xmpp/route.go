@@ -104,6 +104,9 @@ func (s *Server) hookedIQ(target Target, x *Session, st *stanza.Stanza) {
 		return
 	}
 	if r := f(x, st); r != nil {
+		if r.Type == "error" {
+			s.count.iqRefused.Add(1)
+		}
 		s.Route(r)
 	}
 }

@@ -233,6 +233,9 @@ func TestSessionsPerAccount(t *testing.T) {
 	q := r.dial("alice", r.tls).auth("x.test", "alice")
 	q.send("<iq type='set' id='b'><bind xmlns='%s'/></iq>", nsBind)
 	q.expect("type='error'", "<resource-constraint")
+	if n := r.s.Counters()["sessions_refused"]; n != 1 {
+		t.Errorf("%d refused", n)
+	}
 	p.cut() // one that waits for its client makes room
 	await.True(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
 	q.bind("c")

@@ -139,7 +139,7 @@ func (s *Server) listen(addrs []netip.AddrPort, setting string, t *tls.Config, h
 		*got = append(*got, l.Addr().(*net.TCPAddr).AddrPort())
 		l = &limitListener{Listener: l, limits: limit}
 		if t != nil && s.cfg.STUN != nil {
-			l = newSortListener(l, t, s.cfg.HeaderTimeout, s.cfg.STUN)
+			l = newSortListener(l, t, s.cfg.HeaderTimeout, s.cfg.STUN, &s.count.refused)
 		}
 		s.listeners = append(s.listeners, l)
 		s.servers = append(s.servers, srv)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -229,6 +230,45 @@ func TestConnectionLimit(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// TestSlowClients: who stands still in the handshake or in the headers is put out in time, also where the port is shared with TURN.
+func TestSlowClients(t *testing.T) {
+	for name, stun := range map[string]func(net.Conn){"alone": nil, "with TURN": func(c net.Conn) { c.Close() }} {
+		t.Run(name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.HeaderTimeout, cfg.STUN = 300*time.Millisecond, stun
+			s, _, _ := start(t, cfg, func(s *Server) { s.Handle("/", http.HandlerFunc(hello)) })
+			addr := s.Addrs()[0].String()
+			for what, begin := range map[string]func() (net.Conn, error){
+				"nothing":     func() (net.Conn, error) { return net.Dial("tcp", addr) },
+				"a handshake": func() (net.Conn, error) { return partly(net.Dial("tcp", addr))("\x16\x03\x01\x02\x00\x01") },
+				"headers": func() (net.Conn, error) {
+					return partly(tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}))("GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")
+				},
+			} {
+				c, err := begin()
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+				if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%s: the connection stays open", what)
+				}
+				_ = c.Close()
+			}
+		})
+	}
+}
+
+// partly gives a connection on which something was sent.
+func partly[C net.Conn](c C, err error) func(string) (net.Conn, error) {
+	return func(text string) (net.Conn, error) {
+		if err == nil {
+			_, err = io.WriteString(c, text)
+		}
+		return c, err
+	}
 }
 
 func TestPanicIsContained(t *testing.T) {

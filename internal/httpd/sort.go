@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"konzil/internal/udpio"
@@ -26,6 +27,7 @@ type sortListener struct {
 	tls     *tls.Config
 	timeout time.Duration
 	stun    func(net.Conn)
+	refused *atomic.Uint64
 
 	start sync.Once
 	http  chan net.Conn
@@ -35,8 +37,8 @@ type sortListener struct {
 	stop  sync.Once
 }
 
-func newSortListener(l net.Listener, t *tls.Config, timeout time.Duration, stun func(net.Conn)) *sortListener {
-	return &sortListener{Listener: l, tls: t, timeout: timeout, stun: stun,
+func newSortListener(l net.Listener, t *tls.Config, timeout time.Duration, stun func(net.Conn), refused *atomic.Uint64) *sortListener {
+	return &sortListener{Listener: l, tls: t, timeout: timeout, stun: stun, refused: refused,
 		http: make(chan net.Conn), errs: make(chan error), slots: make(chan struct{}, maxHandshakes), done: make(chan struct{})}
 }
 
@@ -74,6 +76,7 @@ func (l *sortListener) acceptLoop() {
 		case l.slots <- struct{}{}:
 			go l.sort(c)
 		default:
+			l.refused.Add(1)
 			c.Close()
 		}
 	}
