@@ -25,8 +25,11 @@ func (h *HT) Step(ctx context.Context, response []byte) ([]byte, bool, error) {
 		return []byte{}, false, nil
 	}
 	i := bytes.IndexByte(response, 0)
-	if i <= 0 || len(response)-i-1 != sha256.Size {
+	switch {
+	case i <= 0:
 		return nil, false, malformed("not a token message")
+	case len(response)-i-1 != sha256.Size: // xmpp.js 0.14 writes the hash as UTF-8; of this error it learns to take the password instead
+		return nil, false, notAuthorized()
 	}
 	h.user = string(response[:i])
 	mac := response[i+1:]
