@@ -21,11 +21,7 @@ import (
 func (s *server) attachAdmin() error {
 	var admins []stanza.JID
 	for _, a := range s.cfg.XMPP.Admins {
-		j, err := stanza.ParseJID(a)
-		if err != nil || j.Local() == "" || !j.IsBare() {
-			return fmt.Errorf("xmpp.admins: %q is no address of a person", a)
-		}
-		admins = append(admins, j)
+		admins = append(admins, stanza.MustJID(a)) // Config.check has seen to it
 	}
 	o := &operator{s: s, file: s.cfg.file("motd"), settingsFile: s.cfg.file("administration.json")}
 	b, err := os.ReadFile(o.file)

@@ -26,10 +26,10 @@ func (s *server) openCertificate() (err error) {
 	case c.Cert != "":
 		s.certs, err = certs.Load(c.Cert, c.Key, s.log)
 	case c.ACME.Enabled():
-		names := slices.Concat([]string{s.cfg.Domain, s.cfg.host()}, s.cfg.below())
+		names := slices.Concat([]string{s.cfg.dnsName(), s.cfg.host()}, s.cfg.below())
 		s.certs, s.acme, err = certs.NewACME(c.ACME, s.cfg.Data, names, s.log.With("part", "certs"))
 	default:
-		s.certs, err = certs.LoadOrCreate(s.cfg.Data, []string{s.cfg.Domain}, s.log)
+		s.certs, err = certs.LoadOrCreate(s.cfg.Data, []string{s.cfg.dnsName()}, s.log)
 	}
 	return err
 }

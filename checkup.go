@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,11 +43,17 @@ func checkup(ctx context.Context, c Config, args []string, out io.Writer) error 
 // plan is what is to be looked at.
 func (c *Config) plan() *check.Plan {
 	p := &check.Plan{
-		Domain: c.Domain, Host: c.host(), Open: c.federation() != s2s.Closed, Listen: c.Listen, Public: c.Media.Advertise,
+		Domain: c.dnsName(), Host: c.host(), Open: c.federation() != s2s.Closed, Listen: c.Listen, Public: c.Media.Advertise,
 		Ports: c.ports(), Records: c.records(), Resolver: c.resolver(), Now: time.Now(),
 	}
 	if p.Open {
 		p.Below = c.below()
+	}
+	if u, err := url.Parse(c.publicURL()); err == nil && c.HTTP.Port != 0 && u.Hostname() != p.Domain {
+		p.Web = append(p.Web, u.Hostname())
+	}
+	if host := cmp.Or(c.TURN.Host, c.host()); c.TURN.Port != 0 && c.TURN.TLSPort != 0 && host != p.Domain && !slices.Contains(p.Web, host) {
+		p.Web = append(p.Web, host)
 	}
 	if c.TLS.ACME.Enabled() && c.TLS.ACME.Directory == certs.DefaultACMEConfig().Directory {
 		p.CAA = "letsencrypt.org"
@@ -121,12 +130,12 @@ func (c *Config) records() (out []check.Record) {
 			out = append(out, check.Record{Name: name, Type: "SRV", Value: fmt.Sprintf("0 5 %d %s.", port, c.host()), Must: must, Why: why})
 		}
 	}
-	srv("_xmpp-client._tcp."+c.Domain, c.XMPP.Port, true, "clients do not find the server")
-	srv("_xmpps-client._tcp."+c.Domain, c.XMPP.TLSPort, true, "clients behind strict firewalls do not find the server")
+	srv("_xmpp-client._tcp."+c.dnsName(), c.XMPP.Port, true, "clients do not find the server")
+	srv("_xmpps-client._tcp."+c.dnsName(), c.XMPP.TLSPort, true, "clients behind strict firewalls do not find the server")
 	if c.federation() != s2s.Closed {
 		f := c.XMPP.Federation
-		srv("_xmpp-server._tcp."+c.Domain, f.Port, true, "other servers do not find this one")
-		srv("_xmpps-server._tcp."+c.Domain, f.TLSPort, true, "other servers cannot connect with TLS from the first byte")
+		srv("_xmpp-server._tcp."+c.dnsName(), f.Port, true, "other servers do not find this one")
+		srv("_xmpps-server._tcp."+c.dnsName(), f.TLSPort, true, "other servers cannot connect with TLS from the first byte")
 		for _, d := range c.below() {
 			srv("_xmpp-server._tcp."+d, f.Port, true, "people of other servers cannot use "+d)
 			srv("_xmpps-server._tcp."+d, f.TLSPort, false, "other servers cannot connect with TLS from the first byte")
@@ -138,11 +147,11 @@ func (c *Config) records() (out []check.Record) {
 		}
 	}
 	const turn = "clients that are not told by the server do not find it"
-	srv("_stun._udp."+c.Domain, c.TURN.Port, false, turn)
-	srv("_turn._udp."+c.Domain, c.TURN.Port, false, turn)
-	srv("_turn._tcp."+c.Domain, c.TURN.Port, false, turn)
+	srv("_stun._udp."+c.dnsName(), c.TURN.Port, false, turn)
+	srv("_turn._udp."+c.dnsName(), c.TURN.Port, false, turn)
+	srv("_turn._tcp."+c.dnsName(), c.TURN.Port, false, turn)
 	if c.TURN.Port != 0 {
-		srv("_turns._tcp."+c.Domain, c.TURN.TLSPort, false, turn)
+		srv("_turns._tcp."+c.dnsName(), c.TURN.TLSPort, false, turn)
 	}
 	return out
 }
@@ -155,9 +164,9 @@ func (c *Config) checkWeb(ctx context.Context, r *check.Report, p *check.Plan) {
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: p.Roots, MinVersion: tls.VersionTLS12},
 		DialContext: p.Dial,
 	}}
-	url := "https://" + c.Domain + "/.well-known/host-meta"
-	advice := "serve it under that name: when the domain's web server is another machine, have it send " + url + " and host-meta.json on to " + c.publicURL() + ".well-known/ (with Access-Control-Allow-Origin: *)"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	meta := "https://" + c.dnsName() + "/.well-known/host-meta"
+	advice := "serve it under that name: when the domain's web server is another machine, have it send " + meta + " and host-meta.json on to " + c.publicURL() + ".well-known/ (with Access-Control-Allow-Origin: *)"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, meta, nil)
 	if err != nil {
 		r.Fail("", "%v", err)
 		return
@@ -170,10 +179,10 @@ func (c *Config) checkWeb(ctx context.Context, r *check.Report, p *check.Plan) {
 	defer func() { _ = answer.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 	if err != nil || answer.StatusCode != http.StatusOK || !strings.Contains(string(body), "urn:xmpp:alt-connections:") {
-		r.Warn(advice, "web clients do not find the server: %s answers %s", url, answer.Status)
+		r.Warn(advice, "web clients do not find the server: %s answers %s", meta, answer.Status)
 		return
 	}
-	r.OK("web clients find the server by %s", url)
+	r.OK("web clients find the server by %s", meta)
 }
 
 // checkDirectory connects to each server of the directory.

@@ -5,8 +5,10 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +65,21 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 			}
 		}
 	}
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	go func() { // takes connections and says what no client wants to hear
+		for {
+			c, err := other.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("220 mail\r\n"))
+			_ = c.Close()
+		}
+	}()
 	clientSRV := "_xmpp-client._tcp.campus.example"
 	for _, c := range []struct {
 		name string
@@ -84,7 +101,7 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 			func() { dns.Host("chat.campus.example", "127.0.0.1") }},
 		{"closed port", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", proctest.Ports(t, 1)[0])), 1,
 			[]string{"(clients with TLS) is closed: at 127.0.0.1: connection refused", "→ start the server"}, change("", "")},
-		{"other program", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", h.cfg.TURN.Port)), 1,
+		{"other program", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", other.Addr().(*net.TCPAddr).Port)), 1,
 			[]string{"takes connections, and no TLS"}, change("", "")},
 		{"wrong bind password", change(ldaptest.SearchPassword, "wrong"), 1, []string{"FAIL  ldaps://", "→ correct auth.ldap.bind_dn and auth.ldap.bind_password"}, change("", "")},
 		{"wrong base", change("base_dn: \"ou=people", "base_dn: \"ou=persons"), 1, []string{"→ correct auth.ldap.base_dn"}, change("", "")},
@@ -92,6 +109,8 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 		{"soon", func() { issue(time.Now().Add(5*24*time.Hour), names...) }, 1, []string{"warn  it ends in 4 days"}, nil},
 		{"other names", func() { issue(year, "chat.campus.example") }, 1,
 			[]string{"FAIL  it is for chat.campus.example, not for campus.example", "warn  it is not for conference.campus.example"}, nil},
+		{"not the host", func() { issue(year, slices.Delete(slices.Clone(names), 1, 2)...) }, 1,
+			[]string{"FAIL  it is not for chat.campus.example, where clients are told to find pages"}, func() { issue(year, names...) }},
 		{"unknown authority", change("ca: "+ca+", ", ""), 1, []string{"others do not trust it", "fullchain.pem"}, change("", "")},
 	} {
 		c.do()

@@ -17,13 +17,14 @@ import (
 	"konzil/internal/token"
 	"konzil/internal/webhook"
 	"konzil/xmpp/s2s"
+	"konzil/xmpp/stanza"
 )
 
 // Config is the whole configuration. Its tags are the documentation: `konzil config` prints them, docs/config.md is
 // made of them. Every value has a default that works, so that no file is needed.
 type Config struct {
 	Domain   string   `yaml:"domain" doc:"The domain of the service: people are user@domain. conference., focus., auth., guest., metadata., pubsub., upload. and proxy. before it are ours as well."`
-	Host     string   `yaml:"host" doc:"Name of this machine in DNS, to which the records that konzil check prints lead. Empty: the domain."`
+	Host     string   `yaml:"host" doc:"Name of this machine in DNS, to which the records that konzil check prints lead, and where clients find pages, files, TURN and the file proxy unless other settings say so; the certificate has to name it, too. Empty: the domain."`
 	Data     string   `yaml:"data" doc:"Folder of the database, certificate and accounts; made with mode 0700."`
 	Resolver string   `yaml:"resolver" doc:"DNS server to ask, as address:port. Empty: the system's."`
 	Listen   []string `yaml:"listen" doc:"IP addresses that all services listen on. [\"0.0.0.0\", \"::\"] is every interface."`
@@ -69,7 +70,7 @@ type TLSConfig struct {
 // HTTPConfig is the HTTPS server.
 type HTTPConfig struct {
 	Port       int      `yaml:"port" doc:"HTTPS port; 0 is off."`
-	PublicURL  string   `yaml:"public_url" doc:"How people reach the page when it is not https://domain:port/ (behind a proxy). Empty: made of domain and port."`
+	PublicURL  string   `yaml:"public_url" doc:"How people reach the page when it is not https://host:port/ (behind a proxy). Empty: made of host and port."`
 	Site       string   `yaml:"site" doc:"Folder of a jitsi-meet build (index.html, libs, css, ...), which is served in place of the built-in page. Empty: the built-in page."`
 	SiteConfig string   `yaml:"site_config" doc:"File with JavaScript that is appended to that build's config.js, such as config.startWithAudioMuted = true; Empty: none."`
 	Admin      []string `yaml:"admin" doc:"Addresses with ports, such as 127.0.0.1:9090, where health and metrics answer in plain HTTP, for a monitoring system. Empty: they answer on the HTTPS port, and only to this machine itself."`
@@ -145,7 +146,7 @@ type TURNConfig struct {
 	TLSPort   int           `yaml:"tls_port" doc:"TCP port for TURN over TLS; 0 is off."`
 	HTTPS     bool          `yaml:"https" doc:"Take TURN over TLS on the HTTPS port too, for networks that let nothing else out."`
 	OnMedia   bool          `yaml:"media_port" doc:"Take TURN over UDP on the media port too, and tell clients that port instead of the other, so that one open UDP port is enough."`
-	Host      string        `yaml:"host" doc:"Name or address that clients are told. Empty: the domain."`
+	Host      string        `yaml:"host" doc:"Name or address that clients are told. Empty: host."`
 	RelayMin  int           `yaml:"relay_port_min" doc:"First UDP port of relayed addresses."`
 	RelayMax  int           `yaml:"relay_port_max" doc:"Last UDP port of relayed addresses."`
 	Secret    string        `yaml:"secret" doc:"Shared secret of time-limited credentials. Empty: made once and kept in the data folder."`
@@ -215,8 +216,11 @@ func (c *Config) addrs(port int) []netip.AddrPort {
 	return out
 }
 
+// dnsName is the domain as DNS and certificates have it.
+func (c *Config) dnsName() string { return stanza.DNSName(c.Domain) }
+
 // host is the machine's name.
-func (c *Config) host() string { return cmp.Or(c.Host, c.Domain) }
+func (c *Config) host() string { return cmp.Or(c.Host, c.dnsName()) }
 
 // resolver asks DNS.
 func (c *Config) resolver() *net.Resolver {
@@ -228,14 +232,14 @@ func (c *Config) resolver() *net.Resolver {
 	}}
 }
 
-// below are the domains that other servers talk to besides the service's own.
+// below are the domains that other servers talk to besides the service's own, as DNS has them.
 func (c *Config) below() []string {
-	out := []string{"conference." + c.Domain, "pubsub." + c.Domain}
+	out := []string{"conference." + c.dnsName(), "pubsub." + c.dnsName()}
 	if c.Upload.MaxFile > 0 {
-		out = append(out, "upload."+c.Domain)
+		out = append(out, "upload."+c.dnsName())
 	}
 	if c.Proxy.Port != 0 {
-		out = append(out, "proxy."+c.Domain)
+		out = append(out, "proxy."+c.dnsName())
 	}
 	return out
 }
@@ -246,9 +250,9 @@ func (c *Config) publicURL() string {
 		return strings.TrimSuffix(c.HTTP.PublicURL, "/") + "/"
 	}
 	if c.HTTP.Port == 443 {
-		return "https://" + c.Domain + "/"
+		return "https://" + c.host() + "/"
 	}
-	return fmt.Sprintf("https://%s:%d/", c.Domain, c.HTTP.Port)
+	return fmt.Sprintf("https://%s:%d/", c.host(), c.HTTP.Port)
 }
 
 func (c *Config) file(name string) string { return filepath.Join(c.Data, name) }

@@ -33,9 +33,11 @@ func (c *Config) check() error {
 
 // checkAddresses looks at names and addresses.
 func (c *Config) checkAddresses() error {
-	if c.Domain == "" || strings.ContainsAny(c.Domain, "/@ :") {
+	j, err := stanza.ParseJID(c.Domain)
+	if err != nil || strings.ContainsAny(c.Domain, "/@ :") {
 		return fmt.Errorf("domain: %q is no domain: give one such as example.org", c.Domain)
 	}
+	c.Domain = j.Domain() // as addresses have it: in small letters, IDNA's U-labels
 	if len(c.Listen) == 0 {
 		return errors.New("listen: no address: give at least one, such as 0.0.0.0")
 	}
@@ -43,7 +45,7 @@ func (c *Config) checkAddresses() error {
 	isAddressPort := func(a string) bool { _, err := netip.ParseAddrPort(a); return err == nil }
 	isNetwork := func(a string) bool { _, err := netip.ParsePrefix(a); return err == nil }
 	isHostPort := func(a string) bool { _, port, err := net.SplitHostPort(a); return err == nil && port != "" }
-	isPerson := func(a string) bool { j, err := stanza.ParseJID(a); return err == nil && j.Local() != "" }
+	isPerson := func(a string) bool { j, err := stanza.ParseJID(a); return err == nil && j.Local() != "" && j.IsBare() }
 	var resolver []string
 	if c.Resolver != "" {
 		resolver = []string{c.Resolver}
@@ -59,6 +61,7 @@ func (c *Config) checkAddresses() error {
 		{"media.stun", c.Media.STUN, isHostPort, "no host with a port: write it like stun.example.org:3478"},
 		{"turn.allow", c.TURN.Allow, isNetwork, "no network: write it like 10.1.0.0/16"},
 		{"turn.deny", c.TURN.Deny, isNetwork, "no network: write it like 10.1.0.0/16"},
+		{"xmpp.admins", c.XMPP.Admins, isPerson, "no address of a person: write it like admin@example.org"},
 		{"about.reports_to", c.About.ReportsTo, isPerson, "no address of a person: write it like abuse@example.org"},
 		{"http.admin", c.HTTP.Admin, isAddressPort, "no address with a port: write it like 127.0.0.1:9090"},
 		{"resolver", resolver, isAddressPort, "no address with a port: write it like 127.0.0.1:53"},
@@ -67,20 +70,6 @@ func (c *Config) checkAddresses() error {
 			if !l.fine(a) {
 				return fmt.Errorf("%s: %q is %s", l.setting, a, l.what)
 			}
-		}
-	}
-	return nil
-}
-
-// checkPorts looks at ports that may be off.
-func (c *Config) checkPorts() error {
-	for name, p := range map[string]int{
-		"http.port": c.HTTP.Port, "xmpp.port": c.XMPP.Port, "xmpp.tls_port": c.XMPP.TLSPort, "xmpp.federation.port": c.XMPP.Federation.Port,
-		"xmpp.federation.tls_port": c.XMPP.Federation.TLSPort, "xmpp.components.port": c.XMPP.Components.Port, "turn.port": c.TURN.Port,
-		"turn.tls_port": c.TURN.TLSPort, "tls.acme.http_port": c.TLS.ACME.HTTPPort, "media.port": c.Media.Port, "proxy.port": c.Proxy.Port,
-	} {
-		if p < 0 || p > 65535 {
-			return fmt.Errorf("%s: %d is no port: 1 to 65535, or 0 for off", name, p)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -158,10 +159,7 @@ func (s *server) services(who stanza.JID) []ext.Service {
 	if s.turn == nil {
 		return nil
 	}
-	host, port := s.cfg.TURN.Host, s.cfg.TURN.Port
-	if host == "" {
-		host = s.cfg.Domain
-	}
+	host, port := cmp.Or(s.cfg.TURN.Host, s.cfg.host()), s.cfg.TURN.Port
 	user, password, expires := s.turn.Credentials(s.turnUser(who), credentialLife)
 	udp := port
 	if s.cfg.TURN.OnMedia {

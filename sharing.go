@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"time"
@@ -25,7 +26,7 @@ type UploadConfig struct {
 // ProxyConfig is the file proxy.
 type ProxyConfig struct {
 	Port        int       `yaml:"port" doc:"TCP port; 0 turns the proxy off. When another program has the port, the server runs without the proxy."`
-	Host        string    `yaml:"host" doc:"Name or address that clients are told. Empty: the domain."`
+	Host        string    `yaml:"host" doc:"Name or address that clients are told. Empty: host."`
 	Strangers   bool      `yaml:"strangers" doc:"Let people of other servers use it too. Receiving a file from one of ours works in any case."`
 	MaxStreams  int       `yaml:"max_streams" doc:"Transfers at a time, in all."`
 	PerAccount  int       `yaml:"streams_per_user" doc:"Transfers at a time that one account has started."`
@@ -111,12 +112,8 @@ func (s *server) openProxy() error {
 		}
 		lns = append(lns, ln)
 	}
-	host := c.Host
-	if host == "" {
-		host = s.cfg.Domain
-	}
 	proxy, err := bytestreams.New(bytestreams.Config{
-		Domain: "proxy." + s.cfg.Domain, Host: host, Port: c.Port, MaxStreams: c.MaxStreams, PerAccount: c.PerAccount,
+		Domain: "proxy." + s.cfg.Domain, Host: cmp.Or(c.Host, s.cfg.host()), Port: c.Port, MaxStreams: c.MaxStreams, PerAccount: c.PerAccount,
 		StreamRate: int(c.StreamRate), AccountRate: int(c.AccountRate),
 		May: func(who stanza.JID) bool { return c.Strangers || s.xmpp.HasAccount(who) },
 	}, s.xmpp, log)

@@ -48,15 +48,21 @@ func (p *Plan) names(r *Report, leaf *x509.Certificate) {
 	} else {
 		r.OK("is for %s", p.Domain)
 	}
+	for _, name := range p.Web {
+		if leaf.VerifyHostname(name) != nil {
+			r.Fail("get one with this name too, or tell clients another by http.public_url and turn.host", "it is not for %s, where clients are told to find pages, files and TURN over TLS", name)
+		}
+	}
 	var missing []string
-	for _, name := range append([]string{p.Host}, p.Below...) {
+	for _, name := range p.Below {
 		if leaf.VerifyHostname(name) != nil {
 			missing = append(missing, name)
 		}
 	}
-	if len(missing) > 0 {
+	switch {
+	case len(missing) > 0:
 		r.Warn("get one with these names too", "it is not for %s: other servers that ask for a certificate cannot reach these", strings.Join(missing, ", "))
-	} else {
+	case len(p.Below) > 0:
 		r.OK("is for what lies below: %s", strings.Join(p.Below, ", "))
 	}
 }

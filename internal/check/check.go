@@ -52,6 +52,7 @@ type Record struct {
 type Plan struct {
 	Domain  string   // people are user@Domain
 	Host    string   // the machine's name
+	Web     []string // names by which clients find pages, files and TURN over TLS
 	Below   []string // domains below it that other servers talk to, such as conference.
 	Open    bool     // other servers are welcome
 	Listen  []string // addresses of the machine that the service listens on

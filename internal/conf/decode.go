@@ -158,6 +158,8 @@ func wanted(t reflect.Type) string {
 		return "a " + t.Name()
 	case t.Kind() == reflect.Bool:
 		return "true or false"
+	case isInt(t) && t.Bits() == 64:
+		return "a whole number"
 	case isInt(t):
 		return fmt.Sprintf("a whole number between %d and %d", int64(math.MinInt64)>>(64-t.Bits()), int64(math.MaxInt64)>>(64-t.Bits()))
 	case isUint(t):

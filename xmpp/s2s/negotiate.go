@@ -91,12 +91,12 @@ func (s *Service) secureOut(ctx context.Context, o *out, direct bool) error {
 
 // clientTLS is for streams that we open. Whether the certificate is good is judged afterwards, as dialback may do without.
 func (s *Service) clientTLS(p pair, direct bool) *tls.Config {
-	c := &tls.Config{ServerName: p.remote, InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
+	c := &tls.Config{ServerName: stanza.DNSName(p.remote), InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
 	if direct {
 		c.NextProtos = []string{"xmpp-server"} // XEP-0368 §3
 	}
 	c.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		hello := &tls.ClientHelloInfo{ServerName: p.local, SupportedVersions: []uint16{tls.VersionTLS13, tls.VersionTLS12}, SignatureSchemes: r.SignatureSchemes}
+		hello := &tls.ClientHelloInfo{ServerName: stanza.DNSName(p.local), SupportedVersions: []uint16{tls.VersionTLS13, tls.VersionTLS12}, SignatureSchemes: r.SignatureSchemes}
 		if s.cfg.TLS.GetCertificate != nil {
 			if cert, err := s.cfg.TLS.GetCertificate(hello); err == nil && cert != nil {
 				return cert, nil
@@ -121,7 +121,7 @@ func (s *Service) validCertificate(t *tls.Conn, domain string) bool {
 	for _, c := range chain[1:] {
 		pool.AddCert(c)
 	}
-	_, err := chain[0].Verify(x509.VerifyOptions{Roots: s.cfg.Roots, Intermediates: pool, DNSName: domain, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	_, err := chain[0].Verify(x509.VerifyOptions{Roots: s.cfg.Roots, Intermediates: pool, DNSName: stanza.DNSName(domain), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	return err == nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"konzil/xmpp/stanza"
 )
 
 // Resolver is what we ask DNS; net.Resolver is one.
@@ -41,6 +43,7 @@ func endpoints(ctx context.Context, r Resolver, domain string) ([]endpoint, erro
 	if _, err := netip.ParseAddr(strings.Trim(domain, "[]")); err == nil {
 		return []endpoint{{strings.Trim(domain, "[]"), defaultPort, false}}, nil
 	}
+	name := stanza.DNSName(domain)
 	type found struct {
 		direct bool
 		recs   []*net.SRV
@@ -53,7 +56,7 @@ func endpoints(ctx context.Context, r Resolver, domain string) ([]endpoint, erro
 			service = "xmpps-server"
 		}
 		go func() {
-			_, recs, err := r.LookupSRV(ctx, service, "tcp", domain)
+			_, recs, err := r.LookupSRV(ctx, service, "tcp", name)
 			ch <- found{direct, recs, err}
 		}()
 	}
@@ -86,7 +89,7 @@ func endpoints(ctx context.Context, r Resolver, domain string) ([]endpoint, erro
 	case none > 0:
 		return nil, errNoService
 	}
-	return []endpoint{{domain, defaultPort, false}}, nil
+	return []endpoint{{name, defaultPort, false}}, nil
 }
 
 // staggered is the delay between two addresses of one host (RFC 8305 §5).

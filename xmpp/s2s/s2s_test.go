@@ -56,6 +56,7 @@ func (z *zone) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 func (z *zone) set(service, name string, port int) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	name = stanza.DNSName(name)
 	z.srv["_"+service+"._tcp."+name] = []*net.SRV{{Target: name + ".", Port: uint16(port)}}
 }
 
@@ -414,4 +415,16 @@ func TestKey(t *testing.T) {
 	if !s.ours("xmpp.example.com", "example.org", "D60000229F", want) || s.ours("xmpp.example.com", "example.net", "D60000229F", want) {
 		t.Error("ours")
 	}
+}
+
+// A domain with letters that DNS does not have: looked up, and certified, in its other form (RFC 6120 §13.7.1.1).
+func TestForeignDomain(t *testing.T) {
+	ca, z := certtest.New(), newZone()
+	trust := func(c *Config) { c.Roots, c.RequireCertificate = ca.Pool(), true }
+	a := newNode(t, z, "a.test", serverTLS(ca, "", "a.test", "svc.a.test"), trust)
+	b := newNode(t, z, "bücher.test", serverTLS(ca, "", "xn--bcher-kva.test", "*.xn--bcher-kva.test"), trust)
+	a.send(b, "1")
+	b.wantMessage(t, "1")
+	b.send(a, "2")
+	a.wantMessage(t, "2")
 }

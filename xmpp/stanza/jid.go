@@ -2,7 +2,9 @@ package stanza
 
 import (
 	"strings"
+	"unicode"
 
+	"golang.org/x/net/idna"
 	"mellium.im/xmpp/jid"
 )
 
@@ -166,4 +168,16 @@ func (j JID) WithResource(r string) (JID, error) {
 		return j.Bare(), nil
 	}
 	return ParseJID(j.s[:j.slash] + "/" + r)
+}
+
+// DNSName is a domain as DNS and certificates have it: IDNA's A-labels (RFC 7622 §3.2, RFC 6120 §13.7.1.1). What has no such form is given back as it is.
+func DNSName(domain string) string {
+	if !strings.ContainsFunc(domain, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return domain
+	}
+	name, err := idna.Lookup.ToASCII(domain)
+	if err != nil {
+		return domain
+	}
+	return name
 }
