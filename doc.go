@@ -6,7 +6,7 @@
 // The path of a start:
 //
 //  1. main.go runs the command: serve, bridge, check, config, user, ldap, bench, doap, version.
-//  2. config.go reads the settings over defaults, configcheck.go and configports.go say what cannot work. Parts of the settings are beside what they set.
+//  2. config.go reads the settings over defaults, configcheck.go says what cannot work (ports: configports.go). Parts of the settings are beside what they set.
 //  3. serve.go opens the rooms one after another: read it first. Its steps, where they are not in it: certificate.go, ice.go (TURN and what clients are told of
 //     it), features.go, federation.go, bridges.go, meetings.go, http.go, command.go.
 //  4. The goroutines that go on beside the rooms: directory.go, certificate.go, retention.go, serverinfo.go, memory.go.
