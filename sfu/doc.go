@@ -35,7 +35,7 @@
 //
 // RTCP takes the same way to shard.rtcpIn (rtcp.go): NACKs are answered from the history (resend.go), keyframe requests from the
 // keyframe cache (replay.go; foresee.go fills it for newcomers) or upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
-// receiver's SSRC and timestamp. shard.timers (timers.go; shard.work each 10 ms) sends NACKs, feedback and reports upstream.
+// receiver's SSRC and timestamp. shard.timers (timers.go; each 10 ms, by receive batches or by shard.work) sends NACKs, feedback and reports upstream.
 //
 // Clients without UDP come over TCP (tcp.go: listeners and limits; tcpconn.go: a connection, its reading and its writing goroutine). What is read enters
 // by SFU.inject, as what our TURN server relays in memory does (routes.go); what is sent goes to the path's carrier (carrier.go) instead of a socket.

@@ -109,7 +109,7 @@ const (
 	clockFew    = 32
 )
 
-// clock tells each conference when to look.
+// clock tells each conference and each shard when to look.
 func (s *SFU) clock() {
 	t := time.NewTicker(look)
 	defer t.Stop()
@@ -118,6 +118,10 @@ func (s *SFU) clock() {
 		case <-s.done:
 			return
 		case <-t.C:
+		}
+		now := s.now()
+		for _, sh := range s.shards {
+			sh.look(now)
 		}
 		s.mu.Lock()
 		for _, c := range s.confs {

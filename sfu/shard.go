@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"math"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -31,8 +32,9 @@ const (
 	tick = 10 * time.Millisecond
 	// restTick is the same for a shard that has nothing pending. Each wake-up of a sleeping process costs as much as ten packets.
 	restTick = 50 * time.Millisecond
-	// flowTick is the same for the worker while receive batches run the timers: it only watches that they go on.
-	flowTick = 30 * time.Millisecond
+	// never is when the worker looks after them while receive batches do so: a timer that only watches over these would wake the process, and
+	// the runtime's monitor with it. That they have ceased is found by SFU.clock.
+	never = math.MaxInt64
 )
 
 // shard is one media worker: a socket for each listening address and the packet state of the endpoints given to it.
@@ -50,10 +52,10 @@ type shard struct {
 	mu        sync.Mutex // guards all below, and the media of the shard's endpoints
 	clock     int64      // s.now at the start of the batch: the sending time of all that it sends
 	ticked    int64      // s.now of the last timers
+	batched   int64      // the same of timers that a batch ran
 	due       int64      // when the worker looks after them
-	flowing   bool       // batches have run them since the worker did
 	pressing  bool       // something is pending that cannot wait for restTick,
-	urgent    bool       // or not even for flowTick
+	urgent    bool       // or not even for the next batch
 	writers   []*udpio.Writer
 	ice       ice.Out // checks that are due
 	arena     []byte
@@ -200,45 +202,59 @@ func (sh *shard) work() {
 			}
 			sh.mu.Unlock()
 		case <-t.C:
-			t.Reset(sh.watch(sh.s.now()))
+			if rest := sh.watch(sh.s.now()); rest > 0 {
+				t.Reset(rest)
+			}
 		}
 	}
 }
 
-// watch runs the timers if no batch has just done so, and says when to look again.
-func (sh *shard) watch(now int64) time.Duration {
+// watch runs the timers if no batch has just done so, and says when to look again; 0: batches do it.
+func (sh *shard) watch(now int64) (rest time.Duration) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.clock = now
-	flowed := sh.flowing
 	if now-sh.ticked >= int64(tick) {
 		sh.ticked = now
 		sh.timers(now)
 	}
 	sh.flush()
-	sh.flowing = false
-	rest := restTick
 	switch {
 	case sh.urgent:
 		rest = tick
-	case flowed:
-		rest = flowTick
+	case sh.flows(now):
+		sh.due = never
+		return 0
 	case sh.pressing:
 		rest = tick
+	default:
+		rest = restTick
 	}
 	sh.due = now + int64(rest)
 	return rest
 }
 
-// tick runs the timers when they are due. Receive batches call it, so that a shard with media needs few wake-ups of its own.
+// flows says whether batches come often enough to run the timers.
+func (sh *shard) flows(now int64) bool { return now-sh.batched < int64(restTick) }
+
+// tick runs the timers when they are due. Receive batches call it, so that a shard with media needs no wake-ups of its own.
 // Caller holds sh.mu.
 func (sh *shard) tick(now int64) {
 	if now-sh.ticked < int64(tick) {
 		return
 	}
-	sh.ticked, sh.flowing = now, true
+	sh.ticked, sh.batched = now, now
 	sh.timers(now)
-	if left := sh.due - now; sh.urgent && left > int64(tick) || sh.pressing && left > int64(flowTick) {
+	if sh.urgent && sh.due-now > int64(tick) {
+		sh.hurry()
+	}
+}
+
+// look wakes the worker when batches have ceased to run the timers.
+func (sh *shard) look(now int64) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.due == never && !sh.flows(now) {
 		sh.hurry()
 	}
 }
