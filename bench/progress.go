@@ -93,7 +93,7 @@ func progressText(x measure.Progress) string {
 		fmt.Fprintf(&b, ": %s", x.Text)
 	}
 	if x.Stage == "measure" {
-		fmt.Fprintf(&b, " %d/%s  %s %s/s of %s  CPU %.2f + %.2f  %s", int(x.At.Seconds()+0.5), x.Of,
+		fmt.Fprintf(&b, " %d/%s  %s %s/s of %s  CPU: server %.2f, generator %.2f  %s", int(x.At.Seconds()+0.5), x.Of,
 			report.Number(x.Delivered), x.Unit, report.Number(x.Sent), x.ServerCPU, x.GeneratorCPU, report.Bytes(x.RSS))
 	}
 	for i, name := range slices.Sorted(maps.Keys(x.SoFar)) {

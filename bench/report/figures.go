@@ -43,9 +43,9 @@ func figures(r *measure.Report) (out []figure) {
 		add(latencyFigure(r, kind))
 	}
 	add(loadFigure(r))
-	add(timeFigure(r, "CPU over time", "CPU seconds per second of the server (solid) and of the generator (dashed), each round a line.", "CPU-s/s", func(p measure.Point) (float64, float64) { return p.CPU, p.Generator },
+	add(timeFigure(r, "CPU over time", "CPU seconds per second of the server (solid) and of the generator (dashed), each interval a line.", "CPU-s/s", func(p measure.Point) (float64, float64) { return p.CPU, p.Generator },
 		func(v float64) string { return fmt.Sprintf("%.3g", v) }))
-	add(timeFigure(r, "Memory over time", "Resident memory of the server, each round a line.", "MB", func(p measure.Point) (float64, float64) { return float64(p.RSS) / (1 << 20), 0 },
+	add(timeFigure(r, "Memory over time", "Resident memory of the server, each interval a line.", "MB", func(p measure.Point) (float64, float64) { return float64(p.RSS) / (1 << 20), 0 },
 		func(v float64) string { return fmt.Sprintf("%.4g", v) }))
 	return out
 }
@@ -107,8 +107,11 @@ func latencyFigure(r *measure.Report, kind string) figure {
 			y.ticks = append(y.ticks, t)
 		}
 	}
-	title := "Latency of " + kind
-	return figure{Title: title, Caption: "Share of deliveries that took no longer, all counted rounds together; the null relay is the path without a server.",
+	title, caption := "Latency of "+kind, "Share of deliveries that took no longer, all counted rounds together"
+	if len(lines) > len(r.Servers) {
+		caption += "; the null relay is the path without a server"
+	}
+	return figure{Title: title, Caption: caption + ".",
 		SVG: svg(title, logarithmic("from sending to delivery", lo, hi, duration), y, lines), Legend: leg}
 }
 

@@ -316,7 +316,7 @@ func Label(name string) string {
 	case measure.Steal:
 		return "taken by the hypervisor, s/s"
 	case measure.MemoryPerScale:
-		return "memory for each of scale, KB"
+		return "memory for each unit of scale, KB"
 	case measure.IdleMemory:
 		return "memory before the load, MB"
 	case measure.PrepareCPU:
