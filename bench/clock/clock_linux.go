@@ -83,8 +83,8 @@ func (c *Clock) stop() error {
 	return err
 }
 
-// Place gives a sleeper its place, -1 when there is none.
-func (c *Clock) Place() int {
+// newPlace gives a sleeper its place, -1 when there is none.
+func (c *Clock) newPlace() int {
 	if c == nil || c.mem == nil {
 		return -1
 	}
@@ -96,8 +96,8 @@ func words(mem []byte, place int) (at *int64, word *uint32) {
 	return (*int64)(unsafe.Pointer(&b[0])), (*uint32)(unsafe.Pointer(&b[8]))
 }
 
-// Sleep blocks the thread until a time, ns since 1970, or less when a signal comes.
-func (c *Clock) Sleep(place int, until int64) {
+// sleep blocks the thread until a time, ns since 1970, or less when a signal comes.
+func (c *Clock) sleep(place int, until int64) {
 	at, word := words(c.mem, place)
 	was := atomic.LoadUint32(word)
 	atomic.StoreInt64(at, until)

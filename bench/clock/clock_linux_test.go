@@ -20,12 +20,12 @@ func TestClock(t *testing.T) {
 	}
 	defer func() { _ = unix.Munmap(mem) }()
 	c := &Clock{mem: mem}
-	if (&Clock{}).Place() != -1 || c.Place() != 0 || c.Place() != 1 {
+	if (&Clock{}).newPlace() != -1 || c.newPlace() != 0 || c.newPlace() != 1 {
 		t.Error("places")
 	}
 	alone := time.Now().Add(30 * time.Millisecond)
 	for time.Now().Before(alone) { // a signal of the runtime's may come
-		c.Sleep(1, alone.UnixNano())
+		c.sleep(1, alone.UnixNano())
 	}
 	at, _ := words(mem, 0)
 	until := time.Now().Add(10 * time.Second)
@@ -33,7 +33,7 @@ func TestClock(t *testing.T) {
 	var rung atomic.Bool
 	wg.Go(func() {
 		for !rung.Load() && time.Now().Before(until) {
-			c.Sleep(0, until.UnixNano())
+			c.sleep(0, until.UnixNano())
 		}
 	})
 	for atomic.LoadInt64(at) == 0 {

@@ -15,11 +15,9 @@ var errLinux = errors.New("clock: needs Linux (futex)")
 // Run fails.
 func (c *Clock) Run(func(string) []string, int) (int, func() error, error) { return 0, nil, errLinux }
 
-// Place is -1.
-func (c *Clock) Place() int { return -1 }
+func (c *Clock) newPlace() int { return -1 }
 
-// Sleep does nothing.
-func (c *Clock) Sleep(int, int64) {}
+func (c *Clock) sleep(int, int64) {}
 
 // Main fails.
 func Main([]string, io.Reader) error { return errLinux }

@@ -3,7 +3,6 @@ package rtc
 import (
 	"container/heap"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/stun/v4"
 
+	"konzil/bench/clock"
 	"konzil/bench/measure"
 )
 
@@ -32,8 +32,6 @@ const (
 	// handshakeTick is the pace of the loop while a transport is not up yet: a join has six or seven answers of ours in it, each of which
 	// waits for half of this on average.
 	handshakeTick = int64(200 * time.Microsecond)
-	// yieldEvery is less than the 10 ms after which the runtime's monitor takes a processor away.
-	yieldEvery = int64(4 * time.Millisecond)
 	// shortest sleep: less is not worth a system call.
 	shortSleep = int64(100 * time.Microsecond)
 	// tooLate is when a picture is not sent any more: the generator is overloaded, and a burst of old pictures would load the server with
@@ -62,8 +60,7 @@ type shard struct {
 	fast       []*Transport // not up yet
 	spare      []*Transport // room for the next fast
 	due        dueHeap
-	place      int   // on Config.Clock, -1: none
-	yielded    int64 // when others could run last
+	sleeper    clock.Sleeper
 	held       bool
 	ended      bool
 
@@ -110,7 +107,7 @@ func newShard(e *Engine) (*shard, error) {
 			e.cfg.Logger.Info("each transport has a socket of its own, which costs more", "because", err)
 		}
 	}
-	sh.place = e.cfg.Clock.Place()
+	sh.sleeper = e.cfg.Clock.Sleeper()
 	sh.fresh()
 	return sh, nil
 }
@@ -178,15 +175,16 @@ func (sh *shard) run() {
 // rest lets others run when they can only do so here, and sleeps until a time.
 func (sh *shard) rest(until int64) {
 	now := time.Now().UnixNano()
-	if now-sh.yielded > yieldEvery && sh.eng.alone.Load() {
-		runtime.Gosched()
-		sh.yielded, now = now, time.Now().UnixNano()
+	alone := sh.eng.alone.Load()
+	if alone {
+		sh.sleeper.Yield(now)
+		now = time.Now().UnixNano()
 	}
 	d := until - now
 	switch {
 	case d <= 0:
-	case sh.place >= 0 && sh.eng.alone.Load():
-		sh.eng.cfg.Clock.Sleep(sh.place, until)
+	case alone && sh.sleeper.On():
+		sh.sleeper.Until(until)
 	default:
 		sh.bed.sleep(max(d, shortSleep))
 	}

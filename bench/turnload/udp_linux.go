@@ -10,6 +10,8 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/pion/stun/v4"
+
+	"konzil/bench/clock"
 )
 
 // udp is the engine for UDP: one thread sends for all clients and the peer, and takes what comes.
@@ -35,16 +37,11 @@ type udp struct {
 
 	under int64 // packets under way
 
-	place   int       // on cfg.Clock, -1: none
-	yielded time.Time // when other goroutines could run last
+	sleeper clock.Sleeper
 }
 
-const (
-	// nap is how long a sender that has a tap lets packets pass before it looks again: a fifth or less of what a window is worth.
-	nap = 100 * time.Microsecond
-	// yieldEvery is less than the 10 ms after which the runtime's monitor takes a processor away.
-	yieldEvery = 4 * time.Millisecond
-)
+// nap is how long a sender that has a tap lets packets pass before it looks again: a fifth or less of what a window is worth.
+const nap = 100 * time.Microsecond
 
 // newEngine makes the engine of the network that c names.
 func newEngine(c *Config, r *recorder, set *hdrhistogram.Histogram) (engine, error) {
@@ -108,7 +105,7 @@ const peerNumber = -1
 
 // newTap makes the tap where there can be one: not for indications, in which the payload has no fixed place.
 func (u *udp) newTap() (err error) {
-	u.place = u.cfg.Clock.Place()
+	u.sleeper = u.cfg.Clock.Sleeper()
 	if u.cfg.NoTap || u.cfg.Indications {
 		return nil
 	}
@@ -168,7 +165,7 @@ func exchangeUDP(s *sock, m *stun.Message) (*stun.Message, error) {
 func (u *udp) run(ctx context.Context, d time.Duration) error {
 	u.rec.mu.Lock() // there is no other goroutine that counts
 	defer u.rec.mu.Unlock()
-	if u.place < 0 {
+	if !u.sleeper.On() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		sharpTimers()
@@ -187,7 +184,9 @@ func (u *udp) run(ctx context.Context, d time.Duration) error {
 		} else if now.Sub(last) > stall {
 			u.under, last = 0, now // lost
 		}
-		u.yield(now)
+		if u.sleeper.On() {
+			u.sleeper.Yield(now.UnixNano())
+		}
 	}
 	for limit := time.Now().Add(settle); u.under > 0 && time.Now().Before(limit); {
 		u.receive(time.Millisecond)
@@ -231,14 +230,6 @@ func (u *udp) send(p *pacer, at time.Duration) (wait time.Duration) {
 	return wait
 }
 
-// yield lets other goroutines run when they can only do so here.
-func (u *udp) yield(now time.Time) {
-	if u.place >= 0 && now.Sub(u.yielded) > yieldEvery {
-		runtime.Gosched()
-		u.yielded = now
-	}
-}
-
 // burst sends the packets of the allocation whose turn it is.
 func (u *udp) burst() {
 	d := toPeer
@@ -275,8 +266,8 @@ func (u *udp) receive(d time.Duration) {
 	switch {
 	case u.tap == nil:
 		u.read(d)
-	case d > 0 && u.place >= 0:
-		u.cfg.Clock.Sleep(u.place, time.Now().Add(d).UnixNano())
+	case d > 0 && u.sleeper.On():
+		u.sleeper.Until(time.Now().Add(d).UnixNano())
 	case d > 0:
 		sleep(d)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -17,19 +16,17 @@ import (
 // shared buffer, gives elements to the clients' handlers, and writes what those want to send, one TLS record for each stanza and one system
 // call for each client. A generator that had a goroutine, a poller and buffers for each client would cost more than a good server.
 type loop struct {
-	epfd   int
-	wake   [2]int // pipe: other goroutines have something for the loop
-	cipher []byte // read from sockets
-	plain  []byte // decrypted
-	el     elem   // at hand; not on the stack, from where each would escape
-	dirty  []*client
-	byFD   map[int32]*client
-	tick   func(now time.Time) // the running scenario's, called at least each tickTime
-	nap    time.Duration       // between two looks at the sockets; 0: as soon as one has something
-	clock  *clock.Clock
-	place  int       // on clock, -1: none
-	slept  time.Time // the end of the last nap
-	ceded  time.Time // when other goroutines could run last
+	epfd    int
+	wake    [2]int // pipe: other goroutines have something for the loop
+	cipher  []byte // read from sockets
+	plain   []byte // decrypted
+	el      elem   // at hand; not on the stack, from where each would escape
+	dirty   []*client
+	byFD    map[int32]*client
+	tick    func(now time.Time) // the running scenario's, called at least each tickTime
+	nap     time.Duration       // between two looks at the sockets; 0: as soon as one has something
+	slept   time.Time           // the end of the last nap
+	sleeper clock.Sleeper
 
 	mu    sync.Mutex // guards calls
 	calls []func()
@@ -46,13 +43,11 @@ const (
 	// closedNap is the nap of closed loops, whose latency is that of their own queue: a server has more under way than it does in that time, and
 	// pays for waking nobody up.
 	closedNap = 2 * time.Millisecond
-	// yieldEvery is less than the 10 ms after which the runtime's monitor takes a processor away.
-	yieldEvery = 4 * time.Millisecond
 )
 
 // newLoop starts a loop that naps by c, when that is there.
 func newLoop(c *clock.Clock) (*loop, error) {
-	l := &loop{clock: c, place: c.Place(), cipher: make([]byte, 256<<10), plain: make([]byte, 64<<10), byFD: map[int32]*client{}, done: make(chan struct{})}
+	l := &loop{sleeper: c.Sleeper(), cipher: make([]byte, 256<<10), plain: make([]byte, 64<<10), byFD: map[int32]*client{}, done: make(chan struct{})}
 	var err error
 	if l.epfd, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
 		return nil, err
@@ -163,16 +158,13 @@ func (l *loop) rest() (wait int) {
 	switch {
 	case l.tick == nil:
 		return -1
-	case l.nap == 0 || l.place < 0:
+	case l.nap == 0 || !l.sleeper.On():
 		return int(tickTime / time.Millisecond)
 	}
+	l.sleeper.Yield(time.Now().UnixNano())
 	now := time.Now()
-	if now.Sub(l.ceded) > yieldEvery {
-		runtime.Gosched()
-		l.ceded, now = now, time.Now()
-	}
 	if d := l.slept.Add(l.nap).Sub(now); d > 0 {
-		l.clock.Sleep(l.place, now.Add(d).UnixNano())
+		l.sleeper.Until(now.Add(d).UnixNano())
 		now = now.Add(d)
 	}
 	l.slept = now
