@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"konzil/bench/mmsg"
 )
 
 const (
@@ -19,15 +21,9 @@ const (
 	ctlSize = 128
 )
 
-// mmsghdr is struct mmsghdr of recvmmsg(2); Go pads it to the kernel's size.
-type mmsghdr struct {
-	hdr unix.Msghdr
-	n   uint32
-}
-
 // inbox is the buffers that one shard receives into.
 type inbox struct {
-	hdrs  [recvBatch]mmsghdr
+	hdrs  [recvBatch]mmsg.Message
 	iovs  [recvBatch]unix.Iovec
 	names [recvBatch]unix.RawSockaddrInet6
 	ctl   [recvBatch][ctlSize]byte
@@ -43,7 +39,7 @@ func newInbox() (*inbox, error) {
 		return nil, os.NewSyscallError("mmap", err)
 	}
 	for i := range p.hdrs {
-		h := &p.hdrs[i].hdr
+		h := &p.hdrs[i].Hdr
 		p.iovs[i].Base = &p.slab[i*recvSlot]
 		p.iovs[i].SetLen(65536)
 		h.Iov = &p.iovs[i]
@@ -60,7 +56,7 @@ func (p *inbox) close() { _ = unix.Munmap(p.slab) }
 func (p *inbox) read(s *sock, names bool) (n int, more bool) {
 	if names || p.named {
 		for i := range p.hdrs {
-			if h := &p.hdrs[i].hdr; names {
+			if h := &p.hdrs[i].Hdr; names {
 				h.Name, h.Namelen = (*byte)(unsafe.Pointer(&p.names[i])), unix.SizeofSockaddrInet6
 			} else {
 				h.Name, h.Namelen = nil, 0
@@ -92,10 +88,10 @@ type message struct {
 // message returns message i of the last read, and makes its header ready for the next.
 func (p *inbox) message(i int) (m message) {
 	h := &p.hdrs[i]
-	m.b = p.slab[i*recvSlot : i*recvSlot+int(h.n)]
+	m.b = p.slab[i*recvSlot : i*recvSlot+int(h.N)]
 	m.seg = len(m.b)
-	c := p.ctl[i][:min(int(h.hdr.Controllen), ctlSize)]
-	h.hdr.SetControllen(ctlSize)
+	c := p.ctl[i][:min(int(h.Hdr.Controllen), ctlSize)]
+	h.Hdr.SetControllen(ctlSize)
 	for len(c) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&c[0]))
 		l := int(h.Len)
@@ -126,7 +122,7 @@ func (p *inbox) from(i int) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	sa := &p.names[i]
-	p.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+	p.hdrs[i].Hdr.Namelen = unix.SizeofSockaddrInet6
 	port := (*[2]byte)(unsafe.Pointer(&sa.Port))
 	n := uint16(port[0])<<8 | uint16(port[1])
 	if sa.Family == unix.AF_INET {

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"konzil/bench/mmsg"
 )
 
 const (
@@ -24,7 +26,7 @@ type outbox struct {
 	used  int
 	socks [sendBatch]*sock
 	segs  [sendBatch]int
-	hdrs  [sendBatch]mmsghdr
+	hdrs  [sendBatch]mmsg.Message
 	iovs  [sendBatch]unix.Iovec
 	names [sendBatch]unix.RawSockaddrInet6
 	ctl   [sendBatch][sendCtl]byte
@@ -33,8 +35,8 @@ type outbox struct {
 func newOutbox() *outbox {
 	o := &outbox{arena: make([]byte, outArena)}
 	for i := range o.hdrs {
-		o.hdrs[i].hdr.Iov = &o.iovs[i]
-		o.hdrs[i].hdr.SetIovlen(1)
+		o.hdrs[i].Hdr.Iov = &o.iovs[i]
+		o.hdrs[i].Hdr.SetIovlen(1)
 	}
 	return o
 }
@@ -52,12 +54,12 @@ func (o *outbox) room() (b []byte, failed int) {
 // is the address that it comes from.
 func (o *outbox) put(s *sock, from netip.Addr, to netip.AddrPort, b []byte, seg int) {
 	i := o.n
-	h := &o.hdrs[i].hdr
+	h := &o.hdrs[i].Hdr
 	o.iovs[i].Base = &b[0]
 	o.iovs[i].SetLen(len(b))
 	h.Name, h.Namelen = nil, 0
 	if !s.connected {
-		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&o.names[i])), putName(&o.names[i], to, s.v6)
+		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&o.names[i])), mmsg.PutName(&o.names[i], to, s.v6)
 	}
 	c := o.ctl[i][:0]
 	if s.shared {
@@ -90,20 +92,6 @@ func putControl(c []byte, level, typ int32, size int) []byte {
 	return c
 }
 
-// putName writes a socket address and returns its size.
-func putName(to *unix.RawSockaddrInet6, a netip.AddrPort, v6 bool) uint32 {
-	port := (*[2]byte)(unsafe.Pointer(&to.Port))
-	binary.BigEndian.PutUint16(port[:], a.Port())
-	if !v6 {
-		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(to))
-		sa.Family = unix.AF_INET
-		sa.Addr = a.Addr().As4()
-		return unix.SizeofSockaddrInet4
-	}
-	*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: to.Port, Addr: a.Addr().As16()}
-	return unix.SizeofSockaddrInet6
-}
-
 // flush sends all. Errors are of no use to anybody, UDP loses packets: they are counted.
 func (o *outbox) flush() (failed int) {
 	for i := 0; i < o.n; {
@@ -133,7 +121,7 @@ func (o *outbox) bytes(i int) []byte { return unsafe.Slice(o.iovs[i].Base, int(o
 
 // apart sends the packets of a run one by one: this route cannot cut.
 func (o *outbox) apart(i int) (failed int) {
-	m := o.hdrs[i].hdr
+	m := o.hdrs[i].Hdr
 	c := int(m.Controllen) - unix.CmsgSpace(2) // the last one says where to cut
 	if m.SetControllen(c); c == 0 {
 		m.Control = nil

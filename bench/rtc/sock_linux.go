@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"konzil/bench/mmsg"
 )
 
 const (
@@ -32,11 +34,7 @@ func openSock(ip netip.Addr, tapped bool) (*sock, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range [][2]int{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
-		if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o[0], sockBuffer) != nil { // needs CAP_NET_ADMIN; without it up to net.core.rmem_max
-			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o[1], sockBuffer)
-		}
-	}
+	mmsg.Buffers(s.fd, sockBuffer)
 	return s, s.bind(ip)
 }
 
@@ -76,13 +74,16 @@ func newSock(v6, tapped bool) (*sock, error) {
 	if !tapped {
 		options = append(options, [3]int{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, [3]int{unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1})
 	}
-	if !v6 { // never cut on the way: the kernel then needs no identification for each datagram, a counter that all CPUs share
-		options = append(options, [3]int{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO})
-	}
 	for _, o := range options {
 		if err := unix.SetsockoptInt(fd, o[0], o[1], o[2]); err != nil {
 			s.close()
 			return nil, os.NewSyscallError("setsockopt", err)
+		}
+	}
+	if !v6 {
+		if err := mmsg.NeverCut(fd); err != nil {
+			s.close()
+			return nil, err
 		}
 	}
 	return s, nil
@@ -90,34 +91,13 @@ func newSock(v6, tapped bool) (*sock, error) {
 
 // bind closes the socket when it fails.
 func (s *sock) bind(ip netip.Addr) error {
-	err := unix.Bind(s.fd, sockaddr(netip.AddrPortFrom(ip, 0)))
+	local, err := mmsg.Bind(s.fd, ip)
 	if err != nil {
 		s.close()
-		return os.NewSyscallError("bind", err)
+		return err
 	}
-	name, err := unix.Getsockname(s.fd)
-	if err == nil {
-		switch n := name.(type) {
-		case *unix.SockaddrInet4:
-			s.port = uint16(n.Port)
-		case *unix.SockaddrInet6:
-			s.port = uint16(n.Port)
-		default:
-			err = unix.EAFNOSUPPORT
-		}
-	}
-	if err != nil {
-		s.close()
-		return os.NewSyscallError("getsockname", err)
-	}
+	s.port = local.Port()
 	return nil
-}
-
-func sockaddr(a netip.AddrPort) unix.Sockaddr {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
-	}
-	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
 // connect fixes the other side of a transport's own socket: the kernel drops what others send, and sends need no route lookup.
@@ -125,7 +105,7 @@ func (s *sock) connect(to netip.AddrPort) error {
 	if s.shared {
 		return nil
 	}
-	if err := unix.Connect(s.fd, sockaddr(to)); err != nil {
+	if err := unix.Connect(s.fd, mmsg.Sockaddr(to)); err != nil {
 		return os.NewSyscallError("connect", err)
 	}
 	s.connected = true

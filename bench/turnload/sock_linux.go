@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"konzil/bench/mmsg"
 )
 
 const (
@@ -22,11 +24,6 @@ const (
 	ctlSize   = 32           // of a control message UDP_GRO or UDP_SEGMENT
 	ipUDP     = unix.IPPROTO_UDP
 )
-
-type mmsghdr struct {
-	hdr unix.Msghdr
-	n   uint32
-}
 
 // sock is a UDP socket that the Go runtime does not poll.
 type sock struct {
@@ -50,41 +47,21 @@ func openSock(ip netip.Addr, to netip.AddrPort, buffer int) (_ *sock, err error)
 			_ = unix.Close(s.fd)
 		}
 	}()
-	for _, o := range [][2]int{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
-		if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o[0], buffer) != nil {
-			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o[1], buffer)
-		}
-	}
+	mmsg.Buffers(s.fd, buffer)
 	_ = unix.SetsockoptInt(s.fd, ipUDP, unix.UDP_GRO, 1)
-	if !s.v6 { // never cut on the way: the kernel then needs no identification for each datagram, a counter that all CPUs share
-		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
-	}
-	if err = unix.Bind(s.fd, sockaddr(netip.AddrPortFrom(ip, 0))); err != nil {
-		return nil, os.NewSyscallError("bind", err)
-	}
-	if to.IsValid() {
-		if err = unix.Connect(s.fd, sockaddr(to)); err != nil {
-			return nil, os.NewSyscallError("connect", err)
+	if !s.v6 {
+		if err = mmsg.NeverCut(s.fd); err != nil {
+			return nil, err
 		}
 	}
-	got, err := unix.Getsockname(s.fd)
-	if err != nil {
-		return nil, os.NewSyscallError("getsockname", err)
+	if s.local, err = mmsg.Bind(s.fd, ip); err != nil || !to.IsValid() {
+		return s, err
 	}
-	switch a := got.(type) {
-	case *unix.SockaddrInet4:
-		s.local = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		s.local = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	if err = unix.Connect(s.fd, mmsg.Sockaddr(to)); err != nil {
+		return nil, os.NewSyscallError("connect", err)
 	}
-	return s, nil
-}
-
-func sockaddr(a netip.AddrPort) unix.Sockaddr {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
-	}
-	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	s.local, err = mmsg.Local(s.fd) // has an address now
+	return s, err
 }
 
 func (s *sock) close() { _ = unix.Close(s.fd) }
@@ -108,7 +85,7 @@ func (s *sock) receive(buf []byte, wait time.Duration) (int, error) {
 
 // sender collects runs of packets, each of one destination, and sends those of one socket in one call.
 type sender struct {
-	hdrs [sendMax]mmsghdr
+	hdrs [sendMax]mmsg.Message
 	iovs [sendMax]unix.Iovec
 	name [sendMax]unix.RawSockaddrInet6
 	ctl  [sendMax][ctlSize]byte
@@ -140,7 +117,7 @@ func (s *sender) add1(via *sock, to netip.AddrPort, run []byte, size int) {
 	i := s.n
 	s.n++
 	s.sock = via
-	h := &s.hdrs[i].hdr
+	h := &s.hdrs[i].Hdr
 	s.iovs[i].Base = &run[0]
 	s.iovs[i].SetLen(len(run))
 	h.Iov = &s.iovs[i]
@@ -148,7 +125,7 @@ func (s *sender) add1(via *sock, to netip.AddrPort, run []byte, size int) {
 	h.Name, h.Namelen = nil, 0
 	if to.IsValid() {
 		h.Name = (*byte)(unsafe.Pointer(&s.name[i]))
-		h.Namelen = putName(&s.name[i], to)
+		h.Namelen = mmsg.PutName(&s.name[i], to, via.v6)
 	}
 	h.Control = nil
 	h.SetControllen(0)
@@ -178,23 +155,11 @@ func (s *sender) flush() {
 	s.n = 0
 }
 
-func putName(sa *unix.RawSockaddrInet6, to netip.AddrPort) uint32 {
-	port := (*[2]byte)(unsafe.Pointer(&sa.Port))
-	port[0], port[1] = byte(to.Port()>>8), byte(to.Port())
-	if to.Addr().Is4() {
-		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
-		v4.Family, v4.Addr = unix.AF_INET, to.Addr().As4()
-		return unix.SizeofSockaddrInet4
-	}
-	sa.Family, sa.Addr, sa.Flowinfo, sa.Scope_id = unix.AF_INET6, to.Addr().As16(), 0, 0
-	return unix.SizeofSockaddrInet6
-}
-
 // poller waits for many sockets and reads them.
 type poller struct {
 	fd     int
 	events [eventsMax]unix.EpollEvent
-	hdrs   [slots]mmsghdr
+	hdrs   [slots]mmsg.Message
 	iovs   [slots]unix.Iovec
 	ctl    [slots][ctlSize]byte
 	slab   []byte
@@ -208,7 +173,7 @@ func newPoller() (*poller, error) {
 	}
 	p := &poller{fd: fd, slab: make([]byte, slots*slotSize)}
 	for i := range p.hdrs {
-		h := &p.hdrs[i].hdr
+		h := &p.hdrs[i].Hdr
 		p.iovs[i].Base = &p.slab[i*slotSize]
 		p.iovs[i].SetLen(65536)
 		h.Iov = &p.iovs[i]
@@ -253,16 +218,16 @@ func (p *poller) take(n int, got func(id int, b []byte)) {
 
 func (p *poller) read(s *sock, got func(b []byte)) {
 	for i := range p.hdrs {
-		p.hdrs[i].hdr.SetControllen(ctlSize)
+		p.hdrs[i].Hdr.SetControllen(ctlSize)
 	}
 	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&p.hdrs[0])), slots, unix.MSG_DONTWAIT, 0, 0)
 	if e != 0 {
 		return
 	}
 	for i := range int(n) {
-		b := p.slab[i*slotSize : i*slotSize+int(p.hdrs[i].n)]
+		b := p.slab[i*slotSize : i*slotSize+int(p.hdrs[i].N)]
 		seg := len(b)
-		if p.hdrs[i].hdr.Controllen >= unix.SizeofCmsghdr+4 {
+		if p.hdrs[i].Hdr.Controllen >= unix.SizeofCmsghdr+4 {
 			if c := (*unix.Cmsghdr)(unsafe.Pointer(&p.ctl[i][0])); c.Level == ipUDP && c.Type == unix.UDP_GRO {
 				seg = int(binary.NativeEndian.Uint32(p.ctl[i][unix.SizeofCmsghdr:]))
 			}
