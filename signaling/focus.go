@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"konzil/internal/finish"
 	"konzil/signaling/colibri"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
@@ -256,14 +257,7 @@ func (f *Focus) Shutdown(ctx context.Context) error {
 		m.post(func() { m.end("gone", "the server is shutting down") })
 	}
 	f.mu.Unlock()
-	done := make(chan struct{})
-	go func() { f.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return finish.Wait(ctx, &f.wg)
 }
 
 // randomHex is n random bytes as hex: session ids and the like.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"konzil/internal/finish"
 	"konzil/internal/slots"
 	"konzil/xmpp/stanza"
 )
@@ -273,13 +274,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			st.abort()
 		}
 	}
-	done := make(chan struct{})
-	go func() { s.wg.Wait(); close(done) }()
-	var err error
-	select {
-	case <-done:
-	case <-ctx.Done():
-		err = ctx.Err()
+	err := finish.Wait(ctx, &s.wg)
+	if err != nil {
 		for _, st := range streams {
 			st.wire.abandon()
 		}

@@ -78,14 +78,7 @@ func ParseVP8(p []byte) (d VP8, ok bool) {
 // PatchVP8 writes another picture id and TL0PICIDX into the payload that d was parsed from (or a copy of it), as far as it has
 // them. The width of the picture id stays: of a 7-bit id the low 7 bits are written.
 func PatchVP8(p []byte, d *VP8, pictureID uint16, tl0 uint8) {
-	if d.HasPictureID {
-		if d.Long {
-			p[d.PicOff] = 0x80 | byte(pictureID>>8)
-			p[d.PicOff+1] = byte(pictureID)
-		} else {
-			p[d.PicOff] = byte(pictureID) & 0x7f
-		}
-	}
+	patchPicture(p, d.HasPictureID, d.Long, d.PicOff, pictureID)
 	if d.HasTL0 {
 		p[d.TL0Off] = tl0
 	}
@@ -102,4 +95,15 @@ func pictureID(p []byte, i int) (id uint16, long bool, next int, ok bool) {
 		return 0, false, i, false
 	}
 	return uint16(p[i]&0x7f)<<8 | uint16(p[i+1]), true, i + 2, true
+}
+
+// patchPicture writes a picture id over the one at p[off], if there is one, in the same width.
+func patchPicture(p []byte, there, long bool, off int, id uint16) {
+	switch {
+	case !there:
+	case long:
+		p[off], p[off+1] = 0x80|byte(id>>8), byte(id)
+	default:
+		p[off] = byte(id) & 0x7f
+	}
 }

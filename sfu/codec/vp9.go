@@ -129,14 +129,7 @@ func (d *VP9) structure(p []byte, i int) (int, bool) {
 // PatchVP9 writes another picture id and TL0PICIDX into the payload that d was parsed from (or a copy of it), as far as it has
 // them. The width of the picture id stays: of a 7-bit id the low 7 bits are written.
 func PatchVP9(p []byte, d *VP9, pictureID uint16, tl0 uint8) {
-	if d.HasPictureID {
-		if d.Long {
-			p[d.PicOff] = 0x80 | byte(pictureID>>8)
-			p[d.PicOff+1] = byte(pictureID)
-		} else {
-			p[d.PicOff] = byte(pictureID) & 0x7f
-		}
-	}
+	patchPicture(p, d.HasPictureID, d.Long, d.PicOff, pictureID)
 	if d.HasTL0 {
 		p[d.TL0Off] = tl0
 	}

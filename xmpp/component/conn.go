@@ -30,19 +30,6 @@ type conn struct {
 	wake   chan struct{} // capacity 1: something is in the queue
 }
 
-// streamError ends a stream (RFC 6120 §4.9).
-type streamError struct{ condition, text string }
-
-func (e *streamError) Error() string { return "component: stream error " + e.condition + ": " + e.text }
-
-func (e *streamError) xml() string {
-	b := stanza.NewElement(stanza.NSStreams, e.condition).AppendXML([]byte("<stream:error>"), nsAccept)
-	if e.text != "" {
-		b = stanza.TextElement(stanza.NSStreams, "text", e.text, "xml:lang", "en").AppendXML(b, nsAccept)
-	}
-	return string(b) + "</stream:error></stream:stream>"
-}
-
 // serve runs the connection from its first byte to its last.
 func (c *conn) serve() {
 	err := c.login()
@@ -50,16 +37,10 @@ func (c *conn) serve() {
 	if err == nil {
 		err = c.loop()
 	}
-	var se *streamError
-	var xe *stanza.SyntaxError
-	switch {
-	case errors.As(err, &se):
-	case errors.As(err, &xe):
-		se = &streamError{xe.Condition, xe.Text}
-	case errors.Is(err, stanza.ErrStreamEnd):
+	if errors.Is(err, stanza.ErrStreamEnd) {
 		_ = c.write([]byte("</stream:stream>"))
 	}
-	c.end(se)
+	c.end(stanza.StreamErrorOf(err))
 	if c.k != nil {
 		c.in.Drain()
 		c.k.gone(c)
@@ -91,9 +72,9 @@ func (c *conn) login() error {
 	}
 	switch {
 	case h.Space != stanza.NSStream || h.Local != "stream" || h.Content != nsAccept:
-		return &streamError{"invalid-namespace", "components speak jabber:component:accept"}
+		return stanza.NewStreamError("invalid-namespace", "components speak jabber:component:accept")
 	case k == nil:
-		return &streamError{"host-unknown", ""}
+		return stanza.NewStreamError("host-unknown", "")
 	}
 	it, err := c.rd.Next()
 	if err != nil {
@@ -104,7 +85,7 @@ func (c *conn) login() error {
 		subtle.ConstantTimeCompare([]byte(strings.ToLower(strings.TrimSpace(it.Elem.Text()))), []byte(hex.EncodeToString(sum[:]))) != 1 {
 		c.s.count.refused.Add(1)
 		c.s.log.Warn("a component does not know its secret", "component", k.cfg.Domain, "address", c.raw.RemoteAddr().String())
-		return &streamError{"not-authorized", ""}
+		return stanza.NewStreamError("not-authorized", "")
 	}
 	_ = c.raw.SetReadDeadline(time.Time{})
 	c.rd.SetLimits(StanzaLimits)
@@ -123,7 +104,7 @@ func (c *conn) login() error {
 // connected begins to write to c. The connection from before ends: the component has proved itself, and knows better which of its connections works.
 func (k *Component) connected(c, old *conn) {
 	if old != nil {
-		old.end(&streamError{"conflict", "replaced by a new connection"})
+		old.end(stanza.NewStreamError("conflict", "replaced by a new connection"))
 	}
 	k.s.count.accepted.Add(1)
 	k.s.log.Info("component connected", "component", k.cfg.Domain)
@@ -159,15 +140,15 @@ func (c *conn) loop() error {
 		case it.Stanza == nil && it.Elem != nil && it.Elem.Name == stanza.Name{Space: stanza.NSStream, Local: "error"}:
 			return stanza.ErrStreamEnd
 		case it.Stanza == nil:
-			return &streamError{"unsupported-stanza-type", ""}
+			return stanza.NewStreamError("unsupported-stanza-type", "")
 		case je != nil && je.Attr == "to":
 			c.k.send(it.Stanza.WithTo(c.k.jid).ErrorReply(stanza.ErrJIDMalformed))
 			continue
 		case je != nil || it.Stanza.From.Domain() != c.k.cfg.Domain:
 			c.s.count.forged.Add(1)
-			return &streamError{"invalid-from", "a component speaks for its domain"} // XEP-0114 §3: the server checks
+			return stanza.NewStreamError("invalid-from", "a component speaks for its domain") // XEP-0114 §3: the server checks
 		case it.Stanza.To.IsZero():
-			return &streamError{"improper-addressing", "stanzas of components have both addresses"}
+			return stanza.NewStreamError("improper-addressing", "stanzas of components have both addresses")
 		}
 		c.s.count.in.Add(1)
 		if !c.k.privileged(it.Stanza) && !c.k.nested(it.Stanza) && !c.k.delegated(it.Stanza) {
@@ -239,10 +220,10 @@ func (c *conn) write(b []byte) error {
 }
 
 // end says why, if there is a reason, and closes.
-func (c *conn) end(se *streamError) {
+func (c *conn) end(se *stanza.StreamError) {
 	if se != nil {
 		_ = c.raw.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = c.raw.Write([]byte(se.xml()))
+		_, _ = c.raw.Write(se.Closing(nsAccept))
 	}
 	c.abandon()
 }

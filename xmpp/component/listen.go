@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"konzil/internal/accept"
+	"konzil/internal/finish"
 	"konzil/xmpp/stanza"
 )
 
@@ -55,19 +56,12 @@ func (s *Service) Shutdown(ctx context.Context) error {
 		_ = ln.Close()
 	}
 	for c := range s.conns {
-		c.end(&streamError{"system-shutdown", ""})
+		c.end(stanza.NewStreamError("system-shutdown", ""))
 	}
 	for id, r := range s.pending {
 		r.timer.Stop()
 		delete(s.pending, id)
 	}
 	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() { s.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return finish.Wait(ctx, &s.wg)
 }

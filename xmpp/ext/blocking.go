@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"konzil/internal/cache"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -39,8 +40,7 @@ type Blocking struct {
 	report  func(Report) // nil: nobody wants them
 
 	change sync.Mutex // held while a list is read from the store or written to it, so that no older one overwrites a newer
-	mu     sync.Mutex // guards lists; a set in it is not changed any more
-	lists  map[stanza.JID]blockSet
+	lists  *cache.Cache[stanza.JID, blockSet]
 }
 
 // blockNote is where a session notes that it has asked for the list.
@@ -49,7 +49,7 @@ const blockNote = "blocking"
 // AttachBlocking lets people refuse messages, presence and iqs of others (XEP-0191). It has to be attached before the roster and whatever else
 // looks at stanzas. visible is the roster's answer who gets presence.
 func AttachBlocking(s *xmpp.Server, store BlockStore, visible Visible, log *slog.Logger) *Blocking {
-	b := &Blocking{srv: s, store: store, visible: visible, log: log, lists: map[stanza.JID]blockSet{}}
+	b := &Blocking{srv: s, store: store, visible: visible, log: log, lists: cache.New[stanza.JID, blockSet](maxCachedBlocks)}
 	h := s.Hooks()
 	h.Feature(xmpp.ToServer, nsBlocking)
 	h.Feature(xmpp.ToAccount, nsBlocking)
@@ -77,17 +77,13 @@ func (b *Blocking) replace(ctx context.Context, owner stanza.JID, list []stanza.
 	if err := b.store.SetBlocked(ctx, owner, list); err != nil {
 		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.lists, owner)
+	b.lists.Delete(owner)
 	return nil
 }
 
 // get is the list of owner, from memory or from the store. Who cannot be read has none: messages are not held up by that.
 func (b *Blocking) get(owner stanza.JID) blockSet {
-	b.mu.Lock()
-	set, ok := b.lists[owner]
-	b.mu.Unlock()
+	set, ok := b.lists.Get(owner)
 	if ok {
 		return set
 	}
@@ -112,17 +108,8 @@ func (b *Blocking) load(owner stanza.JID) (blockSet, error) {
 	for _, j := range jids {
 		set[j] = true
 	}
-	b.remember(owner, set)
+	b.lists.Put(owner, set)
 	return set, nil
-}
-
-func (b *Blocking) remember(owner stanza.JID, set blockSet) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.lists) >= maxCachedBlocks {
-		clear(b.lists)
-	}
-	b.lists[owner] = set
 }
 
 // has tells whether an address is refused: itself, its account, or its whole domain (§3.1).
@@ -269,7 +256,7 @@ func (b *Blocking) save(owner stanza.JID, f func(blockSet)) (full bool, err erro
 	if err := b.store.SetBlocked(ctx, owner, slices.Collect(maps.Keys(set))); err != nil {
 		return false, err
 	}
-	b.remember(owner, set)
+	b.lists.Put(owner, set)
 	return false, nil
 }
 

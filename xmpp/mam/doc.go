@@ -16,11 +16,11 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"konzil/internal/archive"
+	"konzil/internal/cache"
 	"konzil/internal/ledger"
 	"konzil/internal/slots"
 	"konzil/xmpp"
@@ -71,16 +71,17 @@ type Service struct {
 	log     *slog.Logger
 
 	searching *slots.Slots[stanza.JID]
-
-	mu    sync.Mutex // guards prefs
-	prefs map[stanza.JID]prefs
+	prefs     *cache.Cache[stanza.JID, prefs]
 
 	queries, results, failures, redelivered atomic.Uint64
 }
 
 // Attach makes s keep archives in a. It goes before all features but blocking, which decides what reaches them.
 func Attach(s *xmpp.Server, a *archive.Archive, store PrefsStore, opt Options, log *slog.Logger) *Service {
-	m := &Service{srv: s, archive: a, store: store, opt: opt, log: log, searching: slots.New[stanza.JID](maxSearches, maxSearchesEach), prefs: map[stanza.JID]prefs{}}
+	m := &Service{
+		srv: s, archive: a, store: store, opt: opt, log: log,
+		searching: slots.New[stanza.JID](maxSearches, maxSearchesEach), prefs: cache.New[stanza.JID, prefs](maxPrefsCache),
+	}
 	h := s.Hooks()
 	for _, t := range []xmpp.Target{xmpp.ToAccount, xmpp.ToServer} {
 		h.Feature(t, nsMAM, nsExtended, nsFulltext, nsSID, nsInbox)

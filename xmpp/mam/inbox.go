@@ -137,10 +137,10 @@ func (m *Service) conversations(ctx context.Context, owner stanza.JID) ([]*conve
 
 // add takes the next message of a conversation, which is nil before the first that has to be read.
 func (c *conversation) add(with string, msg archive.Message, st *stanza.Stanza, ours bool) *conversation {
-	if c != nil && ours && (instant(st) || st.Has(nsMarkers, "displayed") || st.Has(nsMarkers, "acknowledged")) {
+	if c != nil && ours && (st.HasWords() || st.Has(nsMarkers, "displayed") || st.Has(nsMarkers, "acknowledged")) {
 		c.unread = nil
 	}
-	if !instant(st) {
+	if !st.HasWords() {
 		return c
 	}
 	if c == nil {
@@ -187,25 +187,6 @@ func authorless(xml []byte) []byte {
 	}
 	keep := slices.DeleteFunc(slices.Clone(st.Payload()), func(e *stanza.Element) bool { return e.Space == nsMUCUser })
 	return st.WithPayload(keep...).AppendXML(nil, stanza.NSClient, true)
-}
-
-// instant are messages that somebody has to read; receipts, markers and the like are not.
-func instant(st *stanza.Stanza) bool {
-	for _, n := range st.Names {
-		switch n.Space {
-		case stanza.NSClient:
-			if n.Local == "body" {
-				return true
-			}
-		case "eu.siacs.conversations.axolotl", "urn:xmpp:omemo:2":
-			if n.Local == "encrypted" {
-				return true
-			}
-		case "urn:xmpp:openpgp:0", "jabber:x:encrypted", "urn:xmpp:sce:1":
-			return true
-		}
-	}
-	return false
 }
 
 // cutInbox is the page that a client asks for (XEP-0059); the mark of a conversation is the id of its last message. A nil set: the mark is not there.

@@ -38,15 +38,13 @@ func conversational(n stanza.Name) bool {
 		return n.Local == "body"
 	case "urn:xmpp:receipts", "urn:xmpp:chat-markers:0": // XEP-0184, XEP-0333
 		return n.Local != "request" && n.Local != "markable"
-	case "eu.siacs.conversations.axolotl", "urn:xmpp:omemo:2": // XEP-0384
-		return n.Local == "encrypted"
-	case "urn:xmpp:openpgp:0", "jabber:x:encrypted", "urn:xmpp:reactions:0", "urn:xmpp:message-retract:1", "urn:xmpp:message-correct:0", "urn:xmpp:jingle-message:0",
-		"urn:xmpp:call-invites:0", "jabber:x:conference", "urn:xmpp:fasten:0", "urn:xmpp:sce:1":
-		return true // XEP-0373, XEP-0444, XEP-0424, XEP-0308, XEP-0353, XEP-0482, XEP-0249, XEP-0420
+	case "urn:xmpp:reactions:0", "urn:xmpp:message-retract:1", "urn:xmpp:message-correct:0", "urn:xmpp:jingle-message:0", "urn:xmpp:call-invites:0",
+		"jabber:x:conference", "urn:xmpp:fasten:0":
+		return true // XEP-0444, XEP-0424, XEP-0308, XEP-0353, XEP-0482, XEP-0249
 	case nsMUCUser:
 		return n.Local == "x" // an invitation; a private message has a body
 	}
-	return false
+	return n.Encrypted()
 }
 
 // Keep implements xmpp.Keeper.
@@ -164,8 +162,6 @@ func (m *Service) Forget(ctx context.Context, owner stanza.JID) error {
 	if err := m.archive.Forget(ctx, owner.String()); err != nil {
 		return err
 	}
-	m.mu.Lock()
-	delete(m.prefs, owner)
-	m.mu.Unlock()
+	m.prefs.Delete(owner)
 	return m.store.SetPrefs(ctx, owner, nil)
 }

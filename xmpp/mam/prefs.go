@@ -55,10 +55,7 @@ func (m *Service) wants(owner, peer stanza.JID) bool {
 
 // load gives the preferences of owner, from memory or from the store.
 func (m *Service) load(owner stanza.JID) (prefs, error) {
-	m.mu.Lock()
-	p, ok := m.prefs[owner]
-	m.mu.Unlock()
-	if ok {
+	if p, ok := m.prefs.Get(owner); ok {
 		return p, nil
 	}
 	ctx, cancel := ioContext()
@@ -67,23 +64,14 @@ func (m *Service) load(owner stanza.JID) (prefs, error) {
 	if err != nil {
 		return prefs{}, err
 	}
-	p = prefs{Default: "always"}
+	p := prefs{Default: "always"}
 	if b != nil {
 		if err := json.Unmarshal(b, &p); err != nil {
 			return prefs{}, err
 		}
 	}
-	m.remember(owner, p)
+	m.prefs.Put(owner, p)
 	return p, nil
-}
-
-func (m *Service) remember(owner stanza.JID, p prefs) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.prefs) >= maxPrefsCache {
-		clear(m.prefs)
-	}
-	m.prefs[owner] = p
 }
 
 // preferences answers gets and sets (XEP-0441 §2).
@@ -106,7 +94,7 @@ func (m *Service) preferences(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Sta
 		if err := m.store.SetPrefs(ctx, owner, b); err != nil {
 			return m.failed(iq, "archive preferences not stored", err)
 		}
-		m.remember(owner, p)
+		m.prefs.Put(owner, p)
 	}
 	p, err := m.load(owner)
 	if err != nil {

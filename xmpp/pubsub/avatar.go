@@ -6,8 +6,8 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
-	"sync"
 
+	"konzil/internal/cache"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -31,11 +31,9 @@ type VCards interface {
 // Avatars keeps the avatar of an account (XEP-0084) and the photo of its vcard the same (XEP-0398), and puts its hash into the presence of its clients
 // (XEP-0153), so that a client need not know which of the two others use.
 type Avatars struct {
-	e     *Engine
-	cards VCards
-
-	mu     sync.Mutex // guards hashes
-	hashes map[stanza.JID]avatarHash
+	e      *Engine
+	cards  VCards
+	hashes *cache.Cache[stanza.JID, avatarHash]
 }
 
 // avatarHash is what goes into presence: nothing if unset, and an empty one says that there is no avatar any more.
@@ -46,7 +44,7 @@ type avatarHash struct {
 
 // AttachAvatars starts it, before serving.
 func (e *Engine) AttachAvatars(cards VCards) *Avatars {
-	a := &Avatars{e: e, cards: cards, hashes: map[stanza.JID]avatarHash{}}
+	a := &Avatars{e: e, cards: cards, hashes: cache.New[stanza.JID, avatarHash](maxHashes)}
 	e.Changed(nodeAvatar, a.published)
 	h := e.srv.Hooks()
 	h.Feature(xmpp.ToAccount, "urn:xmpp:pep-vcard-conversion:0")
@@ -56,9 +54,7 @@ func (e *Engine) AttachAvatars(cards VCards) *Avatars {
 
 // hash is that of the account's avatar.
 func (a *Avatars) hash(owner stanza.JID) avatarHash {
-	a.mu.Lock()
-	h, ok := a.hashes[owner]
-	a.mu.Unlock()
+	h, ok := a.hashes.Get(owner)
 	if ok {
 		return h
 	}
@@ -78,17 +74,8 @@ func (a *Avatars) hash(owner stanza.JID) avatarHash {
 		a.e.failed("avatar not read", owner, err)
 		return avatarHash{}
 	}
-	a.remember(owner, h)
+	a.hashes.Put(owner, h)
 	return h
-}
-
-func (a *Avatars) remember(owner stanza.JID, h avatarHash) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.hashes) >= maxHashes {
-		clear(a.hashes)
-	}
-	a.hashes[owner] = h
 }
 
 // stamp puts the hash into an available presence that has none (XEP-0398 §4).
@@ -119,7 +106,7 @@ func stamped(st *stanza.Stanza, hash string) *stanza.Stanza {
 
 // announce shows a changed hash to everybody who sees the presence of the account.
 func (a *Avatars) announce(owner stanza.JID, hash string) {
-	a.remember(owner, avatarHash{true, hash})
+	a.hashes.Put(owner, avatarHash{true, hash})
 	for _, s := range a.e.srv.Sessions(owner) {
 		s.Renew(func(p *stanza.Stanza) *stanza.Stanza { return stamped(p, hash) })
 	}

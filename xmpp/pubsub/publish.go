@@ -259,23 +259,11 @@ func (e *Engine) Retract(owner stanza.JID, name, id string) error {
 
 // Item is one item, nil if there is none.
 func (e *Engine) Item(owner stanza.JID, name, id string) (*Item, error) {
-	o, done, err := e.use(owner)
-	if err != nil {
+	list, err := e.items(owner, name, span{ids: []string{id}, max: 1})
+	if err != nil || len(list) == 0 {
 		return nil, err
 	}
-	defer done()
-	n := o.lock(name)
-	if n == nil {
-		return nil, nil
-	}
-	defer n.mu.Unlock()
-	ctx, cancel := ioContext()
-	defer cancel()
-	p, err := e.store.items(ctx, n.id, span{ids: []string{id}, max: 1, since: n.since()})
-	if err != nil || len(p.items) == 0 {
-		return nil, err
-	}
-	return &p.items[0], nil
+	return &list[0], nil
 }
 
 // Has tells whether an account has a node of that name.
@@ -296,6 +284,11 @@ func (e *Engine) Items(owner stanza.JID, name string, max int) ([]Item, error) {
 	if !e.hasNodes(owner) {
 		return nil, nil
 	}
+	return e.items(owner, name, span{max: max})
+}
+
+// items are those of a node that want asks for; none if there is no such node.
+func (e *Engine) items(owner stanza.JID, name string, want span) ([]Item, error) {
 	o, done, err := e.use(owner)
 	if err != nil {
 		return nil, err
@@ -308,7 +301,8 @@ func (e *Engine) Items(owner stanza.JID, name string, max int) ([]Item, error) {
 	defer n.mu.Unlock()
 	ctx, cancel := ioContext()
 	defer cancel()
-	p, err := e.store.items(ctx, n.id, span{max: max, since: n.since()})
+	want.since = n.since()
+	p, err := e.store.items(ctx, n.id, want)
 	if err != nil {
 		return nil, err
 	}

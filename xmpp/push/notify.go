@@ -3,6 +3,7 @@ package push
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,21 +24,9 @@ func matters(st *stanza.Stanza) bool {
 	if st.Kind != stanza.Message || st.Type == "error" || st.Type == "headline" {
 		return false
 	}
-	for _, n := range st.Names {
-		switch n.Space {
-		case stanza.NSClient:
-			if n.Local == "body" {
-				return true
-			}
-		case "eu.siacs.conversations.axolotl", "urn:xmpp:omemo:2":
-			if n.Local == "encrypted" {
-				return true
-			}
-		case "jabber:x:encrypted", "urn:xmpp:openpgp:0", "urn:xmpp:sce:1", "urn:xmpp:jingle-message:0", "urn:xmpp:call-invites:0", "jabber:x:conference":
-			return true // XEP-0373, XEP-0420, XEP-0353, XEP-0482, XEP-0249
-		}
-	}
-	return false
+	return st.HasWords() || slices.ContainsFunc(st.Names, func(n stanza.Name) bool {
+		return n.Space == "urn:xmpp:jingle-message:0" || n.Space == "urn:xmpp:call-invites:0" || n.Space == "jabber:x:conference" // XEP-0353, XEP-0482, XEP-0249
+	})
 }
 
 // inbound wakes the clients that are away. It never stops a message.

@@ -173,7 +173,7 @@ func (in *incoming) acknowledged(e *stanza.Element) error {
 	}
 	h, err := strconv.ParseUint(e.Attr("h"), 10, 32)
 	if err != nil {
-		return &streamError{"bad-format", "h of an ack"}
+		return stanza.NewStreamError("bad-format", "h of an ack")
 	}
 	if err := l.acked(uint32(h)); err != nil {
 		return err
@@ -215,12 +215,12 @@ func (l *link) claims() bool {
 func (l *link) takeIn(st *stanza.Stanza) error {
 	switch {
 	case l.in == nil:
-		return &streamError{"not-authorized", "a stanza on the wrong stream"}
+		return stanza.NewStreamError("not-authorized", "a stanza on the wrong stream")
 	case st.From.IsZero() || st.To.IsZero():
-		return &streamError{"improper-addressing", "stanzas between servers have both addresses"}
+		return stanza.NewStreamError("improper-addressing", "stanzas between servers have both addresses")
 	case pair{st.To.Domain(), st.From.Domain()} != l.pair:
 		l.s.count.forged.Add(1)
-		return &streamError{"invalid-from", ""}
+		return stanza.NewStreamError("invalid-from", "")
 	}
 	l.heard.Store(time.Now().UnixNano())
 	l.s.count.received.Add(1)
@@ -235,7 +235,7 @@ func (l *link) dialbackIn(o *out, e *stanza.Element) error {
 	to, terr := stanza.ParseJID(e.Attr("to"))
 	switch {
 	case ferr != nil || terr != nil:
-		return &streamError{"improper-addressing", ""}
+		return stanza.NewStreamError("improper-addressing", "")
 	case e.Attr("type") != "": // an answer, to nothing that we asked here
 		return nil
 	case e.Local == "verify":

@@ -137,28 +137,15 @@ func header(from, to, id string) []byte {
 
 const trailer = "</stream:stream>"
 
-// streamError ends a stream (RFC 6120 §4.9).
-type streamError struct{ condition, text string }
-
-func (e *streamError) Error() string { return "s2s: stream error " + e.condition + ": " + e.text }
-
-func (e *streamError) xml() string {
-	b := stanza.NewElement(stanza.NSStreams, e.condition).AppendXML([]byte("<stream:error>"), stanza.NSServer)
-	if e.text != "" {
-		b = stanza.TextElement(stanza.NSStreams, "text", e.text, "xml:lang", "en").AppendXML(b, stanza.NSServer)
-	}
-	return string(b) + "</stream:error>" + trailer
-}
-
 // readStreamError makes an error of the peer's.
 func readStreamError(e *stanza.Element) error {
-	out := &streamError{condition: "undefined-condition"}
+	out := stanza.NewStreamError("undefined-condition", "")
 	for _, c := range e.Children() {
 		if c.Space == stanza.NSStreams {
 			if c.Local == "text" {
-				out.text = c.Text()
+				out.Text = c.Text()
 			} else {
-				out.condition = c.Local
+				out.Condition = c.Local
 			}
 		}
 	}

@@ -55,24 +55,17 @@ func (in *incoming) serve(direct bool) {
 	if err == nil {
 		err = in.loop()
 	}
-	var se *streamError
-	var xe *stanza.SyntaxError
-	switch {
-	case errors.As(err, &se):
-	case errors.As(err, &xe):
-		se = &streamError{xe.Condition, xe.Text}
-	case errors.Is(err, stanza.ErrStreamEnd):
-		in.close(trailer)
-	}
-	if se != nil {
+	if se := stanza.StreamErrorOf(err); se != nil {
 		in.end(se)
+	} else if errors.Is(err, stanza.ErrStreamEnd) {
+		in.close(trailer)
 	}
 	in.s.log.Debug("stream of another server ended", "remote", in.remote, "err", err)
 	in.finish(errors.Is(err, stanza.ErrStreamEnd))
 }
 
 // end says why and closes; from any goroutine.
-func (in *incoming) end(se *streamError) { in.close(se.xml()) }
+func (in *incoming) end(se *stanza.StreamError) { in.close(string(se.Closing(stanza.NSServer))) }
 
 // finish waits until what came is handled, and keeps the session for a resumption if the stream broke.
 func (in *incoming) finish(orderly bool) {
@@ -138,29 +131,29 @@ func (in *incoming) header(features func() []*stanza.Element) error {
 	return in.write(b)
 }
 
-func (in *incoming) checkHeader(h *stanza.Header) *streamError {
+func (in *incoming) checkHeader(h *stanza.Header) *stanza.StreamError {
 	if h.Space != stanza.NSStream || h.Local != "stream" || h.Content != stanza.NSServer {
-		return &streamError{"invalid-namespace", "this is XMPP between servers"}
+		return stanza.NewStreamError("invalid-namespace", "this is XMPP between servers")
 	}
 	to, err := stanza.ParseJID(h.Attr("to"))
 	if err != nil || to.Local() != "" || !to.IsBare() || !in.s.srv.Serves(to.Domain()) || in.s.srv.GuestsOnly(to.Domain()) {
-		return &streamError{"host-unknown", ""}
+		return stanza.NewStreamError("host-unknown", "")
 	}
 	from := ""
 	if v := h.Attr("from"); v != "" {
 		j, err := stanza.ParseJID(v)
 		if err != nil || j.Local() != "" || !j.IsBare() {
-			return &streamError{"improper-addressing", "from"}
+			return stanza.NewStreamError("improper-addressing", "from")
 		}
 		from = j.Domain()
 	}
 	if in.external && (to.Domain() != in.local || from != "" && from != in.remote) { // CVE-2018-10847
-		return &streamError{"improper-addressing", "the names of a stream cannot change"}
+		return stanza.NewStreamError("improper-addressing", "the names of a stream cannot change")
 	}
 	in.local = to.Domain()
 	if from != "" {
 		if !in.s.cfg.Policy.Allows(from) {
-			return &streamError{"policy-violation", "this server does not exchange messages with " + from}
+			return stanza.NewStreamError("policy-violation", "this server does not exchange messages with "+from)
 		}
 		in.remote = from
 	}
@@ -180,7 +173,7 @@ func (in *incoming) negotiate(direct bool) error {
 			return err
 		}
 		if it.Elem == nil || it.Elem.Name != (stanza.Name{Space: nsTLS, Local: "starttls"}) {
-			return &streamError{"policy-violation", "use STARTTLS first"}
+			return stanza.NewStreamError("policy-violation", "use STARTTLS first")
 		}
 		if err := in.write([]byte("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")); err != nil {
 			return err
@@ -219,7 +212,7 @@ func (in *incoming) loop() error {
 		}
 		switch {
 		case it.Stanza != nil && je != nil:
-			return &streamError{"improper-addressing", "a bad address"}
+			return stanza.NewStreamError("improper-addressing", "a bad address")
 		case it.Stanza != nil:
 			err = in.take(it.Stanza)
 		case it.Elem.Space == nsDialback:
@@ -236,7 +229,7 @@ func (in *incoming) loop() error {
 		case it.Elem.Name == stanza.Name{Space: stanza.NSStream, Local: "error"}:
 			return readStreamError(it.Elem)
 		default:
-			err = &streamError{"unsupported-stanza-type", ""}
+			err = stanza.NewStreamError("unsupported-stanza-type", "")
 		}
 		if err != nil {
 			return err
@@ -247,11 +240,11 @@ func (in *incoming) loop() error {
 // take checks whether the other server may say that (RFC 6120 §8.1.1.2, §8.1.2.2).
 func (in *incoming) take(st *stanza.Stanza) error {
 	if st.From.IsZero() || st.To.IsZero() {
-		return &streamError{"improper-addressing", "stanzas between servers have both addresses"}
+		return stanza.NewStreamError("improper-addressing", "stanzas between servers have both addresses")
 	}
 	if !in.proved(pair{st.To.Domain(), st.From.Domain()}) {
 		in.s.count.forged.Add(1)
-		return &streamError{"invalid-from", ""}
+		return stanza.NewStreamError("invalid-from", "")
 	}
 	in.s.count.received.Add(1)
 	in.begin()
@@ -309,7 +302,7 @@ func (in *incoming) sasl(e *stanza.Element) error {
 	}
 	switch {
 	case e.Local != "auth" || in.external:
-		return &streamError{"unsupported-stanza-type", ""}
+		return stanza.NewStreamError("unsupported-stanza-type", "")
 	case e.Attr("mechanism") != "EXTERNAL":
 		return fail("invalid-mechanism")
 	case in.remote == "" || !in.s.validCertificate(in.tls, in.remote):
@@ -338,7 +331,7 @@ func (in *incoming) dialback(e *stanza.Element) error {
 	from, ferr := stanza.ParseJID(e.Attr("from"))
 	to, terr := stanza.ParseJID(e.Attr("to"))
 	if ferr != nil || terr != nil || from.Local() != "" || to.Local() != "" || !from.IsBare() || !to.IsBare() {
-		return &streamError{"improper-addressing", ""}
+		return stanza.NewStreamError("improper-addressing", "")
 	}
 	p := pair{to.Domain(), from.Domain()}
 	switch {
@@ -349,7 +342,7 @@ func (in *incoming) dialback(e *stanza.Element) error {
 	case e.Local == "verify":
 		return in.s.answerVerify(in.conn, p, e)
 	case e.Local != "result":
-		return &streamError{"unsupported-stanza-type", ""}
+		return stanza.NewStreamError("unsupported-stanza-type", "")
 	case in.s.cfg.RequireCertificate && !in.s.validCertificate(in.tls, p.remote), !in.s.cfg.Policy.Allows(p.remote):
 		return in.answer("result", p, "", &stanza.Error{Type: "cancel", Condition: "policy-violation"})
 	}
@@ -360,7 +353,7 @@ func (in *incoming) dialback(e *stanza.Element) error {
 	select {
 	case in.verifying <- struct{}{}:
 	default:
-		return &streamError{"resource-constraint", "too many dialback requests at once"}
+		return stanza.NewStreamError("resource-constraint", "too many dialback requests at once")
 	}
 	key := e.Text()
 	in.rd.SetLimits(in.s.cfg.Limits.Stanza) // what comes next is read under them, and comes after the answer
@@ -439,7 +432,7 @@ func (in *incoming) manage(e *stanza.Element) error {
 	case e.Local == "resume":
 		return in.resume(e)
 	}
-	return &streamError{"unsupported-stanza-type", ""}
+	return stanza.NewStreamError("unsupported-stanza-type", "")
 }
 
 func (in *incoming) enable(e *stanza.Element) error {

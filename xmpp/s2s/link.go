@@ -238,7 +238,7 @@ func (l *link) serve(w *way) (idle bool) {
 			w.close(trailer)
 			return true
 		case <-l.s.ctx.Done():
-			w.close((&streamError{"system-shutdown", ""}).xml())
+			w.close(string(stanza.NewStreamError("system-shutdown", "").Closing(stanza.NSServer)))
 			return false
 		}
 	}
@@ -268,7 +268,7 @@ func (l *link) read(o *out) error {
 		case err != nil && !errors.As(err, &je):
 			return err
 		case it.Stanza != nil && je != nil:
-			return &streamError{"improper-addressing", "a bad address"}
+			return stanza.NewStreamError("improper-addressing", "a bad address")
 		case it.Stanza != nil:
 			if err := l.takeIn(it.Stanza); err != nil {
 				return err
@@ -282,7 +282,7 @@ func (l *link) read(o *out) error {
 		case it.Elem.Name == stanza.Name{Space: nsSM, Local: "a"}:
 			h, err := strconv.ParseUint(it.Elem.Attr("h"), 10, 32)
 			if err != nil {
-				return &streamError{"bad-format", "h of an ack"}
+				return stanza.NewStreamError("bad-format", "h of an ack")
 			}
 			if err := l.acked(uint32(h)); err != nil {
 				return err
@@ -302,7 +302,7 @@ func (l *link) read(o *out) error {
 func (l *link) acked(h uint32) error {
 	n := h - l.h // mod 2^32
 	if !l.ack.drop(int(n)) {
-		return &streamError{"undefined-condition", "more acknowledged than sent"}
+		return stanza.NewStreamError("undefined-condition", "more acknowledged than sent")
 	}
 	l.h = h
 	if n > 0 {

@@ -136,7 +136,7 @@ func (o *out) begin() error {
 		return err
 	}
 	if h.Space != stanza.NSStream || h.Content != stanza.NSServer {
-		return &streamError{"invalid-namespace", "not a stream of servers"}
+		return stanza.NewStreamError("invalid-namespace", "not a stream of servers")
 	}
 	o.id = h.Attr("id")
 	o.features = stanza.NewElement(stanza.NSStream, "features")
@@ -148,7 +148,7 @@ func (o *out) begin() error {
 		return err
 	}
 	if e.Name != (stanza.Name{Space: stanza.NSStream, Local: "features"}) {
-		return &streamError{"bad-format", "no features"}
+		return stanza.NewStreamError("bad-format", "no features")
 	}
 	o.features = e
 	return nil
@@ -161,7 +161,7 @@ func (o *out) next() (*stanza.Element, error) {
 	case err != nil:
 		return nil, err
 	case it.Elem == nil:
-		return nil, &streamError{"not-authorized", "a stanza before authentication"}
+		return nil, stanza.NewStreamError("not-authorized", "a stanza before authentication")
 	case it.Elem.Name == stanza.Name{Space: stanza.NSStream, Local: "error"}:
 		return nil, readStreamError(it.Elem)
 	}
@@ -197,7 +197,7 @@ func (o *out) external() (bool, error) {
 	case e.Name == stanza.Name{Space: nsSASL, Local: "failure"}:
 		return false, nil
 	case e.Name != stanza.Name{Space: nsSASL, Local: "success"}:
-		return false, &streamError{"bad-format", "no answer to SASL"}
+		return false, stanza.NewStreamError("bad-format", "no answer to SASL")
 	}
 	return true, o.begin()
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"konzil/internal/finish"
 	"konzil/internal/ledger"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
@@ -195,7 +196,7 @@ func (s *Service) Shutdown(ctx context.Context) error {
 		_ = ln.Close()
 	}
 	for in := range s.streams {
-		in.end(&streamError{"system-shutdown", ""})
+		in.end(stanza.NewStreamError("system-shutdown", ""))
 	}
 	for id, x := range s.asleep {
 		x.timer.Stop()
@@ -203,14 +204,7 @@ func (s *Service) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.cancel()
-	done := make(chan struct{})
-	go func() { s.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return finish.Wait(ctx, &s.wg)
 }
 
 // The directions of a stream (XEP-0485 §4).
