@@ -4,7 +4,7 @@ import "testing"
 
 func TestHasWords(t *testing.T) {
 	for xml, want := range map[string]bool{
-		"<body>hi</body>": true,
+		"<body>hi</body>":                                     true,
 		"<encrypted xmlns='urn:xmpp:omemo:2'/>":               true,
 		"<encrypted xmlns='eu.siacs.conversations.axolotl'/>": true,
 		"<openpgp xmlns='urn:xmpp:openpgp:0'>x</openpgp>":     true,
