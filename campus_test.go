@@ -25,7 +25,7 @@ func (h *house) does(in string, args ...string) (string, int) {
 
 // wire is a client that writes what it likes.
 type wire struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	got  string // not yet looked at
 }

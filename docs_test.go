@@ -388,14 +388,16 @@ func usesSynctest(d ast.Decl) (yes bool) {
 	return yes
 }
 
-// parsers are the packages that read bytes of strangers, so each of them is fuzzed.
+// parsers are the packages that read bytes of strangers, so each of them is fuzzed; package main does for the features that only see parsed stanzas.
 var parsers = []string{
-	"sfu", "sfu/rtp", "sfu/codec", "sfu/dd", "sfu/twcc", "sfu/bwe", "sfu/rewrite", "sfu/ice", "sfu/seal",
+	".",
+	"sfu", "sfu/rtp", "sfu/codec", "sfu/dd", "sfu/red", "sfu/twcc", "sfu/bwe", "sfu/rewrite", "sfu/ice", "sfu/seal", "sfu/translator",
 	"turn",
-	"signaling", "signaling/jingle", "signaling/bridgechan",
-	"xmpp", "xmpp/stanza", "xmpp/sasl", "xmpp/muc", "xmpp/metadata", "xmpp/upload", "xmpp/bytestreams",
-	"internal/auth", "internal/conf",
-	"bench/meet",
+	"signaling", "signaling/jingle", "signaling/bridgechan", "signaling/colibri", "signaling/colibri1", "signaling/rest",
+	"xmpp", "xmpp/stanza", "xmpp/sasl", "xmpp/muc", "xmpp/mam", "xmpp/pubsub", "xmpp/metadata", "xmpp/polls", "xmpp/filesharing", "xmpp/upload", "xmpp/bytestreams",
+	"xmpp/portable",
+	"internal/auth", "internal/conf", "internal/token", "internal/ws", "internal/archive", "internal/ledger", "internal/packed",
+	"bench/meet", "bench/rtc", "bench/sfuload", "bench/sfuload/galene", "bench/sfuload/janus", "bench/sfuload/jvb", "bench/sfuload/livekit", "bench/turnload", "bench/xmppload",
 }
 
 func TestParsersAreFuzzed(t *testing.T) {

@@ -117,7 +117,7 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	if err := e.Encode(s.sfu.Explain(r.URL.Query()["id"]...)); err != nil {
-		s.log.Debug("debug page not sent", "error", err)
+		s.log.Debug("debug page not sent", "err", err)
 	}
 }
 
@@ -208,7 +208,7 @@ func (s *server) drainTURN(on bool) http.HandlerFunc {
 		s.turn.Drain(on)
 		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(map[string]uint64{"allocations_now": s.turn.Counters()["allocations_now"]}); err != nil {
-			s.log.Debug("answer not sent", "error", err)
+			s.log.Debug("answer not sent", "err", err)
 		}
 	}
 }

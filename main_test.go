@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // settings writes a configuration with kernel-chosen free ports and a data folder of its own, and gives the file.
-func settings(t *testing.T, more string) string {
+func settings(t testing.TB, more string) string {
 	t.Helper()
 	dir, p := t.TempDir(), proctest.Ports(t, 8)
 	text := fmt.Sprintf("data: %s/data\nlisten: [127.0.0.1]\nhttp: {port: %d}\nxmpp: {port: %d, tls_port: %d, federation: {port: %d, tls_port: %d}}\nmedia: {port: %d, tcp: false}\nproxy: {port: %d}\nturn: {port: %d, tls_port: 0}\nlog: {level: warn}\n%s",

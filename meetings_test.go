@@ -29,7 +29,7 @@ const patience = 10 * time.Second
 
 // house is a running program.
 type house struct {
-	t      *testing.T
+	t      testing.TB
 	cfg    Config
 	client *http.Client
 	file   string        // of its settings
@@ -38,13 +38,13 @@ type house struct {
 }
 
 // openHouse starts the program with further settings; it ends with the test.
-func openHouse(t *testing.T, more string) *house {
+func openHouse(t testing.TB, more string) *house {
 	t.Helper()
 	return startHouse(t, settings(t, more))
 }
 
 // startHouse is openHouse with settings that are written already; command is what to run instead of the server.
-func startHouse(t *testing.T, file string, command ...string) *house {
+func startHouse(t testing.TB, file string, command ...string) *house {
 	t.Helper()
 	c, err := loadConfig(file)
 	if err != nil {

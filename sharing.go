@@ -104,7 +104,7 @@ func (s *server) openProxy() error {
 	for _, a := range s.present(s.cfg.addrs(c.Port)) {
 		ln, err := listenTCP(a)
 		if err != nil {
-			log.Error("the file proxy is off: set proxy.port to a free port, or to 0", "error", oops.Listen("proxy", a.String(), "proxy.port", err))
+			log.Error("the file proxy is off: set proxy.port to a free port, or to 0", "err", oops.Listen("proxy", a.String(), "proxy.port", err))
 			for _, ln := range lns {
 				ln.Close()
 			}

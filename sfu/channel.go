@@ -32,7 +32,7 @@ const (
 func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 	assoc, err := e.associate(conn)
 	if err != nil {
-		e.log.Debug("sctp ended", "error", err)
+		e.log.Debug("sctp ended", "err", err)
 		return
 	}
 	defer func() {
@@ -42,7 +42,7 @@ func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 	if e.cfg.ChannelClient {
 		dc, err := datachannel.Dial(assoc, 0, &datachannel.Config{Label: channelLabel, Protocol: channelProtocol, LoggerFactory: keying.Logs{Log: e.log}})
 		if err != nil {
-			e.log.Debug("data channel not opened", "error", err)
+			e.log.Debug("data channel not opened", "err", err)
 			return
 		}
 		e.serveChannel(ctx, dc)
@@ -153,7 +153,7 @@ func (e *Endpoint) writeChannel(dc *datachannel.DataChannel, out <-chan []byte, 
 				}
 			}
 			if _, err := dc.WriteDataChannel(msg, true); err != nil {
-				e.log.Debug("channel write failed", "error", err)
+				e.log.Debug("channel write failed", "err", err)
 				return
 			}
 			e.sh.count.inc(cChannelOut)

@@ -105,7 +105,7 @@ func (w *natWatch) resolve(ctx context.Context) []netip.AddrPort {
 		}
 		cancel()
 		if err != nil {
-			w.log.Warn("STUN server not found", "server", s, "error", err)
+			w.log.Warn("STUN server not found", "server", s, "err", err)
 			continue
 		}
 		for _, ip := range ips {

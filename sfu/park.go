@@ -57,7 +57,7 @@ func (t *transport) pushDTLS(b []byte) bool {
 func (t *transport) unpark(st *keying.Parked, pipe *keying.Pipe) {
 	conn, err := t.resume(st, pipe)
 	if err != nil {
-		t.log.Info("dtls not resumed", "error", err)
+		t.log.Info("dtls not resumed", "err", err)
 		t.ep.report(TransportClosed)
 		return
 	}

@@ -83,7 +83,7 @@ func (x *tcpServer) accept(local int, l *net.TCPListener) {
 			return
 		}
 		if err != nil {
-			x.s.log.Warn("ICE over TCP: accept", "error", err)
+			x.s.log.Warn("ICE over TCP: accept", "err", err)
 			rest := time.NewTimer(tcpRest)
 			select {
 			case <-x.s.done:

@@ -183,7 +183,7 @@ func (t *transport) runDTLS(client bool, prints []Fingerprint) {
 			if errors.Is(err, keying.ErrFingerprint) {
 				t.s.count.inc(cFingerprintMismatch)
 			}
-			t.log.Info("dtls failed", "error", err)
+			t.log.Info("dtls failed", "err", err)
 			t.ep.report(TransportFailed)
 		}
 		return

@@ -280,7 +280,7 @@ func (sh *shard) read(s *sock, t *Transport, names bool) {
 // readTap takes what the tap has noted.
 func (sh *shard) readTap() {
 	if err := sh.tap.begin(); err != nil {
-		sh.eng.cfg.Logger.Error("times of arrival are not known", "error", err)
+		sh.eng.cfg.Logger.Error("times of arrival are not known", "err", err)
 		return
 	}
 	for {

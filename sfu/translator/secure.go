@@ -123,7 +123,7 @@ func (k *component) serve(a *association, d *dtlsSide) {
 	if err != nil {
 		if d.ctx.Err() == nil {
 			g.s.count.inc(cDTLSFailed)
-			log.Info("dtls failed", "error", err)
+			log.Info("dtls failed", "err", err)
 		}
 		return
 	}
