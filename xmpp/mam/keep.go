@@ -44,7 +44,7 @@ func conversational(n stanza.Name) bool {
 	case nsMUCUser:
 		return n.Local == "x" // an invitation; a private message has a body
 	}
-	return n.Encrypted()
+	return n.Encrypted() // XEP-0384, XEP-0373, XEP-0420
 }
 
 // Keep implements xmpp.Keeper.
