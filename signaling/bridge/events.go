@@ -22,7 +22,7 @@ func (e events) with(id string, f func(c *conference, ep *endpoint)) {
 }
 
 func (e events) Transport(id string, state sfu.TransportState) {
-	if e.linkEvent(id, func(c *conference, l *link) { c.log.Info("relay", "relay", l.id, "state", state) }) {
+	if e.linkEvent(id, func(c *conference, l *link) { c.linkState(l, state) }) {
 		return
 	}
 	e.with(id, func(c *conference, ep *endpoint) {

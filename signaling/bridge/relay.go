@@ -196,6 +196,20 @@ func (e events) linkEvent(id string, f func(c *conference, l *link)) bool {
 	return ok
 }
 
+// linkState takes what the sfu says of the transport to another bridge. c.mu is held.
+func (c *conference) linkState(l *link, state sfu.TransportState) {
+	c.log.Info("relay", "relay", l.id, "state", state)
+	if state != sfu.TransportFailed {
+		return
+	}
+	c.b.mu.Lock()
+	to := c.b.listener
+	c.b.mu.Unlock()
+	if r, ok := to.(colibri.RelayListener); ok {
+		r.RelayLost(c.meetingID, l.id)
+	}
+}
+
 // toLink sends a message to another bridge; before its channel is open it is lost, and helloLink makes up for it. c.mu is held.
 func (c *conference) toLink(l *link, msg []byte) {
 	if !l.open {

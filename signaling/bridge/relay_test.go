@@ -147,3 +147,34 @@ func TestRelayMessages(t *testing.T) {
 		})
 	})
 }
+
+// relayLosses is a listener that hears of relays.
+type relayLosses chan string
+
+func (r relayLosses) EndpointLost(meeting, endpoint string) {
+	r <- "endpoint " + meeting + "/" + endpoint
+}
+func (r relayLosses) RelayLost(meeting, relay string) { r <- "relay " + meeting + "/" + relay }
+
+// TestRelayFailureIsReported: the focus hears of a relay whose transport is dead, by the name that it knows, and not of one that it has ended.
+func TestRelayFailureIsReported(t *testing.T) {
+	inBench(t, Config{RelayID: "us"}, func(t *testing.T, x *bench) {
+		losses := make(relayLosses, 10)
+		x.b.SetListener(losses)
+		x.create("a", true)
+		x.linked()
+		x.f.ev.Transport(relayPrefix+"other", sfu.TransportConnected)
+		x.f.ev.Transport(relayPrefix+"other", sfu.TransportFailed)
+		if got := <-losses; got != "relay meeting/other" {
+			t.Errorf("told of %s", got)
+		}
+		if _, err := x.relay(colibri.Relay{Expire: true}); err != nil {
+			t.Error(err)
+		}
+		x.f.ev.Transport(relayPrefix+"other", sfu.TransportFailed)
+		synctest.Wait()
+		if len(losses) != 0 {
+			t.Errorf("told of %s", <-losses)
+		}
+	})
+}

@@ -31,6 +31,13 @@ type Listener interface {
 	EndpointLost(meetingID, endpoint string)
 }
 
+// RelayListener is a Listener that hears of relays too.
+type RelayListener interface {
+	Listener
+	// RelayLost: the transport to another bridge failed for good; the relay has not been expired.
+	RelayLost(meetingID, relay string)
+}
+
 // Capabilities of an endpoint.
 const (
 	CapSourceNames   = "source-names" // mandatory

@@ -13,17 +13,37 @@ import (
 // conference is where a conference is, and who is in it. Pool.mu guards it; requests about it come one after another, and wait for bridges
 // without the lock, so what they need is looked up again afterwards.
 type conference struct {
+	asking   chan struct{} // has room for who asks bridges about it; taken before Pool.mu
 	id, name string
 	parts    []*part
 	members  map[string]*member // by endpoint id
 }
 
+// ask waits until nobody else asks bridges about the conference; end lets the next do so.
+func (c *conference) ask(ctx context.Context) (end func(), err error) {
+	select {
+	case c.asking <- struct{}{}:
+		return func() { <-c.asking }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // part is what one bridge has of a conference.
 type part struct {
-	at    *remote        // nil: in this process
-	asked bool           // it was told of the conference
-	links map[*part]bool // to which other parts there are relays
+	at    *remote             // nil: in this process
+	asked bool                // it was told of the conference
+	links map[*part]linkState // relays to other parts
 }
+
+// linkState is how a relay is.
+type linkState uint8
+
+const (
+	unlinked linkState = iota
+	linked
+	broken // it is made anew soon
+)
 
 // member is an endpoint.
 type member struct {
@@ -98,9 +118,7 @@ func (p *Pool) perform(ctx context.Context, c *conference, on *part, e colibri.E
 		return done, nil
 	}
 	for _, x := range others {
-		if err := p.inform(ctx, c, on, x, &e); err != nil {
-			return nil, err
-		}
+		p.inform(ctx, c, on, x, &e)
 	}
 	return done, nil
 }
@@ -167,7 +185,7 @@ func (p *Pool) drop(c *conference, on *part) (lost []loss) {
 		}
 	}
 	for _, x := range c.parts {
-		if x.links[on] {
+		if x.links[on] != unlinked {
 			delete(x.links, on)
 			if p.ctx.Err() == nil {
 				p.wg.Go(func() { p.unlink(c, x, on.at) })
@@ -202,25 +220,28 @@ func (p *Pool) leave(ctx context.Context, c *conference, on *part) {
 	}
 }
 
-// inform tells the bridge of part x about an endpoint on another, over the relay between them, which is made if there is none yet.
-func (p *Pool) inform(ctx context.Context, c *conference, on, x *part, e *colibri.Endpoint) error {
+// inform tells the bridge of part x about an endpoint on another, over the relay between them, which is made if there is none yet. A failure is not
+// the endpoint's: the relay is made anew, and then both bridges are told of everybody.
+func (p *Pool) inform(ctx context.Context, c *conference, on, x *part, e *colibri.Endpoint) {
 	p.mu.Lock()
-	linked := on.links[x]
+	state := on.links[x]
 	id := p.stateOf(on.at).relayID
 	p.mu.Unlock()
+	var err error
 	switch {
-	case !linked:
-		return p.link(ctx, c, on, x)
-	case !e.Create && !e.Expire && e.Sources == nil:
-		return nil
+	case state == broken, state == linked && !e.Create && !e.Expire && e.Sources == nil:
+	case state == unlinked:
+		err = p.link(ctx, c, on, x)
+	default:
+		far := colibri.Endpoint{ID: e.ID, StatsID: e.StatsID, Visitor: e.Visitor, Create: e.Create, Expire: e.Expire, Sources: e.Sources}
+		_, err = p.askRelay(ctx, c, x, colibri.Relay{ID: id, Endpoints: []colibri.Endpoint{far}})
 	}
-	far := colibri.Endpoint{ID: e.ID, StatsID: e.StatsID, Visitor: e.Visitor, Create: e.Create, Expire: e.Expire, Sources: e.Sources}
-	_, err := p.askRelay(ctx, c, x, colibri.Relay{ID: id, Endpoints: []colibri.Endpoint{far}})
-	return err
+	if err != nil {
+		p.relink(c, on, x)
+	}
 }
 
-// askRelay asks the bridge of a part about one relay. A failure is not the asking endpoint's: it is logged, and the bridge that does not
-// answer loses what it has. The error is for what cannot go on.
+// askRelay asks the bridge of a part about one relay. The error is its refusal; a bridge that does not answer loses what it has.
 func (p *Pool) askRelay(ctx context.Context, c *conference, on *part, r colibri.Relay) (*jingle.Transport, error) {
 	done, err := p.ask(ctx, on.at, &colibri.ConferenceModify{MeetingID: c.id, Relays: []colibri.Relay{r}})
 	var refusal *colibri.Error
@@ -238,41 +259,4 @@ func (p *Pool) askRelay(ctx context.Context, c *conference, on *part, r colibri.
 	p.log.Warn("bridge does not answer", "bridge", on.at.name(), "err", err)
 	p.fail(on.at)
 	return nil, nil
-}
-
-// link makes the relay between two parts: a controls ICE and opens the channel, b begins DTLS, as jicofo chooses.
-func (p *Pool) link(ctx context.Context, c *conference, a, b *part) error {
-	p.mu.Lock()
-	idA, idB := p.stateOf(a.at).relayID, p.stateOf(b.at).relayID
-	onA, onB := c.roster(a), c.roster(b)
-	a.links[b], b.links[a] = true, true
-	p.count.links.Add(1)
-	p.log.Info("bridges linked", "conference", c.id, "bridge", a.at.name(), "other", b.at.name())
-	p.mu.Unlock()
-	media := []jingle.Description{jingle.AudioDescription(jingle.Can{RTX: true}), jingle.VideoDescription(jingle.Can{RTX: true})}
-	of, err := p.askRelay(ctx, c, a, colibri.Relay{ID: idB, MeshID: mesh, Create: true, Media: media, Endpoints: onB,
-		Transport: &colibri.Transport{ICEControlling: true, SCTP: true, SCTPRole: colibri.SCTPClient}})
-	if err != nil || of == nil {
-		return err
-	}
-	of, err = p.askRelay(ctx, c, b, colibri.Relay{ID: idA, MeshID: mesh, Create: true, Media: media, Endpoints: onA,
-		Transport: &colibri.Transport{SCTP: true, SCTPRole: colibri.SCTPServer, Remote: withSetup(of, "passive")}})
-	if err != nil || of == nil {
-		return err
-	}
-	_, err = p.askRelay(ctx, c, a, colibri.Relay{ID: idB, Transport: &colibri.Transport{Remote: withSetup(of, "active")}})
-	return err
-}
-
-// mesh is the one in which all bridges of a conference are.
-const mesh = "0"
-
-// withSetup is a bridge's side of a relay with its role of DTLS settled.
-func withSetup(t *jingle.Transport, setup string) *jingle.Transport {
-	out := *t
-	out.Fingerprints = slices.Clone(t.Fingerprints)
-	for i := range out.Fingerprints {
-		out.Fingerprints[i].Setup = setup
-	}
-	return &out
 }

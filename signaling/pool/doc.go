@@ -2,7 +2,8 @@
 // or JVB, say how busy they are. A conference begins on one of them, and spreads to more when that is full or far away from a participant.
 //
 //	pool.go        Pool.Modify: which bridge has an endpoint, or gets it
-//	conference.go  what each bridge has of a conference, the relays between them, what a bridge that failed means
+//	conference.go  what each bridge has of a conference, what a bridge that failed means
+//	link.go        the relays between the bridges of a conference, made anew when they fail
 //	remote.go      a bridge in the brewery: its stats, its health, questions over XMPP
 //	choose.go      which bridge a new endpoint gets (pure)
 //	occupant.go    the pool as occupant of the brewery: presence in, answers in

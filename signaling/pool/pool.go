@@ -43,7 +43,7 @@ type Pool struct {
 	log    *slog.Logger
 	me     stanza.JID // in the brewery
 	local  state
-	count  struct{ placed, links, lost, failures, refused, timeouts, unhealthy atomic.Uint64 }
+	count  struct{ placed, links, relinks, lost, failures, refused, timeouts, unhealthy atomic.Uint64 }
 	asks   asks
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -105,6 +105,9 @@ func (l lossOf) EndpointLost(meetingID, endpoint string) {
 	}
 }
 
+// RelayLost implements colibri.RelayListener.
+func (l lossOf) RelayLost(meetingID, relay string) { l.p.relayLost(meetingID, relay) }
+
 // Modify implements colibri.Bridge. A bridge that cannot be asked loses what it has: the answer is that there is no such endpoint, or no such
 // conference when that was all of it, and whoever makes it anew gets another bridge.
 func (p *Pool) Modify(ctx context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
@@ -112,6 +115,11 @@ func (p *Pool) Modify(ctx context.Context, m *colibri.ConferenceModify) (*colibr
 	if err != nil {
 		return nil, err
 	}
+	end, err := c.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	if m.Expire {
 		return p.expire(ctx, c)
 	}
@@ -156,7 +164,7 @@ func (p *Pool) find(m *colibri.ConferenceModify) (*conference, error) {
 	case !m.Create:
 		return nil, &colibri.Error{Reason: colibri.ReasonConferenceNotFound}
 	}
-	c := &conference{id: m.MeetingID, name: m.Name, members: map[string]*member{}}
+	c := &conference{asking: make(chan struct{}, 1), id: m.MeetingID, name: m.Name, members: map[string]*member{}}
 	p.placed[m.MeetingID] = c
 	return c, nil
 }
@@ -204,7 +212,7 @@ func (p *Pool) partFor(c *conference, e *colibri.Endpoint) (*part, error) {
 			return on, nil
 		}
 	}
-	on := &part{at: at, links: map[*part]bool{}}
+	on := &part{at: at, links: map[*part]linkState{}}
 	c.parts = append(c.parts, on)
 	p.count.placed.Add(1)
 	p.log.Info("conference placed", "conference", c.id, "bridge", at.name())
@@ -310,6 +318,7 @@ func (p *Pool) Counters() map[string]uint64 {
 		"conferences":     uint64(conferences),
 		"placed_total":    p.count.placed.Load(),
 		"links_total":     p.count.links.Load(),
+		"relinks_total":   p.count.relinks.Load(),
 		"lost_total":      p.count.lost.Load(),
 		"refused_total":   p.count.refused.Load(),
 		"failures_total":  p.count.failures.Load(),

@@ -37,6 +37,7 @@ type world struct {
 type fakeBridge struct {
 	silent, sick bool
 	noSCTP       bool
+	noRelays     int  // so many relays are refused
 	stale        bool // it has the conference from before
 	refuse       *colibri.Error
 	got          []*colibri.ConferenceModify
@@ -89,6 +90,11 @@ func (w *world) Route(st *stanza.Stanza) {
 		}
 		if b.stale && m.Create {
 			go w.p.HandleStanza(st.ErrorReply((&colibri.Error{Reason: colibri.ReasonConferenceExists}).Stanza()))
+			return
+		}
+		if len(m.Relays) > 0 && m.Relays[0].Create && b.noRelays > 0 {
+			b.noRelays--
+			go w.p.HandleStanza(st.ErrorReply((&colibri.Error{Reason: colibri.ReasonInternal}).Stanza()))
 			return
 		}
 		if b.noSCTP && len(m.Endpoints) > 0 && m.Endpoints[0].Transport.SCTP {

@@ -129,3 +129,82 @@ func TestSpreadLoss(t *testing.T) {
 		w.want("m", "a", false, "two")
 	})
 }
+
+// TestRelayRefused: a relay that a bridge refuses is tried again, a while; those who came meanwhile are in it.
+func TestRelayRefused(t *testing.T) {
+	inWorld(t, Config{MaxPerBridge: 2}, func(t *testing.T, w *world) {
+		one := w.bridge("one", "drain", "false", "relay_id", "r1")
+		two := w.bridge("two", "drain", "false", "relay_id", "r2", "stress_level", "0.5")
+		w.want("m", "a", true, "one")
+		w.want("m", "b", false, "one")
+		w.set(func() { two.noRelays = 2 })
+		w.want("m", "c", false, "two")
+		w.told(one)
+		w.told(two)
+		time.Sleep(relinkPause + time.Millisecond)
+		synctest.Wait()
+		w.told(one)
+		w.heard(two, "relay r1 create=false expire=true", "relay r1 create=true expire=false controlling=true client a create=true expire=false b create=true expire=false")
+		w.want("m", "d", false, "two")
+		time.Sleep(2*relinkPause + time.Millisecond)
+		synctest.Wait()
+		w.heard(one, "relay r2 create=false expire=true",
+			"relay r2 create=true expire=false controlling=false server to two passive c create=true expire=false d create=true expire=false")
+		if n := w.p.Counters(); n["relinks_total"] != 2 {
+			t.Errorf("%v", n)
+		}
+		w.told(two)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		w.heard(two)
+	})
+}
+
+// TestRelayLost: a relay of the bridge in this process that died is made anew, unless the conference is over meanwhile.
+func TestRelayLost(t *testing.T) {
+	local := &relayingBridge{}
+	inWorld(t, Config{Local: local, LocalRelayID: "us", MaxPerBridge: 1}, func(t *testing.T, w *world) {
+		one := w.bridge("one", "drain", "false", "relay_id", "r1", "stress_level", "0.5")
+		w.want("m", "a", true, "local")
+		w.want("m", "b", false, "one")
+		w.told(one)
+		if local.listener == nil {
+			t.Fatal("the bridge cannot tell")
+		}
+		local.listener.RelayLost("m", "r1")
+		local.listener.RelayLost("m", "nobody")
+		local.listener.RelayLost("no such", "r1")
+		time.Sleep(relinkPause + time.Millisecond)
+		synctest.Wait()
+		if got := w.told(one); len(got) < 2 || got[0] != "relay us create=false expire=true" || !strings.HasPrefix(got[1], "relay us create=true") {
+			t.Errorf("told %q", got)
+		}
+		local.listener.RelayLost("m", "r1")
+		for _, id := range []string{"a", "b"} {
+			if err := w.change(colibri.Endpoint{ID: id, Expire: true}); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		w.told(one)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		w.heard(one)
+	})
+}
+
+// relayingBridge is one in this process that takes relays.
+type relayingBridge struct{ listener colibri.RelayListener }
+
+func (b *relayingBridge) SetListener(l colibri.Listener) { b.listener, _ = l.(colibri.RelayListener) }
+
+func (*relayingBridge) Modify(_ context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
+	out := &colibri.ConferenceModified{}
+	for _, e := range m.Endpoints {
+		out.Endpoints = append(out.Endpoints, colibri.EndpointModified{ID: e.ID, Transport: &jingle.Transport{Ufrag: "local"}})
+	}
+	for _, r := range m.Relays {
+		out.Relays = append(out.Relays, colibri.RelayModified{ID: r.ID, Transport: &jingle.Transport{Ufrag: "local", Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Value: "AA"}}}})
+	}
+	return out, nil
+}
