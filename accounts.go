@@ -11,8 +11,8 @@ import (
 	"konzil/xmpp/stanza"
 )
 
-// sessionsEnd is how long the sessions of an account that is shut out may take to end.
-const sessionsEnd = 5 * time.Second
+// sessionsEnd is how long the sessions of an account that is shut out may take to end: each may take five seconds for what waits for its client.
+const sessionsEnd = 10 * time.Second
 
 // keeping is a part of the server that keeps something of accounts.
 type keeping struct {

@@ -121,9 +121,10 @@ func (x *Session) SendKept(st *stanza.Stanza, ref uint64) bool {
 	return x.push(outItem{st: st, kept: true, ref: ref})
 }
 
-// Kill ends the session with a stream error (RFC 6120 §4.9.3); it cannot be resumed.
+// Kill ends the session with a stream error (RFC 6120 §4.9.3), after what waits for the client: the answer to the request that has led to it may be
+// among that. It cannot be resumed.
 func (x *Session) Kill(condition, text string) {
-	x.kill(&streamError{condition: condition, text: text}, false)
+	x.kill(&streamError{condition: condition, text: text}, true)
 }
 
 func (x *Session) kill(se *streamError, drain bool) {
