@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-func setOptions(uintptr, Options) error { return nil }
+func sharePort(syscall.RawConn) error { return nil }
 
 func offload(syscall.RawConn) (gro, gso bool) { return false, false }
 

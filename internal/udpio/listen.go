@@ -56,13 +56,11 @@ func Listen(addr netip.AddrPort, opt Options) (*Conn, error) {
 	if addr.Addr().Is6() && !addr.Addr().Is4In6() {
 		network = "udp6"
 	}
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var serr error
-		if err := c.Control(func(fd uintptr) { serr = setOptions(fd, opt) }); err != nil {
-			return err
-		}
-		return serr
-	}}
+	// A port that the kernel chooses is to be a free one: with the option it may choose one that another socket has, which has the option too.
+	var lc net.ListenConfig
+	if opt.ReusePort && addr.Port() != 0 {
+		lc.Control = func(_, _ string, c syscall.RawConn) error { return sharePort(c) }
+	}
 	pc, err := lc.ListenPacket(context.Background(), network, addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("udpio: listen %s: %w", addr, err)
@@ -83,6 +81,12 @@ func Listen(addr netip.AddrPort, opt Options) (*Conn, error) {
 	if err != nil {
 		_ = udp.Close()
 		return nil, fmt.Errorf("udpio: listen %s: %w", addr, err)
+	}
+	if opt.ReusePort && addr.Port() == 0 {
+		if err := sharePort(raw); err != nil {
+			_ = udp.Close()
+			return nil, fmt.Errorf("udpio: listen %s: %w", addr, err)
+		}
 	}
 	la, _ := udp.LocalAddr().(*net.UDPAddr)
 	c := &Conn{udp: udp, raw: raw, local: unmap(la.AddrPort()), v6: network == "udp6"}

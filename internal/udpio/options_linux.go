@@ -1,16 +1,23 @@
 package udpio
 
 import (
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-func setOptions(fd uintptr, opt Options) error {
-	if opt.ReusePort {
-		return unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+// reusePort lets other sockets have the port, too.
+func reusePort(fd int) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+}
+
+// sharePort is reusePort of a connection.
+func sharePort(raw syscall.RawConn) (err error) {
+	if e := raw.Control(func(fd uintptr) { err = reusePort(int(fd)) }); e != nil {
+		return e
 	}
-	return nil
+	return err
 }
 
 // offload switches UDP_GRO on and probes for UDP_SEGMENT (Linux 5.0, 4.18).

@@ -121,10 +121,9 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 			unix.Close(fd)
 		}
 	}()
-	// A port that the kernel chooses is to be a free one: with the option it may choose another program's that has the option too.
-	if opt.ReusePort && addr.Port() != 0 {
-		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-			return nil, os.NewSyscallError("setsockopt", err)
+	if opt.ReusePort && addr.Port() != 0 { // as in Listen
+		if err = reusePort(fd); err != nil {
+			return nil, err
 		}
 	}
 	// Buffers that the system caps lower are no reason to fail.
@@ -144,8 +143,8 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 		return nil, os.NewSyscallError("bind", err)
 	}
 	if opt.ReusePort && addr.Port() == 0 {
-		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-			return nil, os.NewSyscallError("setsockopt", err)
+		if err = reusePort(fd); err != nil {
+			return nil, err
 		}
 	}
 	got, err := unix.Getsockname(fd)
