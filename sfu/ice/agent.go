@@ -25,6 +25,9 @@ const (
 	verifySends, verifyRTO, verifyTime = 3, 100 * ms, 700 * ms
 	// staleValid is when a valid pair must be checked again before it is used.
 	staleValid = 10000 * ms
+	// tcpWait is how long after checking began a pair over TCP is nominated at the soonest. The moment is ours to choose (RFC 8445 §8.1.1), and a
+	// peer may end its other checks then, while its addresses of UDP have only just been found.
+	tcpWait = 200 * ms
 	// repeatGap is the least time between two sendings of a triggered check.
 	repeatGap = 20 * ms
 	// Never is no time.
@@ -77,6 +80,7 @@ type Agent struct {
 	since       int64 // when checking began
 	paced       int64 // when an ordinary check may be sent next
 	consent     int64 // when consent is asked for next
+	nomination  int64 // when the selected pair is nominated, if that has to wait; 0: it was
 	verify      int64 // when the question whether the selected pair is there has to be answered; 0: not asked
 	next        int64
 }

@@ -161,6 +161,12 @@ func (a *Agent) keep(now int64, out *Out) {
 		a.halt()
 		return
 	}
+	if a.nomination != 0 && now >= a.nomination {
+		a.nomination = 0
+		if a.controlling && s.state == valid {
+			a.nominate(s, now, out)
+		}
+	}
 	if now >= a.consent {
 		a.consent = now + consentMin + int64(a.cfg.Rand()%(consentMax-consentMin))
 		if !s.tx.live {
@@ -197,6 +203,9 @@ func (a *Agent) schedule(now int64) {
 		next = min(next, a.consent, s.confirmed+a.cfg.Timeout)
 		if a.verify != 0 {
 			next = min(next, a.verify)
+		}
+		if a.nomination != 0 {
+			next = min(next, a.nomination)
 		}
 	} else if a.state == Checking {
 		next = min(next, a.since+a.cfg.Timeout)

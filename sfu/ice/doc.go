@@ -10,7 +10,8 @@
 //     by the transaction, and calls Agent.Handle with the lock of the endpoint's ICE held.
 //  2. handle.go: a request is authenticated (RFC 8445 §7.3), the role conflict settled, the response written into Out, and the pair checked in
 //     turn at once (triggered check). An unknown address is a peer reflexive candidate. A response ends a check and makes the pair valid.
-//  3. select.go: a valid pair is used, and nominated when we control, at once; a better one replaces it when it has become valid.
+//  3. select.go: a valid pair is used, and nominated when we control, at once (over TCP after tcpWait); a better one replaces it when it has become
+//     valid.
 //  4. Agent.Tick (check.go; the shard's timers, when Agent.Next is due): ordinary checks in order of priority at the pace Ta, retransmissions,
 //     consent (RFC 7675), the end of a pair that is silent.
 //

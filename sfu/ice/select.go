@@ -36,7 +36,7 @@ func (a *Agent) validated(p *pair, now int64, out *Out) {
 	switch {
 	case p == a.selected:
 		a.verify = 0
-		if a.controlling && !p.nominated { // the role has changed
+		if a.controlling && !p.nominated && a.nomination == 0 { // the role has changed
 			a.nominate(p, now, out)
 		}
 	case a.controlling:
@@ -61,7 +61,7 @@ func (a *Agent) follows(p *pair) bool {
 	return s == nil || s.gen != p.gen || s.state != valid || !s.nominated || p.plain || a.rank(p) >= a.rank(s)
 }
 
-// use makes p the selected pair, and tells the peer when we control.
+// use makes p the selected pair, and tells the peer when we control: at once, or in a moment if there may soon be a better one.
 func (a *Agent) use(p *pair, now int64, out *Out) {
 	a.selected = p
 	a.state = Connected
@@ -70,7 +70,12 @@ func (a *Agent) use(p *pair, now int64, out *Out) {
 	if p.gen == a.cur {
 		a.old = nil
 	}
-	if a.controlling && !(p.tx.live && p.tx.use) {
+	a.nomination = 0
+	switch at := a.since + tcpWait; {
+	case !a.controlling || p.tx.live && p.tx.use:
+	case a.cfg.isTCP(p.local) && now < at:
+		a.nomination = at
+	default:
 		a.nominate(p, now, out)
 	}
 }

@@ -530,6 +530,41 @@ func TestTCP(t *testing.T) {
 	}
 }
 
+// TestTCPNominatedLater: a peer that checks nothing more once a pair is nominated, and finds its address of UDP a moment after the connection stands,
+// comes to UDP; one without UDP is not kept waiting.
+func TestTCPNominatedLater(t *testing.T) {
+	for _, udp := range []bool{true, false} {
+		n := newNetwork(t)
+		n.delay = ms
+		server := n.end(true, "10.0.0.1:10000")
+		local := server.tcp("10.0.0.1:10001")
+		client := n.end(false, "10.0.0.9:5000")
+		client.a.SetRemote(server.a.Local(), n.now)
+		client.a.AddRemote(server.addrs[local], server.a.cfg.HostPriority(local), false, n.now)
+		server.a.SetRemote(client.a.Local(), n.now)
+		begin := n.now
+		if !n.run(100*ms, both(server.on(client.addrs[0]), client.on(server.addrs[local]))) {
+			t.Fatal("a valid pair is not used")
+		}
+		n.run(begin+100*ms-n.now, nil)
+		nominated := func() bool { return client.a.selected.nominated }
+		if nominated() {
+			t.Fatal("nominated while better pairs may come")
+		}
+		want := local
+		if udp {
+			want = 0
+			client.a.AddRemote(server.addrs[0], server.a.cfg.HostPriority(0), false, n.now)
+		}
+		if !n.run(begin+tcpWait+10*ms-n.now, both(client.on(server.addrs[want]), nominated)) {
+			t.Fatalf("UDP %v: not nominated after %d ms", udp, (n.now-begin)/ms)
+		}
+		if n.run(second, func() bool { return !client.on(server.addrs[want])() || server.a.selected.local != want }) {
+			t.Fatalf("UDP %v: nominated anew", udp)
+		}
+	}
+}
+
 // TestTCPLost: when the connection in use ends, another valid pair is used at once; without one, the next connection is.
 func TestTCPLost(t *testing.T) {
 	n := newNetwork(t)
