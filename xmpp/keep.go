@@ -17,6 +17,9 @@ type Keeper interface {
 	Keep(x *Session, st *stanza.Stanza) (*stanza.Stanza, uint64, *stanza.Error)
 	// Settle returns once what the ticket stands for is on disk; ticket 0 stands for everything that was kept so far.
 	Settle(ticket uint64) error
+	// Keeping tells whether a message that came on a channel (stanza.Origin) is on its way to the disk without a ticket, since a room keeps it. It
+	// must not wait.
+	Keeping(channel uint32) bool
 	// Sent tells that a message with a ticket was handed on to all who get it, or refused.
 	Sent(st *stanza.Stanza)
 }
@@ -143,6 +146,18 @@ func (q *inOrder) settle() {
 		}
 	}
 	q.unsettled = false
+}
+
+// keptBefore returns once what the sender of st has sent before it is on disk. The queue that takes st remembers it as handled, and with it all before
+// (ledger.Item): after a kill the sender would not send again what a room had yet to keep. What is in an archive itself came there after those.
+func (s *Server) keptBefore(st *stanza.Stanza) {
+	k, channel := s.hooks.keeper, st.Origin().Channel
+	if k == nil || channel == 0 || st.Kind != stanza.Message || st.Archive() != "" || !k.Keeping(channel) {
+		return
+	}
+	if err := k.Settle(0); err != nil {
+		s.log.Error("what was sent before may not be on disk", "from", st.From.String(), "err", err)
+	}
 }
 
 func (q *inOrder) carryOut(it *inItem) {

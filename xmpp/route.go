@@ -31,6 +31,7 @@ func (s *Server) route(x *Session, st *stanza.Stanza, again bool) {
 			s.bounce(st, stanza.ErrRemoteServerNotFound)
 			return
 		}
+		s.keptBefore(st)
 		s.remote.HandleStanza(st)
 	case st.To.Local() == "":
 		s.toServer(x, st)
@@ -125,6 +126,7 @@ func (s *Server) toAccount(x *Session, st *stanza.Stanza, again bool) {
 		return
 	}
 	if !again {
+		s.keptBefore(st)
 		for _, f := range s.hooks.inbound {
 			if f(st) {
 				return

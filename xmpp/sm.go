@@ -370,13 +370,18 @@ func (s *Server) remember(x *Session, handled uint32) {
 	s.ended.order = append(s.ended.order, x.smid)
 }
 
+// recall gives that number, nil for a session that is not known. It waits for the disk: the session may have ended before what it counts was there.
 func (s *Server) recall(id string, bare stanza.JID) *uint32 {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if e, ok := s.ended.h[id]; ok && e.bare == bare {
-		return &e.h
+	e, ok := s.ended.h[id]
+	s.mu.RUnlock()
+	if !ok || e.bare != bare {
+		return nil
 	}
-	return nil
+	if k := s.hooks.keeper; k != nil && k.Settle(0) != nil {
+		return nil
+	}
+	return &e.h
 }
 
 // refuseSM answers stream management before there is a session (XEP-0198 §3).

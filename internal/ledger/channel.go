@@ -23,7 +23,7 @@ type Item struct {
 	Arrived bool // and one of them has it; as the log knows
 	Ref     uint64
 	At      time.Time // to the millisecond
-	Origin  Origin
+	Origin  Origin    // counts as handled by the push, with all that came before it there: that must be on disk; Kept does not tell it
 	Body    []byte
 }
 
@@ -185,7 +185,7 @@ func (l *Ledger) Kept() []Kept {
 				shared := it.flags&flagShared != 0
 				k.Items = append(k.Items, Item{
 					Counted: it.flags&flagCounted != 0, Kept: it.flags&flagKept != 0, Shared: shared, Arrived: it.flags&flagArrived != 0 || shared && arrived, Ref: it.ref,
-					At: time.UnixMilli(it.at), Origin: it.origin, Body: slices.Clone(l.region.mem[it.body.at : it.body.at+it.n]),
+					At: time.UnixMilli(it.at), Body: slices.Clone(l.region.mem[it.body.at : it.body.at+it.n]),
 				})
 			}
 		}

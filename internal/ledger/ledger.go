@@ -254,6 +254,7 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 	}
 	last := body{}
 	push := func(id uint32, it item) {
+		it.origin = Origin{} // opHandled says it; another channel may have the number of one that was dropped by now
 		if it.hollow > 0 {
 			put(packed.Numbers(l.start(opHollow), uint64(id), uint64(it.hollow)))
 			return

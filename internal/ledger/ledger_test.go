@@ -305,3 +305,30 @@ func TestSpare(t *testing.T) {
 		t.Errorf("left over: %v %v", left, err)
 	}
 }
+
+// TestNumberAgain: what one channel had handled does not count for a later one that got its number, whatever is still queued.
+func TestNumberAgain(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	to, from := l.New("to"), l.New("from")
+	to.Push(Item{Origin: Origin{from.ID(), 100}}, Key{}, says("queued"))
+	if k := l.Kept()[1]; k.Handled != 100 {
+		t.Errorf("handled %d", k.Handled)
+	}
+	from.Drop()
+	shut(t, l)
+
+	l = open(t, dir)
+	defer func() { shut(t, l) }()
+	if later := l.New("later"); later.ID() != from.ID() {
+		t.Fatalf("%d has the number %d", later.ID(), from.ID())
+	}
+	for range 20 { // the channels are written in any order
+		if err := l.compact(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if k := l.Kept(); k[1].Handled != 0 || len(k[0].Items) != 1 {
+		t.Errorf("got %+v", k)
+	}
+}

@@ -71,6 +71,7 @@ type Service struct {
 	log     *slog.Logger
 
 	searching *slots.Slots[stanza.JID]
+	keeping   keeping
 	prefs     *cache.Cache[stanza.JID, prefs]
 
 	queries, results, failures, redelivered atomic.Uint64

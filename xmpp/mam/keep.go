@@ -3,6 +3,7 @@ package mam
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"konzil/internal/archive"
 	"konzil/internal/ledger"
@@ -82,6 +83,49 @@ func (m *Service) append(st *stanza.Stanza, mark bool, copies []archive.Copy) (*
 	return out, ticket, err
 }
 
+// appendThen keeps the stanza that make gives and calls then once it is on disk (archive.AppendThen).
+func (m *Service) appendThen(make func(archive.ID) *stanza.Stanza, then func(error), c archive.Copy) error {
+	var from stanza.Origin
+	_, err := m.archive.AppendThen(func(id archive.ID) []byte {
+		st := make(id)
+		from = st.Origin()
+		m.opt.Ledger.Begin(uint64(id), c.Owner, ledger.Origin(from))
+		m.keeping.add(from.Channel, 1)
+		return st.AppendXML(nil, stanza.NSClient, true)
+	}, func(err error) {
+		m.keeping.add(from.Channel, -1)
+		then(err)
+	}, c)
+	return err
+}
+
+// keeping counts the messages of appendThen that are not on disk, by the channels of their origins; those without are not counted.
+type keeping struct {
+	mu sync.Mutex // guards n
+	n  map[uint32]int
+}
+
+func (k *keeping) add(channel uint32, n int) {
+	if channel == 0 {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.n == nil {
+		k.n = map[uint32]int{}
+	}
+	if k.n[channel] += n; k.n[channel] == 0 {
+		delete(k.n, channel)
+	}
+}
+
+// Keeping implements xmpp.Keeper.
+func (m *Service) Keeping(channel uint32) bool {
+	m.keeping.mu.Lock()
+	defer m.keeping.mu.Unlock()
+	return m.keeping.n[channel] > 0
+}
+
 // maxHead is room for the attributes of a stanza that Size does not count.
 const maxHead = 96
 
@@ -133,10 +177,9 @@ func (m *Service) inbound(st *stanza.Stanza) bool {
 		return false
 	}
 	var out *stanza.Stanza
-	_, err := m.archive.AppendThen(func(id archive.ID) []byte {
-		m.opt.Ledger.Begin(uint64(id), owner.String(), ledger.Origin(st.Origin()))
+	err := m.appendThen(func(id archive.ID) *stanza.Stanza {
 		out = m.marked(st, id, true)
-		return out.AppendXML(nil, stanza.NSClient, true)
+		return out
 	}, func(err error) {
 		if err == nil {
 			m.srv.Route(out)

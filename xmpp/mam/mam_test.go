@@ -2,6 +2,7 @@ package mam
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -81,6 +82,43 @@ func TestPlays(t *testing.T) {
 			return <-done
 		})
 	})
+}
+
+// TestKeeping: it is known of which peers messages for rooms are on their way to the disk.
+func TestKeeping(t *testing.T) {
+	db := storetest.Open(t)
+	a, err := archive.Open(t.Context(), db, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	m := &Service{archive: a}
+	busy, free, wrote := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		wrote <- db.Write(context.Background(), func(*sql.Tx) error { close(busy); <-free; return nil })
+	}()
+	<-busy // the archive gets no further than here
+	room, st := stanza.MustJID("cave@rooms.example.org"), stanza.NewMessage("groupchat", stanza.MustJID("romeo@example.org/orchard"), stanza.JID{})
+	done := make(chan error, 2)
+	for _, from := range []stanza.Origin{{Channel: 7, Number: 1}, {}} { // the second one came on no channel
+		if err := m.Rooms().Keep(room, room, func(string) *stanza.Stanza { return st.WithOrigin(from) }, func(_ *stanza.Stanza, err error) { done <- err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !m.Keeping(7) || m.Keeping(8) || m.Keeping(0) {
+		t.Error("channel 7 alone waits for the disk")
+	}
+	close(free)
+	if err := errors.Join(<-wrote, <-done, <-done); err != nil {
+		t.Fatal(err)
+	}
+	if m.Keeping(7) {
+		t.Error("all is on disk")
+	}
 }
 
 // TestSearches: one search for words at a time of each, a few in all; other questions are not held up.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"konzil/internal/archive"
-	"konzil/internal/ledger"
 	"konzil/xmpp/stanza"
 )
 
@@ -27,12 +26,10 @@ func (r *Rooms) NewID() string { return r.m.archive.NewID().String() }
 // occupant or the room: queries can ask for the messages with it.
 func (r *Rooms) Keep(room, by stanza.JID, make func(id string) *stanza.Stanza, then func(*stanza.Stanza, error)) error {
 	var st *stanza.Stanza
-	_, err := r.m.archive.AppendThen(func(id archive.ID) []byte {
+	return r.m.appendThen(func(id archive.ID) *stanza.Stanza {
 		st = make(id.String()).WithArchive(id.String(), room)
-		r.m.opt.Ledger.Begin(uint64(id), room.String(), ledger.Origin(st.Origin()))
-		return st.AppendXML(nil, stanza.NSClient, true)
+		return st
 	}, func(err error) { then(st, err) }, archive.Copy{Owner: room.String(), Peer: by.String()})
-	return err
 }
 
 // Said tells that a message of Keep was said to all inside, or that it will not be.
