@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,10 +30,17 @@ func TestMain(m *testing.M) {
 
 var small = limits{chunkMessages: 8, chunkBytes: 1 << 10, flushReady: 2, journalBytes: 4 << 10, tailAge: time.Hour}
 
-// clock is a time that tests set.
-type clock struct{ t time.Time }
+// clock is a time that tests set while an archive looks at it.
+type clock struct{ ms atomic.Int64 }
 
-func (c *clock) now() time.Time { return c.t }
+func clockAt(t time.Time) *clock {
+	c := &clock{}
+	c.set(t)
+	return c
+}
+
+func (c *clock) now() time.Time  { return time.UnixMilli(c.ms.Load()) }
+func (c *clock) set(t time.Time) { c.ms.Store(t.UnixMilli()) }
 
 type fixture struct {
 	*Archive
@@ -113,7 +121,7 @@ func TestAgainstModel(t *testing.T) {
 
 func againstModel(t *testing.T, r *rand.Rand) {
 	dir := t.TempDir()
-	c := &clock{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	c := clockAt(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	bound := small
 	bound.journalBytes = int64(r.IntN(3)) * 1000
 	f := start(t, dir, c.now, bound)
@@ -132,7 +140,7 @@ func againstModel(t *testing.T, r *rand.Rand) {
 			for _, cp := range copies {
 				want[cp.Owner] = append(want[cp.Owner], Message{id, cp.Peer, []byte(text)})
 			}
-			c.t = c.t.Add(time.Duration(r.IntN(3)) * time.Millisecond)
+			c.set(c.now().Add(time.Duration(r.IntN(3)) * time.Millisecond))
 		case k == 15:
 			f.close(t)
 			f = start(t, dir, c.now, bound)
@@ -201,11 +209,11 @@ func compare(t *testing.T, f fixture, want model, q Query) {
 }
 
 func TestIDs(t *testing.T) {
-	c := &clock{time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)}
+	c := clockAt(time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC))
 	f := start(t, t.TempDir(), c.now, small)
 	defer f.close(t)
 	id := f.add(t, "x", Copy{"a", "b"})
-	if !id.Time().Equal(c.t) {
+	if !id.Time().Equal(c.now()) {
 		t.Error(id.Time())
 	}
 	back, err := ParseID(id.String())
@@ -230,10 +238,10 @@ func TestIDs(t *testing.T) {
 
 func TestBetweenAndExpire(t *testing.T) {
 	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	c := &clock{day}
+	c := clockAt(day)
 	f := start(t, t.TempDir(), c.now, small)
 	for i := range 30 {
-		c.t = day.AddDate(0, 0, i)
+		c.set(day.AddDate(0, 0, i))
 		f.add(t, fmt.Sprint(i), Copy{"a", "b"})
 	}
 	q := Query{Owner: "a", Max: 99}
