@@ -11,6 +11,9 @@ import (
 
 // TestIdleStack: a session that waits keeps the smallest stack that a goroutine in the poller can have, 4 KB, whatever its handshake took.
 func TestIdleStack(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector has larger stacks")
+	}
 	const n = 40
 	r := newRig(t, func(c *Config) { c.Limits.SessionsPerAccount = 0 })
 	stacks := func() int {
