@@ -38,13 +38,9 @@ func newTap(shared bool) (_ *mediaTap, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range []struct {
-		to            **tap.Array
-		entries, size int
-	}{{&t.room, cpus, tapRoom}, {&t.masks, slots, maskBytes}, {&t.lost, 1, 8}} {
-		if *a.to, err = tap.NewArray(a.entries, a.size); err != nil {
-			return nil, err
-		}
+	if err = tap.NewArrays(tap.Want{To: &t.room, Entries: cpus, Size: tapRoom}, tap.Want{To: &t.masks, Entries: slots, Size: maskBytes},
+		tap.Want{To: &t.lost, Entries: 1, Size: 8}); err != nil {
+		return nil, err
 	}
 	if t.ring, err = tap.NewRing(tapRing); err != nil {
 		return nil, err

@@ -31,6 +31,22 @@ func NewArray(entries, size int) (*Array, error) {
 	return &Array{m, mem}, nil
 }
 
+// Want is an Array to make, and where it goes.
+type Want struct {
+	To            **Array
+	Entries, Size int
+}
+
+// NewArrays makes all that are wanted, up to the first one that fails.
+func NewArrays(all ...Want) (err error) {
+	for _, w := range all {
+		if *w.To, err = NewArray(w.Entries, w.Size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close gives the memory back. A nil Array is closed.
 func (a *Array) Close() {
 	if a != nil {

@@ -41,13 +41,9 @@ func newCounter(c *Config, epoch time.Time) (_ *counter, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range []struct {
-		to            **tap.Array
-		entries, size int
-	}{{&k.ports, 1 << 16, 8}, {&k.next, 2 * c.Allocations, 8}, {&k.places, cpus, placeSize}} {
-		if *a.to, err = tap.NewArray(a.entries, a.size); err != nil {
-			return nil, err
-		}
+	if err = tap.NewArrays(tap.Want{To: &k.ports, Entries: 1 << 16, Size: 8}, tap.Want{To: &k.next, Entries: 2 * c.Allocations, Size: 8},
+		tap.Want{To: &k.places, Entries: cpus, Size: placeSize}); err != nil {
+		return nil, err
 	}
 	if k.ring, err = tap.NewRing(sampleRing); err != nil {
 		return nil, err
