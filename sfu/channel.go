@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/datachannel"
@@ -27,18 +29,16 @@ const (
 	channelPoll = 20 * time.Millisecond
 )
 
-// runChannel serves one SCTP association over conn: the peer, or with EndpointConfig.ChannelClient we, opens it on port 5000 and one data channel
-// in it by DCEP (RFC 8832). It returns when the association ends. The caller's goroutine reads; a second one writes.
+// runChannel serves one SCTP association over conn, on port 5000, and one data channel in it, which the peer, or with EndpointConfig.ChannelClient
+// we, open by DCEP (RFC 8832). It returns when the association ends. The caller's goroutine reads; a second one writes.
 func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
-	assoc, err := e.associate(conn)
+	assoc, lent, err := e.associate(conn)
+	defer lent.giveBack()
 	if err != nil {
 		e.log.Debug("sctp ended", "err", err)
 		return
 	}
-	defer func() {
-		_ = assoc.Close()
-		_ = conn.SetReadDeadline(time.Time{})
-	}()
+	defer func() { _ = assoc.Close() }()
 	if e.cfg.ChannelClient {
 		dc, err := datachannel.Dial(assoc, 0, &datachannel.Config{Label: channelLabel, Protocol: channelProtocol, LoggerFactory: keying.Logs{Log: e.log}})
 		if err != nil {
@@ -65,34 +65,67 @@ func (e *Endpoint) runChannel(ctx context.Context, conn net.Conn) {
 	}
 }
 
-// associate opens the association, or waits for the peer to do so.
-func (e *Endpoint) associate(conn net.Conn) (*sctp.Association, error) {
-	shared := []sctp.AssociationOption{
-		sctp.WithNetConn(lentConn{conn}),
+// associate opens the association, as browsers do on both sides (RFC 8831 §6.2): some peers wait for that, and when both do it, both INITs make the
+// same association (RFC 9260 §5.2.1). A peer that has not answered for minutes may still begin itself.
+func (e *Endpoint) associate(conn net.Conn) (*sctp.Association, *lentConn, error) {
+	lent := &lentConn{Conn: conn}
+	begin, _ := e.sctpOptions(lent)
+	assoc, err := sctp.ClientWithOptions(begin...)
+	if !errors.Is(err, sctp.ErrHandshakeInitAck) {
+		return assoc, lent, err
+	}
+	e.log.Debug("nobody answers over sctp, waiting")
+	lent.giveBack()
+	lent = &lentConn{Conn: conn}
+	_, wait := e.sctpOptions(lent)
+	assoc, err = sctp.ServerWithOptions(wait...)
+	return assoc, lent, err
+}
+
+// sctpOptions are those of who begins and of who waits: the same, of two types.
+func (e *Endpoint) sctpOptions(conn net.Conn) (begin []sctp.ClientOption, wait []sctp.ServerOption) {
+	for _, o := range []sctp.AssociationOption{
+		sctp.WithNetConn(conn),
 		sctp.WithMaxMessageSize(uint32(e.conf.s.cfg.MaxMessage)),
 		sctp.WithMaxReassemblyQueueEntries(maxReassembly),
 		sctp.WithLoggerFactory(keying.Logs{Log: e.log}),
+	} {
+		begin, wait = append(begin, o), append(wait, o)
 	}
-	if e.cfg.ChannelClient {
-		opts := make([]sctp.ClientOption, 0, len(shared))
-		for _, o := range shared {
-			opts = append(opts, o)
-		}
-		return sctp.ClientWithOptions(opts...)
-	}
-	opts := make([]sctp.ServerOption, 0, len(shared))
-	for _, o := range shared {
-		opts = append(opts, o)
-	}
-	return sctp.ServerWithOptions(opts...)
+	return begin, wait
 }
 
 // lentConn lends DTLS to SCTP: an association that fails ends its reads, but not the connection, for the media keys and
 // the peer's close_notify hang on that.
-type lentConn struct{ net.Conn }
+type lentConn struct {
+	net.Conn
+	closed  atomic.Bool
+	reading sync.Mutex // held during a read
+}
 
-// Close ends a read under way.
-func (l lentConn) Close() error { return l.SetReadDeadline(time.Now()) }
+// Read fails once the connection was given back.
+func (l *lentConn) Read(b []byte) (int, error) {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	if l.closed.Load() {
+		return 0, net.ErrClosed
+	}
+	return l.Conn.Read(b)
+}
+
+// Close ends a read under way, and allows no other.
+func (l *lentConn) Close() error {
+	l.closed.Store(true)
+	return l.SetReadDeadline(time.Now())
+}
+
+// giveBack is Close, after which others may read.
+func (l *lentConn) giveBack() {
+	_ = l.Close()
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	_ = l.SetReadDeadline(time.Time{})
+}
 
 // assocAlive tells a broken stream from an ended association.
 func assocAlive(a *sctp.Association) bool {
