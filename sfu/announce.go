@@ -8,7 +8,8 @@ package sfu
 //  2. allocation targets the source meanwhile, and looks at knows before it applies that (control.go).
 //
 // What Jitsi's clients acknowledge they have only read; they renegotiate then. Their pictures do not wait: Chromium finds those that come
-// too early. With SSRC rewriting there is no answer at all, and a fixed time has to do.
+// too early. With SSRC rewriting there is no answer at all, and a fixed time has to do, unless packets carry the MID of their slot (RFC 9143 §9.2): one
+// that the receiver does not know yet has it drop them, and nothing is tied to anything.
 const (
 	// announceTime is how long new audio waits for a receiver that acknowledges nothing, ns: clients take some hundred milliseconds.
 	announceTime = 500 * 1e6
@@ -57,7 +58,7 @@ func (e *Endpoint) knows(sb *sub, now int64) bool {
 func (e *Endpoint) knownAt(sb *sub) int64 {
 	src := sb.src
 	switch {
-	case e.cfg.SSRCRewriting && src.kind == Audio:
+	case e.cfg.SSRCRewriting && src.kind == Audio && (sb.mid == "" || e.ext.mid == 0):
 		return sb.notBefore
 	case e.cfg.SSRCRewriting, src.created <= e.created: // the latter: it was in the offer
 		return 0

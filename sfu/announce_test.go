@@ -17,28 +17,31 @@ func TestKnows(t *testing.T) {
 		created   int64 // ms; the receiver was made at 100 and connected at 200
 		acked     int64 // 0: not
 		after     int64 // ms: it flows from then on
+		mid       string
 	}{
-		{NoAcks, false, Audio, 50, 0, 0},
-		{NoAcks, false, Audio, 150, 0, 700},
-		{NoAcks, false, Audio, 1000, 0, 1500},
-		{NoAcks, false, Video, 1000, 0, 0},
-		{AckReceived, false, Audio, 50, 0, 0},
-		{AckReceived, false, Audio, 1000, 0, 4000},
-		{AckReceived, false, Audio, 1000, 1300, 1700},
-		{AckReceived, false, Audio, 150, 160, 600}, // still busy with the answer
-		{AckReceived, false, Video, 1000, 0, 0},
-		{AckApplied, false, Audio, 50, 0, 0},
-		{AckApplied, false, Audio, 1000, 0, 11000},
-		{AckApplied, false, Audio, 1000, 1300, 1300},
-		{AckApplied, false, Video, 1000, 0, 11000},
-		{AckApplied, false, Video, 1000, 1300, 1300},
-		{NoAcks, true, Audio, 1000, 0, 1500},
-		{NoAcks, true, Video, 1000, 0, 0},
+		{NoAcks, false, Audio, 50, 0, 0, ""},
+		{NoAcks, false, Audio, 150, 0, 700, ""},
+		{NoAcks, false, Audio, 1000, 0, 1500, ""},
+		{NoAcks, false, Video, 1000, 0, 0, ""},
+		{AckReceived, false, Audio, 50, 0, 0, ""},
+		{AckReceived, false, Audio, 1000, 0, 4000, ""},
+		{AckReceived, false, Audio, 1000, 1300, 1700, ""},
+		{AckReceived, false, Audio, 150, 160, 600, ""}, // still busy with the answer
+		{AckReceived, false, Video, 1000, 0, 0, ""},
+		{AckApplied, false, Audio, 50, 0, 0, ""},
+		{AckApplied, false, Audio, 1000, 0, 11000, ""},
+		{AckApplied, false, Audio, 1000, 1300, 1300, ""},
+		{AckApplied, false, Video, 1000, 0, 11000, ""},
+		{AckApplied, false, Video, 1000, 1300, 1300, ""},
+		{NoAcks, true, Audio, 1000, 0, 1500, ""},
+		{NoAcks, true, Audio, 1000, 0, 0, "a0"},
+		{NoAcks, true, Video, 1000, 0, 0, ""},
 	} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			src := &source{kind: c.kind, created: c.created * ms}
 			e := &Endpoint{created: 100 * ms, connectedAt: 200 * ms, acked: map[*source]int64{}, cfg: EndpointConfig{Acks: c.acks, SSRCRewriting: c.rewriting}}
-			sb := &sub{src: src, notBefore: 1500 * ms}
+			sb := &sub{src: src, mid: c.mid, notBefore: 1500 * ms}
+			e.ext.mid = 9
 			for now := int64(1); now < 12000; now++ {
 				if now == c.acked {
 					e.acked[src] = now * ms

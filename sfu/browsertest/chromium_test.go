@@ -70,7 +70,7 @@ function simulcast(sdp) {
 async function stats(id) {
   const out = {};
   for (const r of (await pcs[id].pc.getStats()).values()) {
-    if (r.type == 'inbound-rtp' && r.kind == 'video') out['v' + r.ssrc] = {frames: r.framesDecoded || 0, w: r.frameWidth || 0, h: r.frameHeight || 0, lost: r.packetsLost, rtx: r.retransmittedPacketsReceived || 0, freeze: r.freezeCount || 0, pli: r.pliCount, nack: r.nackCount, errors: Math.max(0, r.framesReceived - r.framesDecoded - r.framesDropped - 5), packets: r.packetsReceived, fecSsrc: r.fecSsrc, discarded: r.fecPacketsDiscarded, decoder: r.decoderImplementation, fec: r.fecPacketsReceived || 0};
+    if (r.type == 'inbound-rtp' && r.kind == 'video') out['v' + r.ssrc] = {frames: r.framesDecoded || 0, w: r.frameWidth || 0, h: r.frameHeight || 0, lost: r.packetsLost, rtx: r.retransmittedPacketsReceived || 0, freeze: r.freezeCount || 0, pli: r.pliCount, nack: r.nackCount, waiting: r.framesReceived - r.framesDecoded - r.framesDropped, packets: r.packetsReceived, fecSsrc: r.fecSsrc, discarded: r.fecPacketsDiscarded, decoder: r.decoderImplementation, fec: r.fecPacketsReceived || 0};
     if (r.type == 'inbound-rtp' && r.kind == 'audio') out['a' + r.ssrc] = {frames: r.packetsReceived, w: 0, h: 0, energy: r.totalAudioEnergy || 0};
     if (r.type == 'transport') out.transport = {srtp: r.srtpCipher || '', dtls: r.dtlsState, ice: r.iceState || ''};
     if (r.type == 'outbound-rtp' && r.kind == 'video') out['o' + r.ssrc] = {frames: r.framesEncoded, w: r.frameWidth || 0, h: r.frameHeight || 0, reason: r.qualityLimitationReason, pli: r.pliCount, nack: r.nackCount};
@@ -82,10 +82,11 @@ async function stats(id) {
 </script>`
 
 type stat struct {
-	Frames, W, H, Lost, Rtx        int
-	Freeze, Pli, Nack, Errors, Fec int
-	Energy                         float64
-	Srtp, Dtls, Protocol           string
+	Frames, W, H, Lost, Rtx int
+	Freeze, Pli, Nack, Fec  int
+	Waiting                 int // frames that came and were neither decoded nor left out yet
+	Energy                  float64
+	Srtp, Dtls, Protocol    string
 }
 
 type events struct {
@@ -355,6 +356,14 @@ func (b *browser) until(what string, limit time.Duration, ok func() bool) {
 		}
 		<-tick.C
 	}
+}
+
+// decodes waits until a receiver has decoded what it got of a stream: a frame that cannot be decoded waits for ever, others as long as the jitter buffer
+// holds them back. Where that is told to hold back more than fewWaiting, the stream must have stopped.
+func (b *browser) decodes(id, stream string) {
+	b.t.Helper()
+	const fewWaiting = 5
+	b.until("all frames of "+id+" are decoded", 15*time.Second, func() bool { return b.stats(id)[stream].Waiting <= fewWaiting })
 }
 
 // meet starts an SFU and a browser, and lets it send camera and microphone as endpoint "send".

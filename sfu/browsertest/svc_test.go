@@ -152,9 +152,10 @@ func svcHeights(t *testing.T, codec, mode string) {
 		t.Logf("%s: %s", id, b.call("stats(%s)", id))
 		// A busy machine's encoder makes freezes, too: they are logged. What a wrong layer switch makes is a frame without its reference, or a
 		// request for a keyframe.
-		if st.Pli > 1 || st.Errors > 0 {
-			t.Errorf("%s: %d requests for keyframes, %d frames that could not be decoded (%d freezes)", id, st.Pli, st.Errors, st.Freeze)
+		if st.Pli > 1 {
+			t.Errorf("%s: %d requests for keyframes (%d freezes)", id, st.Pli, st.Freeze)
 		}
+		b.decodes(id, v)
 	}
 	t.Logf("sender: %s", b.call("stats('send')"))
 }
