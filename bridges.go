@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/signaling/brewery"
 	"konzil/signaling/bridge"
 	"konzil/signaling/colibri"
@@ -100,7 +99,7 @@ func (s *server) openREST() {
 func (s *server) openBridge(context.Context) error {
 	switch s.relayID = s.cfg.Bridge.RelayID; s.relayID {
 	case "":
-		s.relayID = "konzil-" + strings.ToLower(rand.Text()[:12])
+		s.relayID = "konzil-" + random.Hex(8)
 	case "none":
 		s.relayID = ""
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"konzil/internal/oops"
+	"konzil/internal/random"
 	"konzil/sfu"
 	"konzil/turn"
 	"konzil/xmpp"
@@ -118,9 +118,7 @@ func (s *server) keptSecret(file string) (string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", oops.File(file, name, "let this user read it, or remove it for a new one", err)
 	}
-	var raw [32]byte
-	rand.Read(raw[:])
-	secret := hex.EncodeToString(raw[:])
+	secret := random.Hex(32)
 	return secret, oops.File(file, name, "let this user write it", os.WriteFile(name, []byte(secret+"\n"), 0o600))
 }
 

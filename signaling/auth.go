@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp/stanza"
 )
 
@@ -59,7 +60,7 @@ func (s *sessions) create(identity, machineUID string, from stanza.JID, now time
 		s.drop(s.order[0])
 		s.order = s.order[1:]
 	}
-	id := randomHex(16)
+	id := random.Hex(16)
 	x := &authSession{id: id, machineUID: machineUID, identity: identity, expires: now.Add(sessionLifetime), jids: []stanza.JID{from}}
 	s.byID[id], s.byJID[from] = x, x
 	s.order = append(s.order, id)

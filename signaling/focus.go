@@ -2,8 +2,6 @@ package signaling
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"sync"
 
@@ -258,11 +256,4 @@ func (f *Focus) Shutdown(ctx context.Context) error {
 	}
 	f.mu.Unlock()
 	return finish.Wait(ctx, &f.wg)
-}
-
-// randomHex is n random bytes as hex: session ids and the like.
-func randomHex(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails (crypto/rand)
-	return hex.EncodeToString(b)
 }

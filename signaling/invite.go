@@ -3,6 +3,7 @@ package signaling
 import (
 	"time"
 
+	"konzil/internal/random"
 	"konzil/signaling/colibri"
 	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
@@ -11,7 +12,7 @@ import (
 // invite asks the bridge for an endpoint and then sends the session-initiate.
 func (m *meeting) invite(mem *member) {
 	f := m.f
-	s := &session{sid: randomHex(8), allocID: randomHex(8), told: map[string]jingle.SourceSet{}, json: mem.has(featJSON),
+	s := &session{sid: random.Hex(8), allocID: random.Hex(8), told: map[string]jingle.SourceSet{}, json: mem.has(featJSON),
 		rewriting: !f.cfg.DisableSSRCRewriting && mem.has(featRewriting)}
 	mem.session = s
 	offer := &jingle.Offer{SID: s.sid, Initiator: f.self.String(), JSON: s.json, BridgeSession: s.allocID, Region: f.cfg.Region}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp/stanza"
 )
 
@@ -89,7 +90,7 @@ func (m *meeting) recorderOf(el *stanza.Element) *jibriSession {
 }
 
 func (m *meeting) startRecording(mem *member, iq *stanza.Stanza, el *stanza.Element) {
-	what := recording{session: randomHex(16), mode: el.Attr("recording_mode"), stream: el.Attr("streamid"), broadcast: el.Attr("you_tube_broadcast_id"),
+	what := recording{session: random.Hex(16), mode: el.Attr("recording_mode"), stream: el.Attr("streamid"), broadcast: el.Attr("you_tube_broadcast_id"),
 		sip: el.Attr("sipaddress"), name: el.Attr("displayname"), data: el.Attr("app_data"), initiator: mem.occ.String()}
 	if what.sip != "" {
 		what.mode = ""

@@ -3,6 +3,7 @@ package xmpp
 import (
 	"errors"
 
+	"konzil/internal/random"
 	"konzil/xmpp/stanza"
 )
 
@@ -44,7 +45,7 @@ func (st *stream) bind(iq *stanza.Stanza) (bool, error) {
 	}
 	want := iq.Child(nsBind, "bind").Child(nsBind, "resource").Text()
 	if want == "" {
-		want = newID()[:16]
+		want = random.Hex(8)
 	}
 	full, err := st.bare.WithResource(want)
 	if err != nil || iq.ID == "" {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp/stanza"
 )
 
@@ -45,7 +46,7 @@ type boshWire struct {
 
 func (s *Server) newBOSHWire(r *http.Request, b *boshBody) *boshWire {
 	w := &boshWire{
-		srv: s, sid: newID(), peer: remoteAddr(r), safe: r.TLS != nil || loopback(r.RemoteAddr), meter: s.newMeter(),
+		srv: s, sid: random.ID(), peer: remoteAddr(r), safe: r.TLS != nil || loopback(r.RemoteAddr), meter: s.newMeter(),
 		most: min(b.number("hold", 1), boshHold), longest: min(time.Duration(b.number("wait", int(boshWait/time.Second)))*time.Second, boshWait),
 		opened: b, ready: make(chan struct{}, 1), lim: s.cfg.Limits.PreAuth, due: b.rid, early: map[uint64]*boshRequest{},
 	}

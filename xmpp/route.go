@@ -3,6 +3,7 @@ package xmpp
 import (
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp/stanza"
 )
 
@@ -43,7 +44,7 @@ func (s *Server) route(x *Session, st *stanza.Stanza, again bool) {
 // SendAs sends st for an account, a bare address, as one of its clients would: a message is kept and copied to its clients; a handler of iqs takes it
 // for the account's own. Answers go to st.From. It waits for the disk.
 func (s *Server) SendAs(account stanza.JID, st *stanza.Stanza) {
-	full, err := account.WithResource(newID())
+	full, err := account.WithResource(random.ID())
 	if err != nil {
 		return
 	}

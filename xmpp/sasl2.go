@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp/sasl"
 	"konzil/xmpp/stanza"
 )
@@ -188,7 +189,7 @@ func (st *stream) complete(l *login2, success *stanza.Element) error {
 
 // resource2 names a session: the client's tag and something that stays the same for one client and tells nothing about it (XEP-0386 §3.2.1).
 func (st *stream) resource2(l *login2) string {
-	unique := newID()[:16]
+	unique := random.Hex(8)
 	if l.client != "" {
 		sum := sha256.Sum256([]byte(st.bare.String() + "\x00" + l.client))
 		unique = hex.EncodeToString(sum[:8])

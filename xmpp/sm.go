@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp/stanza"
 )
 
@@ -114,7 +115,7 @@ const maxWindowSeconds = 24 * 60 * 60
 func (s *Server) nameSM(x *Session) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x.smid = newID()
+	x.smid = random.ID()
 	s.bySM[x.smid] = x
 	return x.smid
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp/stanza"
 )
 
@@ -213,7 +214,7 @@ func (st *stream) farewell(se *streamError) {
 		if from == "" {
 			from = st.srv.cfg.Domain
 		}
-		b = st.wire.appendHeader(b, header{from: from, id: newID(), lang: "en"})
+		b = st.wire.appendHeader(b, header{from: from, id: random.ID(), lang: "en"})
 	}
 	items := []outItem{}
 	if len(b) > 0 {
@@ -260,7 +261,7 @@ func (st *stream) open() error {
 
 // answerOpen sends our header and features (RFC 6120 §4.3.2).
 func (st *stream) answerOpen(features []*stanza.Element) error {
-	ours := st.wire.appendHeader(nil, header{from: st.domain, to: st.clientFrom, id: newID(), lang: st.replyLang()})
+	ours := st.wire.appendHeader(nil, header{from: st.domain, to: st.clientFrom, id: random.ID(), lang: st.replyLang()})
 	st.headerSent = true
 	return st.send(ours, st.features(features))
 }

@@ -2,14 +2,13 @@ package brewery
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/signaling/colibri"
 	"konzil/xmpp/stanza"
 )
@@ -68,9 +67,7 @@ func New(b colibri.Bridge, cfg Config, log *slog.Logger) (*Member, error) {
 		cfg.RequestTimeout = 10 * time.Second
 	}
 	if cfg.Nick == "" {
-		id := make([]byte, 6)
-		rand.Read(id) // never fails
-		cfg.Nick = "konzil_" + hex.EncodeToString(id)
+		cfg.Nick = "konzil_" + random.Hex(6)
 	}
 	m := &Member{cfg: cfg, bridge: b, log: log.With("room", cfg.Room)}
 	var err error

@@ -2,8 +2,6 @@ package bridge
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/url"
@@ -13,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/sfu"
 	"konzil/signaling/colibri"
 	"konzil/signaling/jingle"
@@ -67,7 +66,7 @@ type counters struct {
 // NewWith makes a bridge on any engine; New does on the sfu.
 func NewWith(eng Engine, cfg Config, log *slog.Logger) *Bridge {
 	if cfg.ServerID == "" {
-		cfg.ServerID = randomHex(6)
+		cfg.ServerID = random.Hex(6)
 	}
 	if cfg.NoChannelTimeout == 0 {
 		cfg.NoChannelTimeout = 10 * time.Second
@@ -326,7 +325,7 @@ func (c *conference) create(ctx context.Context, r *colibri.Endpoint) (*jingle.T
 	if err != nil {
 		return nil, asRefusal(err, r.ID)
 	}
-	ep := &endpoint{id: r.ID, visitor: r.Visitor, eng: e, password: randomHex(16), recv: newReceiver(),
+	ep := &endpoint{id: r.ID, visitor: r.Visitor, eng: e, password: random.Hex(16), recv: newReceiver(),
 		videoTypes: map[string]string{}, senderMax: map[string]int{}}
 	e.SetConstraints(ep.recv.constraints(func(string) []string { return nil }))
 	if !c.add(ep) {
@@ -354,12 +353,6 @@ func (c *conference) describe(ep *endpoint, t sfu.Transport) *jingle.Transport {
 			url.PathEscape(ep.id) + "?pwd=" + ep.password}
 	}
 	return out
-}
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails (crypto/rand)
-	return hex.EncodeToString(b)
 }
 
 var _ colibri.Bridge = (*Bridge)(nil)

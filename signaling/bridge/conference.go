@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/internal/ws"
 	"konzil/sfu"
 	"konzil/signaling/bridgechan"
@@ -66,7 +67,7 @@ type endpoint struct {
 }
 
 func newConference(b *Bridge, meetingID string) *conference {
-	return &conference{b: b, meetingID: meetingID, path: randomHex(8), log: b.log.With("conference", meetingID),
+	return &conference{b: b, meetingID: meetingID, path: random.Hex(8), log: b.log.With("conference", meetingID),
 		queue: newQueue(), endpoints: map[string]*endpoint{}, links: map[string]*link{}}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/sfu/translator"
 	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
@@ -117,7 +118,7 @@ func (s *Service) line(c *conference, g *group, ask channel) (*line, *stanza.Err
 
 // open allocates the ports of a channel.
 func (s *Service) open(c *conference, g *group, ask channel) (*line, *stanza.Error) {
-	l := &line{id: randomHex(8), expire: defaultExpire, sends: true, receives: true}
+	l := &line{id: random.Hex(8), expire: defaultExpire, sends: true, receives: true}
 	if ask.initiator != nil {
 		l.initiator = *ask.initiator
 	}
@@ -277,5 +278,5 @@ func (s *Service) notify(c *conference, g *group, id string) {
 		return
 	}
 	el := stanza.NewElement(NS, "conference", "id", c.id).Add(stanza.NewElement(NS, "content", "name", g.name).Add(s.describe(g, l)))
-	s.router.Route(stanza.NewIQ("set", "n"+randomHex(4), s.self, c.focus, el))
+	s.router.Route(stanza.NewIQ("set", "n"+random.Hex(4), s.self, c.focus, el))
 }

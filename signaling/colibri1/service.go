@@ -1,14 +1,13 @@
 package colibri1
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/sfu/translator"
 	"konzil/signaling/jingle"
 	"konzil/xmpp"
@@ -190,7 +189,7 @@ func (s *Service) conference(id string, from stanza.JID) (*conference, *stanza.E
 	case len(s.conferences) >= s.cfg.MaxConferences, s.users[bare] >= s.cfg.PerUser:
 		return nil, stanza.ErrResourceConstraint.With("there are too many conferences")
 	}
-	c := &conference{id: randomHex(8), focus: from, contents: map[string]*group{}}
+	c := &conference{id: random.Hex(8), focus: from, contents: map[string]*group{}}
 	s.conferences[c.id] = c
 	s.users[bare]++
 	s.count.made.Add(1)
@@ -251,12 +250,6 @@ func (s *Service) Counters() map[string]uint64 {
 		"expired_total":    s.count.expired.Load(),
 		"queue_full_total": s.count.overflow.Load(),
 	}
-}
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails (crypto/rand)
-	return hex.EncodeToString(b)
 }
 
 var _ xmpp.Handler = (*Service)(nil)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -122,7 +123,7 @@ func New(list []Config, srv *xmpp.Server, log *slog.Logger) (*Service, error) {
 func (s *Service) Pushed(owner stanza.JID, query *stanza.Element) {
 	for _, k := range s.list {
 		if k.cfg.Roster == "get" || k.cfg.Roster == "both" {
-			k.send(stanza.NewIQ("set", newID(), owner, k.jid, query))
+			k.send(stanza.NewIQ("set", random.ID(), owner, k.jid, query))
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package component
 
 import (
-	"crypto/rand"
 	"crypto/sha1" // XEP-0114 §3 names it
 	"crypto/subtle"
 	"encoding/hex"
@@ -11,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -54,7 +54,7 @@ func (c *conn) login() error {
 	if err != nil {
 		return err
 	}
-	id := newID()
+	id := random.ID() // the handshake is worth what it is
 	var k *Component
 	for _, x := range c.s.list {
 		if h.Attr("to") == x.cfg.Domain {
@@ -238,11 +238,4 @@ func (c *conn) abandon() {
 	case c.wake <- struct{}{}:
 	default:
 	}
-}
-
-// newID is 128 random bits in hex: the handshake is worth what the stream id is.
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }

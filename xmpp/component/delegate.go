@@ -1,6 +1,9 @@
 package component
 
-import "konzil/xmpp/stanza"
+import (
+	"konzil/internal/random"
+	"konzil/xmpp/stanza"
+)
 
 // delegate gives a request to the component that answers for its namespace (XEP-0355 §4.3); false: there is none, the server answers. A component's own
 // requests are not delegated, so that it can build on what the server does.
@@ -12,7 +15,7 @@ func (s *Service) delegate(st *stanza.Stanza) bool {
 		if !k.serves(st) || st.From.Domain() == k.cfg.Domain {
 			continue
 		}
-		id := idPrefix + newID()
+		id := idPrefix + random.ID()
 		r := &request{k: k, asked: st}
 		if !s.wait(id, r, func() { s.bounce(st, stanza.ErrServiceUnavailable.With("The service does not answer")) }) {
 			s.bounce(st, stanza.ErrResourceConstraint)

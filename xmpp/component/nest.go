@@ -1,6 +1,9 @@
 package component
 
-import "konzil/xmpp/stanza"
+import (
+	"konzil/internal/random"
+	"konzil/xmpp/stanza"
+)
 
 const nsInfo = "http://jabber.org/protocol/disco#info"
 
@@ -22,7 +25,7 @@ func (n nesting) node() string {
 func (k *Component) askFeatures() {
 	for _, d := range k.cfg.Delegate {
 		for _, n := range []nesting{{d.Namespace, false}, {d.Namespace, true}} {
-			id := idPrefix + newID()
+			id := idPrefix + random.ID()
 			if k.s.wait(id, &request{k: k, nesting: &n}, func() {}) {
 				k.send(stanza.NewIQ("get", id, stanza.MustJID(k.s.srv.Domain()), k.jid, stanza.NewElement(nsInfo, "query", "node", n.node())))
 			}

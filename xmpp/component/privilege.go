@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -78,7 +79,7 @@ func (k *Component) announce() {
 		}
 	}
 	if len(p.Children()) > 0 {
-		k.send(stanza.NewMessage("", from, k.jid, p).WithID(newID()))
+		k.send(stanza.NewMessage("", from, k.jid, p).WithID(random.ID()))
 	}
 	if len(k.cfg.Delegate) > 0 {
 		d := stanza.NewElement(nsDelegation, "delegation")
@@ -89,7 +90,7 @@ func (k *Component) announce() {
 			}
 			d.Add(e)
 		}
-		k.send(stanza.NewMessage("", from, k.jid, d).WithID(newID()))
+		k.send(stanza.NewMessage("", from, k.jid, d).WithID(random.ID()))
 		k.askFeatures()
 	}
 	if k.cfg.Presence != "" { // §7.1: it gets the presences that are there
@@ -176,7 +177,7 @@ func (k *Component) mayIQ(q *stanza.Stanza) bool {
 
 // askFor sends q as account; the answer comes to accountIQ.
 func (k *Component) askFor(account stanza.JID, q *stanza.Stanza, r *request) {
-	id := idPrefix + newID()
+	id := idPrefix + random.ID()
 	if !k.s.wait(id, r, func() {}) {
 		k.forbid(r.asked, stanza.ErrResourceConstraint)
 		return

@@ -2,8 +2,6 @@ package ext
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"maps"
 	"slices"
@@ -11,6 +9,7 @@ import (
 	"sync"
 
 	"konzil/internal/cache"
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -228,9 +227,7 @@ func (b *Blocking) edit(iq *stanza.Stanza, owner stanza.JID, what string, shown 
 	if full {
 		return iq.ErrorReply(stanza.ErrResourceConstraint.With("The block list is full"))
 	}
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	push := stanza.NewIQ("set", "block"+hex.EncodeToString(id[:]), owner, stanza.JID{}, stanza.NewElement(nsBlocking, what).Add(items(slices.Clone(shown))...))
+	push := stanza.NewIQ("set", "block"+random.Hex(8), owner, stanza.JID{}, stanza.NewElement(nsBlocking, what).Add(items(slices.Clone(shown))...))
 	for _, x := range b.srv.Sessions(owner) {
 		if x.Note(blockNote) != "" {
 			x.Send(push.WithTo(x.JID()))

@@ -2,13 +2,12 @@ package ext
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -145,9 +144,7 @@ func (c *Commands) iq(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 
 // ask shows the form.
 func (c *Commands) ask(iq *stanza.Stanza, cmd *xmpp.Command) *stanza.Stanza {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	id := hex.EncodeToString(b[:])
+	id := random.ID()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.sessions) >= maxCommands {

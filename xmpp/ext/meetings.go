@@ -1,10 +1,9 @@
 package ext
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"regexp"
 
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -28,9 +27,7 @@ func AttachMeetings(s *xmpp.Server, url func(name string) string) {
 			case q.Attr("type") != "" && q.Attr("type") != "jitsi":
 				return iq.ErrorReply(stanza.ErrServiceUnavailable.With("Meetings here are of the type jitsi"))
 			case name == "":
-				var b [8]byte
-				_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-				name = hex.EncodeToString(b[:])
+				name = random.Hex(8)
 			case !meetingID.MatchString(name):
 				return iq.ErrorReply(stanza.ErrNotAcceptable.With("A meeting's name has letters, digits, - and _"))
 			}

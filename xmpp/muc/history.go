@@ -2,11 +2,10 @@ package muc
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"strconv"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp/stanza"
 )
 
@@ -19,11 +18,8 @@ type histEntry struct {
 	size int
 }
 
-func newID() string {
-	var b [12]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return hex.EncodeToString(b[:])
-}
+// newID is for messages, and for names of rooms that nobody asked for: 96 random bits.
+func newID() string { return random.Hex(12) }
 
 func delay(from stanza.JID, at time.Time) *stanza.Element {
 	return stanza.NewElement(nsDelay, "delay", "from", from.String(), "stamp", at.UTC().Format("2006-01-02T15:04:05.000Z"))

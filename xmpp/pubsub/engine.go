@@ -2,13 +2,12 @@ package pubsub
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -150,8 +149,4 @@ func (e *Engine) failed(what string, owner stanza.JID, err error) *stanza.Error 
 }
 
 // newID is for items, subscriptions and questions: 96 random bits.
-func newID() string {
-	var b [12]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}
+func newID() string { return random.Hex(12) }

@@ -1,13 +1,12 @@
 package push
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -101,9 +100,7 @@ func (p *Service) wake(c *client) {
 
 // notificationLocked makes the iq: a summary without anything of the messages.
 func (p *Service) notificationLocked(c *client) *stanza.Stanza {
-	var b [12]byte
-	_, _ = rand.Read(b[:]) // never fails
-	c.waiting, c.since, c.again = "push-"+hex.EncodeToString(b[:]), time.Now(), false
+	c.waiting, c.since, c.again = "push-"+random.Hex(12), time.Now(), false
 	field := func(name, typ, value string) *stanza.Element {
 		return stanza.NewElement(nsData, "field", "var", name, "type", typ).Add(stanza.TextElement(nsData, "value", value))
 	}

@@ -2,9 +2,8 @@ package roster
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -235,11 +234,7 @@ func (r *Roster) push(owner stanza.JID, p pushing) {
 	}
 }
 
-func pushID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return "push" + hex.EncodeToString(b[:])
-}
+func pushID() string { return "push" + random.Hex(8) }
 
 // forgedPush stops an iq that looks like a push and comes from a client: some clients have believed such (CVE-2015-8688). Ours are not routed.
 func (r *Roster) forgedPush(iq *stanza.Stanza) bool {

@@ -2,9 +2,7 @@ package s2s
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -154,10 +152,3 @@ func readStreamError(e *stanza.Element) error {
 
 // element appends e as it is written on a stream of servers.
 func element(e *stanza.Element) []byte { return e.AppendXML(nil, stanza.NSServer) }
-
-// newID is 128 random bits in hex: stream ids and session ids must not be guessed (CVE-2016-1232).
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}

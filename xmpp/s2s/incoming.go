@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"konzil/internal/ledger"
+	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -441,7 +442,7 @@ func (in *incoming) enable(e *stanza.Element) error {
 	x.in.Number(nil, 0)
 	answer := stanza.NewElement(nsSM, "enabled")
 	if r := e.Attr("resume"); r == "true" || r == "1" {
-		x.id, x.pairs = newID(), in.allPairs()
+		x.id, x.pairs = random.ID(), in.allPairs()
 		x.ch = in.s.cfg.Ledger.New(inName + x.id)
 		for p := range x.pairs {
 			x.ch.Set(keyPair+p.local+" "+p.remote, []byte{})

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"konzil/internal/accept"
+	"konzil/internal/random"
 )
 
 // ServeTCP serves streams of other servers that begin with STARTTLS (RFC 6120 §5). It returns nil after Shutdown.
@@ -34,7 +35,7 @@ func (s *Service) isClosing() bool {
 // accept starts a stream, unless there are too many.
 func (s *Service) accept(c net.Conn, direct bool) {
 	peer := accept.Peer(c.RemoteAddr())
-	in := &incoming{s: s, conn: s.newConn(c), id: newID(), pairs: map[pair]bool{}, done: make(chan struct{})}
+	in := &incoming{s: s, conn: s.newConn(c), id: random.ID(), pairs: map[pair]bool{}, done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.streams) >= s.cfg.Limits.Incoming || s.peers[peer] >= s.cfg.Limits.PerPeer || !s.runLocked(func() {

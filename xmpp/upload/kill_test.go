@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"konzil/internal/proctest"
+	"konzil/internal/random"
 	"konzil/internal/store"
 )
 
@@ -36,7 +37,7 @@ func uploadForEver(dir string) {
 	for range 4 {
 		wg.Go(func() {
 			for {
-				t := ticket{id: newID(), name: "x", owner: "romeo@example.org", purpose: 'm'}
+				t := ticket{id: random.ID(), name: "x", owner: "romeo@example.org", purpose: 'm'}
 				body := strings.Repeat(t.id, 1000)
 				t.size = int64(len(body))
 				if err := s.receive(context.Background(), t, strings.NewReader(body)); err != nil {

@@ -3,7 +3,6 @@ package upload
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -15,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"konzil/internal/random"
 	"konzil/xmpp/stanza"
 )
 
@@ -101,7 +101,7 @@ func (s *Service) grant(iq *stanza.Stanza) (ticket, *stanza.Error) {
 		return ticket{}, stanza.ErrInternal
 	}
 	t.until = s.cfg.now().Add(slotLife).Unix()
-	t.id = newID()
+	t.id = random.ID()
 	return t, nil
 }
 
@@ -115,13 +115,7 @@ func (s *Service) quotaReached(ctx context.Context, t ticket) *stanza.Error {
 	return stanza.ErrResourceConstraint.With(text, stanza.NewElement(nsUpload, "retry", "stamp", time.Unix(at, 0).UTC().Format("2006-01-02T15:04:05Z")))
 }
 
-// newID is 128 random bits, in letters that are the same in any case.
-func newID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	return fmt.Sprintf("%x", b)
-}
-
+// validID tells what random.ID may have made.
 func validID(id string) bool {
 	return len(id) == 32 && strings.Trim(id, "0123456789abcdef") == ""
 }

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"konzil/internal/await"
+	"konzil/internal/random"
 	"konzil/internal/store/storetest"
 	"konzil/xmpp"
 	"konzil/xmpp/play"
@@ -213,7 +214,7 @@ func TestPutRefused(t *testing.T) {
 		{"empty ticket", get + "?ticket=", ten(), 403, nil},
 		{"other ticket", put[:len(put)-3] + "AAA", ten(), 403, nil},
 		{"other name", strings.Replace(put, "a.txt", "b.txt", 1), ten(), 403, nil},
-		{"other id", strings.Replace(put, "/upload/"+put[len(w.http.URL)+8:][:32], "/upload/"+newID(), 1), ten(), 403, nil},
+		{"other id", strings.Replace(put, "/upload/"+put[len(w.http.URL)+8:][:32], "/upload/"+random.ID(), 1), ten(), 403, nil},
 	} {
 		code, _, _ := w.do("PUT", c.url, c.body, c.headers...)
 		w.want(c.what, code, c.code)
@@ -330,7 +331,7 @@ func TestQuotaAndExpiry(t *testing.T) {
 // TestOrphans: files without a row go, but not at once.
 func TestOrphans(t *testing.T) {
 	w := newWorld(t, nil)
-	name := w.place(newID())
+	name := w.place(random.ID())
 	if err := os.Mkdir(filepath.Dir(name), 0o700); err != nil {
 		t.Fatal(err)
 	}
