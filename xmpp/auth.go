@@ -161,7 +161,11 @@ func (st *stream) exchange(mech sasl.Mechanism, initial string) (sasl.Mechanism,
 	if mech == nil {
 		return nil, nil, st.failed(&sasl.Failure{Condition: "invalid-mechanism"}, "")
 	}
-	response, failure := decodeSASL(initial)
+	var response []byte // nil: none came with the request
+	var failure *sasl.Failure
+	if initial != "" {
+		response, failure = decodeSASL(initial)
+	}
 	for range maxSASLSteps {
 		var challenge []byte
 		var ended bool
@@ -206,7 +210,7 @@ func step(ctx context.Context, m sasl.Mechanism, response []byte) ([]byte, bool,
 // decodeSASL undoes the base64 of RFC 6120 §6.4.2; "=" is an empty response.
 func decodeSASL(text string) ([]byte, *sasl.Failure) {
 	if text == "" || text == "=" {
-		return nil, nil
+		return []byte{}, nil
 	}
 	b, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil {

@@ -302,6 +302,10 @@ func (x *Session) dispatch(s *stanza.Stanza, bad *stanza.JIDError) {
 		return
 	}
 	if s.Kind == stanza.Presence {
+		if !presenceType(s.Type) {
+			x.refuse(s, stanza.ErrBadRequest.With("type of presence"))
+			return
+		}
 		if s.To.IsZero() {
 			x.showing.Lock()
 			defer x.showing.Unlock()
@@ -366,6 +370,15 @@ func checkIQ(s *stanza.Stanza) *stanza.Error {
 		return stanza.ErrBadRequest.With("type of iq")
 	}
 	return nil
+}
+
+// presenceType tells the types of presence (RFC 6121 §4.7.1).
+func presenceType(t string) bool {
+	switch t {
+	case "", "unavailable", "subscribe", "subscribed", "unsubscribe", "unsubscribed", "probe", "error":
+		return true
+	}
+	return false
 }
 
 // notePresence keeps broadcast presence and the targets of directed presence.

@@ -136,6 +136,9 @@ func (s *Service) HandleStanza(st *stanza.Stanza) {
 func (s *Service) common(st *stanza.Stanza) *stanza.Stanza {
 	switch st.First() {
 	case stanza.Name{Space: nsDisco, Local: "query"}:
+		if st.Child(nsDisco, "query").Attr("node") != "" {
+			return st.ErrorReply(stanza.ErrItemNotFound)
+		}
 		q := stanza.NewElement(nsDisco, "query").Add(stanza.NewElement(nsDisco, "identity", "category", "component", "type", "conference", "name", "Video bridge"))
 		for _, f := range []string{nsDisco, nsPing, NS, jingle.NSDTLS, jingle.NSICE, nsRaw} {
 			q.Add(stanza.NewElement(nsDisco, "feature", "var", f))

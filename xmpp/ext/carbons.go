@@ -30,8 +30,11 @@ func AttachCarbons(s *xmpp.Server) {
 			name = "enable"
 		}
 		h.IQ(xmpp.ToAccount, nsCarbons, name, func(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
-			if !own(sess, iq) || iq.Type != "set" {
+			switch {
+			case !own(sess, iq):
 				return iq.ErrorReply(stanza.ErrForbidden)
+			case iq.Type != "set":
+				return iq.ErrorReply(stanza.ErrBadRequest)
 			}
 			sess.SetNote(carbonsNote, map[bool]string{true: "on"}[on])
 			return iq.Result()

@@ -136,6 +136,9 @@ func (r *room) check(from stanza.JID, it *stanza.Element) (edit, *stanza.Error) 
 	if len(reason) > r.svc.cfg.MaxSubject {
 		return edit{}, stanza.ErrNotAcceptable.With("The reason is too long")
 	}
+	if it.Attr("affiliation") != "" && it.Attr("role") != "" { // §17.4
+		return edit{}, stanza.ErrBadRequest.With("Either a role or an affiliation can be changed")
+	}
 	if it.Attr("affiliation") != "" {
 		return r.checkAffiliation(from, it, reason)
 	}
@@ -184,6 +187,9 @@ func (r *room) checkAffiliation(from stanza.JID, it *stanza.Element, reason stri
 		return edit{}, stanza.ErrBadRequest
 	}
 	bare, err := stanza.ParseJID(it.Attr("jid"))
+	if it.Attr("jid") == "" && it.Attr("nick") == "" {
+		return edit{}, stanza.ErrBadRequest
+	}
 	if it.Attr("jid") == "" {
 		o := r.nicks[it.Attr("nick")]
 		if o == nil {

@@ -96,6 +96,9 @@ func (r *room) discoInfo(st *stanza.Stanza) {
 		}
 		r.answer(st.Result(q))
 		return
+	case node == nsMUC+"#traffic": // §18.1.1: no extensions are held back
+		r.fail(st, stanza.ErrServiceUnavailable)
+		return
 	case node != "":
 		if q := r.commandInfo(node, st.From); q != nil {
 			r.answer(st.Result(q))

@@ -43,6 +43,16 @@ func (n *node) subscribed(who stanza.JID) bool {
 	return false
 }
 
+// knowsSubscription tells whether who has the subscription with an id, by any of its addresses. The node is locked.
+func (n *node) knowsSubscription(who stanza.JID, id string) bool {
+	for j, u := range n.subs {
+		if u.ID == id && j.Bare() == who.Bare() {
+			return true
+		}
+	}
+	return false
+}
+
 // mayRead tells whether who gets the items of a node (XEP-0060 §4.5); nil: yes. The node is locked.
 func (e *Engine) mayRead(n *node, who stanza.JID) *stanza.Error {
 	who = who.Bare()

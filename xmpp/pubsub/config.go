@@ -40,6 +40,8 @@ type Config struct {
 	NotifyConfig             bool
 	NotifySub                bool // owners hear of subscriptions that come and go
 	Silent                   bool // pubsub#deliver_notifications is false
+	NoSubscribe              bool // pubsub#subscribe is false
+	RejectFull               bool // a full node takes no new item; else the oldest goes (§7.1.2.5)
 	MaxPayload               int  // bytes; 0: no less than the service allows
 	SendLast                 string
 	Kind                     string // type of the notifications
@@ -180,6 +182,14 @@ func (c *Config) set(key, v string, values []string, account bool) (ok bool) {
 		ok := flag(&deliver)
 		c.Silent = !deliver
 		return ok
+	case "subscribe":
+		var allowed bool
+		ok := flag(&allowed)
+		c.NoSubscribe = !allowed
+		return ok
+	case "publish_node_full", "publish_full_node": // §7.1.2.5 has the one name, §7.1.3.4 the other
+		c.RejectFull = v == "reject"
+		return c.RejectFull || v == "retract-oldest" || v == "discard-oldest"
 	case "max_payload_size":
 		n, err := strconv.Atoi(v)
 		c.MaxPayload = min(n, maxItemBytes)
@@ -225,6 +235,10 @@ func (c *Config) form(account bool) *stanza.Element {
 	if c.Expire > 0 {
 		expire = strconv.Itoa(c.Expire)
 	}
+	full := "retract-oldest"
+	if c.RejectFull {
+		full = "reject"
+	}
 	return newForm("form", formConfig,
 		field("pubsub#title", "text-single", c.Title),
 		field("pubsub#description", "text-single", c.Description),
@@ -242,6 +256,8 @@ func (c *Config) form(account bool) *stanza.Element {
 		flagField("pubsub#notify_config", c.NotifyConfig),
 		flagField("pubsub#notify_sub", c.NotifySub),
 		flagField("pubsub#deliver_notifications", !c.Silent),
+		flagField("pubsub#subscribe", !c.NoSubscribe),
+		choice("pubsub#publish_node_full", full, "retract-oldest", "reject"),
 		field("pubsub#max_payload_size", "text-single", strconv.Itoa(c.maxPayload())),
 		choice("pubsub#send_last_published_item", c.SendLast, lastNever, lastSub, lastPresence),
 		choice("pubsub#notification_type", c.Kind, "normal", "headline", "chat"))
@@ -252,6 +268,20 @@ func (c *Config) maxPayload() int {
 		return maxItemBytes
 	}
 	return c.MaxPayload
+}
+
+// knows tells whether all fields of a form are settings of nodes: options of a publication that are not known are not met (XEP-0060 §7.1.5).
+func knows(f form, account bool) bool {
+	names := []string{"FORM_TYPE"}
+	for _, el := range (&Config{}).form(account).Children() {
+		names = append(names, el.Attr("var"))
+	}
+	for name := range f {
+		if !slices.Contains(names, name) {
+			return false
+		}
+	}
+	return true
 }
 
 // met tells whether a node with these settings is what the options of a publication ask for (XEP-0060 §7.1.5).

@@ -13,7 +13,8 @@ type request struct {
 	el *stanza.Element // what is asked: the child of <pubsub/>
 	op *stanza.Element // <pubsub/>
 
-	told int // how many were notified
+	told  int             // how many were notified
+	wrong *stanza.Element // of a request with several entries: those that were refused, as they are; goes into the error
 }
 
 func (r *request) node() string { return r.el.Attr("node") }
@@ -63,6 +64,9 @@ func (e *Engine) answer(owner stanza.JID, iq *stanza.Stanza) *stanza.Stanza {
 	}
 	if bad != nil {
 		e.count.refused.Add(1)
+		if r.wrong != nil {
+			return iq.ErrorReply(bad).WithPayload(r.wrong, bad.Element())
+		}
 		return iq.ErrorReply(bad)
 	}
 	return iq.Result(payload)
@@ -79,7 +83,14 @@ func (r *request) perform() (*stanza.Element, *stanza.Error) {
 			return r.ownSubscriptions()
 		case "get affiliations":
 			return r.ownAffiliations()
-		case "get default": // §6.3.8
+		case "get default": // §6.4
+			if r.node() != "" {
+				n, bad := r.find()
+				if bad != nil {
+					return nil, bad
+				}
+				n.mu.Unlock()
+			}
 			return user("default", r.node()).Add((&subOptions{}).form()).wrap(), nil
 		case "set publish":
 			return r.publish()

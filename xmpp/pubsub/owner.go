@@ -32,7 +32,10 @@ func (r *request) create() (*stanza.Element, *stanza.Error) {
 // configure is XEP-0060 §8.2.
 func (r *request) configure(n *node) (*stanza.Element, *stanza.Error) {
 	x := r.el.Child(nsData, "x")
-	if x.Attr("type") == "cancel" {
+	switch {
+	case x == nil:
+		return nil, stanza.ErrBadRequest
+	case x.Attr("type") == "cancel":
 		return nil, nil
 	}
 	f, bad := readForm(x, formConfig)
@@ -144,22 +147,15 @@ func (r *request) affiliations(n *node) (*stanza.Element, *stanza.Error) {
 	return out.wrap(), nil
 }
 
-// setAffiliations is XEP-0060 §8.9.2; one owner stays.
+// setAffiliations is XEP-0060 §8.9.2; one owner stays. What cannot be changed is told, the rest is done (§8.9.2.4).
 func (r *request) setAffiliations(n *node) (*stanza.Element, *stanza.Error) {
+	wrong := owner("affiliations", n.name)
 	for _, el := range r.el.ChildrenNamed(nsOwner, "affiliation") {
 		j, err := stanza.ParseJID(el.Attr("jid"))
 		a := affiliation(el.Attr("affiliation"))
-		switch {
-		case err != nil:
-			return nil, stanza.ErrJIDMalformed
-		case !a.valid():
-			return nil, stanza.ErrBadRequest
-		case len(n.affs) >= maxSubs && a != affNone:
-			return nil, stanza.ErrResourceConstraint
-		}
-		j = j.Bare()
-		if r.o.account && j == r.o.jid || a != affOwner && n.affs[j] == affOwner && n.owners() == 1 {
-			return nil, stanza.ErrNotAcceptable.With("A node needs its owner")
+		if j = j.Bare(); err != nil || !a.valid() || !n.mayBecome(j, a) {
+			wrong.Add(stanza.NewElement(nsOwner, "affiliation", "jid", el.Attr("jid"), "affiliation", string(n.affiliation(j))))
+			continue
 		}
 		ctx, cancel := ioContext()
 		err = r.e.store.setAffiliation(ctx, n.id, j, a)
@@ -173,7 +169,22 @@ func (r *request) setAffiliations(n *node) (*stanza.Element, *stanza.Error) {
 			n.affs[j] = a
 		}
 	}
-	return nil, nil
+	return nil, r.allBut(wrong)
+}
+
+// mayBecome tells whether the affiliation of j may be a: a node keeps an owner, and its list has an end. The node is locked.
+func (n *node) mayBecome(j stanza.JID, a affiliation) bool {
+	lastOwner := n.of.account && j == n.of.jid || a != affOwner && n.affs[j] == affOwner && n.owners() == 1
+	return !j.IsZero() && !lastOwner && (a == affNone || len(n.affs) < maxSubs)
+}
+
+// allBut is the error for what was done but for some entries, which the answer names as they are.
+func (r *request) allBut(wrong part) *stanza.Error {
+	if len(wrong.Nodes) == 0 {
+		return nil
+	}
+	r.wrong = wrong.wrap()
+	return stanza.ErrNotAcceptable
 }
 
 func (n *node) owners() (k int) {
@@ -195,27 +206,31 @@ func (r *request) subscriptions(n *node) (*stanza.Element, *stanza.Error) {
 	return out.wrap(), nil
 }
 
-// setSubscriptions is XEP-0060 §8.8.2: the owner grants, makes and ends subscriptions.
+// setSubscriptions is XEP-0060 §8.8.2: the owner grants, makes and ends subscriptions. What cannot be changed is told, the rest is done (§8.8.2.4).
 func (r *request) setSubscriptions(n *node) (*stanza.Element, *stanza.Error) {
+	wrong := owner("subscriptions", n.name)
 	for _, el := range r.el.ChildrenNamed(nsOwner, "subscription") {
 		j, err := stanza.ParseJID(el.Attr("jid"))
-		if err != nil {
-			return nil, stanza.ErrJIDMalformed
-		}
-		state := el.Attr("subscription")
-		switch state {
-		case "none":
-			state = ""
-		case subscribed, pending:
-		default:
-			return nil, stanza.ErrBadRequest
-		}
 		u := n.subs[j]
-		u.JID, u.State = j, state
-		if bad := r.e.setSubscription(n, u, true); bad != nil {
-			return nil, bad
+		old := u.State
+		switch u.JID, u.State = j, el.Attr("subscription"); {
+		case u.State == "none":
+			u.State = ""
+		case u.State != subscribed && u.State != pending, j.IsZero():
+			err = stanza.ErrNotAcceptable
+		}
+		if err == nil {
+			if bad := r.e.setSubscription(n, u, true); bad != nil {
+				err = bad
+			}
+		}
+		if err != nil {
+			if old == "" {
+				old = "none"
+			}
+			wrong.Add(stanza.NewElement(nsOwner, "subscription", "jid", el.Attr("jid"), "subscription", old))
 		}
 	}
 	r.tellAfter(n)
-	return nil, nil
+	return nil, r.allBut(wrong)
 }

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -15,6 +16,9 @@ func (r *request) publish() (*stanza.Element, *stanza.Error) {
 	opts, bad := readForm(r.op.Child(nsPubSub, "publish-options").Child(nsData, "x"), formOptions)
 	if bad != nil {
 		return nil, bad
+	}
+	if len(opts) > 0 && !knows(opts, r.o.account) {
+		return nil, fault(stanza.ErrConflict, "precondition-not-met")
 	}
 	it, bad := readItem(r.el)
 	if bad != nil {
@@ -113,6 +117,9 @@ func (e *Engine) put(n *node, who stanza.JID, it *Item) (*Item, *stanza.Error) {
 		ctx, cancel := ioContext()
 		defer cancel()
 		grown, err := e.store.publish(ctx, n.id, it, n.cfg)
+		if errors.Is(err, errFull) {
+			return nil, fault(stanza.ErrConflict, "node-full")
+		}
 		if err != nil {
 			return nil, e.failed("item not stored", n.of.jid, err)
 		}

@@ -19,6 +19,12 @@ func (r *request) items() (*stanza.Element, *stanza.Error) {
 	if bad := r.e.mayRead(n, r.who()); bad != nil {
 		return nil, bad
 	}
+	if id := r.el.Attr("subid"); id != "" && !n.knowsSubscription(r.who(), id) { // §6.5.9.2
+		return nil, fault(stanza.ErrNotAcceptable, "invalid-subid")
+	}
+	if !n.cfg.Persist && !n.cfg.Payloads { // §6.5.9.4
+		return nil, unsupported("persistent-items")
+	}
 	q, bad := r.span(n)
 	if bad != nil {
 		return nil, bad

@@ -209,8 +209,11 @@ func (s SQLStore) forget(ctx context.Context, owner stanza.JID) error {
 	})
 }
 
+// errFull: the node has as many items as it may have, and its settings say that none goes for a new one.
+var errFull = errors.New("pubsub: node is full")
+
 // publish adds an item, or puts one with that id in its place and to the front, and keeps as many as the settings say. It tells by how many bytes the
-// node has grown.
+// node has grown; errFull.
 func (s SQLStore) publish(ctx context.Context, id int64, it *Item, c Config) (grown int64, err error) {
 	err = s.DB.Write(ctx, func(tx *sql.Tx) error {
 		before := int64(0)
@@ -226,6 +229,15 @@ func (s SQLStore) publish(ctx context.Context, id int64, it *Item, c Config) (gr
 		if _, err := tx.Exec(`INSERT INTO pubsub_items (node, id, publisher, stamp, xml) VALUES (?, ?, ?, ?, ?)`,
 			id, it.ID, it.Publisher.String(), it.Stamp.UnixMilli(), it.XML); err != nil {
 			return err
+		}
+		if c.RejectFull {
+			var n int
+			if err := tx.QueryRow(`SELECT count(*) FROM pubsub_items WHERE node = ? AND stamp >= ?`, id, before).Scan(&n); err != nil {
+				return err
+			}
+			if n > c.MaxItems {
+				return errFull
+			}
 		}
 		freed, err := trim(tx, id, c.MaxItems, before)
 		grown -= old + freed

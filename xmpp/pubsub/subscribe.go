@@ -44,6 +44,9 @@ func (e *Engine) subscribe(n *node, who stanza.JID, address string, options *sta
 	if err != nil || j.Bare() != who.Bare() {
 		return subscription{}, fault(stanza.ErrBadRequest, "invalid-jid")
 	}
+	if n.cfg.NoSubscribe { // §6.1.3.10
+		return subscription{}, unsupported("subscribe")
+	}
 	e.expire(n)
 	u, there := n.subs[j]
 	if there && u.State == pending {
@@ -84,7 +87,7 @@ func (e *Engine) setSubscription(n *node, u subscription, tell bool) *stanza.Err
 		return nil
 	}
 	if !there && len(n.subs) >= maxSubs {
-		return stanza.ErrResourceConstraint.With("The node has too many subscribers")
+		return fault(&stanza.Error{Type: "wait", Condition: "policy-violation", Text: "The node has too many subscribers"}, "too-many-subscriptions")
 	}
 	if u.ID == "" {
 		u.ID = newID()

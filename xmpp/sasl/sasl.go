@@ -38,7 +38,8 @@ type Identity struct {
 
 // Mechanism is one exchange.
 type Mechanism interface {
-	// Step takes a response and gives the challenge, or with done the additional data of success. The error is a *Failure.
+	// Step takes a response and gives the challenge, or with done the additional data of success. The error is a *Failure. A response that is
+	// nil is no initial response, which is something else than an empty one (RFC 6120 §6.4.2).
 	Step(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
 	// Identity is valid when Step said done.
 	Identity() Identity
@@ -55,7 +56,7 @@ type Plain struct {
 
 // Step reads "authzid NUL authcid NUL password" (RFC 4616 §2).
 func (p *Plain) Step(ctx context.Context, response []byte) ([]byte, bool, error) {
-	if len(response) == 0 {
+	if response == nil {
 		return []byte{}, false, nil
 	}
 	parts := strings.Split(string(response), "\x00")

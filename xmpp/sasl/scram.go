@@ -59,7 +59,7 @@ func (s *SCRAM) Step(ctx context.Context, response []byte) ([]byte, bool, error)
 	s.step++
 	switch s.step {
 	case 1:
-		if len(response) == 0 { // no initial response: ask for it
+		if response == nil { // no initial response: ask for it
 			s.step = 0
 			return []byte{}, false, nil
 		}
