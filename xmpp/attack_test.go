@@ -286,6 +286,7 @@ func TestSASLFailures(t *testing.T) {
 		"other identity":    {"PLAIN", b64("bob@x.test\x00alice\x00secret-a"), "invalid-authzid"},
 		"other domain":      {"PLAIN", b64("alice@y.test\x00alice\x00secret-a"), "invalid-authzid"},
 		"full JID":          {"PLAIN", b64("alice@x.test/a\x00alice\x00secret-a"), "invalid-authzid"},
+		"nothing":           {"PLAIN", "=", "malformed-request"}, // an empty response, not none (RFC 6120 §6.4.2)
 		"base64":            {"PLAIN", "AG*=", "incorrect-encoding"},
 		"unknown mechanism": {"CRAM-MD5", "", "invalid-mechanism"},
 		"not offered":       {"ANONYMOUS", "", "invalid-mechanism"}, // over TCP on the main domain

@@ -1,6 +1,7 @@
 package stanza
 
 import (
+	"errors"
 	"strings"
 	"unicode"
 
@@ -30,6 +31,8 @@ func ParseJID(s string) (JID, error) {
 	return NewJID(local, domain, resource)
 }
 
+var errEmptyLabel = errors.New("stanza: a label of the domainpart is empty")
+
 // NewJID builds an address of its parts, any but domain may be empty.
 func NewJID(local, domain, resource string) (JID, error) {
 	tenants, plain := tenantDomain(domain)
@@ -41,6 +44,9 @@ func NewJID(local, domain, resource string) (JID, error) {
 		return JID{}, err
 	}
 	out := split(j.String())
+	if d := out.Domain(); strings.HasPrefix(d, ".") || strings.Contains(d, "..") { // RFC 7622 §3.2: labels are not empty
+		return JID{}, errEmptyLabel
+	}
 	if tenants != "" {
 		out.s = out.s[:out.slash-len(plain)] + tenants + out.s[out.slash:]
 	}

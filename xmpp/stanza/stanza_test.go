@@ -327,7 +327,7 @@ func TestJIDParts(t *testing.T) {
 			t.Errorf("%s: %q %q %q %v", c.in, j.Local(), j.Domain(), j.Resource(), err)
 		}
 	}
-	for _, bad := range []string{"", "@", "a@", "@b", "/c", "a@/c", "a b@c", "a@b/", "a@b@c", "a@b_.", "a@._b", "a@ä_b", "a@[::1%lo]", "_%@a_b/\x00"} {
+	for _, bad := range []string{"", "@", "a@", "@b", "/c", "a@/c", "a b@c", "a@b/", "a@b@c", "a@b_.", "a@._b", "a@ä_b", "a@[::1%lo]", "_%@a_b/\x00", "a@b..c", "a@..", "a@.b"} {
 		if j, err := ParseJID(bad); err == nil {
 			t.Errorf("%q accepted as %q", bad, j)
 		}
