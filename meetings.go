@@ -90,7 +90,7 @@ func (s *server) openServices() (err error) {
 		Domain: "conference." + domain, Name: "Rooms", Admins: []stanza.JID{s.focusJID().Bare()},
 		Create: create, LocalDomains: []string{domain}, HideRooms: true, Hats: s.hats,
 		MaxRooms: s.cfg.Rooms.MaxRooms, MaxOccupants: s.cfg.Rooms.MaxOccupants, History: history,
-		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate, StrictNicks: s.cfg.Meetings.StrictNicks, Decorate: s.decorate, Hidden: s.isRecorder,
+		Rate: float64(s.cfg.Rooms.Rate), Burst: 5 * s.cfg.Rooms.Rate, StrictNicks: s.cfg.Meetings.StrictNicks, Decorate: s.decorate, Hidden: s.isRecorder, Hold: s.xmpp.Hold,
 	}
 	kept := all
 	kept.Archive, kept.Ledger = s.mam.Rooms(), s.ledger

@@ -312,6 +312,7 @@ func (s *server) restore(ctx context.Context) error {
 		return s.xmpp.Served(channels, to) || s.federation.Served(channels, to, from)
 	})
 	s.xmpp.EndLost()
+	s.ledger.Trust()
 	return nil
 }
 

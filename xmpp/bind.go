@@ -52,10 +52,10 @@ func (st *stream) bind(iq *stanza.Stanza) (bool, error) {
 		return refuse(stanza.ErrBadRequest)
 	}
 	x := st.newSession(full)
-	st.sess = x
+	st.sess, st.in.ch = x, x.ch
 	if !st.srv.register(x) {
 		x.ch.Drop()
-		st.sess = nil
+		st.sess, st.in.ch = nil, nil
 		return refuse(stanza.ErrResourceConstraint)
 	}
 	st.settle()

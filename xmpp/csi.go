@@ -58,8 +58,9 @@ func (x *Session) letGoLocked(c *csiState) {
 		if o.st != nil {
 			o.counted = x.sm.on
 			x.srv.count.stanzasOut.Add(1)
-			x.logLocked(&o)
-			x.pending.push(o)
+			if x.logLocked(&o) {
+				x.pending.push(o)
+			}
 		}
 	}
 	c.items, c.bytes = nil, 0

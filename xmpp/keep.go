@@ -41,6 +41,7 @@ const maxKeeping = 256
 type inOrder struct {
 	srv *Server
 	do  func(it *inItem) // does what is left to do, in order
+	ch  *ledger.Channel  // of the peer; nil: nothing is remembered
 
 	mu      sync.Mutex // guards queue, running
 	queue   []inItem
@@ -120,12 +121,21 @@ func (q *inOrder) carryOutAll() {
 
 func (it *inItem) plain() bool { return it.st != nil && it.ticket == 0 }
 
-// plainFirst returns when no stanza waits that is not kept: what is kept counts as handled once it is on disk, and with it all that came before.
+// plainFirst returns when no stanza waits that is not kept, here or in a room: what is kept counts as handled once it is on disk, and with it all that
+// came before.
 func (q *inOrder) plainFirst() {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	for q.plain > 0 {
 		q.less.Wait()
+	}
+	q.mu.Unlock()
+	q.released()
+}
+
+// released returns when no room holds anything of the peer's.
+func (q *inOrder) released() {
+	if err := q.srv.holds.wait(q.ch.ID()); err != nil {
+		q.srv.log.Error("a room goes on too slowly: what it holds would be lost with a kill", "err", err)
 	}
 }
 
@@ -138,9 +148,10 @@ func (q *inOrder) drained() {
 	}
 }
 
-// settle makes sure that what was handled is on disk, so that it may be counted to the peer.
+// settle makes sure that what was handled is on disk or with those who get it, so that it may be counted to the peer.
 func (q *inOrder) settle() {
 	if q.unsettled && q.srv.hooks.keeper != nil {
+		q.released() // what a room lets go may be for an archive
 		if err := q.srv.hooks.keeper.Settle(0); err != nil {
 			q.srv.log.Error("what was handled may not be on disk", "err", err)
 		}
@@ -205,7 +216,6 @@ type Inbound struct {
 	q       inOrder
 	taken   uint32 // stanzas, numbered as the peer counts
 	handled atomic.Uint32
-	ch      *ledger.Channel
 	asked   func(h uint32)
 }
 
@@ -234,21 +244,21 @@ func (s *Server) NewInbound(asked func(h uint32)) *Inbound {
 // Number drains and counts anew from h, as stream management does when it begins or goes on (XEP-0198 §3, §5); ch, which may be nil, remembers the count.
 func (in *Inbound) Number(ch *ledger.Channel, h uint32) {
 	in.Drain()
-	in.ch, in.taken = ch, h
+	in.q.ch, in.taken = ch, h
 	in.handled.Store(h)
 	in.noteHandled()
 }
 
 func (in *Inbound) noteHandled() uint32 {
 	h := in.handled.Load()
-	in.ch.SetHandled(h)
+	in.q.ch.SetHandled(h)
 	return h
 }
 
 // Take takes a stanza whose addresses the caller has checked. It waits while too much is on its way to the disk.
 func (in *Inbound) Take(st *stanza.Stanza) {
 	in.taken++
-	it := inItem{st: st.WithOrigin(stanza.Origin{Channel: in.ch.ID(), Number: in.taken})}
+	it := inItem{st: st.WithOrigin(stanza.Origin{Channel: in.q.ch.ID(), Number: in.taken})}
 	if st.Kind == stanza.Message {
 		it.st = in.q.srv.honestRemote(it.st)
 		in.q.plainFirst()

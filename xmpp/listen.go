@@ -84,13 +84,19 @@ func (st *stream) directTLS() bool {
 // admit counts a new stream and starts its clock; false: too many that have not logged in, or we are closing.
 func (s *Server) admit(st *stream) bool {
 	st.deadline = time.Now().Add(s.cfg.Limits.NegotiationTimeout)
-	if !s.peers.add(st.peer, s.cfg.Limits.PendingPerPeer) {
+	if !s.track(st) { // first: what comes after it is over when Shutdown is
 		s.count.streamsRefused.Add(1)
 		return false
 	}
-	if n := s.count.streamsPending.Add(1); n > int64(s.cfg.Limits.Pending) || !s.track(st) {
+	if !s.peers.add(st.peer, s.cfg.Limits.PendingPerPeer) {
+		s.untrack(st)
+		s.count.streamsRefused.Add(1)
+		return false
+	}
+	if n := s.count.streamsPending.Add(1); n > int64(s.cfg.Limits.Pending) {
 		s.peers.done(st.peer)
 		s.count.streamsPending.Add(-1)
+		s.untrack(st)
 		s.count.streamsRefused.Add(1)
 		return false
 	}

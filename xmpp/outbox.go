@@ -140,8 +140,10 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 		if x.csi != nil && x.holdLocked(&o) {
 			return true, false
 		}
+		if !x.logLocked(&o) {
+			return true, false
+		}
 		x.srv.count.stanzasOut.Add(1)
-		x.logLocked(&o)
 	}
 	x.pending.push(o)
 	waiting, bytes := x.pending.len(), x.pending.bytes

@@ -81,22 +81,23 @@ func (x *Session) noteHandled() uint32 {
 }
 
 // logLocked remembers what is queued for the client: of what it counts everything, else messages that another client or the offline hooks would get.
-// Presence and iqs are out of date after a restart: only their number is needed.
-func (x *Session) logLocked(o *outItem) {
+// Presence and iqs are out of date after a restart: only their number is needed. False: it is queued already, by a program that was killed
+// (ledger.Channel.Push).
+func (x *Session) logLocked(o *outItem) bool {
 	st := o.st
 	if x.ch == nil || !o.counted && (st.Kind != stanza.Message || st.Type == "groupchat" || st.Type == "error" || st.Type == "headline") {
-		return
+		return true
 	}
 	o.logged = true
 	if st.Kind != stanza.Message && (st.Kind == stanza.IQ || st.Type == "" || st.Type == "unavailable") {
 		x.ch.PushHollow()
-		return
+		return true
 	}
 	it := ledger.Item{Counted: o.counted, Kept: o.kept, Shared: o.shared != nil, Ref: o.ref, At: o.at, Origin: ledger.Origin(st.Origin())}
 	if !o.kept {
 		it.Ref, _ = strconv.ParseUint(st.Archive(), 32, 64)
 	}
-	x.ch.Push(it, ledger.Key{First: st.Inner(), From: st.From.String(), ID: st.ID}, func(b []byte) []byte {
+	return x.ch.Push(it, ledger.Key{First: st.Inner(), From: st.From.String(), ID: st.ID}, func(b []byte) []byte {
 		return st.AppendXML(b, stanza.NSClient, true)
 	})
 }

@@ -234,8 +234,12 @@ func (s *Server) messageToBare(st *stanza.Stanza) {
 	d := &delivery{}
 	d.left.Store(int32(len(best)) + 1) // one for us, until all have it
 	sent := 0
-	for _, y := range best {
-		if y.push(outItem{st: st, shared: d}) {
+	for i, y := range best {
+		one := st
+		if i < len(best)-1 {
+			one = st.Part()
+		}
+		if y.push(outItem{st: one, shared: d}) {
 			sent++
 		} else {
 			d.left.Add(-1)

@@ -221,11 +221,11 @@ func (st *stream) bind2(l *login2, answer func(x *Session, bound *stanza.Element
 		x.rememberSM(el.Attr("id"), window)
 		bound.Add(el)
 	}
-	st.sess, st.flushing = x, true // nothing is written before the answer
+	st.sess, st.in.ch, st.flushing = x, x.ch, true // nothing is written before the answer
 	if !st.srv.register(x) {
 		st.srv.unnameSM(x)
 		x.ch.Drop()
-		st.sess, st.flushing = nil, false
+		st.sess, st.in.ch, st.flushing = nil, nil, false
 		return st.refuseBind2()
 	}
 	st.settle()

@@ -30,6 +30,7 @@ type Server struct {
 	inputs   bufferPool // to read
 	elements stanza.Buffers
 	peers    pendingPeers
+	holds    holds
 	bosh     boshSessions
 	ctx      context.Context // ends with Shutdown: bounds questions to the account system
 	cancel   context.CancelFunc

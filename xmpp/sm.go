@@ -288,7 +288,7 @@ func (st *stream) resumeBy(e *stanza.Element, answer func(resumed *stanza.Elemen
 	x.pending.head = 0
 	x.pending.prepend(first)
 	x.sm.asked, x.sm.sinceAsk = false, 0
-	st.sess, x.stream = x, st
+	st.sess, st.in.ch, x.stream = x, x.ch, st
 	x.taken = x.sm.handled
 	x.wakeLocked() // XEP-0352 §5: until it says otherwise
 	x.kickLocked()

@@ -25,6 +25,7 @@ const (
 type message struct {
 	from, to string // bare; to is a room for groupchat
 	room     bool
+	private  bool // to somebody in a room
 	kept     bool // belongs into archives
 	at       time.Time
 	acked    bool // the sender's server has it
@@ -253,31 +254,35 @@ func (k *killing) write(i int, r *rand.Rand, end time.Time) {
 			continue
 		}
 		id := fmt.Sprintf("%s-%d", c.jid(), n)
-		m := &message{from: c.jid(), kept: true, at: time.Now(), got: map[string][]string{}}
-		typ, more := "chat", ""
+		m := &message{from: c.jid(), kept: r.IntN(5) > 0, at: time.Now(), got: map[string][]string{}}
+		other := r.IntN(len(k.clients) - 1)
+		if other >= i {
+			other++
+		}
+		room := k.rooms[r.IntN(len(k.rooms))]
+		typ, to := "chat", k.clients[other].jid()
 		switch p := r.IntN(100); {
-		case p < 25:
-			m.to, m.room, typ = k.rooms[r.IntN(len(k.rooms))], true, "groupchat"
-		case p < 40:
-			m.kept, more = false, "<no-store xmlns='urn:xmpp:hints'/>"
-			fallthrough
+		case p < 30:
+			m.to, m.room, typ, to = room, true, "groupchat", room
+		case p < 45:
+			m.to, m.private, to = to, true, room+"/"+k.clients[other].nick()
 		default:
-			other := r.IntN(len(k.clients) - 1)
-			if other >= i {
-				other++
-			}
-			m.to = k.clients[other].jid()
+			m.to = to
+		}
+		more := ""
+		if !m.kept {
+			more = "<no-store xmlns='urn:xmpp:hints'/>"
 		}
 		k.books.mu.Lock()
-		if m.room && !k.books.inside[c.jid()][m.to] {
+		if (m.room || m.private) && !k.books.inside[c.jid()][room] {
 			k.books.mu.Unlock()
-			k.join(c, m.to)
+			k.join(c, room)
 			pause(100 * time.Millisecond)
 			continue
 		}
 		k.books.messages[id] = m
 		k.books.mu.Unlock()
-		c.send(id, fmt.Sprintf("<message to='%s' type='%s' id='%s'><body>%s</body>%s</message>", m.to, typ, id, id, more))
+		c.send(id, fmt.Sprintf("<message to='%s' type='%s' id='%s'><body>%s</body>%s</message>", to, typ, id, id, more))
 		if n%10 == 0 {
 			c.ask()
 		}
@@ -368,10 +373,16 @@ func (k *killing) judge() {
 	b := &k.books
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	acked, bounced := 0, 0
+	acked, bounced, private, passing := 0, 0, 0, 0
 	for id, m := range b.messages {
 		if m.acked {
 			acked++
+		}
+		if m.private {
+			private++
+		}
+		if !m.kept {
+			passing++
 		}
 		if m.bounced > 0 {
 			bounced++
@@ -380,6 +391,7 @@ func (k *killing) judge() {
 			}
 		}
 	}
+	k.t.Logf("%d private in rooms, %d not to be stored", private, passing)
 	k.t.Logf("%d acknowledged, %d came back; lost %d, doubled %d", acked, bounced, len(lost), len(b.doubled))
 	for _, list := range [][]string{lost, b.doubled} {
 		for i, l := range list {

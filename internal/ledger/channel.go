@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"hash/crc32"
 	"maps"
 	"slices"
 	"time"
@@ -23,8 +24,9 @@ type Item struct {
 	Arrived bool // and one of them has it; as the log knows
 	Ref     uint64
 	At      time.Time // to the millisecond
-	Origin  Origin    // counts as handled by the push, with all that came before it there: that must be on disk; Kept does not tell it
+	Origin  Origin    // counts as handled by the push, but a Part, with all that came before it there: that must be on disk; Kept does not tell it
 	Body    []byte
+	For     string // whom a Part is for, where the channel leads to several
 }
 
 // Key tells that two pushes in a row are of the same bytes, which are then written once: a message to many. The zero Key is like no other.
@@ -82,18 +84,22 @@ func (c *Channel) Set(key string, value []byte) {
 }
 
 // Push puts an entry at the end of the queue. body appends its bytes; it is not called when key is that of the push before, and must not call the ledger.
-func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) {
+// False: the channel has got it, before a kill that others did not, and its sender sends it again.
+func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) bool {
 	if c == nil {
-		return
+		return true
 	}
 	l := c.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := item{ref: it.Ref, at: it.At.UnixMilli(), origin: it.Origin}
+	if l.hadBefore(it.Origin, part{number: it.Origin.Number, to: c.id, whom: whom(it)}) {
+		return false
+	}
+	i := item{ref: it.Ref, at: it.At.UnixMilli(), origin: it.Origin, whom: whom(it)}
 	for _, f := range [...]struct {
 		on   bool
 		flag byte
-	}{{it.Counted, flagCounted}, {it.Kept, flagKept}, {it.Shared, flagShared}, {it.Arrived, flagArrived}} {
+	}{{it.Counted, flagCounted}, {it.Kept, flagKept}, {it.Shared, flagShared}, {it.Arrived, flagArrived}, {it.Origin.Part, flagPart}} {
 		if f.on {
 			i.flags |= f.flag
 		}
@@ -101,7 +107,7 @@ func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) {
 	if key.First != nil && key == l.last && l.region != nil && l.region.fits(maxAgain) {
 		l.rec = appendItem(l.start(opAgain), c.id, i)
 		l.add()
-		return
+		return true
 	}
 	l.body = body(l.body[:0])
 	b := appendItem(l.start(opPush), c.id, i)
@@ -111,6 +117,27 @@ func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) {
 	if cap(l.body) > maxSpare {
 		l.body, l.rec = nil, nil
 	}
+	return true
+}
+
+// whom is For as a number.
+func whom(it Item) uint32 {
+	if it.For == "" || !it.Origin.Part && it.Origin.Channel == 0 {
+		return 0
+	}
+	return crc32.Checksum([]byte(it.For), castagnoli)
+}
+
+// hadBefore tells, once, whether a stanza of o had got to p when the program was killed; l.mu is held.
+func (l *Ledger) hadBefore(o Origin, p part) bool {
+	i := slices.Index(l.parts[o.Channel], p)
+	if i < 0 {
+		return false
+	}
+	if l.parts[o.Channel] = slices.Delete(l.parts[o.Channel], i, i+1); len(l.parts[o.Channel]) == 0 {
+		delete(l.parts, o.Channel)
+	}
+	return true
 }
 
 const (
@@ -133,10 +160,13 @@ func (c *Channel) SetHandled(n uint32) { c.write(opHandled, uint64(n)) }
 // Drop forgets the channel.
 func (c *Channel) Drop() { c.write(opDrop) }
 
-// Begin remembers that a message is on its way into the archive of owner under ref, and came from origin.
+// Begin remembers that a message is on its way into the archive of owner under ref, and came from origin; that of a Part is not handled by it.
 func (l *Ledger) Begin(ref uint64, owner string, o Origin) {
 	if l == nil {
 		return
+	}
+	if o.Part {
+		o = Origin{}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

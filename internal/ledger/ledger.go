@@ -40,10 +40,11 @@ type Ledger struct {
 	spare  *region    // nil: none
 	state  *state
 	nextID uint32
-	rec    []byte // the record being made
-	body   []byte // of the push being made
-	last   Key    // of the body of the push before
-	dirty  bool   // since the last sync
+	rec    []byte            // the record being made
+	body   []byte            // of the push being made
+	last   Key               // of the body of the push before
+	dirty  bool              // since the last sync
+	parts  map[uint32][]part // what had got to some, by the channel it came on, when the program was killed; nil: nothing
 
 	records, compactions, failures atomic.Uint64
 }
@@ -72,6 +73,7 @@ func Open(dir string, log *slog.Logger) (*Ledger, error) {
 		l.region = old
 		l.replay()
 	}
+	l.state.doubted = !l.trusted // also for the next start, until somebody says Trust
 	if err := l.compact(0); err != nil {
 		return nil, err
 	}
@@ -99,13 +101,31 @@ func (l *Ledger) replay() {
 			break
 		}
 	}
-	for id := range l.state.channels {
+	l.trusted = l.trusted && !l.state.doubted
+	for id, c := range l.state.channels {
 		l.nextID = max(l.nextID, id)
+		if len(c.parts) > 0 {
+			if l.parts == nil {
+				l.parts = map[uint32][]part{}
+			}
+			l.parts[id] = slices.Clone(c.parts)
+		}
 	}
 }
 
-// Trusted tells that the ledger is exact: the machine has not been started anew since it was written.
+// Trusted tells that the ledger, as it was found, is exact: the machine has not been started anew since it was written.
 func (l *Ledger) Trusted() bool { return l.trusted }
+
+// Trust says, at the end of the start, that what a ledger that is not Trusted said is set right: the next start may take its numbers for exact.
+func (l *Ledger) Trust() {
+	if l == nil || l.trusted {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rec = l.start(opTrusted)
+	l.add()
+}
 
 // Close writes everything to disk. What is called afterwards does nothing.
 func (l *Ledger) Close() error {
@@ -239,6 +259,7 @@ func (l *Ledger) live() int {
 		for _, it := range c.items[c.head:] {
 			n += 64 + it.n
 		}
+		n += 32 * len(c.parts)
 	}
 	for _, b := range l.state.begun {
 		n += 64 + len(b.owner) + 32*len(b.served)
@@ -254,7 +275,8 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 	}
 	last := body{}
 	push := func(id uint32, it item) {
-		it.origin = Origin{} // opHandled says it; another channel may have the number of one that was dropped by now
+		it.origin = Origin{} // opHandled and opPart say it; another channel may have the number of one that was dropped by now
+		it.flags &^= flagPart
 		if it.hollow > 0 {
 			put(packed.Numbers(l.start(opHollow), uint64(id), uint64(it.hollow)))
 			return
@@ -266,6 +288,9 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 		last = it.body
 		b := appendItem(l.start(opPush), id, it)
 		put(packed.String(b, old.mem[it.body.at:it.body.at+it.n]))
+	}
+	if before.doubted {
+		put(l.start(opDoubted))
 	}
 	for id, c := range before.channels {
 		put(packed.String(packed.Numbers(l.start(opNew), uint64(id)), c.name))
@@ -288,6 +313,9 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 		}
 		put(packed.Numbers(l.start(opAck), uint64(id), 0, uint64(c.acked)))
 		put(packed.Numbers(l.start(opHandled), uint64(id), uint64(c.handled)))
+		for _, p := range c.parts {
+			put(packed.Numbers(l.start(opPart), uint64(id), uint64(p.number), uint64(p.to), uint64(p.whom)))
+		}
 	}
 }
 
@@ -304,7 +332,11 @@ func appendOrigin(b []byte, o Origin) []byte {
 // appendItem is what opPush and opAgain have in common.
 func appendItem(b []byte, channel uint32, it item) []byte {
 	b = append(packed.Numbers(b, uint64(channel)), it.flags)
-	return appendOrigin(packed.Numbers(b, it.ref, uint64(it.at)), it.origin)
+	b = appendOrigin(packed.Numbers(b, it.ref, uint64(it.at)), it.origin)
+	if it.flags&flagPart != 0 {
+		b = packed.Numbers(b, uint64(it.whom))
+	}
+	return b
 }
 
 // Counters are numbers for metrics; log_log_bytes and channels are gauges.

@@ -157,9 +157,9 @@ func TestUndone(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
 	in, out := l.New("in"), l.New("out")
-	l.Begin(7, "owner", Origin{in.ID(), 1})
-	l.Begin(8, "owner", Origin{in.ID(), 2})
-	l.Begin(9, "owner", Origin{in.ID(), 3})
+	l.Begin(7, "owner", Origin{Channel: in.ID(), Number: 1})
+	l.Begin(8, "owner", Origin{Channel: in.ID(), Number: 2})
+	l.Begin(9, "owner", Origin{Channel: in.ID(), Number: 3})
 	out.Push(Item{Ref: 8}, Key{}, says("eight"))
 	out.Ack(1, 1)
 	l.Done(7)
@@ -227,6 +227,15 @@ func TestTorn(t *testing.T) {
 		t.Errorf("got %+v, trusted %v", k, l.Trusted())
 	}
 	shut(t, l)
+	if l = open(t, dir); l.Trusted() { // the start was killed before it had set right what it found
+		t.Error("trusted")
+	}
+	l.Trust()
+	shut(t, l)
+	if l = open(t, dir); !l.Trusted() {
+		t.Error("still not trusted")
+	}
+	shut(t, l)
 	if err := os.WriteFile(path, []byte("something else entirely, and long enough to be looked at as a log of sessions"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -237,10 +246,47 @@ func TestTorn(t *testing.T) {
 	shut(t, l)
 }
 
+// TestParts: of a message to several that a kill has cut short it is known who has it, over compactions too: nobody gets it twice when it is sent again. It is
+// handled when the last one has it.
+func TestParts(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	from, a, link := l.New("from"), l.New("a"), l.New("link")
+	first, last := Origin{Channel: from.ID(), Number: 7, Part: true}, Origin{Channel: from.ID(), Number: 7}
+	push := func(c *Channel, whom string, o Origin) bool {
+		return c.Push(Item{Origin: o, For: whom}, Key{}, says("all"))
+	}
+	from.SetHandled(6)
+	if !push(a, "", first) || !push(link, "x", first) {
+		t.Fatal("not new")
+	}
+	for range 2 {
+		shut(t, l)
+		l = open(t, dir)
+	}
+	k := l.Kept()
+	if k[0].Handled != 6 || len(k[1].Items) != 1 || len(k[2].Items) != 1 {
+		t.Errorf("%+v", k)
+	}
+	from, a, link = k[0].Channel, k[1].Channel, k[2].Channel
+	if !push(link, "y", first) || push(link, "x", first) || push(a, "", first) {
+		t.Error("y has not got it, x and a have")
+	}
+	if !push(a, "", first) {
+		t.Error("once is enough")
+	}
+	push(link, "z", last)
+	if k := l.Kept(); k[0].Handled != 7 || len(l.state.channels[from.ID()].parts) != 0 {
+		t.Errorf("%+v", k[0])
+	}
+	shut(t, l)
+}
+
 // FuzzReplay: no log makes the reader fail.
 func FuzzReplay(f *testing.F) {
 	s := newState()
 	f.Add([]byte{byte(opNew), 1, 1, 'a'}, []byte{byte(opPush), 1, 0, 0, 0, 0, 1, 'x'})
+	f.Add([]byte{byte(opPart), 1, 2, 3, 4}, []byte{byte(opDoubted)})
 	f.Add([]byte{byte(opHollow), 1, 200}, []byte{byte(opSweep), 1, 3})
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		for _, rec := range [][]byte{{byte(opNew), 1, 1, 'a'}, a, b, {byte(opSweep), 1, 9}, {byte(opAck), 1, 9, 9}} {
@@ -311,7 +357,7 @@ func TestNumberAgain(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
 	to, from := l.New("to"), l.New("from")
-	to.Push(Item{Origin: Origin{from.ID(), 100}}, Key{}, says("queued"))
+	to.Push(Item{Origin: Origin{Channel: from.ID(), Number: 100}}, Key{}, says("queued"))
 	if k := l.Kept()[1]; k.Handled != 100 {
 		t.Errorf("handled %d", k.Handled)
 	}

@@ -17,8 +17,8 @@ const (
 	opNew     op = iota + 1 // channel, name
 	opSet                   // channel, key, value
 	opUnset                 // channel, key
-	opPush                  // channel, flags, ref, at, origin, body
-	opAgain                 // channel, flags, ref, at, origin: with the body of the push before
+	opPush                  // channel, flags, ref, at, origin, for a part for whom, body
+	opAgain                 // channel, flags, ref, at, origin, for whom: with the body of the push before
 	opHollow                // channel, how many
 	opAck                   // channel, how many, the peer's count
 	opSweep                 // channel, how many
@@ -28,6 +28,9 @@ const (
 	opDone                  // ref
 	opStored                // ref
 	opServed                // ref, channel: only in a compacted log
+	opPart                  // channel, number, channel that has got it, for whom: likewise
+	opDoubted               // what was written before is not exact
+	opTrusted               // and has been set right
 )
 
 // flags of an item in a record.
@@ -36,10 +39,14 @@ const (
 	flagKept
 	flagArrived
 	flagShared
+	flagPart
 )
 
 // Origin names a stanza by the channel that it came on and its number there; the zero Origin is none.
-type Origin struct{ Channel, Number uint32 }
+type Origin struct {
+	Channel, Number uint32
+	Part            bool // others get it too, after this one: it is not handled yet
+}
 
 // state is what the log says. Positions are in the current region.
 type state struct {
@@ -47,6 +54,7 @@ type state struct {
 	begun    map[uint64]*begun
 	arrived  map[uint64]struct{} // refs of shared messages that one client has acknowledged; since the log began
 	last     body                // of the push before
+	doubted  bool                // written before a power cut, and not set right since
 }
 
 // body is where the bytes of an item are.
@@ -59,6 +67,7 @@ type item struct {
 	ref    uint64
 	at     int64
 	origin Origin
+	whom   uint32
 	body
 }
 
@@ -71,7 +80,11 @@ type channel struct {
 	count   int // of entries, hollow ones too
 	acked   uint32
 	handled uint32
+	parts   []part // of what is not handled
 }
+
+// part is a stanza of a channel that another channel has got for somebody, while others have not.
+type part struct{ number, to, whom uint32 }
 
 // begun is a message that was taken for the archive and not handed on to all.
 type begun struct {
@@ -87,10 +100,19 @@ func newState() *state {
 // apply carries out a record that stands at a position of the log. False: it makes no sense.
 func (s *state) apply(at int, rec []byte) bool {
 	d := decoder{packed.Reader{Rest: rec[1:]}}
-	kind := op(rec[0])
-	if kind >= opBegin {
+	switch kind := op(rec[0]); kind {
+	case opDoubted, opTrusted:
+		s.doubted = kind == opDoubted
+		return true
+	case opBegin, opDone, opStored, opServed:
 		return s.applyMessage(kind, &d)
+	default:
+		return s.applyChannel(kind, at+len(rec), &d)
 	}
+}
+
+// applyChannel is apply for a record of a channel; end is where the record ends.
+func (s *state) applyChannel(kind op, end int, d *decoder) bool {
 	id := uint32(d.Number())
 	if kind == opNew {
 		s.channels[id] = &channel{name: string(d.Bytes()), values: map[string][]byte{}}
@@ -108,12 +130,15 @@ func (s *state) apply(at int, rec []byte) bool {
 		delete(c.values, string(d.Bytes()))
 	case opPush, opAgain:
 		it := item{flags: d.Byte(), ref: d.Number(), at: int64(d.Number()), origin: d.origin()}
+		if it.origin.Part = it.flags&flagPart != 0; it.origin.Part {
+			it.whom = uint32(d.Number())
+		}
 		if kind == opPush {
 			n := int(d.Number())
 			if d.Bad || n != len(d.Rest) {
 				return false
 			}
-			s.last = body{at + len(rec) - n, n}
+			s.last = body{end - n, n}
 		}
 		it.body = s.last
 		s.push(id, c, it)
@@ -126,7 +151,9 @@ func (s *state) apply(at int, rec []byte) bool {
 	case opSweep:
 		c.sweep(d.count())
 	case opHandled:
-		c.handled = uint32(d.Number())
+		c.setHandled(uint32(d.Number()))
+	case opPart:
+		c.parts = append(c.parts, part{uint32(d.Number()), uint32(d.Number()), uint32(d.Number())})
 	case opDrop:
 		delete(s.channels, id)
 	default:
@@ -156,14 +183,28 @@ func (s *state) applyMessage(kind op, d *decoder) bool {
 // handled notes that the stanza of an origin, and with it all before, was handled.
 func (s *state) handled(o Origin) {
 	if c := s.channels[o.Channel]; c != nil && int32(o.Number-c.handled) > 0 {
-		c.handled = o.Number
+		c.setHandled(o.Number)
+	}
+}
+
+func (c *channel) setHandled(n uint32) {
+	c.handled = n
+	if len(c.parts) == 0 {
+		return
+	}
+	if c.parts = slices.DeleteFunc(c.parts, func(p part) bool { return int32(p.number-n) <= 0 }); cap(c.parts) > maxIdle && len(c.parts) == 0 {
+		c.parts = nil
 	}
 }
 
 func (s *state) push(id uint32, c *channel, it item) {
 	c.count++
 	c.items = append(c.items, it)
-	s.handled(it.origin)
+	if from := s.channels[it.origin.Channel]; from != nil && it.origin.Part && int32(it.origin.Number-from.handled) > 0 {
+		from.parts = append(from.parts, part{it.origin.Number, id, it.whom})
+	} else if !it.origin.Part {
+		s.handled(it.origin)
+	}
 	if b := s.begun[it.ref]; b != nil && it.ref != 0 {
 		b.served = append(b.served, id)
 	}
@@ -246,5 +287,5 @@ func (d *decoder) origin() Origin {
 	if c == 0 {
 		return Origin{}
 	}
-	return Origin{c, uint32(d.Number())}
+	return Origin{Channel: c, Number: uint32(d.Number())}
 }

@@ -82,9 +82,7 @@ func (r *room) say(ask *stanza.Stanza, o *occupant, probe *stanza.Stanza, build 
 					return
 				}
 			}
-			for _, j := range to {
-				r.svc.router.Route(m.WithTo(j))
-			}
+			r.svc.spread(m, to)
 		}
 	}
 	switch {

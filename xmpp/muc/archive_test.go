@@ -106,6 +106,54 @@ func TestOnDiskFirst(t *testing.T) {
 	}
 }
 
+// TestHold: a message behind one that waits for the disk is held until it is out; one that goes into the archive itself is not, nor is one that waits for nothing.
+func TestHold(t *testing.T) {
+	w, a := heldWorld(t)
+	w.close()
+	held := map[uint32]int{}
+	w.cfg.Hold = func(o stanza.Origin) func() {
+		held[o.Number]++
+		return func() { held[o.Number]-- }
+	}
+	w.open()
+	c, h := w.client("crone", "crone1@example.org/desktop"), w.client("hag", "hag66@example.org/pda")
+	c.send(`<presence to='cave@rooms.example.org/crone'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+	c.send(keepIt)
+	h.send(`<presence to='cave@rooms.example.org/hag'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+	w.Pending("crone")
+	say := func(number uint32, xml string) {
+		t.Helper()
+		st, err := stanza.Parse([]byte(xml))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.svc.HandleStanza(st.WithFrom(stanza.MustJID("hag66@example.org/pda")).WithOrigin(stanza.Origin{Channel: 3, Number: number}))
+	}
+	say(1, `<message to='cave@rooms.example.org/crone' type='chat' id='m1'><body>x</body></message>`)
+	say(2, `<message to='cave@rooms.example.org' type='groupchat' id='m2'><body>x</body></message>`)
+	say(3, `<message to='cave@rooms.example.org/crone' type='chat' id='m3'><body>x</body></message>`)
+	say(4, `<message to='cave@rooms.example.org' type='groupchat' id='m4'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>`)
+	if _, kept := held[2]; kept || held[1] != 0 || held[3] != 1 || held[4] != 1 {
+		t.Errorf("held: %v", held)
+	}
+	a.settle(nil)
+	if err := w.svc.tasks.wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if held[3] != 0 || held[4] != 0 {
+		t.Errorf("held: %v", held)
+	}
+	got := w.Pending("crone")
+	if len(got) != 4 {
+		t.Fatalf("crone got %v", got)
+	}
+	for i, part := range []bool{false, false, false, true} { // she is the first of the two in the room
+		if o := got[i].Origin(); o.Part != part {
+			t.Errorf("%s is from %+v", got[i].ID, o)
+		}
+	}
+}
+
 // TestOneArchivedOrder: many speak at once while the disk works: all get every message once, in one order, that of the archive's ids.
 func TestOneArchivedOrder(t *testing.T) {
 	const speakers, words = 8, 100

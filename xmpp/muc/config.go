@@ -51,6 +51,9 @@ type Config struct {
 
 	// Ledger remembers who is inside persistent rooms over a restart; nil: a restart empties them.
 	Ledger *ledger.Ledger
+	// Hold is told of a message that waits in a room, by where it came from, and gives what is called once it is out: until then it is not handled; nil: nobody
+	// counts (xmpp.Server.Hold).
+	Hold func(stanza.Origin) (release func())
 
 	// Hats gives the hats of a person in a room (XEP-0317), by its groups in a directory for one; nil: nobody has any. It must not wait.
 	Hats func(room, bare stanza.JID) []Hat

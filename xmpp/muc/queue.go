@@ -110,10 +110,36 @@ func (r *room) run(o out) {
 	case o.to == nil:
 		r.svc.router.Route(o.st)
 	default:
-		for _, to := range o.to {
-			r.svc.router.Route(o.st.WithTo(to))
+		r.svc.spread(o.st, o.to)
+	}
+}
+
+// spread routes st to many. It counts as handled when the last one has it, but for one in the archive: that is on disk.
+func (s *Service) spread(st *stanza.Stanza, to []stanza.JID) {
+	part := st
+	if st.Kind == stanza.Message && len(to) > 1 && st.Archive() == "" {
+		part = st.Part()
+	}
+	for i, j := range to {
+		if i == len(to)-1 {
+			part = st
+		}
+		s.router.Route(part.WithTo(j))
+	}
+}
+
+// hold sees to it that a message whose answers or copies wait in the queue does not count as handled before they are out; one on its way to the
+// archive, from entry n on, does once it is there. The room is locked.
+func (r *room) hold(st *stanza.Stanza, n int) {
+	if r.svc.cfg.Hold == nil || len(r.queue) == 0 || st.Origin().Channel == 0 {
+		return
+	}
+	for _, o := range r.queue[min(n, len(r.queue)):] {
+		if o.wait != nil {
+			return
 		}
 	}
+	r.later(r.svc.cfg.Hold(st.Origin()))
 }
 
 // stored queues write and, once it is on disk, then; where it fails st is answered with an error. For a room that is not persistent,

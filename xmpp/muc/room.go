@@ -151,7 +151,9 @@ func (r *room) handle(st *stanza.Stanza) bool {
 	case stanza.Presence:
 		r.handlePresence(st)
 	case stanza.Message:
+		n := len(r.queue)
 		r.handleMessage(st)
+		r.hold(st, n)
 	case stanza.IQ:
 		r.handleIQ(st)
 	}

@@ -66,8 +66,10 @@ func (l *link) push(st *stanza.Stanza) *stanza.Error {
 		}
 		l.running = true
 	}
+	if !l.note(st) {
+		return nil
+	}
 	l.queue = append(l.queue, st)
-	l.note(st)
 	l.bytes += st.Size()
 	l.poke()
 	return nil

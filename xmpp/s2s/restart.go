@@ -24,13 +24,13 @@ const (
 // forgotten stands for a stanza from before a restart of which only the number matters.
 var forgotten = &stanza.Stanza{Kind: stanza.Presence}
 
-// note remembers what is queued. Presence and iqs are out of date after a restart.
-func (l *link) note(st *stanza.Stanza) {
+// note remembers what is queued. Presence and iqs are out of date after a restart. False: it is queued already, by a program that was killed (ledger.Channel.Push).
+func (l *link) note(st *stanza.Stanza) bool {
 	if st.Kind != stanza.Message {
 		l.ch.PushHollow()
-		return
+		return true
 	}
-	l.ch.Push(ledger.Item{Counted: true, Ref: ref(st), At: time.Now(), Origin: ledger.Origin(st.Origin())}, ledger.Key{First: st.Inner(), From: st.From.String() + " " + st.To.String(), ID: st.ID},
+	return l.ch.Push(ledger.Item{Counted: true, Ref: ref(st), At: time.Now(), Origin: ledger.Origin(st.Origin()), For: st.To.String()}, ledger.Key{First: st.Inner(), From: st.From.String() + " " + st.To.String(), ID: st.ID},
 		func(b []byte) []byte { return st.AppendXML(b, stanza.NSClient, true) })
 }
 
@@ -57,6 +57,10 @@ func (s *Service) restoreLink(k *ledger.Kept, p pair) {
 	l.restored, l.h = true, k.Acked
 	if id := k.Values[keySM]; len(id) > 0 && s.cfg.Ledger.Trusted() {
 		l.managed, l.smID, l.bidi, l.backwards, l.handled = true, string(id), bidi, len(k.Values[keyBack]) > 0, k.Handled
+	} else {
+		for _, key := range []string{keySM, keyBidi, keyBack} { // the numbers of a ledger that is not exact
+			l.ch.Set(key, nil)
+		}
 	}
 	for _, it := range k.Items {
 		st := forgotten

@@ -125,13 +125,23 @@ func (s *Stanza) Archive() string { return s.archive }
 func (s *Stanza) ArchivedFor(owner JID) bool { return s.archive != "" && s.owner == owner }
 
 // Origin names a stanza by the channel that it came on (a session, another server) and its number there. The zero Origin is none.
-type Origin struct{ Channel, Number uint32 }
+type Origin struct {
+	Channel, Number uint32
+	Part            bool // for one of several recipients, and not the last: when it has it the stanza is not handled yet
+}
 
 // WithOrigin is a copy that remembers where it came from; what is made of the copy by With does too. It is not part of the XML.
 func (s *Stanza) WithOrigin(o Origin) *Stanza { c := *s; c.origin = o; return &c }
 
 // Origin is what WithOrigin said.
 func (s *Stanza) Origin() Origin { return s.origin }
+
+// Part is a copy for one of several recipients, and not the last of them (Origin.Part).
+func (s *Stanza) Part() *Stanza {
+	c := *s
+	c.origin.Part = true
+	return &c
+}
 
 // Inner is the first byte of the children as they are written, which copies share; nil where there are none. It tells copies by.
 func (s *Stanza) Inner() *byte {

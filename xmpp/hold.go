@@ -1,0 +1,83 @@
+package xmpp
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"konzil/xmpp/stanza"
+)
+
+// holds are messages that a room has taken and not handed on yet, because what was said before them is on its way to the disk. Nothing tells of them after a
+// kill, so they are not handled: their sender is not told so (XEP-0198 §4), and what it has sent later waits, since that would count as handled with all before
+// it (ledger.Item). A sender has one at a time.
+type holds struct {
+	any atomic.Int64 // how many; as a rule none
+
+	mu sync.Mutex // guards of
+	of map[uint32]*hold
+}
+
+// hold is what is held of one channel (stanza.Origin).
+type hold struct {
+	n    int
+	gone chan struct{} // closed when nothing is held any more
+}
+
+// holdTimeout bounds the waiting for what is held: as long as the archive may take.
+const holdTimeout = 30 * time.Second
+
+var errHeld = errors.New("xmpp: what was sent before is still not handed on")
+
+// Hold tells that a message with that origin waits; the caller calls release once it was handed on.
+func (s *Server) Hold(o stanza.Origin) (release func()) {
+	if o.Channel == 0 { // nobody counts it
+		return func() {}
+	}
+	h := &s.holds
+	h.any.Add(1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := h.of[o.Channel]
+	if w == nil {
+		if h.of == nil {
+			h.of = map[uint32]*hold{}
+		}
+		w = &hold{gone: make(chan struct{})}
+		h.of[o.Channel] = w
+	}
+	w.n++
+	return func() { h.release(o.Channel, w) }
+}
+
+func (h *holds) release(channel uint32, w *hold) {
+	h.any.Add(-1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.n--; w.n == 0 {
+		delete(h.of, channel)
+		close(w.gone)
+	}
+}
+
+// wait returns when nothing of a channel is held, or an error when that takes too long.
+func (h *holds) wait(channel uint32) error {
+	if channel == 0 || h.any.Load() == 0 {
+		return nil
+	}
+	h.mu.Lock()
+	w := h.of[channel]
+	h.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	t := time.NewTimer(holdTimeout)
+	defer t.Stop()
+	select {
+	case <-w.gone:
+		return nil
+	case <-t.C:
+		return errHeld
+	}
+}

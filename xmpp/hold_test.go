@@ -1,0 +1,79 @@
+package xmpp
+
+import (
+	"log/slog"
+	"sync"
+	"testing"
+
+	"konzil/internal/await"
+	"konzil/internal/ledger"
+	"konzil/xmpp/stanza"
+)
+
+// waitingRoom takes messages and hands them on when the test says so.
+type waitingRoom struct {
+	srv *Server
+
+	mu   sync.Mutex // guards held
+	held []func()
+}
+
+// HandleStanza implements Handler.
+func (w *waitingRoom) HandleStanza(st *stanza.Stanza) {
+	release := w.srv.Hold(st.Origin())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = append(w.held, func() {
+		w.srv.Route(st.WithFromTo(st.To, stanza.MustJID("bob@x.test/b")))
+		release()
+	})
+}
+
+func (w *waitingRoom) has() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.held)
+}
+
+// TestHeldInRoom: what waits in a room is not handled, for the client and after a kill, and what the client has sent after it waits behind it.
+func TestHeldInRoom(t *testing.T) {
+	dir := t.TempDir()
+	l, err := ledger.Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	disk := &slowDisk{l: l, fast: true}
+	room := &waitingRoom{}
+	r := newRigWith(t, func(cfg *Config) { cfg.Ledger = l }, func(s *Server) {
+		room.srv = s
+		s.Hooks().Keeper(disk)
+		s.Mount("rooms.x.test", room)
+	})
+	bob, alice := r.user("bob", "b"), r.user("alice", "a")
+	alice.send("<enable xmlns='%s'/>", nsSM)
+	alice.expect("<enabled")
+	channel := r.s.Session(alice.jid).ch.ID()
+	alice.send("<message%s to='r@rooms.x.test/bob' id='held'><body>x</body></message><r xmlns='%s'/>", clientNS, nsSM)
+	await.True(t, "in the room", func() bool { return room.has() == 1 })
+	alice.send("<message%s to='bob@x.test/b' id='later'><body>y</body></message>", clientNS)
+	bob.send("<message%s to='alice@x.test/a' id='sign'><body>z</body></message>", clientNS)
+	if st, err := alice.receive(); err != nil || st.ID != "sign" {
+		t.Fatalf("alice got %v %v, and her message is held", st, err)
+	}
+	if k := afterKill(t, dir, channel); k.Handled != 0 {
+		t.Errorf("%d are handled", k.Handled)
+	}
+	room.held[0]()
+	alice.expect("<a xmlns='urn:xmpp:sm:3' h='1'")
+	for _, id := range []string{"held", "later"} {
+		if st, err := bob.receive(); err != nil || st.ID != id {
+			t.Errorf("bob got %v %v, not %s", st, err, id)
+		}
+	}
+	await.True(t, "all handled", func() bool { return afterKill(t, dir, channel).Handled == 2 })
+}
