@@ -29,6 +29,7 @@ type downlink struct {
 // measure reads the estimate and what of it does not go to video. The caller holds the shard's mu.
 func (d *downlink) measure(m *media, now int64, probing bool) {
 	d.estimate = m.est.Bitrate()
+	m.seen = d.estimate
 	m.est.SetProbing(probing)
 	repaired := m.rtxBytes + m.fecBytes
 	bytes := m.sentBytes[Audio] - d.sent[Audio] + repaired - d.repaired
@@ -54,8 +55,23 @@ func (d *downlink) budget() uint64 {
 
 // stale says whether an allocation would change something.
 func (d *downlink) stale() bool {
-	b := float64(d.free())
-	return float64(d.cost) > keepAbove*b && !d.lowest || d.next > 0 && float64(d.next) <= keepBelow*b
+	return d.over() && !d.lowest || d.next > 0 && float64(d.next) <= keepBelow*float64(d.free())
+}
+
+// over says that what is allocated, at its present cost, does not fit.
+func (d *downlink) over() bool { return float64(d.cost) > keepAbove*float64(d.free()) }
+
+// squeeze looks at the estimate when it has fallen (shard.squeezed).
+func (e *Endpoint) squeeze() {
+	if e.removed {
+		return
+	}
+	e.sh.mu.Lock()
+	e.down.estimate = e.m.est.Bitrate()
+	e.sh.mu.Unlock()
+	if e.down.stale() {
+		e.stir()
+	}
 }
 
 // wish is the estimate that a budget for cost would need.

@@ -264,6 +264,7 @@ func (c *Conference) allocateVideo(e *Endpoint, now int64, tallest map[*source]i
 	s.choices = s.choices[:0]
 	if c.receivable(e) {
 		e.down.cost = e.heldCost(s.sources, s.of)
+		e.over = e.down.over()
 		s.choices = alloc.Allocate(s.sources, e.want, e.down.budget(), s.choices)
 	}
 	e.dirty, e.again = false, 0
@@ -518,6 +519,9 @@ func (e *Endpoint) apply(sb *sub) {
 			o.midBytes = []byte(sb.mid)
 		}
 		o.stream.TargetSVC(sb.layer, sb.sid, sb.tid)
+		if e.over && sb.src.lower(sb.layer, o.stream.Current()) {
+			o.stream.Ease()
+		}
 		if sb.src.kind == Video && o.stream.WantsKeyframe() {
 			for _, tr := range sb.src.tracks {
 				if tr.ssrc == sb.layer && tr.seen.active {
@@ -532,6 +536,14 @@ func (e *Endpoint) apply(sb *sub) {
 		sb.linked = on
 		e.conf.fansDirty = true
 	}
+}
+
+// lower says that SSRC a is a lower layer than b.
+func (src *source) lower(a, b uint32) bool {
+	place := func(ssrc uint32) int {
+		return slices.IndexFunc(src.tracks, func(tr *track) bool { return tr.ssrc == ssrc })
+	}
+	return place(a) < place(b)
 }
 
 // unsubscribe forgets a source that is gone.

@@ -55,6 +55,7 @@ type Endpoint struct {
 	active      bool
 	created     int64
 	down        downlink
+	over        bool  // what it had did not fit at its last allocation
 	dirty       bool  // its allocation is to be made again
 	again       int64 // when it must be, 0: whenever something changes
 	estimateAt  int64

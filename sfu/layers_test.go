@@ -303,7 +303,7 @@ func (b *svcBed) repeats() {
 		for _, x := range ps[n-20:] {
 			e.sh.mu.Lock()
 			e.m.resent = 0
-			e.sh.resend(e, e.m.sends[200], x.p.SequenceNumber)
+			e.sh.resend(e, e.m.sends[200], x.p.SequenceNumber, e.sh.s.now())
 			e.sh.flush()
 			e.sh.mu.Unlock()
 			b.from.sh.mu.Lock()

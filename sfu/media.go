@@ -124,7 +124,8 @@ type media struct {
 	firSeq    uint8
 	rtt       int64 // ns, 0 unknown
 	gone      bool
-	proved    bool // something of the peer's was opened: it has finished the handshake, too
+	proved    bool   // something of the peer's was opened: it has finished the handshake, too
+	seen      uint64 // the estimate as the control loop saw it last, or was told that it fell to
 }
 
 // track is one incoming SSRC of a source; its endpoint's shard guards it.
@@ -229,8 +230,9 @@ type send struct {
 
 	rtxIndex seal.Index
 	rtxSeq   uint16
-	replayed int64  // when the last repetition began
-	srMid    uint32 // middle NTP bits of the last SR sent
+	answers  *nack.Answers // nil until something was asked for
+	replayed int64         // when the last repetition began
+	srMid    uint32        // middle NTP bits of the last SR sent
 	srAt     int64
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // Pacing. Video that arrives in a burst (a keyframe, a repetition from the cache, what was asked for again) leaves at 2.5 times the
-// receiver's estimate and not at once: shard.emit asks the receiver's bucket (pace), holds packets back while it is full, and
+// receiver's estimate (1.25 times on a path that was full of late) and not at once: shard.emit asks the receiver's bucket (pace), holds packets back while it is full, and
 // shard.paceOut, each tick, sends what may go. Audio never waits. Packets are held unprotected and get their transport-wide number
 // and their protection when they go, so that numbers and times of sending stay in one order. A receiver whose estimate was not
 // measured yet, or has room, pays for one comparison a packet.
@@ -119,7 +119,7 @@ func (sh *shard) paceOut(e *Endpoint, now int64) {
 	if m.est.Measured() {
 		estimate = float64(m.est.Bitrate())
 	}
-	w.bucket.Tick(now, estimate, m.est.ProbeRate(), w.bytes)
+	w.bucket.Tick(now, estimate, m.est.ProbeRate(), w.bytes, m.est.Narrow())
 	w.releasing = true
 	for w.head != nil && !w.bucket.Full() {
 		k := w.head

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"konzil/sfu/dd"
+	"konzil/sfu/nack"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/rtp"
 )
@@ -23,7 +24,7 @@ type repeat struct {
 const maxResends = 100
 
 // resend answers a NACK for one outgoing sequence number from the history of the source (RFC 4585 §6.2.1).
-func (sh *shard) resend(e *Endpoint, o *send, seq uint16) {
+func (sh *shard) resend(e *Endpoint, o *send, seq uint16, now int64) {
 	if e.m.resent >= maxResends {
 		sh.count.inc(cNACKLimit)
 		return
@@ -39,6 +40,13 @@ func (sh *shard) resend(e *Endpoint, o *send, seq uint16) {
 		sh.count.inc(cNACKMiss)
 		return
 	}
+	if o.answers == nil {
+		o.answers = new(nack.Answers)
+	}
+	if !o.answers.Due(now, seq, e.m.onItsWay()) {
+		sh.count.inc(cNACKEarly)
+		return
+	}
 	w := repeat{ep: e, out: o, r: r, seq: seq}
 	if tr.ep.sh == sh {
 		sh.repeat(tr, orig, &w)
@@ -46,6 +54,10 @@ func (sh *shard) resend(e *Endpoint, o *send, seq uint16) {
 	}
 	tr.ep.sh.inbox.push(tr.ep.sh, item{kind: itemRepeat, tr: tr, seq: orig, want: w}, nil)
 }
+
+// onItsWay is how long an answer is surely on its way, with the request for another one, ns: most of the round trip, or of the queue that has
+// grown since that was measured.
+func (m *media) onItsWay() int64 { return max(m.rtt, m.est.Queue()) * 3 / 4 }
 
 // repeatFor looks a packet up for a receiver of another shard and sends it there.
 func (sh *shard) repeatFor(it *item) {

@@ -68,7 +68,7 @@ func (sh *shard) transportFeedback(e *Endpoint, p rtp.RTCP, now int64) {
 		}
 		rtp.EachNACK(fci, func(seq uint16) {
 			sh.count.inc(cNACKIn)
-			sh.resend(e, o, seq)
+			sh.resend(e, o, seq, now)
 		})
 	case rtp.FmtTWCC:
 		sh.count.inc(cTWCCIn)
@@ -84,11 +84,31 @@ func (sh *shard) transportFeedback(e *Endpoint, p rtp.RTCP, now int64) {
 				lost++
 			}
 		}
+		m.est.OnFeedback(now, acked)
+		if m.est.Congested(now) {
+			lost = 0 // a full queue loses them: to send more, and some of it twice, would not help
+		}
 		m.loss.note(lost, len(acked), now)
 		m.judgePlayout(now)
-		if m.est != nil {
-			m.est.OnFeedback(now, acked)
-		}
+		sh.squeezed(e)
+	}
+}
+
+// squeezeShare is by how much the estimate must have fallen since the control loop saw it to have it look at once.
+const squeezeShare = 0.9
+
+// squeezed has the control loop find layers that fit when the estimate has fallen: until its next look, too much would go on into a queue. When it
+// is busy, that look has to do.
+func (sh *shard) squeezed(e *Endpoint) {
+	m := &e.m
+	bps := m.est.Bitrate()
+	if float64(bps) >= squeezeShare*float64(m.seen) {
+		return
+	}
+	m.seen = bps
+	select {
+	case e.conf.cmds <- func() { e.squeeze() }:
+	default:
 	}
 }
 
@@ -99,9 +119,7 @@ func (sh *shard) reported(e *Endpoint, r *rtp.ReportBlock, now int64) {
 	if o == nil || o.ssrc != r.SSRC {
 		return
 	}
-	if m.est != nil {
-		m.est.OnLossReport(now, r.Fraction)
-	}
+	m.est.OnLossReport(now, r.Fraction)
 	if m.ext.twcc == 0 {
 		m.loss.note(int(r.Fraction), 256, now)
 		m.judgePlayout(now)
@@ -109,9 +127,7 @@ func (sh *shard) reported(e *Endpoint, r *rtp.ReportBlock, now int64) {
 	if r.LSR != 0 && r.LSR == o.srMid {
 		if rtt := now - o.srAt - int64(r.DLSR)*1e9/65536; rtt > 0 {
 			m.rtt = rtt
-			if m.est != nil {
-				m.est.OnRTT(rtt)
-			}
+			m.est.OnRTT(rtt)
 		}
 	}
 }

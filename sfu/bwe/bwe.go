@@ -37,6 +37,8 @@ const (
 	modest     = 300_000   // bits per second that a mere trend of delay cannot talk an application-limited estimate below
 	standing   = 30 * 1e6  // ns of queueing delay that make a trend of delay believable while little is sent
 	defaultRTT = 100 * 1e6 // ns until one was measured
+
+	congestedFor = 1e9 // ns after a decrease in which a standing queue explains losses
 )
 
 // Config bounds an estimate; zero fields get defaults.
@@ -250,6 +252,18 @@ func (e *Estimator) Bitrate() uint64 { return uint64(e.rate) }
 
 // Measured says whether anything was heard of the path: before, the estimate is only where it starts.
 func (e *Estimator) Measured() bool { return e.fedAt != 0 || e.reports.remb > 0 }
+
+// Queue is how much longer packets take than they could, ns, as of the last feedback.
+func (e *Estimator) Queue() int64 { return e.transit.queue() }
+
+// Congested says that losses are those of a queue that is full or was so a moment ago, and not the path's own.
+func (e *Estimator) Congested(now int64) bool {
+	q := e.transit.queue()
+	return q > probeQueue || q > standing && e.delay.lastDecrease != 0 && now-e.delay.lastDecrease < congestedFor
+}
+
+// Narrow says that the path was seen to be full at about the estimate, and nothing since has shown that it carries more.
+func (e *Estimator) Narrow() bool { return e.delay.link.known() }
 
 // ProbeRate is the rate of the probe that is being sent, 0 for none.
 func (e *Estimator) ProbeRate() float64 { return e.probe.now.Rate }

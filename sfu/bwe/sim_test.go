@@ -101,6 +101,8 @@ type flow struct {
 	sent  float64 // bits since reset
 	got   float64
 	probN int
+
+	lost, full int // packets reported lost, and those of them that are put down to a full queue
 }
 
 const skew = 1 << 40 // the receiver's clock is another one
@@ -233,6 +235,14 @@ func (f *flow) reports() {
 	for len(f.back) > 0 && f.back[0].at <= f.s.now {
 		f.e.OnRTT(2*(f.s.link.Delay+f.extra) + f.fbWait + f.s.link.Wait(f.s.now))
 		f.e.OnFeedback(f.s.now, f.back[0].what)
+		for i := range f.back[0].what {
+			if f.back[0].what[i].ArrivalTime < 0 {
+				f.lost++
+				if f.e.Congested(f.s.now) {
+					f.full++
+				}
+			}
+		}
 		f.back = f.back[1:]
 	}
 }
@@ -317,6 +327,7 @@ func TestSteps(t *testing.T) {
 		}
 		s.link.Rate = 0.5e6
 		s.reset()
+		f.lost, f.full = 0, 0
 		down, drained, begin := int64(-1), int64(-1), s.now
 		s.run(30e9, func() {
 			if down < 0 && f.e.Bitrate() < 500e3 {
@@ -327,6 +338,9 @@ func TestSteps(t *testing.T) {
 			}
 		})
 		worst, queue := s.worst, s.meanQueue()
+		if c.loss == 0 && c.queue > 100*ms && f.full < 9*f.lost/10 { // a short queue looks like chance
+			t.Errorf("%s: %d of %d lost packets are put down to congestion", c.name, f.full, f.lost)
+		}
 		if down < 0 || down > 2e9 {
 			t.Errorf("%s: %d ms to a safe rate", c.name, down/ms)
 		}
@@ -341,8 +355,8 @@ func TestSteps(t *testing.T) {
 		if up < 0 || float64(up) > c.back*1e9 {
 			t.Errorf("%s: %d ms back to the top", c.name, up/ms)
 		}
-		row(t, "3→0.5→3, "+c.name, "safe rate after %4d ms, queue empty after %4d ms, queue at 0.5: worst %3d ms mean %3d ms, top again after %5d ms, probes %d",
-			down/ms, drained/ms, worst/ms, queue/ms, up/ms, f.probN)
+		row(t, "3→0.5→3, "+c.name, "safe rate after %4d ms, queue empty after %4d ms, queue at 0.5: worst %3d ms mean %3d ms, top again after %5d ms, probes %d, lost %d, %d of them in a full queue",
+			down/ms, drained/ms, worst/ms, queue/ms, up/ms, f.probN, f.lost, f.full)
 	}
 }
 
@@ -364,6 +378,9 @@ func TestRandomLoss(t *testing.T) {
 				atTop++
 			}
 		})
+		if c.loss <= 0.1 && f.full > f.lost/50 {
+			t.Errorf("%g loss: %d of %d lost packets are put down to congestion", c.loss, f.full, f.lost)
+		}
 		row(t, fmt.Sprintf("%g %% random loss, runs of %g", c.loss*100, max(c.burst, 1)), "lowest estimate %.2f Mbit/s, in the top layer %d %%", low/1e6, 100*atTop/n)
 		if low < c.least {
 			t.Errorf("%g loss: fell to %.0f", c.loss, low)

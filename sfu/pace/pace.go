@@ -10,6 +10,11 @@ const (
 	burstTime = 20 * 1e6  // ns at that rate that leave at once: two ticks,
 	minBurst  = 10 * 1200 // and bytes at least, so that usual frames of slow receivers stay whole
 	maxWait   = 400 * 1e6 // ns after which what is held back shall be gone: the rate rises for that
+
+	// On a path that was full of late, what goes faster than it can only waits in its queue, and looks as if there were no room for a
+	// layer whose keyframe it is.
+	narrowGain  = 1.25
+	narrowBurst = 3 * 1200
 )
 
 // Bucket is the state of one receiver.
@@ -36,15 +41,19 @@ func (b *Bucket) Idle(now int64) bool {
 }
 
 // Tick empties the bucket for the time since the last one. estimate is in bits per second, 0: not known, everything passes. held are
-// the bytes that wait, least is a rate that must be possible in any case.
-func (b *Bucket) Tick(now int64, estimate, least float64, held int) {
+// the bytes that wait, least is a rate that must be possible in any case. narrow says that the estimate is close to what the path carries.
+func (b *Bucket) Tick(now int64, estimate, least float64, held int, narrow bool) {
 	dt := float64(now - b.at)
 	b.at = now
 	if b.on = estimate > 0; !b.on {
 		b.level = 0
 		return
 	}
-	rate := max(gain*estimate, least, float64(held)*8e9/maxWait)
-	b.burst = max(rate*burstTime/8e9, minBurst)
+	over, burst := gain, float64(minBurst)
+	if narrow {
+		over, burst = narrowGain, narrowBurst
+	}
+	rate := max(over*estimate, least, float64(held)*8e9/maxWait)
+	b.burst = max(rate*burstTime/8e9, burst)
 	b.level = max(0, b.level-rate*dt/8e9)
 }

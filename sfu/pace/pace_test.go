@@ -6,12 +6,12 @@ const ms = int64(1e6)
 
 // send lets n packets of 1200 bytes go as soon as they may, with a tick each 10 ms, and returns how many left at once, the most in
 // one tick after that, and how long all took.
-func send(estimate float64, n int) (first, most int, took int64) {
+func send(estimate float64, n int, narrow bool) (first, most int, took int64) {
 	var b Bucket
-	b.Tick(1e9, estimate, 0, 0)
+	b.Tick(1e9, estimate, 0, 0, narrow)
 	for now := int64(1e9); ; now += 10 * ms {
 		if now > 1e9 {
-			b.Tick(now, estimate, 0, n*1200)
+			b.Tick(now, estimate, 0, n*1200, narrow)
 		}
 		k := 0
 		for n > 0 && !b.Full() {
@@ -35,16 +35,19 @@ func TestKeyframe(t *testing.T) {
 		estimate    float64
 		first, most int
 		took        int64 // ms
+		narrow      bool
 	}{
-		{0, 60, 0, 0},         // nothing is known
-		{20e6, 60, 0, 0},      // whole
-		{2.5e6, 14, 8, 80},    // in a moment
-		{500e3, 11, 3, 420},   // spread
-		{100e3, 11, 3, 1_000}, // as fast as maxWait demands
+		{0, 60, 0, 0, false},         // nothing is known
+		{20e6, 60, 0, 0, false},      // whole
+		{2.5e6, 14, 8, 80, false},    // in a moment
+		{500e3, 11, 3, 420, false},   // spread
+		{100e3, 11, 3, 1_000, false}, // as fast as maxWait demands
+		{20e6, 53, 7, 10, true},
+		{2.5e6, 7, 4, 200, true}, // hardly faster than the path
 	} {
-		first, most, took := send(c.estimate, 60)
+		first, most, took := send(c.estimate, 60, c.narrow)
 		if first != c.first || most > c.most || took > c.took*ms {
-			t.Errorf("%.0f b/s: %d at once, then at most %d in 10 ms, all after %d ms", c.estimate, first, most, took/ms)
+			t.Errorf("%.0f b/s, narrow %v: %d at once, then at most %d in 10 ms, all after %d ms", c.estimate, c.narrow, first, most, took/ms)
 		}
 	}
 }
@@ -55,7 +58,7 @@ func TestSteady(t *testing.T) {
 		var b Bucket
 		credit := 0.0
 		for now := int64(1e9); now < 11e9; now += 10 * ms {
-			b.Tick(now, estimate, 0, 0)
+			b.Tick(now, estimate, 0, 0, false)
 			if now%(30*ms) != 0 {
 				continue
 			}
@@ -71,7 +74,7 @@ func TestSteady(t *testing.T) {
 
 func BenchmarkFull(b *testing.B) {
 	var p Bucket
-	p.Tick(1, 1e9, 0, 0)
+	p.Tick(1, 1e9, 0, 0, false)
 	for b.Loop() {
 		if !p.Full() {
 			p.Sent(1)

@@ -607,6 +607,76 @@ func TestTemporalRaiseWaitsForSync(t *testing.T) {
 }
 
 // Streams without picture ids keep frames whole by their timestamps.
+// TestEase: until the keyframe of a lower layer is there, only the lowest temporal layer of the old one goes on, without a gap in the numbers.
+func TestEase(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	ls := newLayers(r, true)
+	s := &Stream{}
+	s.Reset(1, 1)
+	s.Target(102, All)
+	s.Ease() // nothing is forwarded yet
+	seq, any := uint16(0), false
+	now, n := int64(0), 0
+	step := func() (got map[uint32][]uint8) {
+		got = map[uint32][]uint8{}
+		for _, l := range ls {
+			for _, p := range l.frame(r, n, now) {
+				out, ok := s.Map(&p.in)
+				if !ok {
+					continue
+				}
+				if any && out.Seq != seq+1 {
+					t.Fatalf("%d after %d", out.Seq, seq)
+				}
+				seq, any = out.Seq, true
+				got[l.ssrc] = append(got[l.ssrc], p.tid)
+			}
+		}
+		n, now = n+1, now+33e6
+		return got
+	}
+	highest := func(frames int, ssrc uint32) (tid uint8) {
+		t.Helper()
+		count := 0
+		for range frames {
+			got := step()
+			if len(got) > 1 || len(got) == 1 && got[ssrc] == nil {
+				t.Fatalf("%v", got)
+			}
+			for _, x := range got[ssrc] {
+				tid = max(tid, x)
+				count++
+			}
+		}
+		if count == 0 {
+			t.Fatal("nothing goes on")
+		}
+		return tid
+	}
+	if tid := highest(12, 102); tid != 2 {
+		t.Errorf("temporal layer %d", tid)
+	}
+	s.Target(100, All)
+	s.Ease()
+	if tid := highest(12, 102); tid != 0 {
+		t.Errorf("temporal layer %d while the path is too narrow", tid)
+	}
+	s.Target(102, All) // changed its mind
+	if tid := highest(12, 102); tid != 2 {
+		t.Errorf("temporal layer %d afterwards", tid)
+	}
+	s.Target(100, All)
+	s.Ease()
+	ls[0].key = true
+	if tid := highest(12, 100); tid != 2 {
+		t.Errorf("temporal layer %d of the lower layer", tid)
+	}
+	s.Ease() // nothing is waited for
+	if tid := highest(12, 100); tid != 2 {
+		t.Errorf("temporal layer %d of the lower layer", tid)
+	}
+}
+
 func TestNoPictureID(t *testing.T) {
 	var s Stream
 	s.Reset(0, 0)

@@ -152,6 +152,15 @@ func (s *Stream) TargetSVC(ssrc uint32, sid, maxTID uint8) {
 	}
 }
 
+// Ease leaves out all but the lowest temporal layer of the old SSRC until the switch to the target comes: a path that has become too narrow
+// for the old one then has room for the keyframe. Target ends it.
+func (s *Stream) Ease() {
+	if s.cur != 0 && s.cur != s.target && s.again == live {
+		s.frames.limit(0)
+		s.svc.limit(limit{s.svc.want.sid, 0})
+	}
+}
+
 // Current returns the SSRC that is being forwarded, 0 for none.
 func (s *Stream) Current() uint32 { return s.cur }
 
