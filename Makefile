@@ -42,7 +42,7 @@ kill:
 	KONZIL_KILL=$(KILL) go test -count=1 -v -timeout 60m -run 'TestKill$$' ./internal/lab
 
 # what a real browser sees behind lossy, slow and changing paths, with konzil and, where it is installed, LiveKit: a table (root on Linux, Chromium,
-# npm for LiveKit's client; eight minutes)
+# npm for LiveKit's client; six minutes). KONZIL_IMPAIR_ROUNDS=2 measures each row twice, KONZIL_IMPAIR_ROWS=steps,loss10 only those; nothing else may run.
 impair:
 	KONZIL_IMPAIR=1 go test -count=1 -v -timeout 30m -run TestImpairment ./sfu/browsertest
 

@@ -42,6 +42,7 @@ type server interface {
 
 // impairment is one row: what the path is like, second by second.
 type impairment struct {
+	key  string // for KONZIL_IMPAIR_ROWS
 	name string
 	path func(l *linksim.Link, second int)
 	secs int
@@ -58,18 +59,39 @@ func impairments() []impairment {
 		return func(l *linksim.Link, _ int) { l.Loss = share }
 	}
 	return []impairment{
-		{"clean", func(*linksim.Link, int) {}, 15, 0},
-		{"1 % loss", lossy(0.01), 25, 0},
-		{"5 % loss", lossy(0.05), 25, 0},
-		{"10 % loss", lossy(0.10), 25, 0},
-		{"3→0.5→3 Mbit/s", func(l *linksim.Link, s int) {
+		{"clean", "clean", func(*linksim.Link, int) {}, 12, 0},
+		{"loss1", "1 % loss", lossy(0.01), 20, 0},
+		{"loss5", "5 % loss", lossy(0.05), 20, 0},
+		{"loss10", "10 % loss", lossy(0.10), 20, 0},
+		{"steps", "3→0.5→3 Mbit/s", func(l *linksim.Link, s int) {
 			l.Rate = 3e6
-			if s >= 15 && s < 30 {
+			if s >= 12 && s < 25 {
 				l.Rate = 0.5e6
 			}
-		}, 50, 30},
-		{"200 ms RTT", func(l *linksim.Link, _ int) { l.Delay = 100 * int64(time.Millisecond) }, 25, 0},
+		}, 43, 25},
+		{"rtt200", "200 ms RTT", func(l *linksim.Link, _ int) { l.Delay = 100 * int64(time.Millisecond) }, 20, 0},
 	}
+}
+
+// selected are the rows that KONZIL_IMPAIR_ROWS names, a list of keys with commas; without it all.
+func selected(t *testing.T) (out []impairment) {
+	t.Helper()
+	want := os.Getenv("KONZIL_IMPAIR_ROWS")
+	if want == "" {
+		return impairments()
+	}
+	for key := range strings.SplitSeq(want, ",") {
+		n := len(out)
+		for _, im := range impairments() {
+			if im.key == key {
+				out = append(out, im)
+			}
+		}
+		if len(out) == n {
+			t.Fatalf("there is no row %q", key)
+		}
+	}
+	return out
 }
 
 // watched is what the watcher saw up to now.
@@ -81,8 +103,13 @@ type watched struct {
 	Jitter                        float64 // mean delay in the jitter buffer, s
 }
 
-// watcherScript reads getStats of the peer connection that inbound() gives.
-const watcherScript = `
+// statsScript reads getStats: of the peer connection that inbound() gives, and of all() how many pictures were encoded.
+const statsScript = `
+async function encoded() {
+  let most = 0;
+  for (const pc of all()) for (const r of (await pc.getStats()).values()) if (r.type == 'outbound-rtp' && r.kind == 'video') most = Math.max(most, r.framesEncoded || 0);
+  return '' + most;
+}
 async function watched() {
   const out = {Frames: 0, Height: 0, Freezes: 0, Frozen: 0, Lost: 0, RTX: 0, NACK: 0, PLI: 0, Dropped: 0, Jitter: 0};
   for (const r of (await inbound().getStats()).values()) {
@@ -118,7 +145,7 @@ func servers(t *testing.T, dev string) (out []func() server) {
 	return out
 }
 
-// KONZIL_IMPAIR names the servers (1: all), KONZIL_IMPAIR_ROUNDS how often each row is measured of each.
+// KONZIL_IMPAIR names the servers (1: all), KONZIL_IMPAIR_ROUNDS how often each row is measured of each, KONZIL_IMPAIR_ROWS the rows.
 func TestImpairment(t *testing.T) {
 	if os.Getenv("KONZIL_IMPAIR") == "" {
 		t.Skip("takes minutes: make impair")
@@ -126,9 +153,9 @@ func TestImpairment(t *testing.T) {
 	n := newFarNet(t)
 	rounds, _ := strconv.Atoi(os.Getenv("KONZIL_IMPAIR_ROUNDS"))
 	var table strings.Builder
-	fmt.Fprintf(&table, "\n%-8s %-16s %8s %8s %6s %7s %9s %5s %6s %5s %8s %9s\n", "server", "path", "frozen s", "freezes", "fps", "at top", "top again", "lost", "rtx", "pli", "dropped", "buffer ms")
+	fmt.Fprintf(&table, "\n%-8s %-16s %8s %8s %6s %7s %9s %5s %6s %5s %8s %9s  %s\n", "server", "path", "frozen s", "freezes", "fps", "at top", "top again", "lost", "rtx", "pli", "dropped", "buffer ms", "machine")
 	made := servers(t, n.dev)
-	for _, im := range impairments() {
+	for _, im := range selected(t) {
 		for range max(rounds, 1) {
 			for _, s := range made {
 				t.Run(im.name, func(t *testing.T) { table.WriteString(row(t, n, s(), im)) })
@@ -140,27 +167,35 @@ func TestImpairment(t *testing.T) {
 
 // row measures and writes one line of the table.
 func row(t *testing.T, n *farNet, s server, im impairment) string {
-	first, last, top, again := impair(t, n, s, im)
+	m := impair(t, n, s, im)
 	d := float64(im.secs)
 	back := "-"
 	if im.back > 0 {
 		back = "never"
-		if again >= 0 {
-			back = fmt.Sprintf("%.1f s", again.Seconds())
+		if m.again >= 0 {
+			back = fmt.Sprintf("%.1f s", m.again.Seconds())
 		}
 	}
-	line := fmt.Sprintf("%-8s %-16s %8.2f %8d %6.1f %5.0f %% %9s %5d %6d %5d %8d %9.0f\n", s.name(), im.name, last.Frozen-first.Frozen, last.Freezes-first.Freezes,
-		float64(last.Frames-first.Frames)/d, 100*top, back, last.Lost-first.Lost, last.RTX-first.RTX, last.PLI-first.PLI, last.Dropped-first.Dropped, last.Jitter*1000)
+	line := fmt.Sprintf("%-8s %-16s %8.2f %8d %6.1f %5.0f %% %9s %5d %6d %5d %8d %9.0f  %s\n", s.name(), im.name, m.last.Frozen-m.first.Frozen, m.last.Freezes-m.first.Freezes,
+		float64(m.last.Frames-m.first.Frames)/d, 100*m.top, back, m.last.Lost-m.first.Lost, m.last.RTX-m.first.RTX, m.last.PLI-m.first.PLI, m.last.Dropped-m.first.Dropped, m.last.Jitter*1000, m.load)
 	t.Log(line)
 	return line
 }
 
+// measured is what came of one row.
+type measured struct {
+	first, last watched
+	top         float64       // share of the time in the top layer
+	again       time.Duration // until it was back, negative: never
+	load        load
+}
+
 // impair runs one row: both browsers meet on a good path, which then becomes what the row says.
-func impair(t *testing.T, n *farNet, s server, im impairment) (first, last watched, top float64, again time.Duration) {
+func impair(t *testing.T, n *farNet, s server, im impairment) (m measured) {
 	n.set(func(l *linksim.Link) { l.Rate, l.Loss, l.Delay, l.Queue = 0, 0, oneWay, pathQueue })
 	s.start(t, n.host)
-	pub := open(t, "chromium", s.page())
-	sub := open(t, n.command(t, "chromium"), s.page()+watcherScript)
+	pub := open(t, "chromium", s.page()+statsScript)
+	sub := open(t, n.command(t, "chromium"), s.page()+statsScript)
 	s.publish(t, pub)
 	s.watch(t, sub)
 	look := func() (w watched) {
@@ -170,16 +205,19 @@ func impair(t *testing.T, n *farNet, s server, im impairment) (first, last watch
 		}
 		return w
 	}
-	deadline := time.Now().Add(40 * time.Second)
+	encoded := func() int {
+		t.Helper()
+		k, err := strconv.Atoi(pub("encoded()"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	for w := look(); w.Height < 720 || w.Frames < 60; w = look() {
-		if time.Now().After(deadline) {
-			t.Fatalf("no 720 lines on a good path: %+v\n%s", w, s.explain())
-		}
-		<-tick.C
-	}
-	first, again = look(), -1
+	m.load.before = good(t, s, look, tick.C)
+	m.first, m.again = look(), -1
+	m.load.start(encoded())
 	begin := time.Now()
 	looks, atTop, second := 0, 0, -1
 	for time.Since(begin) < time.Duration(im.secs)*time.Second {
@@ -187,20 +225,47 @@ func impair(t *testing.T, n *farNet, s server, im impairment) (first, last watch
 			second = now
 			n.set(func(l *linksim.Link) { im.path(l, second) })
 			if second%5 == 4 && testing.Verbose() {
-				t.Logf("%2d s: %+v %s", second, last, s.explain())
+				t.Logf("%2d s: %+v %s", second, m.last, s.explain())
 			}
 		}
 		<-tick.C
-		last = look()
+		m.last = look()
+		m.load.look()
 		looks++
-		if last.Height >= 720 {
+		if m.last.Height >= 720 {
 			atTop++
-			if im.back > 0 && again < 0 && second >= im.back {
-				again = time.Since(begin) - time.Duration(im.back)*time.Second
+			if im.back > 0 && m.again < 0 && second >= im.back {
+				m.again = time.Since(begin) - time.Duration(im.back)*time.Second
 			}
 		}
 	}
-	return first, last, float64(atTop) / float64(looks), again
+	m.load.end(encoded())
+	m.top = float64(atTop) / float64(looks)
+	return m
+}
+
+// good waits until the watcher sees the top layer on a good path, and tells at how many pictures a second.
+func good(t *testing.T, s server, look func() watched, tick <-chan time.Time) float64 {
+	t.Helper()
+	const frames = 50
+	deadline := time.Now().Add(40 * time.Second)
+	var since time.Time
+	from := 0
+	for {
+		w := look()
+		switch {
+		case w.Height < 720:
+			since = time.Time{}
+		case since.IsZero():
+			since, from = time.Now(), w.Frames
+		case w.Frames >= from+frames:
+			return float64(w.Frames-from) / time.Since(since).Seconds()
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no 720 lines on a good path: %+v\n%s", w, s.explain())
+		}
+		<-tick
+	}
 }
 
 // open starts a browser with a page and returns how to run JavaScript there.
@@ -234,7 +299,7 @@ func (o *ours) name() string { return "konzil" }
 
 func (o *ours) page() string {
 	p := strings.TrimSuffix(strings.TrimPrefix(page, "<!doctype html><script>"), "</script>")
-	return p + "\nfunction inbound() { return pcs['recv'].pc; }\n"
+	return p + "\nfunction inbound() { return pcs['recv'].pc; }\nfunction all() { return Object.values(pcs).map(p => p.pc); }\n"
 }
 
 func (o *ours) start(t *testing.T, far netip.Addr) {

@@ -56,6 +56,7 @@ window.RTCPeerConnection = class extends Native {
   constructor(...a) { super(...a); made.push(this); this.addEventListener('track', e => { if (e.track.kind == 'video') seen = this; }); }
 };
 function inbound() { return seen || made[made.length - 1]; }
+function all() { return made; }
 async function meet(url, token, send) {
   const L = LivekitClient;
   const preset = (w, h, rate) => new L.VideoPreset(w, h, rate, 30);
