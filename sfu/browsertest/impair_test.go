@@ -59,17 +59,17 @@ func impairments() []impairment {
 		return func(l *linksim.Link, _ int) { l.Loss = share }
 	}
 	return []impairment{
-		{"clean", "clean", func(*linksim.Link, int) {}, 12, 0},
-		{"loss1", "1 % loss", lossy(0.01), 20, 0},
-		{"loss5", "5 % loss", lossy(0.05), 20, 0},
-		{"loss10", "10 % loss", lossy(0.10), 20, 0},
+		{"clean", "clean", func(*linksim.Link, int) {}, 10, 0},
+		{"loss1", "1 % loss", lossy(0.01), 18, 0},
+		{"loss5", "5 % loss", lossy(0.05), 18, 0},
+		{"loss10", "10 % loss", lossy(0.10), 18, 0},
 		{"steps", "3→0.5→3 Mbit/s", func(l *linksim.Link, s int) {
 			l.Rate = 3e6
-			if s >= 12 && s < 25 {
+			if s >= 10 && s < 23 {
 				l.Rate = 0.5e6
 			}
-		}, 43, 25},
-		{"rtt200", "200 ms RTT", func(l *linksim.Link, _ int) { l.Delay = 100 * int64(time.Millisecond) }, 20, 0},
+		}, 40, 23},
+		{"rtt200", "200 ms RTT", func(l *linksim.Link, _ int) { l.Delay = 100 * int64(time.Millisecond) }, 18, 0},
 	}
 }
 
@@ -247,7 +247,7 @@ func impair(t *testing.T, n *farNet, s server, im impairment) (m measured) {
 // good waits until the watcher sees the top layer on a good path, and tells at how many pictures a second.
 func good(t *testing.T, s server, look func() watched, tick <-chan time.Time) float64 {
 	t.Helper()
-	const frames = 50
+	const frames = 40
 	deadline := time.Now().Add(40 * time.Second)
 	var since time.Time
 	from := 0
