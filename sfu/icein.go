@@ -86,13 +86,6 @@ func (u *iceUsers) drop(t *transport, names ...string) {
 	}
 }
 
-// count is the number of fragments that are served.
-func (u *iceUsers) count() int {
-	u.mu.RLock()
-	defer u.mu.RUnlock()
-	return len(u.byName)
-}
-
 // newID makes a transaction id: 64 random bits, and the transport's number under a mask that only we can make of them.
 func (u *iceUsers) newID(number uint32) (id ice.TxID) {
 	_, _ = rand.Read(id[:8])

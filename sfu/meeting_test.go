@@ -79,6 +79,13 @@ func TestThreeAndLeave(t *testing.T) {
 	}
 }
 
+// count is the number of fragments that are served.
+func (u *iceUsers) count() int {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return len(u.byName)
+}
+
 // TestShards runs a conference over two shards, so that packets are handed over both before and after opening.
 func TestShards(t *testing.T) {
 	t.Parallel()

@@ -76,9 +76,6 @@ func (p *heldPool) put(k *heldPacket) {
 	}
 }
 
-// held is how many packets are out.
-func (p *heldPool) held() int { return p.made - p.spare }
-
 // hold keeps a packet back; false when there is no room.
 func (sh *shard) hold(m *media, o *send, p *packet, payload []byte, h rtp.OutHeader, index uint64) bool {
 	n := len(payload) + len(p.orientation) + len(p.ddOut)

@@ -96,6 +96,9 @@ func TestPacing(t *testing.T) {
 	}
 }
 
+// held is how many packets are out.
+func (p *heldPool) held() int { return p.made - p.spare }
+
 // TestHeldPool: places are used again, no more than there are go out, and when many come back all their memory goes with them.
 func TestHeldPool(t *testing.T) {
 	room, free := udpio.Buffer(maxHeldShard * slotSize)

@@ -37,13 +37,11 @@ const (
 	busyTimeout = 10 * time.Second
 )
 
-var errInUse = errors.New("in use")
-
 // DB is an open database. Its methods may be called from any goroutine.
 type DB struct {
 	dir    string
 	log    *slog.Logger
-	lock   *os.File // nil: beside another program
+	lock   *os.File // of dir
 	read   *Reader
 	write  *sql.DB
 	writer *writer
@@ -59,21 +57,6 @@ func Open(ctx context.Context, dir string, log *slog.Logger) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openLocked(ctx, dir, lock, log)
-}
-
-// OpenBeside is Open for a command that may run while the server does: when another konzil has dir open it works beside
-// that one on the same database, without a change of schema. A server does not learn of what it had read before.
-func OpenBeside(ctx context.Context, dir string, log *slog.Logger) (*DB, error) {
-	db, err := Open(ctx, dir, log)
-	if errors.Is(err, errInUse) {
-		return openLocked(ctx, dir, nil, log)
-	}
-	return db, err
-}
-
-// openLocked opens the files; lock nil: somebody else has dir.
-func openLocked(ctx context.Context, dir string, lock *os.File, log *slog.Logger) (*DB, error) {
 	db := &DB{dir: dir, log: log, lock: lock}
 	if err := db.open(ctx, filepath.Join(dir, fileName)); err != nil {
 		db.closeFiles()
@@ -144,12 +127,6 @@ func (db *DB) migrate(ctx context.Context, name string) error {
 		return oops.New("store", fmt.Sprintf("%s was written by a newer konzil (schema %d, this program knows %d)", name, current, target),
 			"run the newer program or restore the backup made before the upgrade", nil)
 	}
-	if db.lock == nil {
-		if current != target {
-			return oops.New("store", fmt.Sprintf("%s has schema %d, this program %d", name, current, target), "use the same program as the running server", nil)
-		}
-		return nil
-	}
 	results, err := p.Up(ctx)
 	if err != nil {
 		return fmt.Errorf("store: migration of %s: %w", name, err)
@@ -182,7 +159,7 @@ func lockDir(dir string) (*os.File, error) {
 		pid, _ := os.ReadFile(name)
 		f.Close()
 		return nil, oops.New("store", fmt.Sprintf("data directory %s is in use by another konzil (process %s)", dir, strings.TrimSpace(string(pid))),
-			"stop it or choose another directory with data", errors.Join(errInUse, err))
+			"stop it or choose another directory with data", err)
 	}
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0) // only told to the operator
@@ -210,8 +187,5 @@ func (db *DB) closeFiles() error {
 	if db.write != nil {
 		errs = append(errs, db.write.Close())
 	}
-	if db.lock != nil {
-		errs = append(errs, db.lock.Close())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, db.lock.Close())...)
 }

@@ -264,23 +264,6 @@ func TestSecondProgramIsRefused(t *testing.T) {
 	}
 }
 
-func TestBesideTheServer(t *testing.T) {
-	dir := t.TempDir()
-	server := open(t, dir)
-	mustExec(t, server, "CREATE TABLE numbers (n INTEGER PRIMARY KEY) STRICT")
-	beside, err := OpenBeside(context.Background(), dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer beside.Close()
-	mustExec(t, beside, "INSERT INTO numbers VALUES (41)")
-	mustExec(t, server, "INSERT INTO numbers VALUES (42)")
-	var n int
-	if err := server.Read().QueryRow("SELECT count(*) FROM numbers").Scan(&n); err != nil || n != 2 {
-		t.Fatalf("%d numbers, %v", n, err)
-	}
-}
-
 func TestOperatorErrors(t *testing.T) {
 	t.Run("damaged", func(t *testing.T) {
 		dir := t.TempDir()

@@ -110,28 +110,3 @@ func AppendFIR(dst []byte, sender, media uint32, seqnr uint8) []byte {
 	dst = put32(put32(head(dst, FmtFIR, TypePSFB, sender), 0), media)
 	return finish(append(dst, seqnr, 0, 0, 0), at)
 }
-
-// AppendREMB appends a receiver estimated maximum bitrate message (draft-alvestrand-rmcat-remb-03 §2.2) for up to 255 streams.
-func AppendREMB(dst []byte, sender uint32, bps uint64, ssrcs []uint32) []byte {
-	if len(ssrcs) > 255 {
-		ssrcs = ssrcs[:255]
-	}
-	exp := 0
-	for bps >= 1<<18 {
-		bps >>= 1
-		exp++
-	}
-	at := len(dst)
-	dst = put32(head(dst, FmtAFB, TypePSFB, sender), 0)
-	dst = append(dst, 'R', 'E', 'M', 'B', byte(len(ssrcs)), byte(exp<<2)|byte(bps>>16), byte(bps>>8), byte(bps))
-	for _, s := range ssrcs {
-		dst = put32(dst, s)
-	}
-	return finish(dst, at)
-}
-
-// AppendBYE appends the leave of one source (RFC 3550 §6.6).
-func AppendBYE(dst []byte, ssrc uint32) []byte {
-	at := len(dst)
-	return finish(head(dst, 1, TypeBYE, ssrc), at)
-}

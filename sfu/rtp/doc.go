@@ -7,7 +7,7 @@
 //  2. ext.go: values of single extensions: audio level (RFC 6464), absolute send time.
 //  3. rtcp.go: Walk visits the packets of a compound; SR, EachReportBlock, EachNACK, EachFIR, REMB and Feedback read bodies.
 //  4. build.go: Append functions for RTCP that we send ourselves.
-//  5. seq.go: comparison and unwrapping of 16-bit sequence numbers.
+//  5. seq.go: unwrapping of 16-bit sequence numbers.
 //
 // Nothing here allocates (the Append functions do when dst is too small), keeps a reference to its arguments, starts a
 // goroutine, locks, logs or reads a clock. Times are nanoseconds.

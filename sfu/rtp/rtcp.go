@@ -7,7 +7,6 @@ const (
 	TypeSR    = 200
 	TypeRR    = 201
 	TypeSDES  = 202
-	TypeBYE   = 203
 	TypeAPP   = 204
 	TypeRTPFB = 205
 	TypePSFB  = 206
@@ -158,16 +157,4 @@ func REMB(fci []byte) (bps uint64, ok bool) {
 		return 0, false
 	}
 	return mantissa << exp, true
-}
-
-// EachBYE calls f for every source that a BYE takes leave of (RFC 3550 §6.6).
-func EachBYE(p RTCP, f func(ssrc uint32)) {
-	if p.Type != TypeBYE || p.Count == 0 || p.Body == nil {
-		return
-	}
-	f(p.SSRC)
-	b := p.Body
-	for i := 1; i < int(p.Count) && len(b) >= 4; i, b = i+1, b[4:] {
-		f(binary.BigEndian.Uint32(b))
-	}
 }

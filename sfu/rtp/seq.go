@@ -1,9 +1,5 @@
 package rtp
 
-// SeqNewer reports whether a comes after b in the circular order of 16-bit sequence numbers. Half the circle ahead (32768)
-// counts as not newer.
-func SeqNewer(a, b uint16) bool { return int16(a-b) > 0 }
-
 // Unwrapper turns 16-bit sequence numbers into a 64-bit line: of all numbers with the same low 16 bits it takes the one
 // nearest to the newest seen before. The zero value is ready.
 type Unwrapper struct {
