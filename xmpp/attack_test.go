@@ -385,7 +385,7 @@ func TestPlainHTTPFromElsewhere(t *testing.T) {
 func TestConditionsAreElements(t *testing.T) {
 	r := newRig(t, nil)
 	st := &stream{srv: r.s, wire: &wsWire{}}
-	if _, err := stanza.ParseElement(st.xml(&streamError{condition: "policy-violation", text: "a<b"})); err != nil {
+	if _, err := stanza.ParseElement(st.xml(stanza.NewStreamError("policy-violation", "a<b"))); err != nil {
 		t.Error(err)
 	}
 }

@@ -131,7 +131,7 @@ func (st *stream) authenticate() error {
 				continue
 			}
 		default:
-			return &streamError{condition: "not-authorized", text: "log in first"}
+			return stanza.NewStreamError("not-authorized", "log in first")
 		}
 		if err != nil || done {
 			return err
@@ -187,7 +187,7 @@ func (st *stream) exchange(mech sasl.Mechanism, initial string) (sasl.Mechanism,
 		}
 		switch {
 		case it.Elem == nil || it.Elem.Space != st.auth.space:
-			return nil, nil, &streamError{condition: "not-authorized", text: "log in first"}
+			return nil, nil, stanza.NewStreamError("not-authorized", "log in first")
 		case it.Elem.Local == "abort":
 			return nil, nil, st.failed(&sasl.Failure{Condition: "aborted"}, "")
 		case it.Elem.Local != "response":
@@ -290,7 +290,7 @@ func (st *stream) failed(f *sasl.Failure, user string) error {
 		return err
 	}
 	if st.auth.guesses >= st.srv.cfg.Limits.AuthAttempts || st.auth.failures >= maxSASLFailures {
-		return &streamError{condition: "policy-violation", text: "too many failed logins"}
+		return stanza.NewStreamError("policy-violation", "too many failed logins")
 	}
 	return nil
 }

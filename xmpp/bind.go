@@ -29,9 +29,9 @@ func (st *stream) bindOrResume() error {
 				return err
 			}
 		case it.Stanza != nil:
-			return &streamError{condition: "not-authorized", text: "bind a resource first"}
+			return stanza.NewStreamError("not-authorized", "bind a resource first")
 		default:
-			return &streamError{condition: "unsupported-stanza-type"}
+			return stanza.NewStreamError("unsupported-stanza-type", "")
 		}
 	}
 }

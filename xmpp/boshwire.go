@@ -144,7 +144,7 @@ func (w *boshWire) next() (stanza.Item, error) {
 	case err != nil:
 		return stanza.Item{}, err
 	case in.header != nil:
-		return stanza.Item{}, &streamError{condition: "bad-format", text: "streams are restarted after SASL only"}
+		return stanza.Item{}, stanza.NewStreamError("bad-format", "streams are restarted after SASL only")
 	}
 	return in.item, in.err
 }

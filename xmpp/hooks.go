@@ -1,6 +1,11 @@
 package xmpp
 
-import "konzil/xmpp/stanza"
+import (
+	"context"
+	"time"
+
+	"konzil/xmpp/stanza"
+)
 
 // Target is whom a hooked iq is addressed to.
 type Target uint8
@@ -168,3 +173,11 @@ func (h *Hooks) BindFeature(space string, f func(x *Session, asked *stanza.Eleme
 
 // BoundInfo adds something to each <bound/> (XEP-0386 §3.2); nil: nothing for that session.
 func (h *Hooks) BoundInfo(f func(x *Session) *stanza.Element) { h.boundInfo = append(h.boundInfo, f) }
+
+// StoreTime bounds one question of a feature to what it keeps. SQLite answers in milliseconds; what takes this long is a disk that hangs.
+const StoreTime = 10 * time.Second
+
+// StoreContext is for such a question: it is answered also when the client that caused it has gone.
+func StoreContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), StoreTime)
+}

@@ -252,7 +252,7 @@ func (x *Session) take(st *stream, batch []outItem) (_ []outItem, final bool) {
 	if st.last == nil && (x.sm.unacked.len() > l.UnackedStanzas || x.sm.unacked.bytes > l.OutboxBytes) {
 		x.srv.count.unackedOverflows.Add(1)
 		x.doomed = true
-		x.lastWordsLocked(st, &streamError{condition: "resource-constraint", text: "too much is not acknowledged"}, false)
+		x.lastWordsLocked(st, stanza.NewStreamError("resource-constraint", "too much is not acknowledged"), false)
 	}
 	if st.last != nil && (!st.drain || x.stream != st || x.pending.len() == 0) {
 		st.finished = true
@@ -292,13 +292,13 @@ func (x *Session) unwritten(st *stream, batch []outItem) {
 }
 
 // lastWords makes st end with an error, or properly for nil; drain: after what waits.
-func (x *Session) lastWords(st *stream, se *streamError, drain bool) {
+func (x *Session) lastWords(st *stream, se *stanza.StreamError, drain bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.lastWordsLocked(st, se, drain)
 }
 
-func (x *Session) lastWordsLocked(st *stream, se *streamError, drain bool) {
+func (x *Session) lastWordsLocked(st *stream, se *stanza.StreamError, drain bool) {
 	if st.last != nil || st.finished {
 		return
 	}

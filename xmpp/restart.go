@@ -116,7 +116,7 @@ func (x *Session) freeze() bool {
 		x.srv.count.hibernating.Add(-1)
 	}
 	if st := x.stream; st != nil {
-		x.lastWordsLocked(st, &streamError{condition: "system-shutdown"}, true)
+		x.lastWordsLocked(st, stanza.NewStreamError("system-shutdown", ""), true)
 	}
 	return true
 }

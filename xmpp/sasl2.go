@@ -277,7 +277,7 @@ func (l *login2) noteAgent(x *Session) {
 
 // refuseBind2 ends a login whose account has too many sessions: there is nothing to be bound to.
 func (st *stream) refuseBind2() error {
-	return &streamError{condition: "resource-constraint", text: "too many sessions"}
+	return stanza.NewStreamError("resource-constraint", "too many sessions")
 }
 
 // unnameSM takes back the id of a session that did not come to be.

@@ -124,10 +124,10 @@ func (x *Session) SendKept(st *stanza.Stanza, ref uint64) bool {
 // Kill ends the session with a stream error (RFC 6120 §4.9.3), after what waits for the client: the answer to the request that has led to it may be
 // among that. It cannot be resumed.
 func (x *Session) Kill(condition, text string) {
-	x.kill(&streamError{condition: condition, text: text}, true)
+	x.kill(stanza.NewStreamError(condition, text), true)
 }
 
-func (x *Session) kill(se *streamError, drain bool) {
+func (x *Session) kill(se *stanza.StreamError, drain bool) {
 	x.mu.Lock()
 	if x.dead || x.doomed {
 		x.mu.Unlock()
@@ -146,12 +146,12 @@ func (x *Session) kill(se *streamError, drain bool) {
 
 func (x *Session) overflow() {
 	x.srv.log.Warn("outbox overflow", "jid", x.jid.String())
-	x.kill(&streamError{condition: "resource-constraint", text: "too much waits for you"}, false)
+	x.kill(stanza.NewStreamError("resource-constraint", "too much waits for you"), false)
 }
 
 // replace ends the session now for one with the same address (RFC 6120 §7.7.2.2).
 func (x *Session) replace() {
-	x.kill(&streamError{condition: "conflict", text: "replaced by a new session"}, false)
+	x.kill(stanza.NewStreamError("conflict", "replaced by a new session"), false)
 	x.end()
 }
 
@@ -160,7 +160,7 @@ func (x *Session) shutdown() {
 	if x.freeze() {
 		return
 	}
-	x.kill(&streamError{condition: "system-shutdown"}, true)
+	x.kill(stanza.NewStreamError("system-shutdown", ""), true)
 	x.mu.Lock()
 	st := x.stream
 	x.mu.Unlock()
@@ -265,7 +265,7 @@ func (x *Session) covered(to stanza.JID) bool {
 // RFC 6121 §4).
 func (x *Session) received(st *stream, s *stanza.Stanza, bad *stanza.JIDError) error {
 	if bad != nil && bad.Attr == "from" || !s.From.IsZero() && s.From != x.jid && s.From != x.jid.Bare() {
-		return &streamError{condition: "invalid-from"}
+		return stanza.NewStreamError("invalid-from", "")
 	}
 	s.From = x.jid
 	if x.sm.on {

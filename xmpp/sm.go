@@ -36,7 +36,7 @@ func (st *stream) nonza(e *stanza.Element) error {
 		return nil
 	}
 	if e.Space != nsSM {
-		return &streamError{condition: "unsupported-stanza-type"}
+		return stanza.NewStreamError("unsupported-stanza-type", "")
 	}
 	x := st.sess
 	switch e.Local {
@@ -46,7 +46,7 @@ func (st *stream) nonza(e *stanza.Element) error {
 	case "a":
 		h, err := strconv.ParseUint(e.Attr("h"), 10, 32)
 		if err != nil {
-			return &streamError{condition: "bad-format", text: "h of an ack"}
+			return stanza.NewStreamError("bad-format", "h of an ack")
 		}
 		return x.acknowledge(uint32(h))
 	case "enable":
@@ -56,7 +56,7 @@ func (st *stream) nonza(e *stanza.Element) error {
 		x.push(outItem{raw: smFailed("unexpected-request", nil)})
 		return nil
 	}
-	return &streamError{condition: "unsupported-stanza-type"}
+	return stanza.NewStreamError("unsupported-stanza-type", "")
 }
 
 func smFailed(condition string, h *uint32) []byte { return smRefusal(condition, h).AppendXML(nil, "") }
@@ -131,7 +131,7 @@ func (x *Session) acknowledge(h uint32) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.sm.on {
-		return &streamError{condition: "unsupported-stanza-type", text: "stream management is not on"}
+		return stanza.NewStreamError("unsupported-stanza-type", "stream management is not on")
 	}
 	if err := x.ackLocked(h); err != nil {
 		return err
@@ -144,9 +144,7 @@ func (x *Session) acknowledge(h uint32) error {
 func (x *Session) ackLocked(h uint32) error {
 	n := h - x.sm.acked // mod 2^32, as the counters are
 	if n > uint32(x.sm.unacked.len()) {
-		sent := x.sm.acked + uint32(x.sm.unacked.len())
-		return &streamError{condition: "undefined-condition", text: "more acknowledged than sent", app: stanza.NewElement(nsSM, "handled-count-too-high",
-			"h", strconv.FormatUint(uint64(h), 10), "send-count", strconv.FormatUint(uint64(sent), 10))}
+		return stanza.AckedTooMuch(h, x.sm.acked+uint32(x.sm.unacked.len()))
 	}
 	for range n {
 		o := x.sm.unacked.pop()

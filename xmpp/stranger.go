@@ -50,7 +50,7 @@ func (st *stream) stranger(iq *stanza.Stanza) error {
 	p := &st.auth.stranger
 	p.st = st
 	if p.asked++; !st.servesStrangers() || iq.Kind != stanza.IQ || iq.Type != "get" && iq.Type != "set" || iq.ID == "" || p.asked > maxStrangerIQs {
-		return &streamError{condition: "not-authorized", text: "log in first"}
+		return stanza.NewStreamError("not-authorized", "log in first")
 	}
 	r := st.srv.hooks.strangers.answer(p, iq)
 	if r == nil {

@@ -65,31 +65,9 @@ type stream struct {
 	done chan struct{} // closed when serve has ended
 }
 
-// streamError ends a stream (RFC 6120 §4.9).
-type streamError struct {
-	condition string
-	text      string
-	app       *stanza.Element
-}
-
-func (e *streamError) Error() string { return "xmpp: stream error " + e.condition + ": " + e.text }
-
-// xml is the error and the end of the stream as bytes.
-func (st *stream) xml(e *streamError) []byte {
-	var b []byte
-	if !st.wire.declares() {
-		b = append(b, "<stream:error>"...)
-	} else {
-		b = append(b, "<stream:error xmlns:stream='http://etherx.jabber.org/streams' xmlns='jabber:client'>"...)
-	}
-	b = stanza.NewElement(stanza.NSStreams, e.condition).AppendXML(b, stanza.NSClient)
-	if e.text != "" {
-		b = stanza.TextElement(stanza.NSStreams, "text", e.text, "xml:lang", "en").AppendXML(b, stanza.NSClient)
-	}
-	if e.app != nil {
-		b = e.app.AppendXML(b, stanza.NSClient)
-	}
-	return append(b, "</stream:error>"...)
+// xml is a stream error as bytes.
+func (st *stream) xml(e *stanza.StreamError) []byte {
+	return e.AppendXML(nil, stanza.NSClient, st.wire.declares())
 }
 
 // serve runs the stream from its first byte to its last.
@@ -104,7 +82,7 @@ func (st *stream) serve() {
 		st.wire.readDeadline(time.Time{}) // Shutdown does not set one on a stream with session
 		err = st.loop()
 	} else if st.srv.ctx.Err() == nil && st.srv.isClosing() {
-		err = &streamError{condition: "system-shutdown"}
+		err = stanza.NewStreamError("system-shutdown", "")
 	}
 	st.finish(err)
 }
@@ -152,21 +130,19 @@ func (st *stream) loop() error {
 }
 
 // asStreamError tells which stream error err is answered with; nil: none, the connection is gone or was closed properly.
-func asStreamError(err error) *streamError {
-	var se *streamError
-	var xe *stanza.SyntaxError
+func asStreamError(err error) *stanza.StreamError {
+	if err == nil || errors.Is(err, stanza.ErrStreamEnd) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	if se := stanza.StreamErrorOf(err); se != nil {
+		return se
+	}
 	var ne net.Error
 	switch {
-	case err == nil, errors.Is(err, stanza.ErrStreamEnd), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
-		return nil
-	case errors.As(err, &se):
-		return se
-	case errors.As(err, &xe):
-		return &streamError{condition: xe.Condition, text: xe.Text}
 	case errors.Is(err, errNotText):
-		return &streamError{condition: "bad-format", text: "WebSocket messages are text"}
+		return stanza.NewStreamError("bad-format", "WebSocket messages are text")
 	case errors.As(err, &ne) && ne.Timeout():
-		return &streamError{condition: "connection-timeout"}
+		return stanza.NewStreamError("connection-timeout", "")
 	}
 	return nil
 }
@@ -176,7 +152,7 @@ func (st *stream) finish(err error) {
 	se := asStreamError(err)
 	if se != nil {
 		st.srv.count.streamErrors.Add(1)
-		st.srv.log.Debug("stream error", "jid", st.bare.String(), "condition", se.condition, "text", se.text)
+		st.srv.log.Debug("stream error", "jid", st.bare.String(), "condition", se.Condition, "text", se.Text)
 	}
 	orderly := errors.Is(err, stanza.ErrStreamEnd)
 	if st.sess != nil { // what it has sent comes first
@@ -207,7 +183,7 @@ func (st *stream) finish(err error) {
 }
 
 // farewell ends a stream without session; an error before our header needs one (RFC 6120 §4.9.1.2).
-func (st *stream) farewell(se *streamError) {
+func (st *stream) farewell(se *stanza.StreamError) {
 	var b []byte
 	if !st.headerSent {
 		from := st.domain
@@ -293,20 +269,20 @@ const maxLang = 35
 func (st *stream) checkHeader(h *stanza.Header) error {
 	switch {
 	case h.Local != "stream" || h.Space != stanza.NSStream && h.Space != nsFraming:
-		return &streamError{condition: "invalid-namespace", text: "this is XMPP"}
+		return stanza.NewStreamError("invalid-namespace", "this is XMPP")
 	case h.Content != stanza.NSClient:
-		return &streamError{condition: "invalid-namespace", text: "clients speak jabber:client"}
+		return stanza.NewStreamError("invalid-namespace", "clients speak jabber:client")
 	}
 	to, err := stanza.ParseJID(h.Attr("to"))
 	if err != nil || to.Local() != "" || !to.IsBare() || !st.srv.local(to.Domain()) {
-		return &streamError{condition: "host-unknown"}
+		return stanza.NewStreamError("host-unknown", "")
 	}
 	if st.domain != "" && st.domain != to.Domain() { // CVE-2018-10847: what was negotiated for one host must not serve another
-		return &streamError{condition: "host-unknown", text: "the host of a stream cannot change"}
+		return stanza.NewStreamError("host-unknown", "the host of a stream cannot change")
 	}
 	st.domain = to.Domain()
 	if major, _, _ := strings.Cut(h.Attr("version"), "."); major == "" || major == "0" {
-		return &streamError{condition: "unsupported-version"}
+		return stanza.NewStreamError("unsupported-version", "")
 	}
 	if from, err := stanza.ParseJID(h.Attr("from")); err == nil {
 		st.clientFrom = from.String()
@@ -376,9 +352,9 @@ func (st *stream) negotiateTLS() error {
 	}
 	if it.Elem == nil || it.Elem.Name != (stanza.Name{Space: nsTLS, Local: "starttls"}) {
 		if it.Elem != nil && it.Elem.Space == nsSASL { // some try; tell them why it cannot be
-			return st.failThen("encryption-required", &streamError{condition: "policy-violation", text: "use STARTTLS first"})
+			return st.failThen("encryption-required", stanza.NewStreamError("policy-violation", "use STARTTLS first"))
 		}
-		return &streamError{condition: "policy-violation", text: "use STARTTLS first"}
+		return stanza.NewStreamError("policy-violation", "use STARTTLS first")
 	}
 	if err := st.sendElement(stanza.NewElement(nsTLS, "proceed")); err != nil {
 		return err

@@ -74,7 +74,7 @@ func (st *stream) upgradeTask(task, hash string, data []byte) error {
 		return err
 	}
 	if e.Attr("task") != task {
-		return &streamError{condition: "not-authorized", text: "another task is to be done"}
+		return stanza.NewStreamError("not-authorized", "another task is to be done")
 	}
 	salt, iterations := st.srv.cfg.Upgrades.UpgradeSalt()
 	if err := st.sendElement(stanza.NewElement(nsSASL2, "task-data").Add(
@@ -90,7 +90,7 @@ func (st *stream) upgradeTask(task, hash string, data []byte) error {
 	}
 	if err != nil {
 		st.srv.log.Warn("keys not upgraded", "jid", st.bare.String(), "hash", hash, "err", err)
-		return &streamError{condition: "not-authorized", text: "that is no salted password"}
+		return stanza.NewStreamError("not-authorized", "that is no salted password")
 	}
 	st.srv.log.Info("keys upgraded", "jid", st.bare.String(), "hash", hash)
 	return nil
@@ -103,7 +103,7 @@ func (st *stream) nextTask(local string) (*stanza.Element, error) {
 		return nil, err
 	}
 	if it.Elem == nil || it.Elem.Name != (stanza.Name{Space: nsSASL2, Local: local}) {
-		return nil, &streamError{condition: "not-authorized", text: "a task is to be done first"}
+		return nil, stanza.NewStreamError("not-authorized", "a task is to be done first")
 	}
 	return it.Elem, nil
 }

@@ -34,7 +34,7 @@ func AttachAccess(s *xmpp.Server, store AccessStore, log *slog.Logger) {
 		if !own(sess, iq) || sess.Guest() || iq.Type != "get" {
 			return iq.ErrorReply(stanza.ErrForbidden)
 		}
-		ctx, cancel := ioContext()
+		ctx, cancel := xmpp.StoreContext()
 		defer cancel()
 		list, err := store.AccessClients(ctx, sess.JID().Local())
 		if err != nil {
@@ -114,7 +114,7 @@ func revoke(s *xmpp.Server, store AccessStore, log *slog.Logger, sess *xmpp.Sess
 			return iq.ErrorReply(stanza.ErrServiceUnavailable.With("", stanza.NewElement(nsAccess, "password-reset-required")))
 		}
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	list, err := store.AccessClients(ctx, owner.Local())
 	if err != nil {

@@ -97,7 +97,7 @@ func (b *Blocking) get(owner stanza.JID) blockSet {
 
 // load is called with b.change.
 func (b *Blocking) load(owner stanza.JID) (blockSet, error) {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	jids, err := b.store.Blocked(ctx, owner)
 	if err != nil {
@@ -248,7 +248,7 @@ func (b *Blocking) save(owner stanza.JID, f func(blockSet)) (full bool, err erro
 	if len(set) > maxBlocked {
 		return true, nil
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	if err := b.store.SetBlocked(ctx, owner, slices.Collect(maps.Keys(set))); err != nil {
 		return false, err

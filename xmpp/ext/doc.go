@@ -23,20 +23,11 @@
 package ext
 
 import (
-	"context"
 	"log/slog"
-	"time"
 
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
-
-// ioTimeout bounds one question to the store.
-const ioTimeout = 10 * time.Second
-
-func ioContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), ioTimeout)
-}
 
 // Visible tells whether contact may know of the presence of owner: by the roster. Nil means nobody but owner.
 type Visible func(owner, contact stanza.JID) bool

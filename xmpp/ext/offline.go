@@ -106,7 +106,7 @@ func (o *Offline) keep(st *stanza.Stanza) bool {
 		return true // taken and forgotten: nobody needs an error for it
 	}
 	owner := st.To.Bare()
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	err := o.store.AddOffline(ctx, owner, time.Now(), st.Archive(), st.AppendXML(nil, stanza.NSClient, true), maxOffline, maxOfflineBytes)
 	switch {
@@ -208,7 +208,7 @@ func (o *Offline) handOver(owner stanza.JID, s *xmpp.Session) bool {
 
 // deliver hands over what b's client was not given yet; the lock of b is held. False: the client has ended.
 func (o *Offline) deliver(b *box, owner stanza.JID) (bool, error) {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	from, err := stanza.ParseJID(o.srv.Domain())
 	if err != nil {
@@ -289,7 +289,7 @@ func raise(v *atomic.Int64, to int64) {
 
 // remove forgets messages that the client has.
 func (o *Offline) remove(owner stanza.JID, b *box, upTo int64) {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	if err := o.store.DeleteOffline(ctx, owner, upTo); err != nil {
 		o.failures.Add(1)

@@ -54,7 +54,7 @@ func (p *Private) View(name stanza.Name, v PrivateView) { p.views[name] = v }
 
 // Stored is what is stored under a name, nil if nothing is.
 func (p *Private) Stored(owner stanza.JID, name stanza.Name) (*stanza.Element, error) {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	b, err := p.store.Private(ctx, owner, name)
 	if err != nil || b == nil {
@@ -65,7 +65,7 @@ func (p *Private) Stored(owner stanza.JID, name stanza.Name) (*stanza.Element, e
 
 // Store stores an element under its name.
 func (p *Private) Store(owner stanza.JID, el *stanza.Element) error {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	return p.store.SetPrivate(ctx, owner, el.Name, el.AppendXML(nil, ""), maxPrivateEntries)
 }

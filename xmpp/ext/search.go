@@ -145,7 +145,7 @@ func (s *Search) search(st *stanza.Stanza) {
 		s.answer(st.ErrorReply(stanza.ErrNotAcceptable.With("Give at least two letters")))
 		return
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	found, err := s.find(ctx, w)
 	if err != nil {

@@ -45,7 +45,7 @@ func AttachVCard(s *xmpp.Server, store VCardStore, log *slog.Logger) *VCards {
 
 // Card is the vcard of an account, nil if it has none.
 func (v *VCards) Card(owner stanza.JID) (*stanza.Element, error) {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	b, err := v.store.VCard(ctx, owner)
 	if err != nil || b == nil {
@@ -61,7 +61,7 @@ func (v *VCards) Forget(ctx context.Context, owner stanza.JID) error {
 
 // Replace stores a vcard.
 func (v *VCards) Replace(owner stanza.JID, card *stanza.Element) error {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	return v.store.SetVCard(ctx, owner, card.AppendXML(nil, ""))
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"konzil/internal/ledger"
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -118,7 +119,7 @@ func (c Config) withDefaults() Config {
 		c.JoinRate = 400
 	}
 	if c.StoreTimeout == 0 {
-		c.StoreTimeout = 10 * time.Second
+		c.StoreTimeout = xmpp.StoreTime
 	}
 	return c
 }

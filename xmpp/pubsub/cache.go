@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -67,7 +68,7 @@ func (e *Engine) use(owner stanza.JID) (o *owned, done func(), err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.ready {
-		ctx, cancel := ioContext()
+		ctx, cancel := xmpp.StoreContext()
 		defer cancel()
 		if err := o.load(ctx, e.store); err != nil {
 			done()

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -130,7 +131,7 @@ func (e *Engine) listItems(r *request, n *node, out *stanza.Element) (*stanza.El
 	if !n.cfg.Persist {
 		return out, nil
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	p, err := e.store.items(ctx, n.id, span{max: maxListed, since: n.since()})
 	if err != nil {

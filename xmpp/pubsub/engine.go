@@ -5,19 +5,11 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
-
-// ioTimeout bounds one question to the store.
-const ioTimeout = 10 * time.Second
-
-func ioContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), ioTimeout)
-}
 
 // Options are what the engine asks of the contact lists, and the service's name.
 type Options struct {
@@ -58,7 +50,7 @@ type Engine struct {
 func Attach(s *xmpp.Server, store SQLStore, opt Options, log *slog.Logger) (*Engine, error) {
 	e := &Engine{srv: s, store: store, opt: opt, log: log, caps: newCaps(), changed: map[string][]func(stanza.JID){}, fill: map[string]func(stanza.JID){},
 		owners: map[stanza.JID]*owned{}, peers: map[stanza.JID]map[stanza.JID]*watcher{}, digests: map[digestKey]*digest{}}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	var err error
 	if e.has, err = store.owners(ctx); err != nil {

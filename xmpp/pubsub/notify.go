@@ -3,6 +3,7 @@ package pubsub
 import (
 	"time"
 
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -29,7 +30,7 @@ func (n *node) published(it *Item) event {
 
 // queueLast queues the newest item for to (XEP-0060 §6.1.7, XEP-0163 §4.3.4). The node is locked.
 func (e *Engine) queueLast(n *node, to stanza.JID) {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	it, err := e.newest(ctx, n)
 	if err != nil {

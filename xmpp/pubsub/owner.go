@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -46,7 +47,7 @@ func (r *request) configure(n *node) (*stanza.Element, *stanza.Error) {
 	if bad != nil {
 		return nil, bad
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	freed, err := r.e.store.configure(ctx, n.id, cfg)
 	if err != nil {
@@ -100,7 +101,7 @@ func (e *Engine) delete(n *node) error {
 	if n.gone {
 		return nil
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	p, err := e.store.purge(ctx, n.id)
 	if err != nil {
@@ -120,7 +121,7 @@ func (r *request) purge(n *node) (*stanza.Element, *stanza.Error) {
 	if !n.cfg.Persist {
 		return nil, unsupported("persistent-items")
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	freed, err := r.e.store.purge(ctx, n.id)
 	if err != nil {
@@ -157,7 +158,7 @@ func (r *request) setAffiliations(n *node) (*stanza.Element, *stanza.Error) {
 			wrong.Add(stanza.NewElement(nsOwner, "affiliation", "jid", el.Attr("jid"), "affiliation", string(n.affiliation(j))))
 			continue
 		}
-		ctx, cancel := ioContext()
+		ctx, cancel := xmpp.StoreContext()
 		err = r.e.store.setAffiliation(ctx, n.id, j, a)
 		cancel()
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -114,7 +115,7 @@ func (e *Engine) put(n *node, who stanza.JID, it *Item) (*Item, *stanza.Error) {
 	}
 	it.Publisher, it.Stamp = who.Bare(), time.Now()
 	if n.cfg.Persist {
-		ctx, cancel := ioContext()
+		ctx, cancel := xmpp.StoreContext()
 		defer cancel()
 		grown, err := e.store.publish(ctx, n.id, it, n.cfg)
 		if errors.Is(err, errFull) {
@@ -157,7 +158,7 @@ func (r *request) retract() (*stanza.Element, *stanza.Error) {
 
 // take removes an item: owners and publishers any, others their own. The node is locked.
 func (e *Engine) take(n *node, who stanza.JID, id string, notify bool) *stanza.Error {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	if !n.cfg.Persist {
 		return unsupported("persistent-items")
@@ -208,7 +209,7 @@ func (e *Engine) make(o *owned, name string, who stanza.JID, cfg Config) (*node,
 	if o.nodes[name] != nil { // somebody was quicker
 		return nil, stanza.ErrConflict
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	if err := e.store.create(ctx, o.jid, &n.nodeRow); err != nil {
 		return nil, e.failed("node not made", o.jid, err)
@@ -306,7 +307,7 @@ func (e *Engine) items(owner stanza.JID, name string, want span) ([]Item, error)
 		return nil, nil
 	}
 	defer n.mu.Unlock()
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	want.since = n.since()
 	p, err := e.store.items(ctx, n.id, want)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -31,7 +32,7 @@ func (r *request) items() (*stanza.Element, *stanza.Error) {
 	}
 	p := &page{}
 	if n.cfg.Persist {
-		ctx, cancel := ioContext()
+		ctx, cancel := xmpp.StoreContext()
 		defer cancel()
 		var err error
 		p, err = r.e.store.items(ctx, n.id, q)

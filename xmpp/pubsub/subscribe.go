@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"time"
 
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -92,7 +93,7 @@ func (e *Engine) setSubscription(n *node, u subscription, tell bool) *stanza.Err
 	if u.ID == "" {
 		u.ID = newID()
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	if err := e.store.setSubscription(ctx, n.id, u); err != nil {
 		return e.failed("subscription not stored", n.of.jid, err)

@@ -19,7 +19,6 @@ const (
 	nsPubSub = "http://jabber.org/protocol/pubsub"
 	nsData   = "jabber:x:data"
 
-	ioTimeout  = 10 * time.Second
 	maxClients = 20   // of one account: each message costs an iq for each of them
 	maxNode    = 1024 // bytes
 	maxOptions = 4096 // bytes of the form that is passed on
@@ -75,13 +74,9 @@ func (p *Service) Counters() map[string]uint64 {
 	return map[string]uint64{"sent_total": p.sent.Load(), "failed_total": p.failed.Load(), "disabled_total": p.disabled.Load(), "store_errors_total": p.failures.Load()}
 }
 
-func ioContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), ioTimeout)
-}
-
 // load reads all clients: some hundred bytes each, and no question to the database for any message.
 func (p *Service) load() error {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	rows, err := p.db.Read().QueryContext(ctx, `SELECT owner, service, node, resource, options FROM push_clients`)
 	if err != nil {
@@ -172,7 +167,7 @@ func (p *Service) done(iq *stanza.Stanza, err error) *stanza.Stanza {
 
 // change stores a client in place of one with the same node, or removes it.
 func (p *Service) change(c *client, there bool) error {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	p.mu.Lock()
 	defer p.mu.Unlock()

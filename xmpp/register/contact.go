@@ -3,6 +3,7 @@ package register
 import (
 	"errors"
 
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -11,7 +12,7 @@ func (v *Service) inbound(st *stanza.Stanza) bool {
 	if st.Kind != stanza.Presence || st.Type != "subscribe" || !st.Has(nsPreAuth, "preauth") {
 		return false
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	owner, contact := st.To.Bare(), st.From.Bare()
 	i, err := v.Find(ctx, st.Child(nsPreAuth, "preauth").Attr("token"))

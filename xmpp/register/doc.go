@@ -30,8 +30,6 @@ const (
 	nsInvite   = "urn:xmpp:invite"
 	nsData     = "jabber:x:data"
 	nsOOB      = "jabber:x:oob"
-
-	ioTimeout = 10 * time.Second
 )
 
 // Accounts are those that can be made and changed here.
@@ -84,10 +82,6 @@ func Attach(s *xmpp.Server, db *store.DB, accounts Accounts, opt Options, log *s
 		h.Command(c)
 	}
 	return v
-}
-
-func ioContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), ioTimeout)
 }
 
 func (v *Service) failed(iq *stanza.Stanza, what string, err error) *stanza.Stanza {

@@ -28,7 +28,7 @@ func (v *Service) stranger(p *xmpp.Stranger, iq *stanza.Stanza) *stanza.Stanza {
 
 // preauth takes a token; what comes later on the stream may use it, though its time may run out (XEP-0445 §4).
 func (v *Service) preauth(p *xmpp.Stranger, iq *stanza.Stanza) *stanza.Stanza {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	i, err := v.Find(ctx, iq.Child(nsPreAuth, "preauth").Attr("token"))
 	switch {
@@ -57,7 +57,7 @@ func fields(q *stanza.Element) (name, password string) {
 }
 
 func (v *Service) create(p *xmpp.Stranger, iq *stanza.Stanza, i *Invitation) *stanza.Stanza {
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	name, password := fields(iq.Child(nsRegister, "query"))
 	local, err := v.accounts.Prepare(name)
@@ -108,7 +108,7 @@ func (v *Service) manage(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	if s == nil || s.Guest() || iq.To.Local() != "" && iq.To.Bare() != s.JID().Bare() {
 		return iq.ErrorReply(stanza.ErrNotAllowed)
 	}
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	own := s.JID().Local()
 	local, err := v.accounts.Local(ctx, own)
@@ -150,7 +150,7 @@ func (v *Service) manage(s *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 func (v *Service) remove(iq *stanza.Stanza, own string) {
 	v.log.Info("account given up by its owner", "name", own)
 	v.srv.Route(iq.Result())
-	ctx, cancel := ioContext()
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	if err := v.accounts.Delete(ctx, own); err != nil {
 		v.log.Error("account not deleted", "name", own, "err", err)

@@ -265,7 +265,7 @@ func (r *Roster) exists(owner stanza.JID) bool {
 	if owner.Domain() != r.srv.Domain() || owner.Local() == "" {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	ok, err := r.srv.Accounts().Exists(ctx, owner.Local())
 	if err != nil {

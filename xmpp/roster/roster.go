@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
@@ -24,7 +23,6 @@ const (
 	maxGroup   = 1024 // bytes of a group's name
 	maxRequest = 4096 // bytes of a subscription request that is kept; a longer one is kept without its words
 	maxPending = 200  // requests that wait for an answer; more are dropped
-	ioTimeout  = 10 * time.Second
 )
 
 // Roster is the feature; Attach makes it.
@@ -135,7 +133,7 @@ func (r *Roster) Counters() map[string]uint64 {
 
 // with runs f on the locked list of owner, with a limit on time.
 func (r *Roster) with(owner stanza.JID, f func(context.Context, *list) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	err := r.cache.with(ctx, owner, func(l *list) error { return f(ctx, l) })
 	if err != nil {

@@ -194,9 +194,14 @@ func TestBidiResumed(t *testing.T) {
 	wantIDs("2", "3")
 	p.say("<a xmlns='urn:xmpp:sm:3' h='9'/>")
 	for {
-		if it := p.next(); it.Elem != nil && it.Elem.Child(stanza.NSStreams, "undefined-condition") != nil {
-			break
+		it := p.next()
+		if it.Elem == nil || it.Elem.Child(stanza.NSStreams, "undefined-condition") == nil {
+			continue
 		}
+		if why := it.Elem.Child("urn:xmpp:sm:3", "handled-count-too-high"); why.Attr("h") != "9" || why.Attr("send-count") != "4" {
+			t.Errorf("acknowledged too much: %s", it.Elem.AppendXML(nil, ""))
+		}
+		break
 	}
 }
 

@@ -304,7 +304,7 @@ func (l *link) read(o *out) error {
 func (l *link) acked(h uint32) error {
 	n := h - l.h // mod 2^32
 	if !l.ack.drop(int(n)) {
-		return stanza.NewStreamError("undefined-condition", "more acknowledged than sent")
+		return stanza.AckedTooMuch(h, l.h+uint32(l.ack.len()))
 	}
 	l.h = h
 	if n > 0 {

@@ -353,6 +353,9 @@ func FuzzParseJID(f *testing.F) {
 			want, werr = jid.New(local, domain, resource)
 		}
 		got, err := ParseJID(s)
+		if errors.Is(err, errEmptyLabel) { // mellium does not look at labels
+			return
+		}
 		if (err == nil) != (werr == nil) {
 			t.Fatalf("%q: we %v, mellium %v", s, err, werr)
 		}

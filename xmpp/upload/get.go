@@ -8,12 +8,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"konzil/xmpp"
 )
 
 // get gives a file to whoever knows its URL, or a part of it (Range).
 func (s *Service) get(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	ctx, cancel := context.WithTimeout(r.Context(), ioTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), xmpp.StoreTime)
 	defer cancel()
 	m, there, err := meta{}, false, error(nil)
 	if validID(id) {

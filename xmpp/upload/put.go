@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"konzil/internal/httpd"
+	"konzil/xmpp"
 )
 
 // Handler serves the files below the path of Config.URL, which it is mounted at as PREFIX{id}/{name}.
@@ -59,7 +60,7 @@ func (s *Service) put(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.end(t)
-	ctx, cancel := context.WithTimeout(r.Context(), ioTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), xmpp.StoreTime)
 	_, there, err := s.file(ctx, t.id)
 	if err == nil && !there {
 		err = s.fits(ctx, s.db.Read(), t.owner, s.underWay(t.owner)) // this one is among them
@@ -151,7 +152,7 @@ func (s *Service) receive(ctx context.Context, t ticket, body io.Reader) (err er
 	if err := syncDir(filepath.Dir(place)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ioTimeout) // the file is there: the client's going away changes nothing
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), xmpp.StoreTime) // the file is there: the client's going away changes nothing
 	defer cancel()
 	if err := s.enter(ctx, t); err != nil {
 		return errors.Join(err, ignoreMissing(os.Remove(place)))

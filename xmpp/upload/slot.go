@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"konzil/internal/random"
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -91,7 +92,7 @@ func (s *Service) grant(iq *stanza.Stanza) (ticket, *stanza.Error) {
 			t.purpose = p
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	switch err := s.fits(ctx, s.db.Read(), t.owner, s.underWay(t.owner)+size); {
 	case errors.As(err, new(quotaError)):

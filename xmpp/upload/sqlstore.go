@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 
+	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
 
@@ -77,7 +78,7 @@ func (s *Service) enter(ctx context.Context, t ticket) error {
 
 // measure counts what there is.
 func (s *Service) measure() error {
-	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
+	ctx, cancel := xmpp.StoreContext()
 	defer cancel()
 	var n, size int64
 	if err := s.db.Read().QueryRowContext(ctx, `SELECT count(*), coalesce(sum(size), 0) FROM uploads`).Scan(&n, &size); err != nil {

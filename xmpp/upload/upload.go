@@ -44,7 +44,6 @@ const (
 	maxUploadsEach = 8               // at a time of one account
 	leastRate      = 8 << 10         // bytes a second; a slower transfer is cut off
 	graceTime      = time.Minute     // that every transfer has besides
-	ioTimeout      = 10 * time.Second
 	sweepEvery     = time.Hour
 )
 
