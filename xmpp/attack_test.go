@@ -131,6 +131,12 @@ func TestInClear(t *testing.T) {
 			t.Error("bytes before the handshake were taken")
 		}
 	}
+	p = r.dial("x", r.tcp) // a newline is no attack
+	p.header("x.test")
+	p.send("<starttls xmlns='%s'/>\n", nsTLS)
+	p.expect("<proceed")
+	p.startTLS()
+	p.header("x.test")
 }
 
 func TestSpoofedFrom(t *testing.T) {

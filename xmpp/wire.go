@@ -126,8 +126,10 @@ func (w *tcpWire) src() io.Reader {
 
 func (w *tcpWire) restart() { w.rd.Reset(w.src(), true) }
 
-// startTLS does the handshake; what the client sent in clear after <starttls/> would be taken for encrypted (RFC 6120 §5.4.3.3).
+// startTLS does the handshake; what the client sent in clear after <starttls/> would be taken for encrypted (RFC 6120 §5.4.3.3). White space is
+// no harm: it is against §5.3.3, and go-xmpp, which bots and bridges are made of, sends a newline.
 func (w *tcpWire) startTLS(ctx context.Context, cfg *tls.Config) error {
+	w.rd.SkipSpace()
 	if w.rd.Buffered() > 0 {
 		return errors.New("xmpp: bytes before the TLS handshake")
 	}

@@ -66,6 +66,7 @@ func (c *conn) write(b []byte) error {
 
 // secure puts t under the stream once its handshake is done. What came in clear before would be taken for encrypted (RFC 6120 §5.4.3.3).
 func (c *conn) secure(ctx context.Context, t *tls.Conn) error {
+	c.rd.SkipSpace()
 	if c.rd.Buffered() > 0 {
 		return errors.New("s2s: bytes before the TLS handshake")
 	}

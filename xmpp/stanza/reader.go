@@ -90,6 +90,13 @@ func (r *Reader) Reset(src io.Reader, keep bool) {
 // Buffered tells how many bytes were read and not used.
 func (r *Reader) Buffered() int { return r.hi - r.lo }
 
+// SkipSpace drops the white space that was read and not used.
+func (r *Reader) SkipSpace() {
+	for r.lo < r.hi && isSpace(r.buf[r.lo:r.lo+1]) {
+		r.consume(1)
+	}
+}
+
 // Header reads an optional XML declaration and the start tag of the stream.
 func (r *Reader) Header() (*Header, error) {
 	r.fr.restart(true)
