@@ -25,7 +25,7 @@ import (
 //  5. A request that is held for too long, or that is one too many, is answered with nothing; a client that holds none for too long is gone.
 
 const (
-	boshHold       = 2                // requests held at a time, at most
+	boshHold       = 1                // requests held at a time, at most: Stanza.js asks for two and has two in all, none to speak with if both are held
 	boshWait       = 60 * time.Second // for which one of them is held, at most
 	boshInactivity = 60 * time.Second // without a held one
 	boshMaxPause   = 120 * time.Second

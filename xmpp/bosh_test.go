@@ -135,6 +135,9 @@ func TestBOSH(t *testing.T) {
 	if f := e.Child(stanza.NSStream, "features"); f.Child(nsSASL, "mechanisms") == nil || len(e.Attr("sid")) != 32 || e.Attr("authid") == "" {
 		t.Fatal(xmlOf(e))
 	}
+	if e := r.bosh(t).open("wait='60' hold='2'"); e.Attr("hold") != "1" || e.Attr("requests") != "2" {
+		t.Errorf("hold %s, requests %s of a client that asked for 2", e.Attr("hold"), e.Attr("requests"))
+	}
 	c = r.bosh(t).login("alice", "a", "wait='60' hold='1'")
 	if x := r.s.Session(stanza.MustJID("alice@x.test/a")); x == nil || x.Param("room") != "r1" {
 		t.Error("session", x)
