@@ -27,7 +27,7 @@
 // an inbox's where a packet changes shards.
 //
 // Layers come in two ways: VP8 and H264 senders have an SSRC for each (simulcast); VP9 and AV1 senders put three spatial layers into
-// one (SVC). source.layers (control.go) offers both to the allocation alike, and rewrite.Stream.TargetSVC takes both choices. AV1
+// one (SVC). source.layers (observe.go) offers both to the allocation alike, and rewrite.Stream.TargetSVC takes both choices. AV1
 // is cut only for receivers that have the dependency descriptor. Other codecs' descriptors are not passed on: numbers in the
 // payload say the same to the receiver, and simulcast layers each have descriptors of their own.
 //
@@ -46,7 +46,7 @@
 // # Who owns what
 //
 // A shard's mu guards the packet state (media, track, send) of the endpoints that belong to it, and is taken per batch. A
-// conference's control goroutine (conference.go, endpoint.go, control.go) owns everything else: sources, constraints,
+// conference's control goroutine (conference.go, endpoint.go, observe.go, control.go, subscribe.go, constrain.go) owns everything else: sources, constraints,
 // slots, speakers, allocation. What concerns one receiver it does at once (Conference.act), it looks at the packet path each 100 ms, takes one shard's mu at a time, and is the only
 // caller of Events. ICE (icein.go) has a lock of its own for each endpoint: sockets and the shard's
 // timers take it. One more goroutine asks STUN servers for our public address (nat.go). DTLS and SCTP run in goroutines of the transport, which begin when ICE has a valid pair

@@ -14,9 +14,9 @@
 //
 //  1. Service.ServeTCP, ServeTLS (listen.go) accept; incoming.serve (incoming.go, a goroutine for each stream) reads header, TLS, EXTERNAL or
 //     dialback requests, and stanzas.
-//  2. A pair of domains must be proved before a stanza between them is taken (dialback.go, RFC 6120 §13.7.2). Checking a dialback key asks the
+//  2. A pair of domains must be proved before a stanza between them is taken (prove.go, dialback.go, RFC 6120 §13.7.2). Checking a dialback key asks the
 //     authoritative server on a stream of its own.
-//  3. Stanzas go into xmpp.Inbound: kept, then routed; the count that is acknowledged follows what is on disk.
+//  3. Stanzas go into xmpp.Inbound: kept, then routed; the count that is acknowledged follows what is on disk (resume.go).
 //
 // One stream carries both when the other server can (bidi.go, XEP-0288): then what it says on a link's stream goes into an xmpp.Inbound of the link, and
 // a link writes to a stream that the other server opened, as long as there is one.

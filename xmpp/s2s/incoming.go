@@ -1,17 +1,11 @@
 package s2s
 
 import (
-	"context"
-	"encoding/base64"
 	"errors"
-	"maps"
-	"net"
 	"strconv"
 	"sync"
 	"time"
 
-	"konzil/internal/ledger"
-	"konzil/internal/random"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -36,15 +30,6 @@ type incoming struct {
 
 	back  *wayBack // Service.mu: what we may write
 	ended bool     // Service.mu
-}
-
-// inSession is what of an incoming stream outlives it for a resumption (XEP-0198 §5).
-type inSession struct {
-	id    string
-	in    *xmpp.Inbound
-	ch    *ledger.Channel // how much was handled, over a restart
-	pairs map[pair]bool
-	timer *time.Timer // Service.mu: while it can be resumed
 }
 
 // serve runs the stream from its first byte to its last.
@@ -90,19 +75,6 @@ func (in *incoming) finish(orderly bool) {
 		return
 	}
 	s.sleepLocked(x)
-}
-
-// sleepLocked lets a session wait for its server; s.mu is held.
-func (s *Service) sleepLocked(x *inSession) {
-	s.asleep[x.id] = x
-	x.timer = time.AfterFunc(s.cfg.Limits.ResumeTimeout, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.asleep[x.id] == x {
-			delete(s.asleep, x.id)
-			x.ch.Drop()
-		}
-	})
 }
 
 // header reads the other server's and answers with ours and the features that say.
@@ -272,254 +244,4 @@ func (in *incoming) begin() {
 		in.session = &inSession{}
 		in.session.in = in.s.srv.NewInbound(in.acknowledge)
 	}
-}
-
-func (in *incoming) proved(p pair) bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.pairs[p]
-}
-
-// prove notes that a pair was proved. The first one ends the time for negotiation.
-func (in *incoming) prove(p pair) bool {
-	defer in.offerBack()
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if len(in.pairs) >= in.s.cfg.Limits.Pairs {
-		return false
-	}
-	if len(in.pairs) == 0 {
-		in.first = p
-	}
-	in.pairs[p] = true
-	_ = in.raw.SetReadDeadline(time.Time{})
-	return true
-}
-
-// sasl is EXTERNAL (XEP-0178 §3): the identity is the stream's from, for which the certificate is good.
-func (in *incoming) sasl(e *stanza.Element) error {
-	fail := func(condition string) error {
-		return in.write(element(stanza.NewElement(nsSASL, "failure").Add(stanza.NewElement(nsSASL, condition))))
-	}
-	switch {
-	case e.Local != "auth" || in.external:
-		return stanza.NewStreamError("unsupported-stanza-type", "")
-	case e.Attr("mechanism") != "EXTERNAL":
-		return fail("invalid-mechanism")
-	case in.remote == "" || !in.s.validCertificate(in.tls, in.remote):
-		return fail("not-authorized")
-	}
-	if t := e.Text(); t != "" && t != "=" {
-		id, err := base64.StdEncoding.DecodeString(t)
-		if err != nil {
-			return fail("incorrect-encoding")
-		}
-		if string(id) != in.remote {
-			return fail("invalid-authzid")
-		}
-	}
-	in.external = true
-	in.prove(pair{in.local, in.remote})
-	in.rd.SetLimits(in.s.cfg.Limits.Stanza)
-	if err := in.write([]byte("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")); err != nil {
-		return err
-	}
-	return in.header(in.features)
-}
-
-// dialback takes requests to check a key (we speak for the domain) and to believe one (XEP-0220 §2).
-func (in *incoming) dialback(e *stanza.Element) error {
-	from, ferr := stanza.ParseJID(e.Attr("from"))
-	to, terr := stanza.ParseJID(e.Attr("to"))
-	if ferr != nil || terr != nil || from.Local() != "" || to.Local() != "" || !from.IsBare() || !to.IsBare() {
-		return stanza.NewStreamError("improper-addressing", "")
-	}
-	p := pair{to.Domain(), from.Domain()}
-	switch {
-	case e.Attr("type") != "": // an answer, to nothing that we asked here
-		return nil
-	case !in.s.srv.Serves(p.local):
-		return in.answer(e.Local, p, e.Attr("id"), stanza.ErrItemNotFound)
-	case e.Local == "verify":
-		return in.s.answerVerify(in.conn, p, e)
-	case e.Local != "result":
-		return stanza.NewStreamError("unsupported-stanza-type", "")
-	case in.s.cfg.RequireCertificate && !in.s.validCertificate(in.tls, p.remote), !in.s.cfg.Policy.Allows(p.remote):
-		return in.answer("result", p, "", &stanza.Error{Type: "cancel", Condition: "policy-violation"})
-	}
-	if in.s.validCertificate(in.tls, p.remote) { // XEP-0344 §2: what the certificate proves need not be asked
-		in.rd.SetLimits(in.s.cfg.Limits.Stanza)
-		return in.believe(p, true)
-	}
-	select {
-	case in.verifying <- struct{}{}:
-	default:
-		return stanza.NewStreamError("resource-constraint", "too many dialback requests at once")
-	}
-	key := e.Text()
-	in.rd.SetLimits(in.s.cfg.Limits.Stanza) // what comes next is read under them, and comes after the answer
-	in.s.wg.Go(func() {
-		defer func() { <-in.verifying }()
-		ctx, cancel := context.WithTimeout(in.s.ctx, in.s.cfg.Limits.ConnectTimeout)
-		defer cancel()
-		ok, err := in.s.verify(ctx, p, in.id, key)
-		if err != nil {
-			in.s.log.Info("dialback", "remote", p.remote, "err", err)
-			err = in.answer("result", p, "", unverified(err))
-		} else {
-			err = in.believe(p, ok)
-		}
-		if err != nil {
-			_ = in.raw.Close()
-		}
-	})
-	return nil
-}
-
-// unverified is the reason why nobody could be asked.
-func unverified(err error) *stanza.Error {
-	var dns *net.DNSError
-	if errors.As(err, &dns) && dns.IsNotFound || errors.Is(err, errNoService) {
-		return stanza.ErrRemoteServerNotFound
-	}
-	return &stanza.Error{Type: "wait", Condition: "remote-server-timeout"}
-}
-
-// believe answers a dialback request.
-func (in *incoming) believe(p pair, valid bool) error {
-	typ := "invalid"
-	if valid {
-		if !in.prove(p) {
-			return in.answer("result", p, "", stanza.ErrResourceConstraint)
-		}
-		typ = "valid"
-		in.s.count.verified.Add(1)
-	} else {
-		in.s.count.invalid.Add(1)
-	}
-	return in.say("result", p, "", typ, nil)
-}
-
-// answerVerify tells whether a key is ours (XEP-0220 §2.3).
-func (s *Service) answerVerify(c *conn, p pair, e *stanza.Element) error {
-	typ := "invalid"
-	if s.ours(p.remote, p.local, e.Attr("id"), e.Text()) {
-		typ = "valid"
-	}
-	return c.say("verify", p, e.Attr("id"), typ, nil)
-}
-
-// answer is a dialback error (XEP-0220 §2.4).
-func (in *incoming) answer(local string, p pair, id string, e *stanza.Error) error {
-	return in.say(local, p, id, "error", e)
-}
-
-// manage is stream management (XEP-0198).
-func (in *incoming) manage(e *stanza.Element) error {
-	in.mu.Lock()
-	known := len(in.pairs) > 0
-	in.mu.Unlock()
-	switch {
-	case e.Local == "a":
-		return in.acknowledged(e)
-	case !known:
-		return in.write(element(stanza.NewElement(nsSM, "failed").Add(stanza.NewElement(stanza.NSStanzas, "unexpected-request"))))
-	case e.Local == "r":
-		in.begin()
-		in.session.in.Ask()
-		return nil
-	case e.Local == "enable":
-		return in.enable(e)
-	case e.Local == "resume":
-		return in.resume(e)
-	}
-	return stanza.NewStreamError("unsupported-stanza-type", "")
-}
-
-func (in *incoming) enable(e *stanza.Element) error {
-	in.begin()
-	x := in.session
-	x.in.Number(nil, 0)
-	answer := stanza.NewElement(nsSM, "enabled")
-	if r := e.Attr("resume"); r == "true" || r == "1" {
-		x.id, x.pairs = random.ID(), in.allPairs()
-		x.ch = in.s.cfg.Ledger.New(inName + x.id)
-		for p := range x.pairs {
-			x.ch.Set(keyPair+p.local+" "+p.remote, []byte{})
-		}
-		x.in.Number(x.ch, 0)
-		in.register(x)
-		answer.SetAttr("id", x.id).SetAttr("resume", "true").SetAttr("max", strconv.Itoa(int(in.s.cfg.Limits.ResumeTimeout/time.Second)))
-	}
-	if err := in.write(element(answer)); err != nil {
-		return err
-	}
-	in.settleBack(true, x.id, 0)
-	return nil
-}
-
-// resume continues the session of a broken stream. The other server must have proved at least what it had proved then.
-func (in *incoming) resume(e *stanza.Element) error {
-	s := in.s
-	prev := e.Attr("previd")
-	mine := in.allPairs()
-	s.mu.Lock()
-	old := s.active[prev]
-	s.mu.Unlock()
-	if old != nil && old != in { // it does not know yet that its connection is gone
-		_ = old.raw.Close()
-		select {
-		case <-old.done:
-		case <-s.ctx.Done():
-		}
-	}
-	s.mu.Lock()
-	x := s.asleep[prev]
-	if x != nil && covers(mine, x.pairs) && in.session == nil {
-		x.timer.Stop()
-		delete(s.asleep, prev)
-	} else {
-		x = nil
-	}
-	s.mu.Unlock()
-	if x == nil {
-		return in.write(element(stanza.NewElement(nsSM, "failed").Add(stanza.NewElement(stanza.NSStanzas, "item-not-found"))))
-	}
-	h := x.in.Drain()
-	next := &inSession{id: x.id, pairs: mine, ch: x.ch}
-	next.in = s.srv.NewInbound(in.acknowledge)
-	next.in.Number(x.ch, h)
-	in.session = next
-	in.register(next)
-	s.count.resumed.Add(1)
-	if err := in.write(element(stanza.NewElement(nsSM, "resumed", "h", strconv.FormatUint(uint64(h), 10), "previd", prev))); err != nil {
-		return err
-	}
-	if got, err := strconv.ParseUint(e.Attr("h"), 10, 32); err == nil {
-		in.settleBack(true, x.id, uint32(got))
-	}
-	return nil
-}
-
-// register makes the session known to those who resume it before this stream has ended.
-func (in *incoming) register(x *inSession) {
-	in.s.mu.Lock()
-	defer in.s.mu.Unlock()
-	in.s.active[x.id] = in
-}
-
-func (in *incoming) allPairs() map[pair]bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return maps.Clone(in.pairs)
-}
-
-// covers tells whether have has all of want.
-func covers(have, want map[pair]bool) bool {
-	for p := range want {
-		if !have[p] {
-			return false
-		}
-	}
-	return true
 }
