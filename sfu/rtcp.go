@@ -85,8 +85,8 @@ func (sh *shard) transportFeedback(e *Endpoint, p rtp.RTCP, now int64) {
 			}
 		}
 		m.est.OnFeedback(now, acked)
-		if m.est.Congested(now) {
-			lost = 0 // a full queue loses them: to send more, and some of it twice, would not help
+		if m.est.Congested() {
+			lost = 0 // a queue that fills loses them: to send more, and some of it twice, would not help
 		}
 		m.loss.note(lost, len(acked), now)
 		m.judgePlayout(now)

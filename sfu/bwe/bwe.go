@@ -38,7 +38,8 @@ const (
 	standing   = 30 * 1e6  // ns of queueing delay that make a trend of delay believable while little is sent
 	defaultRTT = 100 * 1e6 // ns until one was measured
 
-	congestedFor = 1e9 // ns after a decrease in which a standing queue explains losses
+	congestedFor  = 1e9 // ns after a decrease in which a standing queue explains losses
+	congestedMost = 3e9 // ns since the queue began to stand in which it does
 )
 
 // Config bounds an estimate; zero fields get defaults.
@@ -59,6 +60,8 @@ type Estimator struct {
 	fedAt   int64  // when there was feedback last, 0: never
 	rtt     int64
 	limited bool
+	filling int64 // since when a queue explains losses, 0: none does
+	full    bool  // what the delay-based estimate knows of the link was measured while we filled it
 
 	delay   aimd
 	loss    lossModel
@@ -122,6 +125,7 @@ func (e *Estimator) OnFeedback(now int64, acked []twcc.Acked) {
 	case underuse: // queues are draining: neither up nor down
 		e.delay.held = true
 	}
+	e.fill(now)
 	e.answer(now)
 	e.delay.rate = e.bound(e.delay.rate)
 	e.loss.update(e.sentAt, e.delay.rate, got, e.limited, float64(e.cfg.Min), float64(e.cfg.Max))
@@ -172,6 +176,7 @@ func (e *Estimator) onOveruse(now int64) {
 	if !e.delay.mayDecrease(now, e.rtt, got) {
 		return
 	}
+	e.full = e.Narrow() || !e.limited || e.transit.queue() > probeQueue
 	if !e.limited {
 		e.delay.decrease(now, got)
 		e.probe.cut(now)
@@ -256,14 +261,23 @@ func (e *Estimator) Measured() bool { return e.fedAt != 0 || e.reports.remb > 0 
 // Queue is how much longer packets take than they could, ns, as of the last feedback.
 func (e *Estimator) Queue() int64 { return e.transit.queue() }
 
-// Congested says that losses are those of a queue that is full or was so a moment ago, and not the path's own.
-func (e *Estimator) Congested(now int64) bool {
+// Congested says that losses are those of a queue that has just filled, and not the path's own: as of the last feedback, and for a moment only, since
+// a queue that others fill loses as much of whatever we send.
+func (e *Estimator) Congested() bool { return e.filling != 0 && e.fedAt-e.filling < congestedMost }
+
+// fill notes since when a queue stands that is long, or made the estimate sink a moment ago.
+func (e *Estimator) fill(now int64) {
 	q := e.transit.queue()
-	return q > probeQueue || q > standing && e.delay.lastDecrease != 0 && now-e.delay.lastDecrease < congestedFor
+	switch {
+	case q <= probeQueue && (q <= standing || e.delay.lastDecrease == 0 || now-e.delay.lastDecrease >= congestedFor):
+		e.filling = 0
+	case e.filling == 0:
+		e.filling = now
+	}
 }
 
 // Narrow says that the path was seen to be full at about the estimate, and nothing since has shown that it carries more.
-func (e *Estimator) Narrow() bool { return e.delay.link.known() }
+func (e *Estimator) Narrow() bool { return e.full && e.delay.link.known() }
 
 // ProbeRate is the rate of the probe that is being sent, 0 for none.
 func (e *Estimator) ProbeRate() float64 { return e.probe.now.Rate }

@@ -142,6 +142,9 @@ func TestJoltsOfABusyMachine(t *testing.T) {
 	if low < modest {
 		t.Errorf("fell to %.0f", low)
 	}
+	if p.e.Narrow() {
+		t.Error("taken for a narrow path")
+	}
 	p.run(5*1000*ms, nil)
 	if r := p.e.Bitrate(); r < 2_000_000 {
 		t.Errorf("%d five seconds after the last jolt", r)

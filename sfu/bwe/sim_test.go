@@ -238,7 +238,7 @@ func (f *flow) reports() {
 		for i := range f.back[0].what {
 			if f.back[0].what[i].ArrivalTime < 0 {
 				f.lost++
-				if f.e.Congested(f.s.now) {
+				if f.e.Congested() {
 					f.full++
 				}
 			}
@@ -341,6 +341,9 @@ func TestSteps(t *testing.T) {
 		if c.loss == 0 && c.queue > 100*ms && f.full < 9*f.lost/10 { // a short queue looks like chance
 			t.Errorf("%s: %d of %d lost packets are put down to congestion", c.name, f.full, f.lost)
 		}
+		if c.queue > 100*ms && !f.e.Narrow() {
+			t.Errorf("%s: the path is not known to be narrow", c.name)
+		}
 		if down < 0 || down > 2e9 {
 			t.Errorf("%s: %d ms to a safe rate", c.name, down/ms)
 		}
@@ -352,6 +355,9 @@ func TestSteps(t *testing.T) {
 				up = s.now - begin
 			}
 		})
+		if f.e.Narrow() {
+			t.Errorf("%s: the path is still thought to be narrow", c.name)
+		}
 		if up < 0 || float64(up) > c.back*1e9 {
 			t.Errorf("%s: %d ms back to the top", c.name, up/ms)
 		}
