@@ -19,9 +19,10 @@ const (
 	joinsDefault = 16
 	// readyEvery is how often Prepare looks whether all have all sources.
 	readyEvery = 100 * time.Millisecond
-	// staleHold is a silence after which senders run for a while uncounted before an interval: servers let go of silent sources.
-	staleHold, settle = 2 * time.Second, time.Second
-	leaveMost         = 10 * time.Second
+	// staleHold is a silence after which senders run for a while uncounted before an interval: servers let go of silent sources, Konzil after
+	// 1.5 s. On a busy machine the silence before an interval may be as long by itself; it is tried maxSilences times.
+	staleHold, settle, maxSilences = time.Second, time.Second, 5
+	leaveMost                      = 10 * time.Second
 )
 
 // Load is one load on one server; it implements measure.Load.
@@ -232,19 +233,8 @@ func (l *Load) Measure(ctx context.Context, d time.Duration) (*measure.Sample, e
 
 // interval counts between two silences. during runs while the senders do.
 func (l *Load) interval(ctx context.Context, d time.Duration, during func(context.Context) error) (*measure.Sample, error) {
-	if l.held && time.Since(l.since) > staleHold {
-		if err := errors.Join(l.release(ctx), pause(ctx, settle)); err != nil {
-			return nil, err
-		}
-	}
-	if err := l.hold(ctx); err != nil {
-		return nil, err
-	}
-	a, err := l.eng.Snapshot(ctx)
+	a, err := l.fresh(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if _, _, _, err = l.eng.Latencies(ctx); err != nil { // what came before
 		return nil, err
 	}
 	began := time.Now()
@@ -296,14 +286,40 @@ func (l *Load) interval(ctx context.Context, d time.Duration, during func(contex
 	return s, nil
 }
 
+// fresh holds the senders and gives the counters at the beginning of an interval, after a silence that is not too long.
+func (l *Load) fresh(ctx context.Context) (a *rtc.Snapshot, err error) {
+	for range maxSilences {
+		if l.held && time.Since(l.since) > staleHold {
+			if err := errors.Join(l.release(ctx), pause(ctx, settle)); err != nil {
+				return nil, err
+			}
+		}
+		if err := l.hold(ctx); err != nil {
+			return nil, err
+		}
+		if a, err = l.eng.Snapshot(ctx); err != nil {
+			return nil, err
+		}
+		if _, _, _, err = l.eng.Latencies(ctx); err != nil { // what came before
+			return nil, err
+		}
+		if time.Since(l.since) <= staleHold {
+			break
+		}
+	}
+	return a, nil
+}
+
+// hold stops the senders, if they are not.
 func (l *Load) hold(ctx context.Context) error {
 	if l.held {
 		return nil
 	}
+	at := time.Now()
 	if err := l.eng.Hold(ctx); err != nil {
 		return err
 	}
-	l.held, l.since = true, time.Now()
+	l.held, l.since = true, at
 	return nil
 }
 
