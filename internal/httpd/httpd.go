@@ -95,11 +95,13 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err := s.listen(cfg.Listen, cfg.Setting, cfg.TLS, http.HandlerFunc(s.serve), limit, &s.addrs); err != nil {
 		return nil, err
 	}
-	if err := s.listen(cfg.Admin, cfg.AdminSetting, nil, s.private, limit, &s.admin); err != nil {
+	// A page of another site, in a browser on the operator's machine, may order nothing here (cross-site request forgery).
+	private := http.NewCrossOriginProtection().Handler(s.private)
+	if err := s.listen(cfg.Admin, cfg.AdminSetting, nil, private, limit, &s.admin); err != nil {
 		return nil, err
 	}
 	if len(cfg.Admin) == 0 {
-		guard := loopbackOnly(s.private)
+		guard := loopbackOnly(private)
 		for _, path := range []string{"/health", "/health/", "/metrics", "/debug/", "/colibri/", "/about/"} {
 			s.mux.Handle(path, guard)
 		}

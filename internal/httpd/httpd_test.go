@@ -189,6 +189,27 @@ func TestStatusIsForLoopback(t *testing.T) {
 	}
 }
 
+// TestPrivateFromOtherSites: a browser says where a request comes from, and programs do not; another site's page orders nothing.
+func TestPrivateFromOtherSites(t *testing.T) {
+	s, err := New(Config{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.HandlePrivate("POST /debug/x", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for site, want := range map[string]int{"": 200, "same-origin": 200, "none": 200, "cross-site": 403, "same-site": 403} {
+		r := httptest.NewRequest("POST", "/debug/x", nil)
+		r.RemoteAddr = "127.0.0.1:5"
+		if site != "" {
+			r.Header.Set("Sec-Fetch-Site", site)
+		}
+		w := httptest.NewRecorder()
+		s.serve(w, r)
+		if w.Code != want {
+			t.Errorf("from %q: %d, want %d", site, w.Code, want)
+		}
+	}
+}
+
 func TestAdminListener(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Admin = loopback
