@@ -209,6 +209,25 @@ func (v *visitor) meet(room string) *stanza.Stanza {
 	return v.join(room, "")
 }
 
+// leads reads on until the focus has made it owner of the meeting.
+func (v *visitor) leads() {
+	v.h.t.Helper()
+	v.until(func(st *stanza.Stanza) bool {
+		return strings.Contains(st.String(), "affiliation='owner'") && st.From.Resource() == v.nick()
+	})
+}
+
+// owner is a guest who has begun a meeting on the conference domain, and leads it.
+func (h *house) owner(meeting string) *visitor {
+	h.t.Helper()
+	v := h.guest(meeting)
+	if p := v.meet(meeting + "@conference." + h.cfg.Domain); p.Type == "error" {
+		h.t.Fatal(p)
+	}
+	v.leads()
+	return v
+}
+
 // join enters a room with further children of the presence.
 func (v *visitor) join(room, more string) *stanza.Stanza {
 	v.h.t.Helper()

@@ -167,9 +167,7 @@ func TestTenants(t *testing.T) {
 		if p := v.meet(room); p.Type == "error" {
 			t.Fatal(p)
 		}
-		v.until(func(st *stanza.Stanza) bool {
-			return strings.Contains(st.String(), "affiliation='owner'") && st.From.Resource() == v.nick()
-		})
+		v.leads()
 		if r := v.ask("set", room, "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>"+
 			"<field var='muc#roomconfig_membersonly'><value>true</value></field></x></query>"); r.Type != "result" {
 			t.Fatal(r)

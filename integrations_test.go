@@ -94,13 +94,7 @@ func TestWebhook(t *testing.T) {
 	defer receiver.Close()
 	h := openHouse(t, "webhook: {url: '"+receiver.URL+"', secret: "+tokenSecret+"}\n")
 	const room = "standup@conference.localhost"
-	a := h.guest("standup")
-	if p := a.meet(room); p.Type == "error" {
-		t.Fatal(p)
-	}
-	a.until(func(st *stanza.Stanza) bool {
-		return strings.Contains(st.String(), "affiliation='owner'") && st.From.Resource() == a.nick()
-	})
+	a := h.owner("standup")
 	a.say("<message xmlns='jabber:client' to='endconference.localhost'><end_conference xmlns='http://jitsi.org/jitmeet'/></message>")
 	for _, want := range []string{"ROOM_CREATED " + room + " ", "PARTICIPANT_JOINED " + room + " " + a.nick(), "PARTICIPANT_LEFT " + room + " " + a.nick(), "ROOM_DESTROYED " + room + " "} {
 		select {

@@ -45,9 +45,7 @@ func TestJitsiClientConnects(t *testing.T) {
 	if p := a.meet(room); p.Type == "error" {
 		t.Fatal(p)
 	}
-	a.until(func(st *stanza.Stanza) bool {
-		return strings.Contains(st.String(), "affiliation='owner'") && st.From.Resource() == a.nick()
-	})
+	a.leads()
 	b := h.guest("standup")
 	if p := b.meet(room); p.Type == "error" {
 		t.Fatal(p)

@@ -129,13 +129,7 @@ func TestJibri(t *testing.T) {
 func TestJibriFails(t *testing.T) {
 	h := openHouse(t, servicesConfig)
 	const room = "standup@conference.localhost"
-	ana := h.guest("standup")
-	if p := ana.meet(room); p.Type == "error" {
-		t.Fatal(p)
-	}
-	ana.until(func(st *stanza.Stanza) bool {
-		return strings.Contains(st.String(), "affiliation='owner'") && st.From.Resource() == ana.nick()
-	})
+	ana := h.owner("standup")
 	one := h.service("jibri", "jibribrewery", "jibri-1", jibriStatus("idle"))
 	ana.say("<iq xmlns='jabber:client' type='set' id='rec' to='" + room + "/focus'><jibri xmlns='http://jitsi.org/protocol/jibri' action='start' recording_mode='stream' streamid='key'/></iq>")
 	wish := one.request("action='start'", "streamid='key'")
@@ -160,13 +154,7 @@ func TestJibriFails(t *testing.T) {
 func TestJigasi(t *testing.T) {
 	h := openHouse(t, servicesConfig)
 	const room = "standup@conference.localhost"
-	ana := h.guest("standup")
-	if p := ana.meet(room); p.Type == "error" {
-		t.Fatal(p)
-	}
-	ana.until(func(st *stanza.Stanza) bool {
-		return strings.Contains(st.String(), "affiliation='owner'") && st.From.Resource() == ana.nick()
-	})
+	ana := h.owner("standup")
 	dial := func(to, room string) string {
 		return "<dial xmlns='urn:xmpp:rayo:1' from='fromnumber' to='" + to + "'><header name='JvbRoomName' value='" + room + "'/></dial>"
 	}
