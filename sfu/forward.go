@@ -134,7 +134,7 @@ func (sh *shard) incoming(e *Endpoint, tr *track, plain []byte, now int64, repai
 		sh.measure(p, tr, now)
 		if !p.in.Padding {
 			if tr.hist == nil {
-				tr.hist = history.New(firstHistory, tr.historySize(), historySpan, history.SlotSize)
+				tr.hist = history.New(leastHistory, tr.historySize(), historySpan)
 			}
 			tr.hist.Put(p.hdr.Seq, plain, now)
 		}
@@ -366,14 +366,14 @@ func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again b
 	return x
 }
 
-// The history of a layer begins with firstHistory packets, two seconds of 2 Mb/s, and grows up to historySize while it holds less than
-// historySpan (ns), which is longer than what NACKs and the keyframe cache ask for on most paths.
+// The history of a layer holds what is younger than historySpan (ns), which is longer than what NACKs ask for on most paths, and at least
+// leastHistory packets for the keyframe cache, which goes back replayPackets and must not be overtaken while it repeats them.
 const (
-	firstHistory = 512
 	historySpan  = 1500e6
+	leastHistory = replayPackets + 32
 )
 
-// historySize is in packets: two seconds of 5 Mb/s for a top layer or a source with one flow, more than that of a lower layer.
+// historySize is the most packets in it: two seconds of 5 Mb/s for a top layer or a source with one flow, more than that of a lower layer.
 func (tr *track) historySize() int {
 	if len(tr.src.tracks) > 1 && tr.layer < len(tr.src.tracks)-1 && tr.layer > 0 {
 		return 512

@@ -138,7 +138,7 @@ type track struct {
 	seen  observed // the control goroutine's own
 	media *track   // for a repair flow: what it repairs
 
-	hist  *history.Ring
+	hist  *history.Log
 	gen   nack.Generator
 	stats nack.Stats
 	codec codecID

@@ -22,7 +22,7 @@ const (
 	replayGain = 2
 	// minReplayRate and maxReplayRate bound it, in bits per second.
 	minReplayRate, maxReplayRate = 1e6, 50e6
-	// replayPackets is how far the history is walked: half of what the smallest one holds, so that it does not come round meanwhile.
+	// replayPackets is how far the history is walked. It keeps more than that (leastHistory).
 	replayPackets = 256
 	// maxReplays bounds the repetitions that one shard runs at a time; beyond it keyframes are asked for.
 	maxReplays = 256

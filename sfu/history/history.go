@@ -1,23 +1,32 @@
 // Package history keeps the newest packets of one incoming stream, so that any receiver's retransmission request can be answered
 // (RFC 4585 §6.2.1, RFC 4588) from one shared copy.
 //
-// Put stores a decrypted packet under its own sequence number; Get finds it again until as many newer sequence numbers as the ring
-// has slots have passed. All bytes live in one slab, which doubles while it holds less than a given time. A Ring has no lock, goroutine
-// or clock and is for one user at a time; bytes from Get stay valid until the next Put.
+// Put stores a decrypted packet under its own sequence number; Get finds it again until it is both older than a given time and so many
+// numbers back that nobody asks for it. Bytes stand one packet behind the other in chunks, in the order of their coming, so that short
+// packets take little; the oldest chunk is taken again when all in it has gone by, and given up when there is another such one. A Log
+// has no lock, goroutine or clock and is for one user at a time; bytes from Get stay valid until the next Put.
 package history
 
 import "konzil/sfu/rtp"
 
-// SlotSize is room for one packet: the largest UDP payload that fits an Ethernet frame.
-const SlotSize = 1500
+const (
+	// MaxPacket is the longest packet that is stored: the largest UDP payload that fits an Ethernet frame.
+	MaxPacket = 1500
+	// chunkSize is a size class of the allocator's, and some 27 packets of a good picture.
+	chunkSize = 32 << 10
+	// firstSlots is how many numbers there is room for at first.
+	firstSlots = 64
+)
 
-// Ring is a store of packets by sequence number. Use New.
-type Ring struct {
-	slab  []byte
-	meta  []slot
-	mask  int64
-	bytes int // a slot's room
-	most  int // slots that it may grow to
+// Log is a store of packets by sequence number. Use New.
+type Log struct {
+	chunks []chunk // oldest first; the last one is written to
+	first  uint32  // serial number of chunks[0]
+	used   int     // bytes of the last one
+
+	slots []slot // by number, a power of two
+	least int64
+	most  int64
 	keep  int64
 	seq   rtp.Unwrapper
 	hi    int64
@@ -26,86 +35,125 @@ type Ring struct {
 	tooLong uint64
 }
 
+// chunk is a piece of the memory for packets.
+type chunk struct {
+	bytes  []byte
+	newest int64 // when the last one came, ns
+	hi     int64 // the highest number in it
+}
+
+// slot says where a packet is.
 type slot struct {
-	index int64 // extended sequence number; 0: empty
-	at    int64 // arrival, ns
-	n     int32
+	at    int64  // arrival, ns
+	index uint32 // extended sequence number, its low bits
+	chunk uint32 // serial number
+	off   uint16
+	n     uint16 // 0: empty
 }
 
-// New makes a ring for first packets, which doubles up to most while it would lose what is younger than keep (ns). Both are rounded up to a
-// power of two within 16..8192. A packet has at most slotBytes (<= 0: SlotSize).
-func New(first, most int, keep int64, slotBytes int) *Ring {
-	if slotBytes <= 0 {
-		slotBytes = SlotSize
+// New makes a log of packets that are younger than keep (ns) or among the newest least numbers, but of none that is most numbers back. most is
+// rounded up to a power of two within 64..8192, least is at most that.
+func New(least, most int, keep int64) *Log {
+	n := firstSlots
+	for n < most && n < 8192 {
+		n <<= 1
 	}
-	r := &Ring{bytes: slotBytes, most: powerOf2(most), keep: keep}
-	r.grow(min(powerOf2(first), r.most))
-	return r
+	return &Log{slots: make([]slot, firstSlots), least: int64(min(least, n)), most: int64(n), keep: keep}
 }
 
-// powerOf2 is the next power of two from n on, 16 to 8192.
-func powerOf2(n int) int {
-	p := 16
-	for p < n && p < 8192 {
-		p <<= 1
+// Put stores a copy of pkt. A packet that is too far back is dropped, one longer than MaxPacket is counted and not stored.
+func (l *Log) Put(seq uint16, pkt []byte, now int64) {
+	i := l.seq.Unwrap(seq)
+	if !l.any || i > l.hi {
+		l.hi, l.any = i, true
 	}
-	return p
-}
-
-// grow makes the ring n slots long.
-func (r *Ring) grow(n int) {
-	old := *r
-	r.slab, r.meta, r.mask = make([]byte, n*r.bytes), make([]slot, n), int64(n-1)
-	for at, s := range old.meta {
-		if s.n > 0 {
-			r.meta[s.index&r.mask] = s
-			copy(r.slab[int(s.index&r.mask)*r.bytes:], old.slab[at*r.bytes:][:s.n])
-		}
-	}
-}
-
-// Put stores a copy of pkt. A packet older than the ring reaches back is dropped, one longer than a slot is counted and not stored.
-func (r *Ring) Put(seq uint16, pkt []byte, now int64) {
-	i := r.seq.Unwrap(seq)
-	if !r.any || i > r.hi {
-		r.hi, r.any = i, true
-	}
-	if i <= r.hi-int64(len(r.meta)) {
+	if i <= l.hi-l.most || len(pkt) == 0 {
 		return
 	}
-	s := &r.meta[i&r.mask]
-	if s.n > 0 && now-s.at < r.keep && len(r.meta) < r.most {
-		r.grow(2 * len(r.meta))
-		s = &r.meta[i&r.mask]
-	}
-	if len(pkt) > r.bytes {
-		r.tooLong++
-		*s = slot{}
+	if len(pkt) > MaxPacket {
+		l.tooLong++
+		*l.slot(i) = slot{}
 		return
 	}
-	off := int(i&r.mask) * r.bytes
-	*s = slot{index: i, at: now, n: int32(copy(r.slab[off:off+r.bytes], pkt))}
+	if len(l.chunks) == 0 || l.used+len(pkt) > chunkSize {
+		l.turn(now)
+	}
+	s := l.slot(i)
+	for s.n > 0 && s.index != uint32(i) && l.holds(s) && int64(len(l.slots)) < l.most {
+		l.grow()
+		s = l.slot(i)
+	}
+	if s.n > 0 && int32(s.index-uint32(i)) > 0 {
+		return // older than the slots reach back
+	}
+	c := &l.chunks[len(l.chunks)-1]
+	copy(c.bytes[l.used:], pkt)
+	c.newest, c.hi = now, max(c.hi, i)
+	*s = slot{at: now, index: uint32(i), chunk: l.first + uint32(len(l.chunks)-1), off: uint16(l.used), n: uint16(len(pkt))}
+	l.used += len(pkt)
 }
 
 // Get returns the packet with that sequence number, if it is still there.
-func (r *Ring) Get(seq uint16) ([]byte, bool) {
-	b, _, ok := r.GetAt(seq)
+func (l *Log) Get(seq uint16) ([]byte, bool) {
+	b, _, ok := l.GetAt(seq)
 	return b, ok
 }
 
 // GetAt is Get, and the time of arrival as given to Put.
-func (r *Ring) GetAt(seq uint16) (pkt []byte, at int64, ok bool) {
-	if !r.any {
+func (l *Log) GetAt(seq uint16) (pkt []byte, at int64, ok bool) {
+	i := l.seq.Peek(seq)
+	s := l.slot(i)
+	if s.n == 0 || s.index != uint32(i) || i <= l.hi-l.most || !l.holds(s) {
 		return nil, 0, false
 	}
-	i := r.seq.Peek(seq)
-	s := &r.meta[i&r.mask]
-	if s.index != i || i <= r.hi-int64(len(r.meta)) {
-		return nil, 0, false
-	}
-	off := int(i&r.mask) * r.bytes
-	return r.slab[off : off+int(s.n) : off+int(s.n)], s.at, true
+	end := int(s.off) + int(s.n)
+	return l.chunks[s.chunk-l.first].bytes[s.off:end:end], s.at, true
 }
 
-// TooLong counts packets that did not fit a slot.
-func (r *Ring) TooLong() uint64 { return r.tooLong }
+// TooLong counts packets that were longer than MaxPacket.
+func (l *Log) TooLong() uint64 { return l.tooLong }
+
+func (l *Log) slot(i int64) *slot { return &l.slots[i&int64(len(l.slots)-1)] }
+
+// holds says whether the bytes of s are still there.
+func (l *Log) holds(s *slot) bool { return s.chunk-l.first < uint32(len(l.chunks)) }
+
+// spent says whether nobody needs what is in c.
+func (l *Log) spent(c *chunk, now int64) bool {
+	back := l.hi - c.hi
+	return back >= l.most || back >= l.least && now-c.newest >= l.keep
+}
+
+// maxChunks is how many there are at most: enough for so many of the longest packets, and it bounds what repetitions of one number take.
+func (l *Log) maxChunks() int { return int(l.most)/(chunkSize/MaxPacket) + 2 }
+
+// turn makes the last chunk one that has room for everything.
+func (l *Log) turn(now int64) {
+	l.used = 0
+	n := len(l.chunks)
+	if n == 0 || n < l.maxChunks() && !l.spent(&l.chunks[0], now) {
+		l.chunks = append(l.chunks, chunk{bytes: make([]byte, chunkSize)})
+		return
+	}
+	out := 1
+	for out < n-1 && l.spent(&l.chunks[out], now) {
+		out++
+	}
+	again := l.chunks[0].bytes
+	copy(l.chunks, l.chunks[out:])
+	clear(l.chunks[n-out+1:])
+	l.chunks = l.chunks[:n-out+1]
+	l.chunks[n-out] = chunk{bytes: again}
+	l.first += uint32(out)
+}
+
+// grow doubles the slots.
+func (l *Log) grow() {
+	old := l.slots
+	l.slots = make([]slot, 2*len(old))
+	for _, s := range old {
+		if s.n > 0 {
+			*l.slot(int64(s.index)) = s
+		}
+	}
+}
