@@ -31,8 +31,6 @@ type Log struct {
 	seq   rtp.Unwrapper
 	hi    int64
 	any   bool
-
-	tooLong uint64
 }
 
 // chunk is a piece of the memory for packets.
@@ -61,7 +59,7 @@ func New(least, most int, keep int64) *Log {
 	return &Log{slots: make([]slot, firstSlots), least: int64(min(least, n)), most: int64(n), keep: keep}
 }
 
-// Put stores a copy of pkt. A packet that is too far back is dropped, one longer than MaxPacket is counted and not stored.
+// Put stores a copy of pkt. A packet that is too far back or longer than MaxPacket is not stored.
 func (l *Log) Put(seq uint16, pkt []byte, now int64) {
 	i := l.seq.Unwrap(seq)
 	if !l.any || i > l.hi {
@@ -71,7 +69,6 @@ func (l *Log) Put(seq uint16, pkt []byte, now int64) {
 		return
 	}
 	if len(pkt) > MaxPacket {
-		l.tooLong++
 		*l.slot(i) = slot{}
 		return
 	}
@@ -109,9 +106,6 @@ func (l *Log) GetAt(seq uint16) (pkt []byte, at int64, ok bool) {
 	end := int(s.off) + int(s.n)
 	return l.chunks[s.chunk-l.first].bytes[s.off:end:end], s.at, true
 }
-
-// TooLong counts packets that were longer than MaxPacket.
-func (l *Log) TooLong() uint64 { return l.tooLong }
 
 func (l *Log) slot(i int64) *slot { return &l.slots[i&int64(len(l.slots)-1)] }
 
