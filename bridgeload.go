@@ -33,7 +33,8 @@ func (l *load) stress() float64 {
 			used := ru.Utime.Nano() + ru.Stime.Nano()
 			before := l.used.Swap(used)
 			if last != 0 {
-				l.level.Store(uint64(max(0, 1000*(used-before)/(int64(runtime.GOMAXPROCS(0))*(now-last)))))
+				cpus := min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) // the latter by a limit of the container; udpio.Processors may have added one
+				l.level.Store(uint64(max(0, 1000*(used-before)/(int64(cpus)*(now-last)))))
 			}
 		}
 	}

@@ -116,10 +116,10 @@ var errTwins = errors.New("turn: too many connections from one address and port"
 // there already goes elsewhere.
 func (s *Server) linkFor(c *stream) (*streamLink, error) {
 	start := int(s.accepted.Add(1))
-	for i := range s.shards() + maxTwins {
+	for i := range s.cfg.Shards + maxTwins {
 		at := i
-		if i < s.shards() {
-			at = (start + i) % s.shards()
+		if i < s.cfg.Shards {
+			at = (start + i) % s.cfg.Shards
 		}
 		l, err := s.streamLink(at)
 		if err != nil {
@@ -153,7 +153,7 @@ func (s *Server) streamLink(at int) (*streamLink, error) {
 }
 
 func (s *Server) newStreamLink() (*streamLink, error) {
-	loop, err := udpio.NewLoop()
+	loop, err := udpio.NewLoop(s.procs)
 	if err != nil {
 		return nil, err
 	}

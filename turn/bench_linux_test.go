@@ -46,13 +46,13 @@ func toSFU(b *testing.B, burst int, memory bool) {
 		got.addr = sfu.LocalAddr()
 	}
 	s.cfg.Relays = nil // else a peer at the relays' address may be a relay
-	link, err := openUDP(loopback, false)
+	link, err := s.openUDP(loopback, false)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer link.abandon()
 	g := s.newGate(link, true, udpio.NewFan(fanMessages, fanRun), udpio.NewFan(fanMessages, fanRun), nil)
-	clients, err := udpio.NewLoop()
+	clients, err := udpio.NewLoop(nil)
 	if err != nil {
 		b.Fatal(err)
 	}

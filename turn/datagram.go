@@ -29,17 +29,17 @@ type udpLink struct {
 
 // listenUDP opens an address: a socket for each shard, so that each core has its own. The kernel keeps a client with the same socket.
 func (s *Server) listenUDP(a netip.AddrPort) error {
-	shards := s.shards()
+	shards := s.cfg.Shards
 	if shards > 1 && a.Port() != 0 {
 		// A taken port must be an error, but SO_REUSEPORT would join the other's group: ask without it first.
-		probe, err := openUDP(a, false)
+		probe, err := s.openUDP(a, false)
 		if err != nil {
 			return err
 		}
 		probe.abandon()
 	}
 	for i := range shards {
-		l, err := openUDP(a, shards > 1)
+		l, err := s.openUDP(a, shards > 1)
 		if err != nil {
 			return err
 		}
@@ -61,8 +61,8 @@ func (s *Server) listenUDP(a netip.AddrPort) error {
 	return nil
 }
 
-func openUDP(a netip.AddrPort, shared bool) (*udpLink, error) {
-	loop, err := udpio.NewLoop()
+func (s *Server) openUDP(a netip.AddrPort, shared bool) (*udpLink, error) {
+	loop, err := udpio.NewLoop(s.procs)
 	if err != nil {
 		return nil, err
 	}

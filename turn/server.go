@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"konzil/internal/udpio"
 )
 
 // Server is a running STUN and TURN server.
@@ -18,6 +20,7 @@ type Server struct {
 	cfg    Config
 	log    *slog.Logger
 	peer   InMemoryPeer // nil: none
+	procs  *udpio.Processors
 	creds  *credentials
 	policy *policy
 	reg    *registry
@@ -45,10 +48,13 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &Server{log: log, peer: peer, open: map[io.Closer]struct{}{}, stopping: make(chan struct{})}
+	s := &Server{log: log, peer: peer, procs: udpio.NewProcessors(), open: map[io.Closer]struct{}{}, stopping: make(chan struct{})}
 	s.started = time.Now()
 	s.makePools()
 	cfg.Relays = relayAddresses(cfg)
+	if cfg.Shards == 0 {
+		cfg.Shards = runtime.GOMAXPROCS(0)
+	}
 	s.cfg = cfg
 	var announced []netip.Addr
 	for _, r := range cfg.Relays {
@@ -62,7 +68,7 @@ func New(cfg Config, peer InMemoryPeer, log *slog.Logger) (*Server, error) {
 		}
 	}
 	if len(cfg.TCP) > 0 {
-		if _, err := s.streamLink(s.shards() - 1); err != nil {
+		if _, err := s.streamLink(cfg.Shards - 1); err != nil {
 			s.Close()
 			return nil, err
 		}
@@ -127,16 +133,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.running.Wait()
+	s.procs.Close()
 	s.reg.endReservations()
 	return errors.Join(errs...)
-}
-
-// shards is how many goroutines share the clients of an address.
-func (s *Server) shards() int {
-	if s.cfg.Shards > 0 {
-		return s.cfg.Shards
-	}
-	return runtime.GOMAXPROCS(0)
 }
 
 // clock is the time since the start, nanoseconds; never 0.

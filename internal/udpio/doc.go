@@ -12,7 +12,8 @@
 // Where one goroutine serves many sockets and connections, as for TURN's relayed addresses, of which each allocation has its own:
 //
 //  1. Loop.Open (loop_linux.go) makes a Sock (sock_linux.go), which is a descriptor and little else.
-//  2. Loop.Read (the caller's goroutine) asks its epoll for sockets that have something and takes a few datagrams, or runs, from each.
+//  2. Loop.Read (the caller's goroutine) asks its epoll for sockets that have something and takes a few datagrams, or runs, from each. It waits for them in the
+//     runtime's poller (doorbell_linux.go) or, where they come one at a time, in the kernel (vigil_linux.go, processors.go).
 //  3. Fan.Add and Fan.AddFramed (fan_linux.go) collect datagrams for many sockets, in runs; Fan.Flush is one system call for each socket's.
 //     Loop.Refused (refusal_linux.go) tells of ICMP messages about what sockets have sent.
 //  4. Loop.Adopt (stream_linux.go) takes a TCP connection in as a Stream (stream.go), which Read and Streams tell of when it can be read, or written

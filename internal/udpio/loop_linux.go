@@ -43,6 +43,7 @@ const (
 type Loop struct {
 	ep, wake int
 	bell     doorbell // of ep
+	vigil    vigil    // how Read waits
 	timer    napTimer
 	poll     func(uintptr) bool // asks ep, and fills events and got
 	got      int
@@ -68,15 +69,16 @@ type Loop struct {
 	iovs   [loopSlots][2]unix.Iovec // the slot's own bytes, and where a run goes on
 	name   [loopSlots]unix.RawSockaddrInet6
 	ctl    [loopSlots][cmsgSpace]byte
-	memory []byte   // of all buffers, from the system: as much on the heap would be a reason to collect later
-	small  []byte   // loopSmall bytes for each slot
-	runs   [][]byte // each begins with room for the head
-	free   int      // of runs: those before it hold no run now
+	memory []byte                          // of all buffers, from the system: as much on the heap would be a reason to collect later
+	small  []byte                          // loopSmall bytes for each slot
+	runs   [][]byte                        // each begins with room for the head
+	laid   struct{ first, free, want int } // the last that lay did
+	free   int                             // of runs: those before it hold no run now
 	out    []Datagram
 }
 
-// NewLoop makes a loop without sockets.
-func NewLoop() (*Loop, error) {
+// NewLoop makes a loop without sockets. With procs Read may wait in the kernel, at rates at which that is cheaper.
+func NewLoop(procs *Processors) (*Loop, error) {
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -86,14 +88,14 @@ func NewLoop() (*Loop, error) {
 		unix.Close(ep)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	if err := l.init(); err != nil {
+	if err := l.init(procs); err != nil {
 		l.release()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *Loop) init() (err error) {
+func (l *Loop) init(procs *Processors) (err error) {
 	l.poll = func(uintptr) bool {
 		n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.ep), uintptr(unsafe.Pointer(&l.events[0])), loopEvents, 0, 0, 0)
 		l.got = 0
@@ -109,6 +111,9 @@ func (l *Loop) init() (err error) {
 		return err
 	}
 	if err := l.timer.open(); err != nil {
+		return err
+	}
+	if err := l.vigil.open(l.ep, procs); err != nil {
 		return err
 	}
 	const smallSize = loopSlots * loopSmall
@@ -128,6 +133,7 @@ func (l *Loop) init() (err error) {
 		h.SetIovlen(2)
 		h.Name = (*byte)(unsafe.Pointer(&l.name[i]))
 		h.Control = &l.ctl[i][0]
+		l.hdrs[i].reset()
 	}
 	return nil
 }
@@ -136,6 +142,7 @@ func (l *Loop) init() (err error) {
 func (l *Loop) release() {
 	l.bell.close()
 	l.timer.close()
+	l.vigil.close()
 	unix.Close(l.ep)
 	unix.Close(l.wake)
 	if l.memory != nil {
@@ -224,17 +231,16 @@ func (l *Loop) Read() ([]Datagram, error) {
 	}
 }
 
-// wait fills ready. When nothing is there the goroutine waits in the runtime's poller: a thread that waited in the system call would have its
-// processor taken away by the runtime's monitor, and be woken with it, again and again.
+// wait fills ready.
 func (l *Loop) wait() error {
 	l.ready, l.again, l.at = l.again, l.ready[:0], 0
 	l.got = 0
 	busy := len(l.ready)+len(l.woken) > 0
-	if busy || !l.bell.on { // else nothing is there, as a rule
+	if busy || !l.bell.on && !l.vigil.on { // else nothing is there, as a rule
 		l.poll(0)
 	}
 	if l.got == 0 && !busy {
-		_ = l.bell.wait(l.poll) // who is closed is told below
+		l.sleep()
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -244,6 +250,9 @@ func (l *Loop) wait() error {
 	}
 	for i := range l.got {
 		fd := l.events[i].Fd
+		if l.vigil.rang(fd) {
+			continue
+		}
 		if s := l.socks[fd]; s != nil {
 			s.refused = s.refused || s.tells && l.events[i].Events&unix.EPOLLERR != 0
 			if !s.queued {
@@ -255,6 +264,18 @@ func (l *Loop) wait() error {
 		}
 	}
 	return nil
+}
+
+// sleep waits until the epoll has events; who is closed finds none.
+func (l *Loop) sleep() {
+	if l.vigil.inKernel() {
+		l.bell.mute()
+		n, _ := unix.EpollWait(l.ep, l.events[:], -1)
+		if l.got = max(n, 0); l.got > 0 { // else a signal has come
+			return
+		}
+	}
+	_ = l.bell.wait(l.poll)
 }
 
 // drain takes what a socket has, up to its batch, and tells whether there may be more.
@@ -281,13 +302,7 @@ func (l *Loop) receive(s *Sock, first, want int) int {
 	if !s.enter() {
 		return 0
 	}
-	for i := range want {
-		h := &l.hdrs[first+i].hdr
-		h.Namelen = unix.SizeofSockaddrInet6
-		h.SetControllen(cmsgSpace)
-		h.Flags = 0
-		l.iovs[first+i][1].Base = &l.runs[l.free-1-i][loopSmall]
-	}
+	l.lay(first, want)
 	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&l.hdrs[first])), uintptr(want), unix.MSG_DONTWAIT, 0, 0)
 	s.leave()
 	if e == unix.EAGAIN {
@@ -303,9 +318,21 @@ func (l *Loop) receive(s *Sock, first, want int) int {
 	return int(n)
 }
 
+// lay puts free runs behind the slots from first on, unless they are there: that is so for each packet that comes alone.
+func (l *Loop) lay(first, want int) {
+	if first == l.laid.first && l.free == l.laid.free && want <= l.laid.want {
+		return
+	}
+	for i := range want {
+		l.iovs[first+i][1].Base = &l.runs[l.free-1-i][loopSmall]
+	}
+	l.laid.first, l.laid.free, l.laid.want = first, l.free, want
+}
+
 // split appends the datagrams of a slot, which may go on in the run at the given place.
 func (l *Loop) split(s *Sock, slot, run int) {
 	m := &l.hdrs[slot]
+	defer m.reset()
 	if m.hdr.Flags&unix.MSG_TRUNC != 0 {
 		return // above 64 KiB: no UDP datagram is
 	}
@@ -314,6 +341,7 @@ func (l *Loop) split(s *Sock, slot, run int) {
 	if size > loopSmall {
 		l.free--
 		l.runs[run], l.runs[l.free] = l.runs[l.free], l.runs[run]
+		l.laid.want = 0
 		copy(l.runs[l.free], data)
 		data = l.runs[l.free][:size]
 	}

@@ -12,7 +12,7 @@ import (
 
 func newLoop(t testing.TB) *Loop {
 	t.Helper()
-	l, err := NewLoop()
+	l, err := NewLoop(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func TestNarrowPath(t *testing.T) {
 		}
 	}
 	// The sockets of a loop.
-	l, err := NewLoop()
+	l, err := NewLoop(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,13 @@ type mmsghdr struct {
 	n   uint32
 }
 
+// reset makes a header ready to be received into: the kernel has written what came.
+func (m *mmsghdr) reset() {
+	m.hdr.Namelen = unix.SizeofSockaddrInet6
+	m.hdr.SetControllen(cmsgSpace)
+	m.hdr.Flags = 0
+}
+
 // cmsgSpace holds one int control message (UDP_GRO or UDP_SEGMENT).
 const cmsgSpace = 32
 
@@ -65,10 +72,7 @@ func (c *Conn) NewReader() *Reader {
 // take is one call, which does not wait. Told of it, the runtime would give the processor away after 20 µs, which costs two switches of threads.
 func (r *Reader) take(fd uintptr) syscall.Errno {
 	for i := range r.got { // the kernel has written into these
-		h := &r.hdrs[i].hdr
-		h.Namelen = unix.SizeofSockaddrInet6
-		h.SetControllen(cmsgSpace)
-		h.Flags = 0
+		r.hdrs[i].reset()
 	}
 	r.pkts = r.pkts[:0]
 	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), ReadBatch, unix.MSG_DONTWAIT, 0, 0)

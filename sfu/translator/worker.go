@@ -35,7 +35,7 @@ type worker struct {
 }
 
 func newWorker(s *Server) (*worker, error) {
-	loop, err := udpio.NewLoop()
+	loop, err := udpio.NewLoop(nil)
 	if err != nil {
 		return nil, err
 	}
