@@ -58,10 +58,11 @@ func (c *Config) plan() *check.Plan {
 	if c.TLS.ACME.Enabled() && c.TLS.ACME.Directory == certs.DefaultACMEConfig().Directory {
 		p.CAA = "letsencrypt.org"
 	}
+	p.Proven = c.TLS.ACME.Enabled()
 	source, err := c.shownCertificate()
 	p.CertAdvice = "set tls.cert and tls.key, or tls.acme.email to get one"
 	if c.TLS.ACME.Enabled() {
-		p.CertAdvice = "let the server run with the records set and port " + strconv.Itoa(c.TLS.ACME.HTTPPort) + " open: it asks the authority at its start and tries again; its log tells what the authority says"
+		p.CertAdvice = "let the server run with the records set and port " + strconv.Itoa(c.TLS.ACME.HTTPPort) + " open: it asks the authority at its start, so restart it when you have changed something, and tries again later; its log tells what the authority says"
 	}
 	if p.CertError = err; err == nil {
 		p.Certificate = source.Certificate()
@@ -219,7 +220,7 @@ func (c *Config) checkFederation(ctx context.Context, r *check.Report, peer stri
 	case !ran && err == nil:
 		r.Fail("start it", "the server does not run")
 	case err != nil:
-		do := "look in the log of the server (part=federation) at the same time"
+		do := "the log of the server (part=federation) tells each try"
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			do = "is port " + strconv.Itoa(c.XMPP.Federation.Port) + " open for " + peer + " to connect back? " + do
 		}

@@ -99,6 +99,13 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 			func() { dns.SRV(clientSRV, "chat.campus.example", uint16(h.cfg.XMPP.Port)) }},
 		{"no address", func() { dns.Host("chat.campus.example") }, 1, []string{"FAIL  chat.campus.example has no address", "closed from outside"},
 			func() { dns.Host("chat.campus.example", "127.0.0.1") }},
+		{"domain without address", func() {
+			dns.Host("campus.example")
+			change(fmt.Sprintf("tls: {cert: %s, key: %s}", cert, key), "tls: {acme: {email: postmaster@campus.example}}")()
+		}, 1, []string{"FAIL  campus.example has no address: the authority cannot see that it is ours"}, nil},
+		{"domain elsewhere", func() { dns.Host("campus.example", "192.0.2.7") }, 1,
+			[]string{"warn  campus.example is 192.0.2.7, another machine, where the authority asks", "→ have the web server there send http://campus.example/.well-known/acme-challenge/ on"},
+			func() { dns.Host("campus.example", "127.0.0.1"); change("", "")() }},
 		{"closed port", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", proctest.Ports(t, 1)[0])), 1,
 			[]string{"(clients with TLS) is closed: at 127.0.0.1: connection refused", "→ start the server"}, change("", "")},
 		{"other program", change(fmt.Sprintf("tls_port: %d, fed", h.cfg.XMPP.TLSPort), fmt.Sprintf("tls_port: %d, fed", other.Addr().(*net.TCPAddr).Port)), 1,
@@ -130,7 +137,7 @@ auth: {ldap: {urls: ["%s"], ca_file: %s, bind_dn: "%s", bind_password: %s, base_
 	if out, code := h.does("", "check", "config"); code != 0 || out != "the configuration is fine\n" {
 		t.Errorf("config alone: %d %s", code, out)
 	}
-	if out, code := h.does("", "check", "nowhere.example"); code != 1 || !strings.Contains(out, "nowhere.example: remote-server-not-found") {
+	if out, code := h.does("", "check", "nowhere.example"); code != 1 || !strings.Contains(out, "nowhere.example: remote-server-not-found: ") {
 		t.Errorf("federation: %d %s", code, out)
 	}
 }

@@ -71,6 +71,9 @@ func (s *server) ldapCommand(ctx context.Context, args []string, in io.Reader, o
 		if err != nil && !errors.Is(err, errNoPassword) {
 			return err
 		}
+		if s.http != nil || s.focus != nil {
+			fmt.Fprintln(out, "      asked of the running server, with the settings that it was started with")
+		}
 		return s.directory.Explain(ctx, out, args[1], password)
 	case len(args) >= 1 && len(args) <= 2 && args[0] == "sync":
 		r, err := s.people.Sync(ctx, len(args) == 2 && args[1] == "force")

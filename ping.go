@@ -52,7 +52,7 @@ func (p *pinger) ping(ctx context.Context, peer stanza.JID) error {
 	e := iq.Child(stanza.NSClient, "error")
 	for _, condition := range []string{"remote-server-not-found", "remote-server-timeout", "internal-server-error", "policy-violation", "not-allowed"} {
 		if e.Child(stanza.NSStanzas, condition) != nil {
-			return errors.New(condition + " " + e.Child(stanza.NSStanzas, "text").Text())
+			return errors.New(strings.TrimSpace(condition + " " + e.Child(stanza.NSStanzas, "text").Text()))
 		}
 	}
 	return nil
@@ -89,8 +89,16 @@ func (s *server) pingCommand(ctx context.Context, args []string, out io.Writer) 
 	defer cancel()
 	begin := time.Now()
 	if err := s.pings.ping(ctx, peer); err != nil {
+		if why := s.federation.Why(peer.Domain()); why != nil {
+			return fmt.Errorf("%w: %w", err, why)
+		}
 		return err
 	}
-	fmt.Fprintf(out, "%s answers in %v\n", peer, time.Since(begin).Round(time.Millisecond))
+	took := time.Since(begin).Round(time.Millisecond)
+	if !s.federation.Reached(peer.Domain()) {
+		fmt.Fprintf(out, "%s answers in %v, on the stream that this server has opened (XEP-0288): that it can open one to here is not shown by that\n", peer, took)
+		return nil
+	}
+	fmt.Fprintf(out, "%s answers in %v, and has connected to here\n", peer, took)
 	return nil
 }

@@ -156,7 +156,11 @@ func (d *LDAP) explainLogin(c *ldap.Conn, e *explanation, login, password string
 		}
 		found, err := d.search(c, "(&"+f.filter+raw+")", maxFits, nil)
 		if err != nil || !hasDN(found, entry.DN) {
-			e.fails("change the entry, or auth.ldap."+f.setting, "not %s: the entry does not match auth.ldap.%s %s", f.what, f.setting, f.filter)
+			do := "change the entry, or auth.ldap." + f.setting
+			if strings.Contains(strings.ToLower(f.filter), "memberof=") {
+				do += "; OpenLDAP has memberOf in entries only with its overlay memberof, and of groups that were made or changed after that"
+			}
+			e.fails(do, "not %s: the entry does not match auth.ldap.%s %s", f.what, f.setting, f.filter)
 			return
 		}
 		e.ok("%s: matches auth.ldap.%s %s", f.what, f.setting, f.filter)

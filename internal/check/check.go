@@ -66,6 +66,7 @@ type Plan struct {
 	CertAdvice  string         // what to do about that
 	SelfSigned  bool           // made by ourselves, for trying out
 	Roots       *x509.CertPool // whom clients trust; nil: the system's
+	Proven      bool           // an authority looks at the domain itself, to see that it is ours
 	CAA         string         // the authority that issues our certificate by ACME, "" for none
 	Now         time.Time
 

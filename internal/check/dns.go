@@ -62,6 +62,9 @@ func (p *Plan) own() (out []netip.Addr) {
 func (p *Plan) dns(ctx context.Context, r *Report) []netip.Addr {
 	r.title("DNS")
 	addrs := p.host(ctx, r)
+	if p.Proven && p.Domain != p.Host {
+		p.proven(ctx, r, addrs)
+	}
 	for _, rec := range p.Records {
 		switch rec.Type {
 		case "SRV":
@@ -94,6 +97,24 @@ func (p *Plan) host(ctx context.Context, r *Report) []netip.Addr {
 		}
 	}
 	return addrs
+}
+
+// proven looks whether an authority that asks the domain (RFC 8555 §8.3) comes to this machine.
+func (p *Plan) proven(ctx context.Context, r *Report, host []netip.Addr) {
+	forward := "have the web server there send http://" + p.Domain + "/.well-known/acme-challenge/ on to http://" + p.Host + "/.well-known/acme-challenge/"
+	addrs, err := p.addresses(ctx, p.Domain)
+	if err != nil || len(addrs) == 0 {
+		r.Fail("set an A record (and AAAA) for it, with the address of this machine or of a web server that sends the questions on, or use the files of a certificate (tls.cert)",
+			"%s has no address: the authority cannot see that it is ours, and issues no certificate", p.Domain)
+		return
+	}
+	for _, a := range addrs {
+		if slices.Contains(host, a) {
+			r.OK("%s is %s, where the authority asks", p.Domain, a)
+		} else {
+			r.Warn(forward+", or use the files of a certificate (tls.cert)", "%s is %s, another machine, where the authority asks", p.Domain, a)
+		}
+	}
 }
 
 // srv looks for one record.

@@ -26,6 +26,7 @@ type link struct {
 	broken    time.Time // when the last stream ended, zero before the first
 	until     time.Time // no new try before
 	fails     int
+	why       error  // of the last of them, nil once there was a stream
 	direction string // of its own stream while there is one: Outgoing, Bidirectional
 
 	// belongs to run, and to the reader of its stream under ackMu
@@ -124,7 +125,7 @@ func (l *link) run() {
 			return
 		}
 		l.s.mu.Lock()
-		l.fails, l.until = 0, time.Time{}
+		l.fails, l.until, l.why = 0, time.Time{}, nil
 		l.s.mu.Unlock()
 		begun := time.Now()
 		l.progress.Store(false)
@@ -350,6 +351,7 @@ func (l *link) fail(err error) {
 	l.s.mu.Lock()
 	l.until = time.Now().Add(min(lim.RetryMin<<min(l.fails, 10), lim.RetryMax))
 	l.fails++
+	l.why = err
 	l.running = false
 	l.s.mu.Unlock()
 	l.s.log.Info("another server cannot be reached", "local", l.pair.local, "remote", l.pair.remote, "err", err)

@@ -31,7 +31,7 @@ type endpoint struct {
 
 var (
 	errNoService = errors.New("s2s: the domain says that it has no XMPP server")
-	errPrivate   = errors.New("s2s: the address is in a private network")
+	errPrivate   = errors.New("the address is in a private network, and xmpp.federation.allow_private is off")
 )
 
 // lookups is how many questions endpoints asks at once: one for each kind of record.

@@ -214,6 +214,32 @@ const (
 	Bidirectional = "bidi"
 )
 
+// Why tells why the last try to reach another server has failed; nil: it has not.
+func (s *Service) Why(remote string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, l := range s.links {
+		if p.remote == remote && l.why != nil {
+			return l.why
+		}
+	}
+	return nil
+}
+
+// Reached tells whether another server has a stream to here that it has opened itself.
+func (s *Service) Reached(remote string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for in := range s.streams {
+		for p := range in.allPairs() {
+			if p.remote == remote {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Connections are the directions of the streams that have been proved, by the other server's domain.
 func (s *Service) Connections() map[string][]string {
 	s.mu.Lock()
