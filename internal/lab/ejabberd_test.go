@@ -37,7 +37,7 @@ modules:
   mod_privacy: {}
   mod_private: {}
   mod_proxy65: {host: "proxy.%[5]s", ip: %[4]q, port: 7777, access: local}
-  mod_pubsub: {plugins: [flat, pep]}
+  mod_pubsub: {host: "pubsub.%[5]s", plugins: [flat, pep]}
   mod_roster: {}
   mod_s2s_dialback: {}
   mod_stream_mgmt: {}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 func steps(other string) []string {
 	var out []string
 	for _, d := range []string{zoneK.domain, other} {
-		out = append(out, "chat to "+d, "burst from "+d, "presence of "+d, "room at "+d, "archive at "+d, "avatar of "+d, "upload at "+d, "proxy of "+d)
+		out = append(out, "chat to "+d, "burst from "+d, "presence of "+d, "room at "+d, "owner at "+d, "room archive at "+d, "node at "+d, "publisher at "+d, "archive at "+d, "avatar of "+d, "upload at "+d, "proxy of "+d)
 	}
 	return out
 }
@@ -32,7 +33,8 @@ func prosody(t *testing.T, z, cert zone, extra string) (log func() string) {
 data_path = %[1]q
 pidfile = %[2]q
 interfaces = { %[3]q }
-use_ipv6 = false
+use_ipv6 = %[11]t
+use_ipv4 = %[12]t
 modules_enabled = { "roster", "saslauth", "tls", "dialback", "disco", "carbons", "pep", "private", "blocklist", "vcard_legacy", "ping", "mam", "s2s_bidi", "smacks" }
 allow_registration = false
 s2s_require_encryption = true
@@ -47,11 +49,14 @@ https_ssl = { certificate = %[5]q, key = %[6]q }
 %[10]s
 VirtualHost %[9]q
 Component "conference.%[8]s" "muc"
+  modules_enabled = { "muc_mam" }
+Component "pubsub.%[8]s" "pubsub"
+  admins = { "juliet@%[8]s" }
 Component "proxy.%[8]s" "proxy65"
   proxy65_acl = { %[9]q, "k.zone" }
 Component "upload.%[8]s" "http_file_share"
   http_host = %[8]q
-`, dir, filepath.Join(dir, "pid"), z.addr, filepath.Join(dir, "log"), certFile(cert), keyFile(cert), lab.ca, z.domain, z.domain, extra)
+`, dir, filepath.Join(dir, "pid"), z.addr, filepath.Join(dir, "log"), certFile(cert), keyFile(cert), lab.ca, z.domain, z.domain, extra, z.v6(), !z.v6())
 	if err := os.WriteFile(config, []byte(lua), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +73,7 @@ Component "upload.%[8]s" "http_file_share"
 			_ = os.WriteFile(filepath.Join(os.Getenv("KONZIL_LAB_LOGS"), "prosody.log"), b, 0o600)
 		}
 	})
-	if err := p.Listening(z.addr + ":5222"); err != nil {
+	if err := p.Listening(z.at(5222)); err != nil {
 		t.Fatal(err)
 	}
 	return func() string {
@@ -86,8 +91,33 @@ func TestProsody(t *testing.T) {
 	log := prosody(t, zoneP, zoneP, "")
 	newKonzil(t, zoneK, []string{"romeo"}, "")
 	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneP.addr, zoneP.domain, lab.ca, "all"), steps(zoneP.domain)...)
-	if !strings.Contains(log(), "SASL EXTERNAL") {
-		t.Error("prosody has not taken our certificate")
+	for _, want := range []string{"SASL EXTERNAL", "<bidi xmlns='urn:xmpp:bidi'"} {
+		if !strings.Contains(log(), want) {
+			t.Errorf("prosody has seen no %s", want)
+		}
+	}
+}
+
+// TestProsodyTLS12: a server that knows no TLS above 1.2, and two that have IPv6 addresses alone.
+func TestProsodyTLS12(t *testing.T) {
+	needLab(t)
+	log := prosody(t, zoneV, zoneV, `s2s_ssl = { protocol = "tlsv1_2" }`)
+	newKonzil(t, zoneW, []string{"romeo"}, "")
+	wantSteps(t, script(t, "federate.py", zoneW.addr, zoneW.domain, zoneV.addr, zoneV.domain, lab.ca, "brief"), "chat to w.zone", "chat to v.zone")
+	if !regexp.MustCompile(`s2s\w+\s+info\s+Stream encrypted \(TLSv1\.2 `).MatchString(log()) {
+		t.Error("it was not TLS 1.2")
+	}
+}
+
+// TestUntrusted: with require_certificate a server whose certificate is another's is refused in both directions, dialback or not.
+func TestUntrusted(t *testing.T) {
+	needLab(t)
+	prosody(t, zoneP, zoneE, "")
+	newKonzil(t, zoneK, []string{"romeo"}, "", "require_certificate: true")
+	got := script(t, "federate.py", zoneK.addr, zoneK.domain, zoneP.addr, zoneP.domain, lab.ca, "refused")
+	wantSteps(t, got, "refused to p.zone: remote-server-not-found")
+	if !got["refused to k.zone: remote-server-not-found"] && !got["refused to k.zone: remote-server-timeout"] {
+		t.Errorf("%v", got)
 	}
 }
 

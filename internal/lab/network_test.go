@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,8 +67,16 @@ var (
 	zoneE = zone{"e.zone", "10.77.0.6", 5269, 0}
 	zoneQ = zone{"q.zone", "10.77.0.7", 0, 5270} // direct TLS alone
 	zoneD = zone{"d.zone", "10.77.0.8", 0, 5270}
-	zones = []zone{zoneA, zoneB, zoneK, zoneP, zoneE, zoneQ, zoneD}
+	zoneV = zone{"v.zone", "fd00:77::9", 5269, 0}
+	zoneW = zone{"w.zone", "fd00:77::a", 5269, 5270}
+	zones = []zone{zoneA, zoneB, zoneK, zoneP, zoneE, zoneQ, zoneD, zoneV, zoneW}
 )
+
+// v6 tells that the server has an IPv6 address alone.
+func (z zone) v6() bool { return strings.Contains(z.addr, ":") }
+
+// at is the address of a port of the server.
+func (z zone) at(port int) string { return net.JoinHostPort(z.addr, strconv.Itoa(port)) }
 
 var lab struct{ dir, bin, ca string }
 
@@ -111,7 +120,11 @@ func build(dir string) (stop func(), err error) {
 		{"mount", "--make-rprivate", "/"}, {"mount", "--bind", resolv, real}, {"ip", "link", "set", "lo", "up"},
 	}
 	for _, z := range zones {
-		steps = append(steps, []string{"ip", "addr", "add", z.addr + "/24", "dev", "lo"})
+		bits := "/24"
+		if z.v6() {
+			bits = "/128"
+		}
+		steps = append(steps, []string{"ip", "addr", "add", z.addr + bits, "dev", "lo"})
 	}
 	for _, s := range steps {
 		if out, err := exec.Command(s[0], s[1:]...).CombinedOutput(); err != nil {

@@ -23,14 +23,14 @@ type konzil struct {
 
 func password(user string) string { return user + "-secret" }
 
-// newKonzil makes folder, settings and accounts of a server and starts it. extra is YAML below xmpp.
-func newKonzil(t *testing.T, z zone, users []string, extra string) *konzil {
+// newKonzil makes folder, settings and accounts of a server and starts it. extra is YAML below xmpp, policy further settings of federation.
+func newKonzil(t *testing.T, z zone, users []string, extra string, policy ...string) *konzil {
 	t.Helper()
 	dir := t.TempDir()
 	k := &konzil{Process: proctest.Process{Name: z.domain}, zone: z, config: filepath.Join(dir, "konzil.yaml")}
 	yaml := fmt.Sprintf(`domain: %s
 data: %s
-listen: [%s]
+listen: [%q]
 tls: {cert: %s, key: %s}
 http: {port: 5443}
 log: {level: %s}
@@ -39,7 +39,7 @@ turn: {port: 0, tls_port: 0, https: false}
 auth: {iterations: 10000}
 xmpp:
   federation: {mode: open, allow_private: true, ca: %s}
-%s`, z.domain, filepath.Join(dir, "data"), z.addr, certFile(z), keyFile(z), logLevel(), lab.ca, extra)
+%s`, z.domain, filepath.Join(dir, "data"), z.addr, certFile(z), keyFile(z), logLevel(), strings.Join(append([]string{lab.ca}, policy...), ", "), extra)
 	if err := os.WriteFile(k.config, []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func (k *konzil) run() error {
 	if err := k.Start(exec.Command(lab.bin, "-config", k.config)); err != nil {
 		return err
 	}
-	return k.Listening(k.zone.addr+":5223", k.zone.addr+":5269")
+	return k.Listening(k.zone.at(5223), k.zone.at(5269))
 }
 
 func certFile(z zone) string { return filepath.Join(lab.dir, z.domain+".pem") }

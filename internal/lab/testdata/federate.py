@@ -27,7 +27,7 @@ class Client(slixmpp.ClientXMPP):
         self.ssl_context.verify_mode = ssl.CERT_NONE
         for p in ("xep_0030", "xep_0045", "xep_0060", "xep_0065", "xep_0084", "xep_0115", "xep_0163", "xep_0199", "xep_0313", "xep_0363"):
             self.register_plugin(p)
-        self.queue = {k: asyncio.Queue() for k in ("message", "presence_available", "groupchat_message", "avatar_metadata_publish", "presence_unsubscribed")}
+        self.queue = {k: asyncio.Queue() for k in ("message", "presence_available", "groupchat_message", "avatar_metadata_publish", "presence_unsubscribed", "pubsub_publish", "message_error")}
         for k, q in self.queue.items():
             self.add_event_handler(k, q.put_nowait)
         self.ready = asyncio.get_event_loop().create_future()
@@ -83,6 +83,59 @@ async def room(a, b):
     for c in (a, b):
         await c.get("groupchat_message", lambda m: m["body"] == "in the room" and m["from"].resource == "guest")
     ok("room at " + a.domain)
+
+
+async def owner(a, b):
+    """a makes b, of another server, an owner of its room; b configures it and reads what was said there."""
+    name = "owned@conference." + a.domain
+    muc, form = "http://jabber.org/protocol/muc", "{jabber:x:data}"
+    await a["xep_0045"].join_muc_wait(name, "host", timeout=15)
+
+    async def configure(c, **fields):
+        values = "".join("<field var='muc#roomconfig_%s'><value>%s</value></field>" % f for f in fields.items())
+        iq = c.make_iq_set(ito=name)
+        iq.append(ET.fromstring("<query xmlns='%s#owner'><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>%s#roomconfig</value></field>%s</x></query>" % (muc, muc, values)))
+        await iq.send(timeout=15)
+    await configure(a, persistentroom=1)
+    await a["xep_0045"].set_affiliation(name, "owner", jid=b.me)
+    await configure(b, roomname="of " + b.domain, moderatedroom=1)
+    iq = a.make_iq_get(ito=name)
+    iq.append(ET.fromstring("<query xmlns='%s#owner'/>" % muc))
+    got = {f.get("var"): f.findtext(form + "value") for f in (await iq.send(timeout=15)).xml.iter(form + "field")}
+    if got["muc#roomconfig_roomname"] == "of " + b.domain and got["muc#roomconfig_moderatedroom"] in ("1", "true"):
+        ok("owner at " + a.domain)
+    await b["xep_0045"].join_muc_wait(name, "remote", timeout=15)
+    for i in range(3):
+        b.send_message(mto=name, mbody="kept %d" % i, mtype="groupchat")
+        await a.get("groupchat_message", lambda m: m["body"] == "kept %d" % i)
+    said = [r["mam_result"]["forwarded"]["stanza"]["body"] async for r in b["xep_0313"].iterate(jid=name, rsm={"max": 2}, total=10)]
+    if [s for s in said if s.startswith("kept")] == ["kept 0", "kept 1", "kept 2"]:
+        ok("room archive at " + a.domain)
+
+
+async def node(a, b):
+    """b, of another server, subscribes to a node at a's service, gets what a publishes, reads it, and publishes itself once it may."""
+    service, name, p = "pubsub." + a.domain, "news", a["xep_0060"]
+    await p.create_node(service, name, timeout=15)
+    await b["xep_0060"].subscribe(service, name, bare=False, timeout=15)
+
+    async def publish(c, text):
+        item = ET.fromstring("<entry xmlns='urn:example:news'>%s</entry>" % text)
+        await c["xep_0060"].publish(service, name, payload=item, timeout=15)
+        await b.get("pubsub_publish", lambda m: m["from"].bare == service and text in str(m))
+    await publish(a, "first")
+    items = await b["xep_0060"].get_items(service, name, timeout=15)
+    if "first" in str(items):
+        ok("node at " + a.domain)
+    await p.modify_affiliations(service, name, [(b.me, "publisher")], timeout=15)
+    await publish(b, "second")
+    ok("publisher at " + a.domain)
+
+
+async def refused(a, b):
+    a.send_message(mto=b.me, mbody="not there", mtype="chat")
+    m = await a.get("message_error", lambda m: m["from"].bare == b.me)
+    ok("refused to %s: %s" % (b.domain, m["error"]["condition"]))
 
 
 async def archive(a, b):
@@ -155,6 +208,12 @@ async def main():
     k = Client("romeo", sys.argv[2], sys.argv[1])
     p = Client("juliet", sys.argv[4], sys.argv[3])
     await asyncio.wait_for(asyncio.gather(k.ready, p.ready), 25)
+    if "refused" in sys.argv[5:]:
+        await attempt("refused", refused(k, p))
+        await attempt("refused", refused(p, k))
+        k.abort()
+        p.abort()
+        return
     await attempt("chat", chat(k, p, "chat to " + p.domain))
     await attempt("chat", chat(p, k, "chat to " + k.domain))
     if "brief" in sys.argv[5:]:
@@ -167,6 +226,10 @@ async def main():
     await attempt("subscribe", subscribe(p, k))
     await attempt("room", room(k, p))
     await attempt("room", room(p, k))
+    await attempt("owner", owner(k, p))
+    await attempt("owner", owner(p, k))
+    await attempt("node", node(k, p))
+    await attempt("node", node(p, k))
     await attempt("archive", archive(k, p))
     await attempt("archive", archive(p, k))
     await attempt("avatar", avatar(k, p))
