@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,7 +9,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"konzil/internal/await"
 	"konzil/internal/proctest"
 )
 
@@ -21,8 +24,16 @@ func steps(other string) []string {
 	return out
 }
 
-// prosody starts Debian's prosody for z with the certificate of a zone; extra is configuration of the whole server. It gives its log.
-func prosody(t *testing.T, z, cert zone, extra string) (log func() string) {
+// prosodyServer is one of Debian's prosody.
+type prosodyServer struct {
+	proctest.Process
+	zone   zone
+	config string
+	log    func() string
+}
+
+// prosody starts one for z with the certificate of a zone; extra is configuration of the whole server.
+func prosody(t *testing.T, z, cert zone, extra string) *prosodyServer {
 	t.Helper()
 	if _, err := exec.LookPath("prosody"); err != nil {
 		t.Skip("the Debian package prosody is not installed")
@@ -63,36 +74,71 @@ Component "upload.%[8]s" "http_file_share"
 	if out, err := exec.Command("prosodyctl", "--root", "--config", config, "register", "juliet", z.domain, password("juliet")).CombinedOutput(); err != nil {
 		t.Fatalf("prosodyctl: %v\n%s", err, out)
 	}
-	p := &proctest.Process{Name: "prosody"}
-	if err := p.Start(exec.Command("prosody", "--root", "-F", "--config", config)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.Kill()
-		if b, err := os.ReadFile(filepath.Join(dir, "log")); err == nil && os.Getenv("KONZIL_LAB_LOGS") != "" {
-			_ = os.WriteFile(filepath.Join(os.Getenv("KONZIL_LAB_LOGS"), "prosody.log"), b, 0o600)
-		}
-	})
-	if err := p.Listening(z.at(5222)); err != nil {
-		t.Fatal(err)
-	}
-	return func() string {
+	p := &prosodyServer{Process: proctest.Process{Name: "prosody"}, zone: z, config: config, log: func() string {
 		b, err := os.ReadFile(filepath.Join(dir, "log"))
 		if err != nil {
 			t.Error(err)
 		}
 		return string(b)
+	}}
+	t.Cleanup(func() {
+		p.Kill()
+		if os.Getenv("KONZIL_LAB_LOGS") != "" {
+			_ = os.WriteFile(filepath.Join(os.Getenv("KONZIL_LAB_LOGS"), "prosody.log"), []byte(p.log()), 0o600)
+		}
+	})
+	if err := p.run(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *prosodyServer) run() error {
+	if err := p.Start(exec.Command("prosody", "--root", "-F", "--config", p.config)); err != nil {
+		return err
+	}
+	return p.Listening(p.zone.at(5222))
+}
+
+// TestProsodyRestart: what is for another server that is away for a moment waits for it, and comes once.
+func TestProsodyRestart(t *testing.T) {
+	needLab(t)
+	p := prosody(t, zoneP, zoneP, "")
+	newKonzil(t, zoneK, []string{"romeo"}, "")
+	dir := t.TempDir()
+	sign := func(name string) string { return filepath.Join(dir, name) }
+	done := make(chan error, 1)
+	go func() { // the script goes on when it sees a file, and makes one when it has come so far
+		for _, step := range []struct {
+			after string
+			do    func() error
+			then  string
+		}{{"ready", func() error { p.Kill(); return nil }, "down"}, {"sent", p.run, "up"}} {
+			if !await.Within(patience, 50*time.Millisecond, func() bool { _, err := os.Stat(sign(step.after)); return err == nil }) {
+				done <- fmt.Errorf("the script was never %s", step.after)
+				return
+			}
+			if err := errors.Join(step.do(), os.WriteFile(sign(step.then), nil, 0o600)); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneP.addr, zoneP.domain, lab.ca, "restart", dir), "chat to p.zone", "waited for p.zone")
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
 // TestProsody: everything that two people at two servers do, with certificates.
 func TestProsody(t *testing.T) {
 	needLab(t)
-	log := prosody(t, zoneP, zoneP, "")
+	p := prosody(t, zoneP, zoneP, "")
 	newKonzil(t, zoneK, []string{"romeo"}, "")
 	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneP.addr, zoneP.domain, lab.ca, "all"), steps(zoneP.domain)...)
 	for _, want := range []string{"SASL EXTERNAL", "<bidi xmlns='urn:xmpp:bidi'"} {
-		if !strings.Contains(log(), want) {
+		if !strings.Contains(p.log(), want) {
 			t.Errorf("prosody has seen no %s", want)
 		}
 	}
@@ -101,10 +147,10 @@ func TestProsody(t *testing.T) {
 // TestProsodyTLS12: a server that knows no TLS above 1.2, and two that have IPv6 addresses alone.
 func TestProsodyTLS12(t *testing.T) {
 	needLab(t)
-	log := prosody(t, zoneV, zoneV, `s2s_ssl = { protocol = "tlsv1_2" }`)
+	p := prosody(t, zoneV, zoneV, `s2s_ssl = { protocol = "tlsv1_2" }`)
 	newKonzil(t, zoneW, []string{"romeo"}, "")
 	wantSteps(t, script(t, "federate.py", zoneW.addr, zoneW.domain, zoneV.addr, zoneV.domain, lab.ca, "brief"), "chat to w.zone", "chat to v.zone")
-	if !regexp.MustCompile(`s2s\w+\s+info\s+Stream encrypted \(TLSv1\.2 `).MatchString(log()) {
+	if !regexp.MustCompile(`s2s\w+\s+info\s+Stream encrypted \(TLSv1\.2 `).MatchString(p.log()) {
 		t.Error("it was not TLS 1.2")
 	}
 }
@@ -124,10 +170,10 @@ func TestUntrusted(t *testing.T) {
 // TestProsodyDialback: a server whose certificate is for another name proves who it is by dialback (XEP-0220).
 func TestProsodyDialback(t *testing.T) {
 	needLab(t)
-	log := prosody(t, zoneP, zoneE, "")
+	p := prosody(t, zoneP, zoneE, "")
 	newKonzil(t, zoneK, []string{"romeo"}, "")
 	wantSteps(t, script(t, "federate.py", zoneK.addr, zoneK.domain, zoneP.addr, zoneP.domain, lab.ca, "brief"), "chat to k.zone", "chat to p.zone")
-	if !strings.Contains(log(), "dialback") {
+	if !strings.Contains(p.log(), "dialback") {
 		t.Error("there was no dialback")
 	}
 }

@@ -3,6 +3,7 @@ their certificates, and which parts."""
 import asyncio
 import base64
 import hashlib
+import os
 import ssl
 import sys
 import traceback
@@ -132,6 +133,31 @@ async def node(a, b):
     ok("publisher at " + a.domain)
 
 
+async def restart(a, b, folder):
+    """b's server is killed, a writes to b, the server comes back."""
+    def sign(name):
+        return os.path.join(folder, name)
+
+    async def until(name):
+        while not os.path.exists(sign(name)):
+            await asyncio.sleep(0.05)
+    open(sign("ready"), "w").close()
+    await until("down")
+    for i in range(20):
+        a.send_message(mto=b.me, mbody="waiting %d" % i, mtype="chat")
+    await a["xep_0199"].ping(timeout=15)  # the server has them
+    b.abort()
+    open(sign("sent"), "w").close()
+    await until("up")
+    b = Client("juliet", b.domain, sys.argv[3])
+    await asyncio.wait_for(b.ready, 25)
+    for i in range(20):
+        m = await b.get("message", lambda m: m["body"].startswith("waiting"), 30)
+        assert m["body"] == "waiting %d" % i, m
+    ok("waited for " + b.domain)
+    b.abort()
+
+
 async def refused(a, b):
     a.send_message(mto=b.me, mbody="not there", mtype="chat")
     m = await a.get("message_error", lambda m: m["from"].bare == b.me)
@@ -216,6 +242,10 @@ async def main():
         return
     await attempt("chat", chat(k, p, "chat to " + p.domain))
     await attempt("chat", chat(p, k, "chat to " + k.domain))
+    if "restart" in sys.argv[5:]:
+        await attempt("restart", restart(k, p, sys.argv[7]))
+        k.abort()
+        return
     if "brief" in sys.argv[5:]:
         k.abort()
         p.abort()
