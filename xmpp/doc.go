@@ -12,6 +12,7 @@
 //	negotiate   stream.go, auth.go    stream     STARTTLS, SASL, stream restart (no session yet: answers are written at once)
 //	bind        bind.go, sm.go        stream     a Session is made, or an old one goes on (resume)
 //	receive     session.go received   stream     check and stamp `from`, note presence, honest.go, Hooks.Outbound, count (h)
+//	keep        keep.go               stream     messages for archives are on disk first; then a goroutine of the stream's goes on with them, in order
 //	route       route.go              stream     mounted Handler, Hooks.AccountIQ, iq hook, Hooks.Inbound, sessions, Hooks.Offline, or an error back
 //	queue       outbox.go push        any        into the pending queue of the receiving session; a full one ends that session
 //	hold        csi.go holdLocked     any        for a client that nobody looks at: what can wait (XEP-0352)
@@ -23,5 +24,6 @@
 // a new stream after the goroutine of the old one has ended, so that the count of handled stanzas stands still. When a session is over, end
 // runs once: out of the tables, unavailable for directed presence, Hooks.Closed, and what nobody got is routed again.
 //
-// Stanzas of the client are answered for by the time they are counted: HandleStanza and hooks run to their end before h grows.
+// Stanzas of the client are answered for by the time they are counted: HandleStanza and hooks run to their end before h grows, what goes into an archive is
+// on disk, and what a room holds meanwhile is out (hold.go).
 package xmpp

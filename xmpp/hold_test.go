@@ -47,7 +47,7 @@ func TestHeldInRoom(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	disk := &slowDisk{l: l, fast: true}
+	disk := &slowDisk{l: l, fast: true, own: "private", sent: make(chan string, 1)}
 	room := &waitingRoom{}
 	r := newRigWith(t, func(cfg *Config) { cfg.Ledger = l }, func(s *Server) {
 		room.srv = s
@@ -76,4 +76,16 @@ func TestHeldInRoom(t *testing.T) {
 		}
 	}
 	await.True(t, "all handled", func() bool { return afterKill(t, dir, channel).Handled == 2 })
+
+	// One that its sender's archive has is not done before it has left the room: until then a restart hands it on.
+	alice.send("<message%s to='r@rooms.x.test/bob' id='private'><body>x</body></message>", clientNS)
+	await.True(t, "in the room", func() bool { return room.has() == 2 })
+	bob.send("<message%s to='alice@x.test/a' id='sign'><body>z</body></message>", clientNS)
+	if st, err := alice.receive(); err != nil || st.ID != "sign" || len(disk.sent) != 0 {
+		t.Errorf("alice got %v %v, %d are done", st, err, len(disk.sent))
+	}
+	room.held[1]()
+	if id := <-disk.sent; id != "private" {
+		t.Errorf("%s is done", id)
+	}
 }

@@ -185,7 +185,19 @@ func (q *inOrder) carryOut(it *inItem) {
 	}
 	q.do(it)
 	if it.ticket != 0 {
+		q.passedOn()
 		q.srv.hooks.keeper.Sent(it.st)
+	}
+}
+
+// passedOn returns when what the peer has sent is not in a room any more, nor on its way from there to the disk: a private message in a room is kept for its
+// sender first, and then for whom it is for.
+func (q *inOrder) passedOn() {
+	q.released()
+	if k := q.srv.hooks.keeper; q.ch != nil && k.Keeping(q.ch.ID()) {
+		if err := k.Settle(0); err != nil {
+			q.srv.log.Error("what was passed on may not be on disk", "err", err)
+		}
 	}
 }
 

@@ -187,7 +187,7 @@ func newKilling(t *testing.T) *killing {
 		users = append(users, fmt.Sprintf("u%d", i))
 	}
 	for _, z := range []zone{zoneA, zoneB} {
-		k.servers = append(k.servers, newKonzil(t, z, users, "  rate_bytes_per_second: 1000000\n"))
+		k.servers = append(k.servers, newKonzil(t, z, users, "  rate_bytes_per_second: 1000000\n", "rate_bytes_per_second: 4000000"))
 		k.relays = append(k.relays, newRelay(t, fmt.Sprintf("%s:%d", z.addr, z.s2s), z.addr+":5269"))
 		k.rooms = append(k.rooms, "r@conference."+z.domain)
 		for _, u := range users {

@@ -182,6 +182,7 @@ func (m *Service) inbound(st *stanza.Stanza) bool {
 		return out
 	}, func(err error) {
 		if err == nil {
+			m.Sent(st) // the copy of its sender, where it is of one of ours: from here on this one is what a restart hands on
 			m.srv.Route(out)
 		} else if r := st.ErrorReply(stanza.ErrInternal); r != nil {
 			m.srv.Route(r)

@@ -53,7 +53,15 @@ func (m *Service) Undelivered(ctx context.Context) (*Undelivered, error) {
 // another has it already, of the channels of the ledger that have.
 func (u *Undelivered) Deliver(room func(st *stanza.Stanza, room stanza.JID, served func(to, from stanza.JID) bool),
 	served func(channels map[uint32]bool, to, from stanza.JID) bool) {
+	last := map[ledger.Origin]string{} // whose copy has come furthest
 	for _, x := range u.list {
+		last[x.Origin] = x.Owner
+	}
+	for _, x := range u.list {
+		if u.m.private(x.st) && (len(x.Served) > 0 || x.Origin.Channel != 0 && last[x.Origin] != x.Owner) {
+			u.m.opt.Ledger.Done(x.Ref) // it has left the room: the copy of whom it is for is handed on
+			continue
+		}
 		by := func(to, from stanza.JID) bool { return served(x.Served, to, from) }
 		switch {
 		case x.st.Type == "groupchat":
@@ -64,6 +72,11 @@ func (u *Undelivered) Deliver(room func(st *stanza.Stanza, room stanza.JID, serv
 		u.m.redelivered.Add(1)
 		u.m.opt.Ledger.Done(x.Ref)
 	}
+}
+
+// private tells a message to somebody in a room, of which there is a copy for its sender, and one for whom it is for once the room has passed it on.
+func (m *Service) private(st *stanza.Stanza) bool {
+	return st.To.Domain() != m.srv.Domain() && m.srv.Serves(st.To.Domain())
 }
 
 // served tells whether the recipient of st, or a client of it, has it in its queue.

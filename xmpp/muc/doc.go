@@ -13,7 +13,8 @@
 //     HandleStanza finds the room unlocked. Writes to the Store and calls of an Observer are entries of the same queue: what is answered
 //     after a write is answered when the write is on disk.
 //  5. A message of a room with an archive (archive.go) is on disk before anybody gets it: its entry, and all behind it, stay in the queue until the
-//     archive says so; then a goroutine of Service.tasks goes on with the queue. What newcomers get is in memory (history.go), read from the archive once.
+//     archive says so; then a goroutine of Service.tasks goes on with the queue. A message behind it that no archive takes is held (Config.Hold): its
+//     sender is not told that it was handled before it is out. What newcomers get is in memory (history.go), read from the archive once.
 //  6. Questions to the archive (XEP-0313) and tombstones (moderate.go) wait for the disk on goroutines of their own, which tasks.go bounds.
 //
 // A room that an admin (the focus) creates is a meeting room: unlocked at once, not announced, closed to disco#info from outside, one session

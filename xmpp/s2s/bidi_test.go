@@ -218,6 +218,9 @@ func TestBidiCutAndResume(t *testing.T) {
 	b.wantMessage(t, "0")
 	b.send(a, "0")
 	a.wantMessage(t, "0")
+	if b.fed.count.backward.Load() != 1 || b.fed.count.opened.Load() > 0 { // of a stream that is cut while nothing is unacknowledged b need not wait for another
+		t.Error("not on one stream", b.fed.count.backward.Load(), b.fed.count.opened.Load())
+	}
 	for i := 1; i < n; i++ {
 		a.send(b, fmt.Sprint(i))
 		b.send(a, fmt.Sprint(i))
@@ -229,9 +232,6 @@ func TestBidiCutAndResume(t *testing.T) {
 	for i := 1; i < n; i++ {
 		b.wantMessage(t, fmt.Sprint(i))
 		a.wantMessage(t, fmt.Sprint(i))
-	}
-	if b.fed.count.backward.Load() < 2 || b.fed.count.opened.Load() > 0 {
-		t.Error("not on one stream", b.fed.count.backward.Load(), b.fed.count.opened.Load())
 	}
 	if a.fed.count.bounced.Load()+b.fed.count.bounced.Load() > 0 || len(a.got)+len(b.got) > 0 {
 		t.Error(a.fed.count.bounced.Load(), b.fed.count.bounced.Load(), len(a.got), len(b.got))
