@@ -31,6 +31,7 @@ type message struct {
 	acked    bool // the sender's server has it
 	unsure   bool // the sender was killed before it knew
 	bounced  int
+	why      string              // it came back
 	got      map[string][]string // recipient: the stanza-id of each arrival, "" where it has none
 }
 
@@ -71,6 +72,9 @@ func (b *books) take(c *client, st *stanza.Stanza) {
 	}
 	if st.Type == "error" {
 		m.bounced++
+		if e := st.Child(stanza.NSClient, "error"); e != nil && len(e.Children()) > 0 {
+			m.why = e.Children()[0].Local
+		}
 		if m.room {
 			delete(b.inside[c.jid()], m.to)
 		}
@@ -387,7 +391,7 @@ func (k *killing) judge() {
 		if m.bounced > 0 {
 			bounced++
 			if m.bounced > 1 || !m.room && len(m.got[m.to]) > 0 {
-				b.doubled = append(b.doubled, fmt.Sprintf("%s came back %d times and was received %d times", id, m.bounced, len(m.got[m.to])))
+				b.doubled = append(b.doubled, fmt.Sprintf("%s came back %d times (%s) and was received %d times", id, m.bounced, m.why, len(m.got[m.to])))
 			}
 		}
 	}

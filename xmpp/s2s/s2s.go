@@ -79,7 +79,7 @@ func DefaultLimits() Limits {
 		PreAuth:   stanza.Limits{Bytes: 10_000, Depth: 8, Elements: 32, Attrs: 32, Bindings: 16},
 		RateBytes: 512 << 10, RateBurst: 1 << 20,
 		Incoming: 2000, PerPeer: 50, Pairs: 100, Verifying: 10,
-		QueueStanzas: 1000, QueueBytes: 4 << 20, Links: 5000,
+		QueueStanzas: 10_000, QueueBytes: 4 << 20, Links: 5000,
 		ConnectTimeout: 30 * time.Second, DialTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 15 * time.Minute, RetryMin: 5 * time.Second, RetryMax: 2 * time.Minute,
 		ResumeTimeout: 10 * time.Minute, Unacked: 2000, AckEvery: 20,
