@@ -212,8 +212,8 @@ func newClient(t testing.TB, c *Conference, id string, o clientOptions) *client 
 	for i := range o.layers {
 		cl.video = append(cl.video, cl.addTrack(webrtc.MimeTypeVP8, fmt.Sprintf("video%d", i)))
 	}
-	proto := channelProtocol
-	cl.dc, err = pc.CreateDataChannel(channelLabel, &webrtc.DataChannelInit{Protocol: &proto})
+	proto := "http://jitsi.org/protocols/colibri"
+	cl.dc, err = pc.CreateDataChannel("JVB data channel", &webrtc.DataChannelInit{Protocol: &proto})
 	must(t, err)
 	cl.dc.OnOpen(func() { cl.mu.Lock(); cl.open = true; cl.mu.Unlock() })
 	cl.dc.OnMessage(func(m webrtc.DataChannelMessage) {

@@ -30,7 +30,7 @@ type Endpoint struct {
 	firOnly bool
 	hasRTX  bool
 	hasFEC  bool
-	outbox  atomic.Pointer[chan []byte] // of the bridge channel, while it is open
+	outbox  atomic.Pointer[chan<- []byte] // of the bridge channel, while it is open
 
 	// The control goroutine's own.
 	voices      map[string]*voice // itself; of a relay those at its other end

@@ -51,6 +51,10 @@ var (
 	ErrPorts  = errors.New("translator: no free pair of ports")
 	ErrMixed  = errors.New("translator: the group's other channels are protected in another way")
 	ErrRemote = errors.New("translator: bad remote description")
+	ErrBundle = errors.New("translator: no transport to be shared")
+
+	ErrNotOpen = errors.New("translator: the text channel is not open")
+	ErrFull    = errors.New("translator: the end does not read its text channel")
 )
 
 func (c *Config) check() error {

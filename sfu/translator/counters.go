@@ -26,6 +26,7 @@ const (
 	cDropTooLong
 	cDropZRTPCrowd
 	cDropDirection
+	cDropNoChannel
 	cDropSTUN
 	cDropDTLS
 	cDropKeys
@@ -40,7 +41,7 @@ const (
 // Names are those of Counters.
 var Names = [numCounters]string{ // a constant table
 	"packets_in", "bytes_in", "packets_out", "bytes_out", "zrtp", "rtp", "rtcp", "stun", "dtls", "dtls_connected", "dtls_failed", "latched", "moved", "expired",
-	"drop_unknown", "drop_source", "drop_no_end", "drop_rate", "drop_too_long", "drop_zrtp_crowd", "drop_direction", "drop_stun", "drop_dtls", "drop_keys", "drop_srtp", "drop_mixed", "drop_socket",
+	"drop_unknown", "drop_source", "drop_no_end", "drop_rate", "drop_too_long", "drop_zrtp_crowd", "drop_direction", "drop_no_channel", "drop_stun", "drop_dtls", "drop_keys", "drop_srtp", "drop_mixed", "drop_socket",
 	"groups", "channels",
 }
 

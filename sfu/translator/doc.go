@@ -8,6 +8,9 @@
 //   - Without, media are not ours to open: ZRTP (RFC 6189), SRTP that two ends keyed with it or otherwise end to end, plain RTP. They pass byte for
 //     byte.
 //
+// A transport belongs to one channel, or to the channels of a bundle: those of one end in several groups, on one port. A bundle may have a channel for
+// text too, over SCTP (package datachan).
+//
 // The path of a packet:
 //
 //  1. worker.run (worker.go, the worker's goroutine): udpio.Loop.Read takes a batch from whichever of the worker's sockets have something;
@@ -15,8 +18,9 @@
 //  2. worker.take, under the worker's lock: classify (packet.go) says by the first bytes what it is (RFC 7983). STUN goes to component.stun
 //     (ice.go), unless the channel is raw.
 //  3. component.accept (latch.go): is it from the end that the component has latched onto, or may it latch onto this one?
-//  4. Channel.allow: the end's rate, in bytes and packets per second.
-//  5. worker.opened: DTLS goes into the pipe of the component's handshake, a goroutine (secure.go); SRTP is opened when we have the keys.
+//  4. transport.allow: the end's rate, in bytes and packets per second. DTLS goes into the pipe of the component's handshake, a goroutine
+//     (secure.go), which serves the text of a bundle afterwards.
+//  5. transport.channelOf: of a bundle's channels the one that the packet is of. worker.opened: SRTP is opened when we have the keys.
 //  6. udpio.Fan.Add to the latched end of each other channel, from that channel's own port: the datagram itself, no copy, or sealed into the
 //     worker's arena.
 //  7. Fan.Flush after the batch: runs for one destination are cut by the kernel (UDP_SEGMENT).

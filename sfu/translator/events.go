@@ -42,3 +42,5 @@ type noEvents struct{}
 func (noEvents) Latched(*Channel, int, netip.AddrPort) {}
 func (noEvents) Source(*Channel, uint32)               {}
 func (noEvents) Expired(*Channel)                      {}
+func (noEvents) Opened(*Channel)                       {}
+func (noEvents) Message(*Channel, []byte)              {}

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // Events tells what happens to channels. Calls come from the server's goroutines without a lock held; they must not block. One may
@@ -17,6 +16,10 @@ type Events interface {
 	Source(ch *Channel, ssrc uint32)
 	// Expired: the channel was silent for too long and is closed.
 	Expired(ch *Channel)
+	// Opened: the end has opened its text channel; it may do so again.
+	Opened(ch *Channel)
+	// Message: the end says something on its text channel.
+	Message(ch *Channel, msg []byte)
 }
 
 // Group joins channels.
@@ -37,41 +40,36 @@ type Group struct {
 // ID is as given to Open.
 func (g *Group) ID() string { return g.id }
 
-// Add allocates a channel. Errors: ErrLimit, ErrPorts, ErrClosed.
+// Open makes a group beside g: channels of both may share transports. Errors: as of Server.Open.
+func (g *Group) Open(id string, ev Events) (*Group, error) { return g.s.open(id, ev, g.w) }
+
+// Add allocates a channel. Errors: ErrLimit, ErrPorts, ErrBundle, ErrMixed, ErrClosed.
 func (g *Group) Add(cfg ChannelConfig) (*Channel, error) {
 	c := &g.s.cfg
 	if !cfg.Addr.IsValid() {
 		cfg.Addr = c.Listen[0]
 	}
-	if !slices.Contains(c.Listen, cfg.Addr) {
+	switch {
+	case !slices.Contains(c.Listen, cfg.Addr):
 		return nil, fmt.Errorf("%w: address %s", ErrPorts, cfg.Addr)
+	case cfg.Bundle && !cfg.ICE:
+		return nil, fmt.Errorf("%w: a bundle needs ICE", ErrBundle)
+	case cfg.Data && !cfg.Bundle && cfg.With == nil:
+		return nil, fmt.Errorf("%w: text needs a bundle", ErrBundle)
 	}
-	now := g.s.now()
-	ch := &Channel{group: g, id: cfg.ID, expire: c.Expire, heard: now, filled: now, latchUntil: now + int64(c.LatchWindow), offers: cfg.Controlling}
+	ch := &Channel{group: g, id: cfg.ID, expire: c.Expire, data: cfg.Data}
 	if cfg.Expire > 0 {
 		ch.expire = cfg.Expire
 	}
-	if cfg.ICE {
-		ch.ice = newICESide(cfg.Controlling)
-	}
-	for i := range ch.comp {
-		ch.comp[i].ch, ch.comp[i].index = ch, i
-	}
-	ch.refill(now + int64(time.Second))
-	ch.filled = now
 	if err := g.join(ch); err != nil {
 		return nil, err
 	}
-	if err := g.s.pair(ch, cfg.Addr); err != nil {
+	if err := g.connect(ch, &cfg); err != nil {
 		g.s.mu.Lock()
 		delete(g.channels, ch)
 		g.s.mu.Unlock()
 		return nil, err
 	}
-	g.w.mu.Lock()
-	g.ends = append(g.ends, ch)
-	g.w.channels[ch] = struct{}{}
-	g.w.mu.Unlock()
 	g.s.mu.Lock()
 	late := g.closed
 	g.s.mu.Unlock()
@@ -80,8 +78,29 @@ func (g *Group) Add(cfg ChannelConfig) (*Channel, error) {
 		ch.Close()
 		return nil, ErrClosed
 	}
-	g.log.Debug("channel", "channel", ch.id, "rtp", ch.comp[0].sock.LocalAddr(), "ice", cfg.ICE)
+	g.log.Debug("channel", "channel", ch.id, "rtp", ch.t.comp[0].sock.LocalAddr(), "ice", ch.t.ice != nil, "bundle", ch.t.bundle)
 	return ch, nil
+}
+
+// connect gives a channel its transport, and lets packets come.
+func (g *Group) connect(ch *Channel, cfg *ChannelConfig) error {
+	if cfg.With == nil {
+		ch.t = newTransport(ch, cfg, g.log)
+		if err := g.s.ports(ch.t, cfg.Addr); err != nil {
+			return err
+		}
+	}
+	g.w.mu.Lock()
+	defer g.w.mu.Unlock()
+	if cfg.With != nil {
+		if err := ch.share(cfg.With); err != nil {
+			return err
+		}
+	}
+	g.ends = append(g.ends, ch)
+	g.w.channels[ch] = struct{}{}
+	g.w.transports[ch.t] = struct{}{}
+	return nil
 }
 
 func (g *Group) join(ch *Channel) error {
@@ -97,9 +116,14 @@ func (g *Group) join(ch *Channel) error {
 	return nil
 }
 
-// mixed tells whether channels of the group other than ch are known to be protected in another way. Caller holds w.mu.
-func (g *Group) mixed(ch *Channel, how protection) bool {
-	return slices.ContainsFunc(g.ends, func(x *Channel) bool { return x != ch && x.how != unsettled && x.how != how })
+// mixed tells whether channels of the group on other transports than t are known to be protected in another way. Caller holds w.mu.
+func (g *Group) mixed(t *transport, how protection) bool {
+	return slices.ContainsFunc(g.ends, func(x *Channel) bool { return x.t != t && x.t.how != unsettled && x.t.how != how })
+}
+
+// knows tells whether an SSRC is one of the group's ends'. Caller holds w.mu.
+func (g *Group) knows(ssrc uint32) bool {
+	return slices.ContainsFunc(g.ends, func(x *Channel) bool { return x.has(ssrc) })
 }
 
 // Channels are those that are open.
@@ -112,7 +136,7 @@ func (g *Group) Channels() []*Channel {
 // latched counts the ends that RTP can be sent to. Caller holds w.mu.
 func (g *Group) latched() (n int) {
 	for _, ch := range g.ends {
-		if ch.comp[0].remote.IsValid() {
+		if ch.t.comp[0].remote.IsValid() {
 			n++
 		}
 	}

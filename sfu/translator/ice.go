@@ -73,7 +73,7 @@ func (c *component) stun(evs *events, b []byte, from netip.AddrPort, now int64) 
 
 // request answers a check (RFC 8445 §7.3).
 func (c *component) request(evs *events, m *stun.Message, from netip.AddrPort, now int64) bool {
-	s := c.ch.ice
+	s := c.t.ice
 	var user stun.Username
 	if user.GetFrom(m) != nil || !strings.HasPrefix(user.String(), s.ufrag+":") ||
 		stun.NewShortTermIntegrity(s.pwd).Check(m) != nil {
@@ -90,7 +90,7 @@ func (c *component) request(evs *events, m *stun.Message, from netip.AddrPort, n
 		}
 		s.validated[c.index] = append(v, from)
 	}
-	c.ch.heard = now // RFC 7675: a check that is right is consent
+	c.t.heard = now // RFC 7675: a check that is right is consent
 	if !c.remote.IsValid() || !s.controlling && m.Contains(stun.AttrUseCandidate) && from != c.remote {
 		c.choose(evs, from, now)
 	}
@@ -103,13 +103,13 @@ func (c *component) request(evs *events, m *stun.Message, from netip.AddrPort, n
 
 // choose sends to a from now on.
 func (c *component) choose(evs *events, a netip.AddrPort, now int64) {
-	c.ch.group.s.count.inc(cLatched)
+	c.t.w.s.count.inc(cLatched)
 	c.latch(evs, a, now)
 }
 
 // role resolves a conflict (RFC 8445 §7.3.1.1); false: the other side has to change, and was told.
 func (c *component) role(m *stun.Message, from netip.AddrPort) bool {
-	s := c.ch.ice
+	s := c.t.ice
 	theirs, err := m.Get(stun.AttrICEControlled)
 	if s.controlling {
 		theirs, err = m.Get(stun.AttrICEControlling)
@@ -131,7 +131,7 @@ func (c *component) role(m *stun.Message, from netip.AddrPort) bool {
 
 func (c *component) reply(m *stun.Message, to netip.AddrPort) {
 	out, err := stun.Build(m, stun.BindingSuccess, &stun.XORMappedAddress{IP: net.IP(to.Addr().AsSlice()), Port: int(to.Port())},
-		stun.NewShortTermIntegrity(c.ch.ice.pwd), stun.Fingerprint)
+		stun.NewShortTermIntegrity(c.t.ice.pwd), stun.Fingerprint)
 	if err == nil {
 		c.write(out.Raw, to)
 	}
@@ -139,7 +139,7 @@ func (c *component) reply(m *stun.Message, to netip.AddrPort) {
 
 // recheck sends the check under way once more. Caller holds the worker's lock.
 func (c *component) recheck(int64) {
-	s, k := c.ch.ice, &c.check
+	s, k := c.t.ice, &c.check
 	if s == nil || !k.to.IsValid() || k.tries >= maxChecks {
 		return
 	}
@@ -166,12 +166,12 @@ func priority() stun.RawAttribute {
 
 // response ends our check; as controlling side it nominates the address.
 func (c *component) response(evs *events, m *stun.Message, from netip.AddrPort, now int64) bool {
-	s := c.ch.ice
+	s := c.t.ice
 	if from != c.check.to || m.TransactionID != c.check.id || stun.NewShortTermIntegrity(s.remotePwd).Check(m) != nil {
 		return false
 	}
 	c.check.to = netip.AddrPort{}
-	c.ch.heard = now
+	c.t.heard = now
 	if s.controlling && from != c.remote {
 		c.choose(evs, from, now)
 	}
@@ -180,7 +180,7 @@ func (c *component) response(evs *events, m *stun.Message, from netip.AddrPort, 
 
 // conflict changes our role when the end says so (RFC 8445 §7.2.5.1).
 func (c *component) conflict(m *stun.Message, from netip.AddrPort) bool {
-	s := c.ch.ice
+	s := c.t.ice
 	var code stun.ErrorCodeAttribute
 	if from != c.check.to || m.TransactionID != c.check.id || code.GetFrom(m) != nil || code.Code != stun.CodeRoleConflict ||
 		stun.NewShortTermIntegrity(s.remotePwd).Check(m) != nil {
@@ -193,6 +193,6 @@ func (c *component) conflict(m *stun.Message, from netip.AddrPort) bool {
 
 func (c *component) write(b []byte, to netip.AddrPort) {
 	if c.sock.WriteTo(b, to) != nil {
-		c.ch.group.s.count.inc(cDropSocket)
+		c.t.w.s.count.inc(cDropSocket)
 	}
 }

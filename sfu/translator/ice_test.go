@@ -158,8 +158,8 @@ func FuzzSTUN(f *testing.F) {
 		rel.w.mu.Lock()
 		defer rel.w.mu.Unlock()
 		var evs events
-		c.comp[0].stun(&evs, b, netip.AddrPortFrom(loop, 9), 0)
-		if c.comp[0].remote.IsValid() {
+		c.t.comp[0].stun(&evs, b, netip.AddrPortFrom(loop, 9), 0)
+		if c.t.comp[0].remote.IsValid() {
 			t.Errorf("%x latched without the password", b)
 		}
 	})

@@ -8,26 +8,26 @@ func (c *component) accept(evs *events, k kind, b []byte, from netip.AddrPort, n
 		c.heard = now
 		return true
 	}
-	if c.ch.ice != nil {
-		if c.ch.ice.valid(c.index, from) {
+	if c.t.ice != nil {
+		if c.t.ice.valid(c.index, from) {
 			c.heard = now
 			return true
 		}
 		return false
 	}
-	cfg := &c.ch.group.s.cfg
+	cfg := &c.t.w.s.cfg
 	if c.remote.IsValid() {
 		if from.Addr() != c.remote.Addr() || now-c.heard <= int64(cfg.Rebind) || !plausible(k, b) {
 			return false
 		}
-		c.ch.group.s.count.inc(cMoved)
+		c.t.w.s.count.inc(cMoved)
 		c.latch(evs, from, now)
 		return true
 	}
-	if now > c.ch.latchUntil || !c.fits(k) || !plausible(k, b) || !c.mayBe(from.Addr()) {
+	if now > c.t.latchUntil || !c.fits(k) || !plausible(k, b) || !c.mayBe(from.Addr()) {
 		return false
 	}
-	c.ch.group.s.count.inc(cLatched)
+	c.t.w.s.count.inc(cLatched)
 	c.latch(evs, from, now)
 	return true
 }
@@ -42,10 +42,12 @@ func (c *component) fits(k kind) bool {
 
 // mayBe says whether the end may have this address: that of the other component when it is known, else one that was signalled.
 func (c *component) mayBe(a netip.Addr) bool {
-	if other := &c.ch.comp[1-c.index]; other.remote.IsValid() {
-		return other.remote.Addr() == a
+	for i := range c.t.comp {
+		if other := &c.t.comp[i]; other != c && other.remote.IsValid() {
+			return other.remote.Addr() == a
+		}
 	}
-	return mayBe(a, c.ch.addrs)
+	return mayBe(a, c.t.addrs)
 }
 
 // mayBe: no address signalled, or a is one of them, or none of them says anything about a: they are all private and a is not, so the
@@ -72,5 +74,5 @@ func hidden(a netip.Addr) bool {
 func (c *component) latch(evs *events, from netip.AddrPort, now int64) {
 	c.remote, c.heard = from, now
 	c.begin()
-	evs.add(event{ch: c.ch, kind: evLatched, component: c.index + 1, addr: from})
+	evs.add(event{ch: c.t.channels[0], kind: evLatched, component: c.index + 1, addr: from})
 }

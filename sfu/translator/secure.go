@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"konzil/sfu/datachan"
 	"konzil/sfu/keying"
 	"konzil/sfu/seal"
 )
@@ -18,9 +19,11 @@ const (
 	// maxSealed bounds the SSRCs that are sent to one port under one key: the sources of a full group, and of some that have left. The index of
 	// one that left has to be kept, since a nonce must not be used twice.
 	maxSealed = 1024
+	// maxText bounds a message of a text channel in bytes, as SDP's default does (RFC 8841 §6.1); maxTexts those that wait for an end.
+	maxText, maxTexts = 64 << 10, 64
 )
 
-// protection is how the media of a channel are protected.
+// protection is how the media of a transport are protected.
 type protection uint8
 
 const (
@@ -29,7 +32,7 @@ const (
 	byDTLS                      // SRTP between the end and us
 )
 
-// dtlsSide is what DTLS-SRTP of a channel has to know of its end. Guarded by the worker's lock.
+// dtlsSide is what DTLS-SRTP of a transport has to know of its end. Guarded by the worker's lock.
 type dtlsSide struct {
 	prints []keying.Fingerprint
 	client bool // we begin
@@ -47,92 +50,95 @@ type association struct {
 
 // Setup is our role as it is signalled (RFC 8842): who controls ICE leaves the choice to the end, as JVB does.
 func (c *Channel) Setup() string {
-	if c.offers {
+	if c.t.offers {
 		return "actpass"
 	}
 	return "active"
 }
 
-// secure settles that a channel is protected by DTLS. Other fingerprints than before begin anew. Caller holds the worker's lock.
-func (c *Channel) secure(prints []keying.Fingerprint, setup string) error {
+// secure settles that a transport is protected by DTLS. Other fingerprints than before begin anew. Caller holds the worker's lock.
+func (t *transport) secure(prints []keying.Fingerprint, setup string) error {
 	var client bool
 	switch strings.ToLower(setup) {
 	case "active":
 	case "passive":
 		client = true
 	case "actpass", "":
-		client = !c.offers
+		client = !t.offers
 	default:
 		return fmt.Errorf("%w: setup %q", ErrRemote, setup)
 	}
-	if c.dtls != nil && slices.Equal(c.dtls.prints, prints) {
+	if t.dtls != nil && slices.Equal(t.dtls.prints, prints) {
 		return nil
 	}
-	c.unkey()
+	t.unkey()
 	d := &dtlsSide{prints: slices.Clone(prints), client: client}
 	d.ctx, d.stop = context.WithCancel(context.Background())
-	c.dtls, c.how = d, byDTLS
-	for i := range c.comp {
-		c.comp[i].begin()
+	t.dtls, t.how = d, byDTLS
+	for i := range t.comp {
+		t.comp[i].begin()
 	}
 	return nil
 }
 
 // unkey ends the associations. Caller holds the worker's lock.
-func (c *Channel) unkey() {
-	if c.dtls != nil {
-		c.dtls.stop()
+func (t *transport) unkey() {
+	if t.dtls != nil {
+		t.dtls.stop()
 	}
-	for i := range c.comp {
-		c.comp[i].assoc = nil
+	for i := range t.comp {
+		t.comp[i].assoc = nil
 	}
 }
 
 // begin starts the handshake of a component whose end is known. Caller holds the worker's lock.
 func (k *component) begin() {
-	d := k.ch.dtls
-	if d == nil || k.assoc != nil || !k.remote.IsValid() || k.ch.closed {
+	d := k.t.dtls
+	if d == nil || k.assoc != nil || !k.remote.IsValid() || len(k.t.channels) == 0 {
 		return
 	}
 	a := &association{index: map[uint32]*seal.Index{}}
 	a.pipe = keying.NewPipe(k.writeDTLS)
 	k.assoc = a
-	s := k.ch.group.s
+	s := k.t.w.s
 	s.wg.Go(func() { k.serve(a, d) })
 }
 
 // writeDTLS sends a record to where the end is now.
 func (k *component) writeDTLS(b []byte) {
-	w := k.ch.group.w
+	w := k.t.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !k.ch.closed && k.remote.IsValid() {
+	if len(k.t.channels) > 0 && k.remote.IsValid() {
 		k.write(b, k.remote)
 	}
 }
 
-// serve does the handshake and reads the connection until its end: after the handshake it carries nothing but alerts.
+// serve does the handshake and reads the connection until its end: after the handshake it carries the text channel of a bundle, else nothing but alerts.
 func (k *component) serve(a *association, d *dtlsSide) {
-	g := k.ch.group
-	log := g.log.With("channel", k.ch.id, "component", k.index+1)
+	w := k.t.w
+	log := k.t.log.With("component", k.index+1)
 	defer func() { _ = a.pipe.Close() }()
 	stop := context.AfterFunc(d.ctx, func() { _ = a.pipe.Close() })
 	defer stop()
-	keys, err := keying.Handshake(d.ctx, a.pipe, keying.Config{Identity: g.s.cfg.Identity, Client: d.client, Fingerprints: d.prints, SHA1: true,
+	keys, err := keying.Handshake(d.ctx, a.pipe, keying.Config{Identity: w.s.cfg.Identity, Client: d.client, Fingerprints: d.prints, SHA1: true,
 		Timeout: handshakeTimeout, Log: log})
 	if err != nil {
 		if d.ctx.Err() == nil {
-			g.s.count.inc(cDTLSFailed)
+			w.s.count.inc(cDTLSFailed)
 			log.Info("dtls failed", "err", err)
 		}
 		return
 	}
 	defer func() { _ = keys.Conn.Close() }()
-	g.w.mu.Lock()
+	w.mu.Lock()
 	a.keys = keys
-	g.w.mu.Unlock()
-	g.s.count.inc(cDTLSConnected)
+	w.mu.Unlock()
+	w.s.count.inc(cDTLSConnected)
 	log.Debug("dtls connected", "profile", keys.Profile)
+	if k.t.bundle {
+		k.t.talk(d.ctx, keys.Conn)
+	}
 	buf := make([]byte, maxDatagram)
 	for {
 		if _, err := keys.Conn.Read(buf); err != nil {
@@ -141,9 +147,45 @@ func (k *component) serve(a *association, d *dtlsSide) {
 	}
 }
 
+// talk serves the text channel of a bundle, as soon as there is one, until its association ends.
+func (t *transport) talk(ctx context.Context, conn *keying.Conn) {
+	select {
+	case <-t.texts:
+	case <-ctx.Done():
+		return
+	}
+	var open *Channel // the one that the end's messages are of
+	datachan.Serve(ctx, conn, datachan.Config{
+		MaxMessage: maxText, Queue: maxTexts, Log: t.log,
+		Opened: func(out chan<- []byte) {
+			t.w.mu.Lock()
+			if open = t.dataChannel(); open != nil {
+				open.out = out
+			}
+			t.w.mu.Unlock()
+			if open != nil {
+				open.group.ev.Opened(open)
+			}
+		},
+		Message: func(msg []byte) bool {
+			if open != nil {
+				open.group.ev.Message(open, msg)
+			}
+			return open != nil // an end that opens the channel before it is allocated opens it again
+		},
+		Closed: func() {
+			t.w.mu.Lock()
+			defer t.w.mu.Unlock()
+			if open != nil {
+				open.out, open = nil, nil
+			}
+		},
+	})
+}
+
 // ready tells whether the component's end can be sent to. Caller holds the worker's lock.
 func (k *component) ready() bool {
-	return k.remote.IsValid() && (k.ch.how != byDTLS || k.assoc != nil && k.assoc.keys != nil)
+	return k.remote.IsValid() && (k.t.how != byDTLS || k.assoc != nil && k.assoc.keys != nil)
 }
 
 // open gives the plain packet, in the memory of b. Caller holds the worker's lock.
@@ -181,7 +223,7 @@ func (k *component) sealed(kind kind, plain []byte) []byte {
 	if !ok {
 		return nil
 	}
-	dst := append(k.ch.group.w.room(len(plain)+seal.MaxOverhead), plain[:n]...)
+	dst := append(k.t.w.room(len(plain)+seal.MaxOverhead), plain[:n]...)
 	out, err := a.keys.Sealer.RTP(dst, n, plain[n:], ssrc, index)
 	if err != nil {
 		return nil

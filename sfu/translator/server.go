@@ -1,9 +1,11 @@
 package translator
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,7 +60,10 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 func (s *Server) now() int64 { return int64(time.Since(s.epoch)) }
 
 // Open makes a group without channels; ev may be nil. Errors: ErrLimit, ErrClosed.
-func (s *Server) Open(id string, ev Events) (*Group, error) {
+func (s *Server) Open(id string, ev Events) (*Group, error) { return s.open(id, ev, nil) }
+
+// open makes a group on a worker, nil: on the one with the fewest.
+func (s *Server) open(id string, ev Events, w *worker) (*Group, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -70,11 +75,8 @@ func (s *Server) Open(id string, ev Events) (*Group, error) {
 	if ev == nil {
 		ev = noEvents{}
 	}
-	w := s.workers[0]
-	for _, x := range s.workers[1:] {
-		if x.load.Load() < w.load.Load() {
-			w = x
-		}
+	if w == nil {
+		w = slices.MinFunc(s.workers, func(a, b *worker) int { return cmp.Compare(a.load.Load(), b.load.Load()) })
 	}
 	g := &Group{s: s, w: w, id: id, ev: ev, log: s.log.With("group", id), channels: map[*Channel]struct{}{}}
 	s.groups[g] = struct{}{}
@@ -107,16 +109,17 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// pair opens two neighbouring ports, the first even (RFC 3550 §11): oldest clients take the second for granted.
-func (s *Server) pair(c *Channel, at netip.Addr) error {
+// ports opens those of a transport: two neighbours, the first even (RFC 3550 §11), since oldest clients take the second for granted; of a bundle the
+// first alone.
+func (s *Server) ports(t *transport, at netip.Addr) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return ErrClosed
 	}
 	open := func(k int, port uint16) (err error) {
-		c.comp[k].sock, err = c.group.w.loop.Open(netip.AddrPortFrom(at, port), udpio.SockOptions{
-			Batch: sockBatch, ReadBuffer: s.cfg.SocketBuffer, WriteBuffer: s.cfg.SocketBuffer, NoOffload: s.cfg.NoOffload, Owner: &c.comp[k],
+		t.comp[k].sock, err = t.w.loop.Open(netip.AddrPortFrom(at, port), udpio.SockOptions{
+			Batch: sockBatch, ReadBuffer: s.cfg.SocketBuffer, WriteBuffer: s.cfg.SocketBuffer, NoOffload: s.cfg.NoOffload, Owner: &t.comp[k],
 		})
 		return err
 	}
@@ -125,14 +128,17 @@ func (s *Server) pair(c *Channel, at netip.Addr) error {
 		if last = open(0, s.candidate()); last != nil {
 			continue
 		}
-		p := c.comp[0].sock.LocalAddr().Port()
+		if len(t.comp) == 1 {
+			return nil
+		}
+		p := t.comp[0].sock.LocalAddr().Port()
 		if p%2 == 0 {
 			if last = open(1, p+1); last == nil {
 				return nil
 			}
 		}
-		_ = c.comp[0].sock.Close()
-		c.comp[0].sock = nil
+		_ = t.comp[0].sock.Close()
+		t.comp[0].sock = nil
 	}
 	return fmt.Errorf("%w at %s: %w", ErrPorts, at, last)
 }

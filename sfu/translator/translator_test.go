@@ -56,6 +56,10 @@ func (s *seen) Expired(c *Channel) {
 	s.expired = append(s.expired, c.ID())
 }
 
+func (s *seen) Opened(*Channel) {}
+
+func (s *seen) Message(c *Channel, msg []byte) { _ = c.Send(msg) }
+
 func (s *seen) is(f func() bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

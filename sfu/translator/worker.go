@@ -27,11 +27,12 @@ type worker struct {
 	loop *udpio.Loop
 	load atomic.Int32 // groups
 
-	mu       sync.Mutex // guards the fields below, and all of its groups' and channels' that are not fixed
-	fan      *udpio.Fan
-	told     udpio.WriteStats // as last counted
-	channels map[*Channel]struct{}
-	arena    []byte // what was sealed for the fan
+	mu         sync.Mutex // guards the fields below, and all of its groups' and channels' that are not fixed
+	fan        *udpio.Fan
+	told       udpio.WriteStats // as last counted
+	channels   map[*Channel]struct{}
+	transports map[*transport]struct{}
+	arena      []byte // what was sealed for the fan
 }
 
 func newWorker(s *Server) (*worker, error) {
@@ -39,7 +40,7 @@ func newWorker(s *Server) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &worker{s: s, loop: loop, fan: udpio.NewFan(fanSlots, fanSegs), channels: map[*Channel]struct{}{}, arena: make([]byte, 0, arenaSize)}, nil
+	return &worker{s: s, loop: loop, fan: udpio.NewFan(fanSlots, fanSegs), channels: map[*Channel]struct{}{}, transports: map[*transport]struct{}{}, arena: make([]byte, 0, arenaSize)}, nil
 }
 
 func (w *worker) run() {
@@ -71,8 +72,8 @@ func (w *worker) run() {
 
 // take handles one datagram. Caller holds w.mu.
 func (w *worker) take(evs *events, c *component, d *udpio.Datagram, now int64) {
-	ch, count := c.ch, &w.s.count
-	if ch.closed {
+	t, count := c.t, &w.s.count
+	if len(t.channels) == 0 {
 		return
 	}
 	if len(d.Data) > maxDatagram {
@@ -86,7 +87,7 @@ func (w *worker) take(evs *events, c *component, d *udpio.Datagram, now int64) {
 		return
 	case stunMsg:
 		count.inc(cSTUN)
-		if ch.ice == nil || !c.stun(evs, d.Data, d.From, now) {
+		if t.ice == nil || !c.stun(evs, d.Data, d.From, now) {
 			count.inc(cDropSTUN)
 		}
 		return
@@ -103,12 +104,23 @@ func (w *worker) take(evs *events, c *component, d *udpio.Datagram, now int64) {
 		count.inc(cDropSource)
 		return
 	}
-	if !ch.allow(len(d.Data), now) {
-		ch.stats.Limited++
+	if !t.allow(len(d.Data), now) {
+		t.limited++
 		count.inc(cDropRate)
 		return
 	}
-	ch.heard = now
+	t.heard = now
+	if k == dtlsMsg {
+		if c.assoc == nil || !c.assoc.pipe.Push(d.Data) {
+			count.inc(cDropDTLS)
+		}
+		return
+	}
+	ch := t.channelOf(k, d.Data)
+	if ch == nil {
+		count.inc(cDropNoChannel)
+		return
+	}
 	ch.stats.PacketsIn++
 	ch.stats.BytesIn += uint64(len(d.Data))
 	if b := w.opened(c, k, d.Data); b != nil {
@@ -121,12 +133,7 @@ func (w *worker) take(evs *events, c *component, d *udpio.Datagram, now int64) {
 func (w *worker) opened(c *component, k kind, b []byte) []byte {
 	count := &w.s.count
 	switch {
-	case k == dtlsMsg:
-		if c.assoc == nil || !c.assoc.pipe.Push(b) {
-			count.inc(cDropDTLS)
-		}
-		return nil
-	case c.ch.how != byDTLS:
+	case c.t.how != byDTLS:
 		return b
 	case k == zrtp, !c.ready():
 		count.inc(cDropKeys)
@@ -154,25 +161,25 @@ func (w *worker) pass(from *Channel, c *component, k kind, b []byte) {
 	}
 	for _, to := range ends {
 		switch {
-		case to == from:
+		case to.t == from.t:
 			continue
 		case to.deaf:
 			count.inc(cDropDirection)
 			continue
-		case (to.how == byDTLS) != (from.how == byDTLS): // what was opened goes to nobody in clear, what was not cannot be sealed
+		case (to.t.how == byDTLS) != (from.t.how == byDTLS): // what was opened goes to nobody in clear, what was not cannot be sealed
 			count.inc(cDropMixed)
 			continue
 		}
-		out := &to.comp[c.index]
+		out := &to.t.comp[min(c.index, len(to.t.comp)-1)]
 		if k == rtcp && !out.ready() {
-			out = &to.comp[0] // an end that muxes (RFC 5761) never shows up at the second port
+			out = &to.t.comp[0] // an end that muxes (RFC 5761) never shows up at the second port
 		}
 		if !out.ready() {
 			count.inc(cDropNoEnd)
 			continue
 		}
 		p := b
-		if to.how == byDTLS {
+		if to.t.how == byDTLS {
 			if p = out.sealed(k, b); p == nil {
 				count.inc(cDropKeys)
 				continue
@@ -212,12 +219,13 @@ func (w *worker) tick(now int64) {
 	var over []*Channel
 	w.mu.Lock()
 	for ch := range w.channels {
-		if now-ch.heard > int64(ch.expire) {
+		if now-ch.t.heard > int64(ch.expire) {
 			over = append(over, ch)
-			continue
 		}
-		for i := range ch.comp {
-			ch.comp[i].recheck(now)
+	}
+	for t := range w.transports {
+		for i := range t.comp {
+			t.comp[i].recheck(now)
 		}
 	}
 	w.mu.Unlock()

@@ -25,10 +25,12 @@ type group struct {
 	channels map[string]*line
 }
 
-// line is a channel.
+// line is a channel, or an <sctpconnection/>.
 type line struct {
 	id        string
 	endpoint  string
+	bundle    *bundle // nil: its transport is its own
+	sctp      bool
 	initiator bool
 	ice, mux  bool
 	expire    time.Duration
@@ -53,12 +55,12 @@ func (s *Service) apply(c *conference, r *request) (*stanza.Element, *stanza.Err
 			}
 			el.Add(s.describe(g, l))
 			if l.expire == 0 {
-				s.drop(g, l)
+				s.drop(c, g, l)
 			}
 		}
 		answer.Add(el)
 	}
-	return answer, nil
+	return answer, s.bundles(c, r, answer)
 }
 
 // group finds a content, or makes it.
@@ -70,7 +72,12 @@ func (s *Service) group(c *conference, ct content) (*group, *stanza.Error) {
 		return nil, stanza.ErrResourceConstraint.With("there are too many contents")
 	}
 	g := &group{name: ct.name, ssrc: rand.Uint32(), channels: map[string]*line{}}
-	media, err := s.engine.OpenTranslator(c.id+"/"+ct.name, listener{s, c, g})
+	open := s.engine.OpenTranslator
+	for _, other := range c.contents { // bundles are shared among them
+		open = other.media.Open
+		break
+	}
+	media, err := open(c.id+"/"+ct.name, listener{s, c, g})
 	if err != nil {
 		return nil, s.failure(err)
 	}
@@ -80,6 +87,16 @@ func (s *Service) group(c *conference, ct content) (*group, *stanza.Error) {
 }
 
 func (s *Service) failure(err error) *stanza.Error {
+	switch {
+	case errors.Is(err, translator.ErrMixed):
+		return stanza.ErrNotAcceptable.With("the channels of a content are all with DTLS, or none is")
+	case errors.Is(err, translator.ErrBundle):
+		return stanza.ErrNotAcceptable.With(err.Error())
+	case errors.Is(err, translator.ErrRemote):
+		return stanza.ErrBadRequest.With(err.Error())
+	case errors.Is(err, translator.ErrClosed):
+		return stanza.ErrItemNotFound
+	}
 	s.log.Warn("no channel", "err", err)
 	if errors.Is(err, translator.ErrLimit) || errors.Is(err, translator.ErrPorts) {
 		return stanza.ErrResourceConstraint
@@ -89,7 +106,7 @@ func (s *Service) failure(err error) *stanza.Error {
 
 // line finds a channel, or makes it, and changes it as asked.
 func (s *Service) line(c *conference, g *group, ask channel) (*line, *stanza.Error) {
-	l := g.channels[ask.id]
+	l := g.find(&ask)
 	if l == nil {
 		if ask.id != "" {
 			return nil, stanza.ErrItemNotFound.With("there is no channel " + ask.id)
@@ -102,9 +119,13 @@ func (s *Service) line(c *conference, g *group, ask channel) (*line, *stanza.Err
 			return nil, err
 		}
 	}
+	if ask.bundle != "" && (l.bundle == nil || l.bundle.id != ask.bundle) {
+		return nil, stanza.ErrNotAcceptable.With("the transport of a channel cannot change")
+	}
 	if ask.endpoint != "" {
 		l.endpoint = ask.endpoint
 	}
+	l.media.SetMedia(ask.payloads, ask.ssrcs)
 	if ask.expire != nil {
 		l.expire = *ask.expire
 		l.media.SetExpire(l.expire)
@@ -116,9 +137,22 @@ func (s *Service) line(c *conference, g *group, ask channel) (*line, *stanza.Err
 	return l, s.connect(l, ask.transport)
 }
 
-// open allocates the ports of a channel.
+// find gives the channel that is asked for, nil: it is to be made. An <sctpconnection/> has no id with old clients, and an end has one.
+func (g *group) find(ask *channel) *line {
+	if ask.id != "" || !ask.sctp {
+		return g.channels[ask.id]
+	}
+	for _, l := range g.channels {
+		if l.sctp && l.endpoint == ask.endpoint {
+			return l
+		}
+	}
+	return nil
+}
+
+// open allocates the ports of a channel, or joins it to those of its bundle.
 func (s *Service) open(c *conference, g *group, ask channel) (*line, *stanza.Error) {
-	l := &line{id: random.Hex(8), expire: defaultExpire, sends: true, receives: true}
+	l := &line{id: random.Hex(8), sctp: ask.sctp, expire: defaultExpire, sends: true, receives: true}
 	if ask.initiator != nil {
 		l.initiator = *ask.initiator
 	}
@@ -128,12 +162,26 @@ func (s *Service) open(c *conference, g *group, ask channel) (*line, *stanza.Err
 	if t := ask.transport; t != nil {
 		l.ice, l.mux = t.ice, t.mux
 	}
-	media, err := g.media.Add(translator.ChannelConfig{ID: l.id, ICE: l.ice, Controlling: l.initiator, Expire: l.expire})
+	cfg := translator.ChannelConfig{ID: l.id, Controlling: l.initiator, Expire: l.expire, Data: l.sctp}
+	if ask.bundle != "" || l.sctp {
+		if t := ask.transport; t != nil && !t.ice {
+			return nil, stanza.ErrNotAcceptable.With("bundles and SCTP are by ICE")
+		}
+		l.ice, l.mux, cfg.Bundle = true, true, true
+		if b := c.bundles[ask.bundle]; b != nil {
+			cfg.With = b.lines[0].media
+		}
+	}
+	cfg.ICE = l.ice
+	media, err := g.media.Add(cfg)
 	if err != nil {
 		return nil, s.failure(err)
 	}
 	l.media = media
 	g.channels[l.id] = l
+	if ask.bundle != "" {
+		c.join(ask.bundle, l)
+	}
 	s.now.channels.Add(1)
 	return l, nil
 }
@@ -150,21 +198,17 @@ func (s *Service) connect(l *line, t *transport) *stanza.Error {
 	}
 	l.mux = l.mux || t.mux
 	err := l.media.SetRemote(translator.Remote{Addrs: t.addrs, Ufrag: t.ufrag, Pwd: t.pwd, Fingerprints: t.prints, Setup: t.setup})
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, translator.ErrMixed):
-		return stanza.ErrNotAcceptable.With("the channels of a content are all with DTLS, or none is")
-	case errors.Is(err, translator.ErrRemote):
-		return stanza.ErrBadRequest.With(err.Error())
 	}
-	return stanza.ErrItemNotFound
+	return s.failure(err)
 }
 
 // drop closes a channel.
-func (s *Service) drop(g *group, l *line) {
+func (s *Service) drop(c *conference, g *group, l *line) {
 	if g.channels[l.id] == l {
 		delete(g.channels, l.id)
+		c.leave(l)
 		s.now.channels.Add(^uint64(0))
 		l.media.Close()
 	}
@@ -172,24 +216,43 @@ func (s *Service) drop(g *group, l *line) {
 
 // describe is a channel as its focus is told.
 func (s *Service) describe(g *group, l *line) *stanza.Element {
-	el := stanza.NewElement(NS, "channel", "id", l.id, "endpoint", l.endpoint, "expire", strconv.Itoa(int(l.expire/time.Second)),
-		"initiator", strconv.FormatBool(l.initiator), "rtp-level-relay-type", "translator", "direction", direction(l))
-	rtp, rtcp, ufrag, pwd := l.media.Local()
-	if !l.ice { // clients from before XEP-0177 in COLIBRI read these
-		el.SetAttr("host", rtp.Addr().String()).SetAttr("rtpport", strconv.Itoa(int(rtp.Port()))).SetAttr("rtcpport", strconv.Itoa(int(rtcp.Port())))
+	expire, initiator := strconv.Itoa(int(l.expire/time.Second)), strconv.FormatBool(l.initiator)
+	if l.sctp {
+		el := stanza.NewElement(NS, "sctpconnection", "id", l.id, "endpoint", l.endpoint, "expire", expire, "initiator", initiator, "port", sctpPort)
+		s.transport(el, l)
+		return el
 	}
+	el := stanza.NewElement(NS, "channel", "id", l.id, "endpoint", l.endpoint, "expire", expire,
+		"initiator", initiator, "rtp-level-relay-type", "translator", "direction", direction(l))
 	el.Add(stanza.NewElement(jingle.NSSSMA, "source", "ssrc", strconv.FormatUint(uint64(g.ssrc), 10)))
-	if l.ice {
-		t := jingle.Transport{Ufrag: ufrag, Pwd: pwd, Candidates: s.candidates(l, rtp, rtcp),
-			Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Setup: l.media.Setup(), Value: l.media.Fingerprint()}}}
-		el.Add(t.Component(l.mux))
-	} else {
-		el.Add(rawTransport(s.candidates(l, rtp, rtcp)))
-	}
+	s.transport(el, l)
 	for _, x := range l.media.Stats().Sources {
 		el.Add(stanza.TextElement(NS, "ssrc", strconv.FormatUint(uint64(x), 10)))
 	}
 	return el
+}
+
+// transport tells of a channel's ports, or of its bundle, whose ports are told beside.
+func (s *Service) transport(el *stanza.Element, l *line) {
+	if l.bundle != nil {
+		el.SetAttr("channel-bundle-id", l.bundle.id)
+		return
+	}
+	if l.ice {
+		el.Add(s.iceTransport(l))
+		return
+	}
+	rtp, rtcp, _, _ := l.media.Local()
+	// clients from before XEP-0177 in COLIBRI read these
+	el.SetAttr("host", rtp.Addr().String()).SetAttr("rtpport", strconv.Itoa(int(rtp.Port()))).SetAttr("rtcpport", strconv.Itoa(int(rtcp.Port())))
+	el.Add(rawTransport(s.candidates(l, rtp, rtcp)))
+}
+
+func (s *Service) iceTransport(l *line) *stanza.Element {
+	rtp, rtcp, ufrag, pwd := l.media.Local()
+	t := jingle.Transport{Ufrag: ufrag, Pwd: pwd, Candidates: s.candidates(l, rtp, rtcp),
+		Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Setup: l.media.Setup(), Value: l.media.Fingerprint()}}}
+	return t.Component(l.mux)
 }
 
 func direction(l *line) string {
@@ -241,42 +304,4 @@ func rawTransport(list []jingle.Candidate) *stanza.Element {
 			"ip", c.Addr.Addr().String(), "port", strconv.Itoa(int(c.Addr.Port())), "type", c.Type))
 	}
 	return el
-}
-
-// listener takes what a relay tells of its channels, on the goroutines of the sfu.
-type listener struct {
-	s *Service
-	c *conference
-	g *group
-}
-
-// Latched tells nothing that a focus needs to know.
-func (listener) Latched(*translator.Channel, int, netip.AddrPort) {}
-
-// Source tells the focus that an end has begun to send: it shows a peer's video only then.
-func (l listener) Source(ch *translator.Channel, _ uint32) {
-	l.s.post(func() { l.s.notify(l.c, l.g, ch.ID()) })
-}
-
-// Expired tells the focus that a channel is no more.
-func (l listener) Expired(ch *translator.Channel) {
-	l.s.post(func() {
-		if x := l.g.channels[ch.ID()]; x != nil && l.s.conferences[l.c.id] == l.c {
-			l.s.count.expired.Add(1)
-			x.expire = 0
-			l.s.notify(l.c, l.g, x.id)
-			l.s.drop(l.g, x)
-			l.s.rest(l.c)
-		}
-	})
-}
-
-// notify sends the focus the state of a channel, unasked.
-func (s *Service) notify(c *conference, g *group, id string) {
-	l := g.channels[id]
-	if l == nil || s.conferences[c.id] != c {
-		return
-	}
-	el := stanza.NewElement(NS, "conference", "id", c.id).Add(stanza.NewElement(NS, "content", "name", g.name).Add(s.describe(g, l)))
-	s.router.Route(stanza.NewIQ("set", "n"+random.Hex(4), s.self, c.focus, el))
 }

@@ -383,6 +383,8 @@ func TestDisco(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("<conference xmlns='http://jitsi.org/protocol/colibri'><content name='audio'>" + fmt.Sprintf(rawChannel, alice, true) + "</content></conference>"))
 	f.Add([]byte("<conference xmlns='http://jitsi.org/protocol/colibri' id='1'><content name='video'><channel id='2' expire='0' direction='sendonly'><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='a' pwd='b'><candidate component='2' ip='::1' port='1' priority='1' protocol='udp' type='host'/></transport></channel></content></conference>"))
+	f.Add([]byte(bundleRequest(" id='1'", "aaaa", "bbbb")))
+	f.Add([]byte("<conference xmlns='http://jitsi.org/protocol/colibri' id='1'><content name='data'><sctpconnection endpoint='a' channel-bundle-id='a'/></content><channel-bundle id='a'><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='a' pwd='b'/></channel-bundle></conference>"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if el, err := stanza.ParseElement(b); err == nil {
 			if r, err := parse(el); err == nil && len(r.contents) > maxContents {

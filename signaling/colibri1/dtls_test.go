@@ -85,13 +85,13 @@ func (p *peer) answers(ch *stanza.Element, others ...uint32) string {
 	gathered := webrtc.GatheringCompletePromise(p.pc)
 	p.w.must(p.pc.SetLocalDescription(answer))
 	<-gathered
-	return p.transport()
+	return localTransport(p.pc)
 }
 
-// transport is the end's side as XEP-0176 and XEP-0320 write it.
-func (p *peer) transport() string {
+// localTransport is an end's side as XEP-0176 and XEP-0320 write it.
+func localTransport(pc *webrtc.PeerConnection) string {
 	at, body := map[string]string{}, ""
-	for l := range strings.Lines(p.pc.LocalDescription().SDP) {
+	for l := range strings.Lines(pc.LocalDescription().SDP) {
 		key, value, _ := strings.Cut(strings.TrimSpace(l), ":")
 		if _, again := at[key]; !again {
 			at[key] = value

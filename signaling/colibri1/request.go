@@ -21,6 +21,8 @@ const (
 	maxContents = 8
 	maxChannels = 100 // of one content in one request
 	maxID       = 256 // bytes of names and ids
+	maxBundles  = 100 // named in one request
+	maxPayloads = 32  // payload types, and SSRCs, of one channel
 	maxExpire   = time.Hour
 )
 
@@ -28,6 +30,13 @@ const (
 type request struct {
 	id       string // "": make one
 	contents []content
+	bundles  []bundled
+}
+
+// bundled is a transport for a bundle.
+type bundled struct {
+	id        string
+	transport *transport
 }
 
 type content struct {
@@ -35,10 +44,14 @@ type content struct {
 	channels []channel
 }
 
-// channel is what is asked of one; nil fields keep what they were.
+// channel is what is asked of one, or of an <sctpconnection/>; nil fields keep what they were.
 type channel struct {
 	id        string // "": make one
 	endpoint  string
+	bundle    string // "": it has a transport of its own, or that of before
+	sctp      bool
+	payloads  []uint8
+	ssrcs     []uint32
 	initiator *bool
 	expire    *time.Duration
 	sends     *bool // direction, as the end sees it
@@ -66,7 +79,10 @@ func parse(el *stanza.Element) (*request, *stanza.Error) {
 		if ct.name == "" || len(ct.name) > maxID {
 			return nil, stanza.ErrBadRequest.With("a content needs a name")
 		}
-		for _, x := range c.ChildrenNamed(NS, "channel") {
+		for _, x := range c.Children() {
+			if x.Space != NS || x.Local != "channel" && x.Local != "sctpconnection" {
+				continue
+			}
 			if len(ct.channels) == maxChannels {
 				return nil, stanza.ErrNotAcceptable.With("there are too many channels")
 			}
@@ -78,13 +94,26 @@ func parse(el *stanza.Element) (*request, *stanza.Error) {
 		}
 		r.contents = append(r.contents, ct)
 	}
+	for _, b := range el.ChildrenNamed(NS, "channel-bundle") {
+		if len(r.bundles) == maxBundles {
+			return nil, stanza.ErrNotAcceptable.With("there are too many bundles")
+		}
+		t, err := parseTransport(b)
+		if err != nil {
+			return nil, err
+		}
+		r.bundles = append(r.bundles, bundled{b.Attr("id"), t})
+	}
 	return r, nil
 }
 
 func parseChannel(el *stanza.Element) (ch channel, err *stanza.Error) {
-	ch.id, ch.endpoint = el.Attr("id"), el.Attr("endpoint")
-	if len(ch.id) > maxID || len(ch.endpoint) > 3*maxID {
-		return ch, stanza.ErrBadRequest.With("the id of a channel or endpoint is too long")
+	ch.id, ch.endpoint, ch.bundle, ch.sctp = el.Attr("id"), el.Attr("endpoint"), el.Attr("channel-bundle-id"), el.Local == "sctpconnection"
+	if len(ch.id) > maxID || len(ch.endpoint) > 3*maxID || len(ch.bundle) > 3*maxID {
+		return ch, stanza.ErrBadRequest.With("the id of a channel, bundle or endpoint is too long")
+	}
+	if ch.payloads, ch.ssrcs, err = parseMedia(el); err != nil {
+		return ch, err
 	}
 	switch v := el.Attr("initiator"); v {
 	case "":
@@ -114,6 +143,29 @@ func parseChannel(el *stanza.Element) (ch channel, err *stanza.Error) {
 	}
 	ch.transport, err = parseTransport(el)
 	return ch, err
+}
+
+// parseMedia reads payload types, which clients put into either namespace, and SSRCs.
+func parseMedia(el *stanza.Element) (payloads []uint8, ssrcs []uint32, _ *stanza.Error) {
+	for _, x := range el.Children() {
+		switch {
+		case len(payloads) == maxPayloads, len(ssrcs) == maxPayloads:
+			return nil, nil, stanza.ErrNotAcceptable.With("there are too many payload types or sources")
+		case x.Local == "payload-type" && (x.Space == NS || x.Space == jingle.NSRTP):
+			n, err := strconv.ParseUint(x.Attr("id"), 10, 7)
+			if err != nil {
+				return nil, nil, stanza.ErrBadRequest.With("a payload type is a number below 128")
+			}
+			payloads = append(payloads, uint8(n))
+		case x.Local == "source" && x.Space == jingle.NSSSMA:
+			n, err := strconv.ParseUint(x.Attr("ssrc"), 10, 32)
+			if err != nil {
+				return nil, nil, stanza.ErrBadRequest.With("an SSRC is a number of 32 bits")
+			}
+			ssrcs = append(ssrcs, uint32(n))
+		}
+	}
+	return payloads, ssrcs, nil
 }
 
 // parseDirection reads a direction as the bridge sees it: sendonly means that the bridge sends, and the end receives.

@@ -49,7 +49,7 @@ type Service struct {
 	queue  chan func()
 	done   chan struct{}
 	ended  sync.WaitGroup
-	count  struct{ requests, refused, made, expired, overflow atomic.Uint64 }
+	count  struct{ requests, refused, made, expired, overflow, badMessages, lostMessages atomic.Uint64 }
 	now    struct{ conferences, channels atomic.Uint64 }
 
 	// owned by run
@@ -62,6 +62,7 @@ type conference struct {
 	id       string
 	focus    stanza.JID // full
 	contents map[string]*group
+	bundles  map[string]*bundle // none is empty
 	idle     *time.Timer
 }
 
@@ -192,7 +193,7 @@ func (s *Service) conference(id string, from stanza.JID) (*conference, *stanza.E
 	case len(s.conferences) >= s.cfg.MaxConferences, s.users[bare] >= s.cfg.PerUser:
 		return nil, stanza.ErrResourceConstraint.With("there are too many conferences")
 	}
-	c := &conference{id: random.Hex(8), focus: from, contents: map[string]*group{}}
+	c := &conference{id: random.Hex(8), focus: from, contents: map[string]*group{}, bundles: map[string]*bundle{}}
 	s.conferences[c.id] = c
 	s.users[bare]++
 	s.count.made.Add(1)
@@ -252,6 +253,9 @@ func (s *Service) Counters() map[string]uint64 {
 		"made_total":       s.count.made.Load(),
 		"expired_total":    s.count.expired.Load(),
 		"queue_full_total": s.count.overflow.Load(),
+
+		"messages_bad_total":  s.count.badMessages.Load(),
+		"messages_lost_total": s.count.lostMessages.Load(),
 	}
 }
 

@@ -1,4 +1,4 @@
-package sfu
+package datachan
 
 import (
 	"io"
@@ -36,7 +36,7 @@ func TestAssociate(t *testing.T) {
 				ours, theirs := net.Pipe()
 				defer ours.Close()
 				defer theirs.Close()
-				e := &Endpoint{conf: &Conference{s: &SFU{cfg: DefaultConfig()}}, log: log}
+				cfg := Config{MaxMessage: 64 << 10, Log: log}
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
@@ -54,7 +54,7 @@ func TestAssociate(t *testing.T) {
 						t.Error(err)
 					}
 				}()
-				a, lent, err := e.associate(ours)
+				a, lent, err := cfg.associate(ours)
 				if err != nil {
 					t.Fatal(err)
 				}
