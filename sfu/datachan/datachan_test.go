@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/pion/sctp"
+	"go.uber.org/goleak"
 
 	"konzil/sfu/keying"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestAssociate: an association comes about whoever begins: we, both (RFC 9260 §5.2.1), or a peer that heard nothing of us for a long time.
 func TestAssociate(t *testing.T) {
