@@ -30,6 +30,7 @@ type meetings struct {
 	rooms, breakoutRooms, lobbyRooms *muc.Service
 	all                              muc.Group // where meetings are: rooms and breakoutRooms
 	metadata                         *metadata.Component
+	polls                            *polls.Component
 	lobby                            *lobby.Component
 	breakout                         *breakout.Component
 	audience                         *audience              // nil: meetings have none
@@ -225,8 +226,7 @@ func (s *server) openParts(disco *ext.Disco) (err error) {
 	if err != nil {
 		return err
 	}
-	votes, err := polls.New(at("polls"), s.xmpp, m.all, s.mayPoll)
-	if err != nil {
+	if m.polls, err = polls.New(at("polls"), s.xmpp, m.all, s.mayPoll); err != nil {
 		return err
 	}
 	files, err := filesharing.New(at("filesharing"), s.xmpp, m.all, s.mayUse("file-upload"))
@@ -242,7 +242,7 @@ func (s *server) openParts(disco *ext.Disco) (err error) {
 		part           meetingPart
 	}{
 		{"room_metadata", "metadata", m.metadata}, {"av_moderation", "avmoderation", moderation}, {"speakerstats", "speakerstats", stats},
-		{"polls", "polls", votes}, {"file-sharing", "filesharing", files}, {"end_conference", "endconference", end},
+		{"polls", "polls", m.polls}, {"file-sharing", "filesharing", files}, {"end_conference", "endconference", end},
 	} {
 		m.parts[p.name] = p.part
 		s.xmpp.Mount(at(p.name), p.part)

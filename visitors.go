@@ -34,13 +34,14 @@ func (s *server) openVisitors(disco *ext.Disco) error {
 	a := &audience{s: s}
 	a.Component, err = visitors.New("visitors."+c.Domain, s.xmpp, m.all, visitors.Options{
 		Home: c.Domain, Focus: focus, Limit: c.Meetings.Visitors, MaxVisitors: c.Meetings.MaxVisitors, Rate: c.Rooms.Rate,
-		Facts: a.facts, Resident: a.resident, Refuse: a.refuse, Promoted: a.promoted,
+		Facts: a.facts, Resident: a.resident, Refuse: a.refuse, Promoted: a.promoted, Seated: m.polls.Seated,
 	})
 	if err != nil {
 		return err
 	}
 	s.onStop(func(context.Context) { a.Close() })
 	m.audience, m.parts["visitors"] = a, a
+	m.polls.Admit(a)
 	m.rooms.Observe(a)
 	m.rooms.Guard(func(j muc.Join) muc.Verdict {
 		if !j.Meeting {
@@ -55,7 +56,8 @@ func (s *server) openVisitors(disco *ext.Disco) error {
 		s.xmpp.MountUnder("conference", visitors.Door, a)
 	}
 	disco.Identity("component", "visitors", a.Domain.Domain())
-	disco.Door(visitors.Door, ext.Identity{Category: "server", Type: "im", Name: "Konzil"})
+	disco.Door(visitors.Door, ext.Identity{Category: "server", Type: "im", Name: "Konzil"},
+		ext.Identity{Category: "component", Type: "polls", Name: m.polls.Domain.Domain()})
 	return nil
 }
 

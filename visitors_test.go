@@ -57,7 +57,7 @@ func TestVisitors(t *testing.T) {
 		t.Errorf("a visitor is told of components: %v", v.got)
 	}
 	about := v.ask("get", visitors.Door, "<query xmlns='http://jabber.org/protocol/disco#info'/>").String()
-	if !strings.Contains(about, "<identity category='server'") || strings.Contains(about, "component") {
+	if !strings.Contains(about, "<identity category='server'") || strings.Count(about, "component") != 1 || !strings.Contains(about, "type='polls'") {
 		t.Errorf("the node says it is %s", about)
 	}
 	if r := v.ask("get", visitors.Door, "<services xmlns='urn:xmpp:extdisco:2'/>"); !r.Has("urn:xmpp:extdisco:2", "services") {
@@ -92,6 +92,23 @@ func TestVisitors(t *testing.T) {
 	if accept.Type != "error" || !strings.Contains(accept.String(), "<forbidden ") {
 		t.Errorf("a visitor sends: %s", accept)
 	}
+
+	// It votes in a poll of the meeting, makes none, and is told how others vote.
+	poll := func(who *visitor, text string) {
+		who.say("<message xmlns='jabber:client' type='chat' id='poll' to='polls.localhost'><json-message xmlns='http://jitsi.org/jitmeet'>" + text + "</json-message></message>")
+	}
+	poll(a, `{"type":"polls","command":"new-poll","pollId":"p","question":"?","answers":[{"name":"yes"},{"name":"no"}]}`)
+	v.next("polls.localhost", `"pollId":"p"`, `"senderId":"`+a.nick()+`"`)
+	poll(v, `{"type":"polls","command":"new-poll","pollId":"q","question":"?","answers":[{"name":"yes"}]}`)
+	if r := v.until(func(st *stanza.Stanza) bool { return st.ID == "poll" && st.Type == "error" }); !strings.Contains(r.String(), "<not-allowed ") {
+		t.Errorf("a visitor makes a poll: %s", r)
+	}
+	poll(v, `{"type":"polls","command":"answer-poll","pollId":"p","answers":[false,true]}`)
+	a.next("polls.localhost", `"command":"answer-poll"`, `"senderId":"`+v.nick()+`"`, `"senderName":"Vic"`, `"answers":[false,true]`)
+	late, _ := h.enter("/xmpp-websocket", "room=all&vnode=v1", visitors.Door)
+	late.join(watched, "")
+	late.next("polls.localhost", `"command":"old-polls"`, `"voters":[{"id":"`+v.nick()+`"`)
+	late.say("<presence xmlns='jabber:client' type='unavailable' to='" + watched + "/" + late.nick() + "'/>")
 
 	v.say("<presence xmlns='jabber:client' to='" + watched + "/" + v.nick() + "'><nick xmlns='http://jabber.org/protocol/nick'>Vic</nick><jitsi_participant_raisedHand>1770000000000</jitsi_participant_raisedHand></presence>")
 	a.next("visitors.localhost", `"action":"promotion-request"`, `"nick":"Vic"`, v.jid.String())

@@ -3,7 +3,7 @@
 //
 // A client sends JSON in a message to the component's domain without naming the room. HandleStanza finds out where the sender is,
 // parseCommand (command.go) checks what it says, the meeting's polls change, and everybody inside is told, with the sender's id and name as
-// the server knows them. Joined gives newcomers all polls so far.
+// the server knows them. Joined gives newcomers all polls so far. Who watches a meeting as a visitor votes and is told as well, but makes none.
 package polls
 
 import (
@@ -19,7 +19,16 @@ const maxPolls = 128
 type Component struct {
 	jitsi.Meetings[[]*poll] // in order of creation
 	people                  jitsi.People
+	audience                Audience // nil: there are no visitors
 	may                     func(room, real stanza.JID) bool
+}
+
+// Audience are the visitors of meetings.
+type Audience interface {
+	// Watched is the meeting that somebody watches, and who that is there; false: none.
+	Watched(real stanza.JID) (room stanza.JID, as jitsi.Person, ok bool)
+	// Watching are those who watch a meeting.
+	Watching(room stanza.JID) []stanza.JID
 }
 
 // poll is one with its votes, as clients read it in the history.
@@ -50,6 +59,30 @@ func New(domain string, router xmpp.Router, rooms jitsi.People, mayCreate func(r
 	return &Component{Meetings: jitsi.Keep[[]*poll](base), people: rooms, may: mayCreate}, nil
 }
 
+// Admit lets visitors vote. It comes before the component is mounted.
+func (c *Component) Admit(a Audience) { c.audience = a }
+
+// Seated gives a visitor who has come the polls so far.
+func (c *Component) Seated(room, real stanza.JID) {
+	c.Lock()
+	defer c.Unlock()
+	if len(c.Of[room]) > 0 {
+		c.Tell(room, history{"polls", "old-polls", c.Of[room]}, real)
+	}
+}
+
+// sender is who says something, and in which meeting; a visitor does not take part.
+func (c *Component) sender(real stanza.JID) (room stanza.JID, who jitsi.Person, visitor bool, _ *stanza.Error) {
+	place, who, err := c.Participant(c.people, real)
+	if err == nil || c.audience == nil {
+		return place.Room, who, false, err
+	}
+	if room, who, visitor = c.audience.Watched(real); !visitor {
+		return room, who, false, err
+	}
+	return room, who, true, nil
+}
+
 // history is what a newcomer gets.
 type history struct {
 	Type    string  `json:"type"`
@@ -74,7 +107,7 @@ func (c *Component) message(st *stanza.Stanza) *stanza.Error {
 	if el == nil {
 		return stanza.ErrServiceUnavailable
 	}
-	place, sender, err := c.Participant(c.people, st.From)
+	room, sender, visitor, err := c.sender(st.From)
 	if err != nil {
 		return err
 	}
@@ -83,19 +116,26 @@ func (c *Component) message(st *stanza.Stanza) *stanza.Error {
 		return err
 	}
 	cmd.SenderID, cmd.SenderName = sender.ID(), sender.Name
-	all := c.Rooms.Recipients(place.Room)
-	if cmd.Command == newPoll && c.may != nil && !c.may(place.Room, st.From) {
+	switch {
+	case cmd.Command != newPoll:
+	case visitor:
+		return stanza.ErrNotAllowed.With("Poll cannot be created by visitor node")
+	case c.may != nil && !c.may(room, st.From):
 		return stanza.ErrNotAllowed.With("Creation of polls not allowed for user")
+	}
+	all := c.Rooms.Recipients(room)
+	if c.audience != nil {
+		all = append(all, c.audience.Watching(room)...)
 	}
 	c.Lock()
 	defer c.Unlock()
 	if cmd.Command == newPoll {
-		err = c.create(place.Room, cmd)
+		err = c.create(room, cmd)
 	} else {
-		err = c.vote(place.Room, cmd)
+		err = c.vote(room, cmd)
 	}
 	if err == nil {
-		c.Tell(place.Room, cmd, all...)
+		c.Tell(room, cmd, all...)
 	}
 	return err
 }

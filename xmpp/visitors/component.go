@@ -1,6 +1,8 @@
 package visitors
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +57,7 @@ type Options struct {
 	Resident func(room, real stanza.JID) bool                   // who goes into the meeting itself in any case; nil: nobody
 	Refuse   func(room, real stanza.JID) *stanza.Error          // why somebody may not watch; nil: everybody may
 	Promoted func(room stanza.JID, nick string)                 // hears who came from the audience; nil: nobody
+	Seated   func(room, real stanza.JID)                        // hears who has come to watch a meeting; nil: nobody
 	after    func(d time.Duration, f func()) (stop func() bool) // time.AfterFunc but in tests
 }
 
@@ -237,15 +240,42 @@ func (c *Component) Promised(room stanza.JID, name string) bool {
 	return a != nil && a.door.promised[name]
 }
 
+// Watched is the meeting that somebody watches, and who that is there; false: none.
+func (c *Component) Watched(real stanza.JID) (stanza.JID, jitsi.Person, bool) {
+	for _, a := range c.all() {
+		a.Lock()
+		s := a.byReal[real]
+		if s != nil {
+			who := jitsi.Person{Addr: s.addr, Real: s.real, Name: s.name, Role: "visitor"}
+			a.Unlock()
+			return a.main, who, true
+		}
+		a.Unlock()
+	}
+	return stanza.JID{}, jitsi.Person{}, false
+}
+
+// Watching are those who watch a meeting.
+func (c *Component) Watching(main stanza.JID) []stanza.JID {
+	a := c.audience(main)
+	if a == nil {
+		return nil
+	}
+	a.Lock()
+	defer a.Unlock()
+	return a.reals
+}
+
+// all are the audiences that there are.
+func (c *Component) all() []*audience {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.audiences))
+}
+
 // Close ends the timers.
 func (c *Component) Close() {
-	c.mu.Lock()
-	var all []*audience
-	for _, a := range c.audiences {
-		all = append(all, a)
-	}
-	c.mu.Unlock()
-	for _, a := range all {
+	for _, a := range c.all() {
 		a.Lock()
 		a.stopTimer()
 		a.Unlock()

@@ -11,6 +11,7 @@
 //     leaves. The focus is sent the presence of visitors, nobody else is.
 //  3. What is shown and said in the meeting comes by Shown (mirror.go) and Said (mirror.go), as an observer of the MUC service, and goes to all
 //     visitors. The first mirror is made from Rooms.Stage.
+//     Features of meetings that visitors have a part in (polls) ask Component.Watched and Component.Watching, and hear of newcomers by Options.Seated.
 //  4. relay.go carries iqs and messages between visitors and the meeting: Jingle with the focus, conversation, private messages.
 //  5. A raised hand is told to moderators (promote.go); their answer makes a name up under which the visitor may log in and enter the meeting.
 //     A moderator sends somebody to the audience by a message that the client obeys.

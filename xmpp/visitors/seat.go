@@ -146,6 +146,9 @@ func (a *audience) welcome(s *seat, st *stanza.Stanza) {
 	}
 	a.tellFocus(s, "")
 	a.handOf(s)
+	if seated := a.c.opt.Seated; seated != nil {
+		a.Later(func() { seated(a.main, s.real) })
+	}
 }
 
 // leave takes a visitor out.
