@@ -196,6 +196,7 @@ func (s *server) joinBreweries(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("bridge.join: entry %d: %w", i+1, err)
 		}
+		s.bridge.AddListener(m)
 		s.breweries = append(s.breweries, m)
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})

@@ -58,7 +58,7 @@ func New(cfg Config, router xmpp.Router, bridge colibri.Bridge, log *slog.Logger
 		return nil, err
 	}
 	if n, ok := bridge.(colibri.Notifier); ok {
-		n.SetListener(f)
+		n.AddListener(f)
 	}
 	if p, ok := bridge.(colibri.Protector); ok {
 		f.fec = p.SendsFEC() && !cfg.DisableFEC

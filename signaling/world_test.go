@@ -415,7 +415,7 @@ type fakeBridge struct {
 
 func newFakeBridge() *fakeBridge { return &fakeBridge{confs: map[string]map[string]bool{}} }
 
-func (b *fakeBridge) SetListener(l colibri.Listener) { b.listener = l }
+func (b *fakeBridge) AddListener(l colibri.Listener) { b.listener = l }
 
 func (b *fakeBridge) Modify(_ context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
 	b.mu.Lock()

@@ -75,6 +75,7 @@ func (m *Member) modify(iq *stanza.Stanza, send func(*stanza.Stanza)) {
 		ctx, cancel := context.WithTimeout(context.Background(), m.cfg.RequestTimeout)
 		defer cancel()
 		done, err := m.bridge.Modify(ctx, req)
+		m.lost.note(req, iq.From, err)
 		if err != nil {
 			m.log.Debug("request refused", "conference", req.MeetingID, "err", err)
 			send(refusal(iq, err))

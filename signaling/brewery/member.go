@@ -51,6 +51,8 @@ type Member struct {
 	room   stanza.JID
 	home   stanza.JID // the account's domain, which asks for pings and disco
 	work   serial
+	out    atomic.Pointer[func(*stanza.Stanza)] // to the server, nil: there is no connection
+	lost   losses
 	joined atomic.Bool
 	count  struct{ connects, failures, requests, refused, overflow atomic.Uint64 }
 }
@@ -110,6 +112,13 @@ func (m *Member) once(ctx context.Context) error {
 		return err
 	}
 	m.count.connects.Add(1)
+	send := func(st *stanza.Stanza) {
+		if st != nil {
+			_ = s.send(st) // a broken stream is seen by who reads
+		}
+	}
+	m.out.Store(&send)
+	defer m.out.Store(nil)
 	stop := context.AfterFunc(ctx, s.close)
 	ticks := make(chan struct{})
 	beat := make(chan struct{})
@@ -132,11 +141,7 @@ func (m *Member) once(ctx context.Context) error {
 		}
 		switch {
 		case st.Kind == stanza.IQ:
-			m.answer(st, func(reply *stanza.Stanza) {
-				if reply != nil {
-					_ = s.send(reply) // a broken stream is seen by who reads
-				}
-			})
+			m.answer(st, send)
 		case st.Kind == stanza.Presence && st.From.Bare() == m.room && st.From.Resource() == m.cfg.Nick:
 			if st.Type != "" {
 				return fmt.Errorf("the room did not keep us: %s %s", st.Type, colibri.ParseError(st).Text)

@@ -29,6 +29,8 @@ func TestPlays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		send := func(st *stanza.Stanza) { w.got <- st }
+		w.m.out.Store(&send)
 		t.Cleanup(func() { w.m.work.wait(); b.Close(); engine.Close() })
 		return w
 	})
@@ -91,13 +93,15 @@ func (w *theatre) Pending(name string) (out []*stanza.Stanza) {
 	return out
 }
 
-// Command: "the bridge is sick", "the bridge shuts down".
+// Command: "the bridge is sick", "the bridge shuts down", "MEETING loses RELAY".
 func (w *theatre) Command(words []string) error {
 	switch {
 	case slices.Equal(words, []string{"the", "bridge", "is", "sick"}):
 		w.stats.Healthy = false
 	case slices.Equal(words, []string{"the", "bridge", "shuts", "down"}):
 		w.stats.GracefulShutdown = true
+	case len(words) == 3 && words[1] == "loses":
+		w.m.RelayLost(words[0], words[2])
 	default:
 		return fmt.Errorf("unknown: %q", words)
 	}

@@ -47,12 +47,12 @@ type Bridge struct {
 
 	frames sync.Pool // *[]byte, what WebSockets write
 
-	mu       sync.Mutex // guards all below
-	byID     map[string]*conference
-	byPath   map[string]*conference // by the id in WebSocket paths
-	listener colibri.Listener
-	closed   bool           // takes no new conferences
-	wg       sync.WaitGroup // goroutines of conferences and WebSockets
+	mu        sync.Mutex // guards all below
+	byID      map[string]*conference
+	byPath    map[string]*conference // by the id in WebSocket paths
+	listeners []colibri.Listener     // grows alone
+	closed    bool                   // takes no new conferences
+	wg        sync.WaitGroup         // goroutines of conferences and WebSockets
 }
 
 type counters struct {
@@ -90,11 +90,17 @@ func (b *Bridge) ServerID() string { return b.cfg.ServerID }
 // SendsFEC implements colibri.Protector.
 func (b *Bridge) SendsFEC() bool { return true }
 
-// SetListener implements colibri.Notifier.
-func (b *Bridge) SetListener(l colibri.Listener) {
+// AddListener implements colibri.Notifier.
+func (b *Bridge) AddListener(l colibri.Listener) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.listener = l
+	b.listeners = append(b.listeners, l)
+}
+
+func (b *Bridge) listening() []colibri.Listener {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.listeners
 }
 
 // Counters are totals since the start, by name; conferences is the number there are now.

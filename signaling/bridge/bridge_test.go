@@ -450,7 +450,7 @@ func (l *lost) EndpointLost(meeting, ep string) { l.got = append(l.got, meeting+
 func TestFailureIsReported(t *testing.T) {
 	inBench(t, Config{}, func(t *testing.T, x *bench) {
 		l := &lost{}
-		x.b.SetListener(l)
+		x.b.AddListener(l)
 		x.create("a", true)
 		x.f.ev.Transport("a", sfu.TransportFailed)
 		synctest.Wait()

@@ -34,10 +34,7 @@ func (e events) Transport(id string, state sfu.TransportState) {
 			}
 		case sfu.TransportFailed:
 			c.watchLocked(ep)
-			c.b.mu.Lock()
-			l := c.b.listener
-			c.b.mu.Unlock()
-			if l != nil {
+			for _, l := range c.b.listening() {
 				l.EndpointLost(c.meetingID, id)
 			}
 		}

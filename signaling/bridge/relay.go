@@ -202,11 +202,10 @@ func (c *conference) linkState(l *link, state sfu.TransportState) {
 	if state != sfu.TransportFailed {
 		return
 	}
-	c.b.mu.Lock()
-	to := c.b.listener
-	c.b.mu.Unlock()
-	if r, ok := to.(colibri.RelayListener); ok {
-		r.RelayLost(c.meetingID, l.id)
+	for _, to := range c.b.listening() {
+		if r, ok := to.(colibri.RelayListener); ok {
+			r.RelayLost(c.meetingID, l.id)
+		}
 	}
 }
 

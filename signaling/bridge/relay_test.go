@@ -160,7 +160,7 @@ func (r relayLosses) RelayLost(meeting, relay string) { r <- "relay " + meeting 
 func TestRelayFailureIsReported(t *testing.T) {
 	inBench(t, Config{RelayID: "us"}, func(t *testing.T, x *bench) {
 		losses := make(relayLosses, 10)
-		x.b.SetListener(losses)
+		x.b.AddListener(losses)
 		x.create("a", true)
 		x.linked()
 		x.f.ev.Transport(relayPrefix+"other", sfu.TransportConnected)

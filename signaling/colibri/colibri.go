@@ -17,7 +17,7 @@ type Bridge interface {
 
 // Notifier is a Bridge that tells unasked when it has lost something; others are found out by the next request, with ReasonUnknownEndpoint.
 type Notifier interface {
-	SetListener(Listener)
+	AddListener(Listener)
 }
 
 // Protector is a Bridge that sends repair packets (flexfec-03) of sources under the SSRCs that FEC-FR groups name. Others are told of no such groups.

@@ -443,3 +443,17 @@ func ParseError(iq *stanza.Stanza) *Error {
 	}
 	return e
 }
+
+// nsOwn is of what COLIBRI2 has no words for and a focus may pass over.
+const nsOwn = "urn:konzil:colibri"
+
+// RelayLostElement tells a focus elsewhere what RelayListener tells one in this process.
+func RelayLostElement(meetingID, relay string) *stanza.Element {
+	return stanza.NewElement(nsOwn, "relay-lost", "meeting-id", meetingID, "relay", relay)
+}
+
+// ParseRelayLost reads it out of a message; false: it is about something else.
+func ParseRelayLost(st *stanza.Stanza) (meetingID, relay string, ok bool) {
+	el := st.Child(nsOwn, "relay-lost")
+	return el.Attr("meeting-id"), el.Attr("relay"), el != nil && st.Type != "error"
+}

@@ -39,15 +39,16 @@ func (p *Pool) link(ctx context.Context, c *conference, a, b *part) error {
 	return err
 }
 
-// relayLost is what the bridge of this process says: its relay to another is dead.
-func (p *Pool) relayLost(meeting, relay string) {
+// relayLost hears of a relay that failed: of the bridge in this process (nil), or of one elsewhere that said so. Both ends of a relay may
+// tell; the first begins.
+func (p *Pool) relayLost(meeting string, at *remote, relay string) {
 	p.mu.Lock()
 	c := p.placed[meeting]
 	var a, b *part
 	if c != nil {
 		for _, x := range c.parts {
 			switch {
-			case x.at == nil:
+			case x.at == at:
 				a = x
 			case p.stateOf(x.at).relayID == relay:
 				b = x
@@ -56,7 +57,7 @@ func (p *Pool) relayLost(meeting, relay string) {
 	}
 	p.mu.Unlock()
 	if a != nil && b != nil {
-		p.log.Warn("relay lost", "conference", meeting, "relay", relay)
+		p.log.Warn("relay lost", "conference", meeting, "bridge", at.name(), "relay", relay)
 		p.relink(c, a, b)
 	}
 }

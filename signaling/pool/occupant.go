@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 
+	"konzil/signaling/colibri"
 	"konzil/xmpp/stanza"
 )
 
@@ -82,8 +83,21 @@ func (p *Pool) HandleStanza(st *stanza.Stanza) {
 			default: // a second answer
 			}
 		}
+	case st.Kind == stanza.Message:
+		p.message(st)
 	default:
 		p.refuse(st)
+	}
+}
+
+// message is what a bridge tells unasked.
+func (p *Pool) message(st *stanza.Stanza) {
+	meeting, relay, ok := colibri.ParseRelayLost(st)
+	p.mu.Lock()
+	r := p.remote[st.From]
+	p.mu.Unlock()
+	if ok && r != nil {
+		p.relayLost(meeting, r, relay)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestPlays(t *testing.T) {
 		if w.p, err = New(cfg, w, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
-		w.p.SetListener(w)
+		w.p.AddListener(w)
 		t.Cleanup(w.p.Close)
 		return w
 	})

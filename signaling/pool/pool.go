@@ -49,10 +49,10 @@ type Pool struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // health checks, and relays that are ended
 
-	mu       sync.Mutex // guards all below, and local and the state of each remote
-	remote   map[stanza.JID]*remote
-	placed   map[string]*conference // by meeting id
-	listener colibri.Listener
+	mu        sync.Mutex // guards all below, and local and the state of each remote
+	remote    map[stanza.JID]*remote
+	placed    map[string]*conference // by meeting id
+	listeners []colibri.Listener
 }
 
 // New makes a pool; Enter opens it.
@@ -73,7 +73,7 @@ func New(cfg Config, router xmpp.Router, log *slog.Logger) (*Pool, error) {
 	p.local = state{open: cfg.Local != nil, region: cfg.Region, fallback: cfg.LocalLast, relayID: cfg.LocalRelayID, version: cfg.Version}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if n, ok := cfg.Local.(colibri.Notifier); ok {
-		n.SetListener(lossOf{p})
+		n.AddListener(lossOf{p})
 	}
 	var err error
 	p.me, err = cfg.Room.WithResource(cfg.Nick)
@@ -86,27 +86,22 @@ func (p *Pool) Close() {
 	p.wg.Wait()
 }
 
-// SetListener implements colibri.Notifier.
-func (p *Pool) SetListener(l colibri.Listener) {
+// AddListener implements colibri.Notifier.
+func (p *Pool) AddListener(l colibri.Listener) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.listener = l
+	p.listeners = append(p.listeners, l)
 }
 
 // lossOf passes on what the bridge of this process has lost.
 type lossOf struct{ p *Pool }
 
 func (l lossOf) EndpointLost(meetingID, endpoint string) {
-	l.p.mu.Lock()
-	to := l.p.listener
-	l.p.mu.Unlock()
-	if to != nil {
-		to.EndpointLost(meetingID, endpoint)
-	}
+	l.p.tell([]loss{{meetingID, endpoint}})
 }
 
 // RelayLost implements colibri.RelayListener.
-func (l lossOf) RelayLost(meetingID, relay string) { l.p.relayLost(meetingID, relay) }
+func (l lossOf) RelayLost(meetingID, relay string) { l.p.relayLost(meetingID, nil, relay) }
 
 // Modify implements colibri.Bridge. A bridge that cannot be asked loses what it has: the answer is that there is no such endpoint, or no such
 // conference when that was all of it, and whoever makes it anew gets another bridge.
@@ -295,16 +290,15 @@ func (p *Pool) lose(r *remote) {
 	p.tell(all)
 }
 
-// tell tells the listener of endpoints that are lost.
+// tell tells the listeners of endpoints that are lost.
 func (p *Pool) tell(all []loss) {
 	p.mu.Lock()
-	to := p.listener
+	listeners := p.listeners
 	p.mu.Unlock()
-	if to == nil {
-		return
-	}
-	for _, l := range all {
-		to.EndpointLost(l.meeting, l.endpoint)
+	for _, to := range listeners {
+		for _, l := range all {
+			to.EndpointLost(l.meeting, l.endpoint)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func inWorld(t *testing.T, cfg Config, f func(t *testing.T, w *world)) {
 		if w.p, err = New(cfg, w, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
-		w.p.SetListener(w)
+		w.p.AddListener(w)
 		w.p.Enter()
 		f(t, w)
 		w.p.Close()

@@ -11,6 +11,7 @@ import (
 
 	"konzil/signaling/colibri"
 	"konzil/signaling/jingle"
+	"konzil/xmpp/stanza"
 )
 
 // told is what a bridge was asked, a line for each relay of a request.
@@ -193,10 +194,47 @@ func TestRelayLost(t *testing.T) {
 	})
 }
 
+// TestRelayLostElsewhere: what two bridges elsewhere say of the relay between them is heard, of one that both have and of nothing else.
+func TestRelayLostElsewhere(t *testing.T) {
+	inWorld(t, Config{MaxPerBridge: 1}, func(t *testing.T, w *world) {
+		one := w.bridge("one", "drain", "false", "relay_id", "r1")
+		two := w.bridge("two", "drain", "false", "relay_id", "r2", "stress_level", "0.5")
+		w.bridge("three", "drain", "false", "relay_id", "r3", "stress_level", "0.9")
+		w.want("m", "a", true, "one")
+		w.want("m", "b", false, "two")
+		w.told(one)
+		w.told(two)
+		says := func(nick, meeting, relay string) {
+			from, err := stanza.MustJID(room).WithResource(nick)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.p.HandleStanza(stanza.NewMessage("", from, w.p.cfg.Self, colibri.RelayLostElement(meeting, relay)))
+		}
+		says("three", "m", "r1") // has no part in it
+		says("nobody", "m", "r1")
+		says("one", "m", "r3")
+		says("one", "no such", "r2")
+		time.Sleep(relinkPause + time.Millisecond)
+		synctest.Wait()
+		w.heard(one)
+		says("two", "m", "r1")
+		says("one", "m", "r2")
+		time.Sleep(relinkPause + time.Millisecond)
+		synctest.Wait()
+		if got := w.told(one); len(got) < 2 || got[0] != "relay r2 create=false expire=true" || !strings.HasPrefix(got[1], "relay r2 create=true") {
+			t.Errorf("told %q", got)
+		}
+		if n := w.p.Counters()["relinks_total"]; n != 1 {
+			t.Errorf("%d relinks", n)
+		}
+	})
+}
+
 // relayingBridge is one in this process that takes relays.
 type relayingBridge struct{ listener colibri.RelayListener }
 
-func (b *relayingBridge) SetListener(l colibri.Listener) { b.listener, _ = l.(colibri.RelayListener) }
+func (b *relayingBridge) AddListener(l colibri.Listener) { b.listener, _ = l.(colibri.RelayListener) }
 
 func (*relayingBridge) Modify(_ context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
 	out := &colibri.ConferenceModified{}
