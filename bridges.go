@@ -81,18 +81,17 @@ func (s *server) openREST() {
 		}
 		return x[0].Speakers, true
 	}}
-	log := s.log.With("part", "rest")
+	mount := s.http.HandlePrivate
 	switch s.cfg.Bridge.REST {
-	case "admin":
-		h := rest.Handler(s.bridge, c, log)
-		s.http.HandlePrivate(rest.Path, h)
-		s.http.HandlePrivate(rest.Path+"/", h)
+	case "off":
+		return
 	case "token":
-		c.Token = s.cfg.Bridge.RESTToken
-		h := rest.Handler(s.bridge, c, log)
-		s.http.Handle(rest.Path, h)
-		s.http.Handle(rest.Path+"/", h)
+		c.Token, mount = s.cfg.Bridge.RESTToken, s.http.Handle
 	}
+	api := rest.New(s.bridge, c, s.log.With("part", "rest"))
+	mount(rest.Path, api)
+	mount(rest.Path+"/", api)
+	s.http.AddMetrics("rest", api.Counters)
 }
 
 // openBridge makes the bridge on the sfu.

@@ -53,7 +53,7 @@ func TestMetricsDocs(t *testing.T) {
 // liveMetrics are the types of konzil's metrics, by name, as a running server shows them.
 func liveMetrics(t *testing.T) map[string]string {
 	// A directory is configured, so that its numbers show; it is only asked when somebody logs in.
-	file := settings(t, "auth: {ldap: {urls: ['ldap://127.0.0.1:9'], base_dn: 'dc=example', starttls: false}}\ntokens: {secret: sixteen-bytes-or-more, issuers: [site]}\nwebhook: {url: 'http://127.0.0.1:9/', secret: sixteen-bytes-or-more}\nbridge: {accounts: [jvb], join: [{server: '127.0.0.1:9', account: jvb@localhost, password: x, room: jvbbrewery@internal.localhost}]}\nmeetings: {visitors: 100}\n")
+	file := settings(t, "auth: {ldap: {urls: ['ldap://127.0.0.1:9'], base_dn: 'dc=example', starttls: false}}\ntokens: {secret: sixteen-bytes-or-more, issuers: [site]}\nwebhook: {url: 'http://127.0.0.1:9/', secret: sixteen-bytes-or-more}\nbridge: {accounts: [jvb], join: [{server: '127.0.0.1:9', account: jvb@localhost, password: x, room: jvbbrewery@internal.localhost}], rest: admin}\nmeetings: {visitors: 100}\n")
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func TestAiortc(t *testing.T) {
 	defer engine.Close()
 	b := bridge.New(engine, bridge.Config{}, slog.New(slog.DiscardHandler))
 	defer b.Close()
-	server := httptest.NewServer(Handler(b, Config{}, slog.New(slog.DiscardHandler)))
+	server := httptest.NewServer(New(b, Config{}, slog.New(slog.DiscardHandler)))
 	defer server.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

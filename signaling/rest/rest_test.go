@@ -41,13 +41,15 @@ func (b *fakeBridge) Modify(_ context.Context, m *colibri.ConferenceModify) (*co
 type world struct {
 	*testing.T
 	b   *fakeBridge
+	api *API
 	url string
 }
 
 func newWorld(t *testing.T, cfg Config) *world {
 	cfg.Speakers = func(id string) ([]string, bool) { return []string{"b", "a"}, id == "m" }
-	w := &world{t, &fakeBridge{}, ""}
-	s := httptest.NewServer(Handler(w.b, cfg, slog.New(slog.DiscardHandler)))
+	w := &world{T: t, b: &fakeBridge{}}
+	w.api = New(w.b, cfg, slog.New(slog.DiscardHandler))
+	s := httptest.NewServer(w.api)
 	t.Cleanup(s.Close)
 	w.url = s.URL
 	return w
@@ -167,6 +169,9 @@ func TestRefusals(t *testing.T) {
 	if n := len(w.b.got); n != 2 {
 		t.Errorf("%d requests reached the bridge", n)
 	}
+	if n := w.api.Counters(); n["refused_total"] != 24 || n["requests_total"] != 24 {
+		t.Errorf("counted %v", n)
+	}
 }
 
 func TestToken(t *testing.T) {
@@ -175,6 +180,9 @@ func TestToken(t *testing.T) {
 		if code, _ := w.ask("POST", "/", create, "Authorization", header); code != want {
 			t.Errorf("%q: %d, want %d", header, code, want)
 		}
+	}
+	if n := w.api.Counters(); n["unauthorized_total"] != 3 || n["refused_total"] != 3 || n["requests_total"] != 4 {
+		t.Errorf("counted %v", n)
 	}
 }
 
