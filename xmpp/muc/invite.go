@@ -50,7 +50,7 @@ func (r *room) mayInvite(o *occupant) bool {
 	switch {
 	case aff >= admin:
 		return true
-	case r.set.MembersOnly && aff < member:
+	case r.set.MembersOnly && aff < member, r.svc.cfg.Waiting: // who waits lets nobody in
 		return false
 	default:
 		return r.set.AllowInvites && o.role >= participant

@@ -7,7 +7,6 @@
 package speakerstats
 
 import (
-	"encoding/json"
 	"strconv"
 	"time"
 
@@ -117,11 +116,13 @@ func (c *Component) message(st *stanza.Stanza) *stanza.Error {
 }
 
 func parseFace(el *stanza.Element) (face, bool) {
-	f := face{Expression: el.Attr("faceExpression"), Timestamp: json.Number(el.Attr("timestamp")), Duration: json.Number(el.Attr("duration"))}
-	for _, n := range []json.Number{f.Timestamp, f.Duration} {
-		if v, err := strconv.ParseInt(n.String(), 10, 64); err != nil || v < 0 {
+	f := face{Expression: el.Attr("faceExpression")}
+	for name, to := range map[string]*int64{"timestamp": &f.Timestamp, "duration": &f.Duration} {
+		n, err := strconv.ParseInt(el.Attr(name), 10, 64)
+		if err != nil || n < 0 {
 			return face{}, false
 		}
+		*to = n
 	}
 	return f, f.Expression != "" && len(f.Expression) <= maxExpression
 }

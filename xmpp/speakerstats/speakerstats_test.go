@@ -47,7 +47,7 @@ func TestCount(t *testing.T) {
 		t.Errorf("the clock of who speaks goes on: %d", again["b"].Total)
 	}
 	for range maxFaces + 5 {
-		m.face("a", face{Expression: "happy", Timestamp: "1", Duration: "2"})
+		m.face("a", face{Expression: "happy", Timestamp: 1, Duration: 2})
 	}
 	if n := len(m.users["a"].Faces); n != maxFaces {
 		t.Errorf("%d faces are kept", n)

@@ -1,9 +1,6 @@
 package speakerstats
 
-import (
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // Limits of one meeting.
 const (
@@ -24,9 +21,9 @@ type user struct {
 
 // face is an expression of a face for a while, as the client tells it.
 type face struct {
-	Expression string      `json:"faceExpression"`
-	Timestamp  json.Number `json:"timestamp"` // ms since 1970
-	Duration   json.Number `json:"duration"`  // ms
+	Expression string `json:"faceExpression"`
+	Timestamp  int64  `json:"timestamp"` // ms since 1970
+	Duration   int64  `json:"duration"`  // ms
 }
 
 // meeting counts for the participants of one, by nick.
