@@ -269,6 +269,12 @@ func TestSlowClients(t *testing.T) {
 				},
 			} {
 				c, err := begin()
+				for range 20 { // on a busy machine a handshake may take longer than the server waits
+					if err == nil {
+						break
+					}
+					c, err = begin()
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
