@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 
-	"konzil/bench/clock"
 	"konzil/bench/measure"
 	"konzil/bench/peers"
 	"konzil/bench/report"
@@ -46,11 +45,6 @@ func Main(args []string, out io.Writer) int {
 		}
 	case "awake": // keeps CPUs from halting, see peers.Awake
 		if err := peers.AwakeMain(args[1:], os.Stdin); err != nil {
-			return fail(out, err)
-		}
-		return 0
-	case "clock": // wakes the generator, see package clock
-		if err := clock.Main(args[1:], os.Stdin); err != nil {
 			return fail(out, err)
 		}
 		return 0

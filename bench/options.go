@@ -209,7 +209,7 @@ func (o *options) config(plan *measure.Plan, command []string) (measure.Config, 
 	return cfg, nil
 }
 
-// keepAwake keeps the CPUs from halting, and starts the clock that the load wants, until sleep is called.
+// keepAwake keeps the CPUs from halting, until sleep is called, and starts the clock that the load wants.
 func (o *options) keepAwake(plan *measure.Plan, cfg *measure.Config) (sleep func() error, err error) {
 	if !o.awake {
 		return func() error { return nil }, nil
@@ -222,16 +222,11 @@ func (o *options) keepAwake(plan *measure.Plan, cfg *measure.Config) (sleep func
 	if a.PID != 0 {
 		cfg.Beside = append(cfg.Beside, a.PID)
 	}
-	if plan.Clock == nil || len(o.generatorCPUs) == 0 || len(ownCommand("clock")) == 0 {
-		return a.Stop, nil
+	if plan.Clock != nil && len(cfg.Own) >= max(plan.Threads, 1) {
+		plan.Clock.Start()
+		cfg.Settings["generator's clock"] = "looked at by its threads when they are idle"
 	}
-	pid, stop, err := plan.Clock(ownCommand, o.generatorCPUs[0])
-	if err != nil {
-		return nil, errors.Join(err, a.Stop())
-	}
-	cfg.Beside = append(cfg.Beside, pid)
-	cfg.Settings["generator's clock"] = "a process of the policy SCHED_IDLE"
-	return func() error { return errors.Join(stop(), a.Stop()) }, nil
+	return a.Stop, nil
 }
 
 // gates are the defaults, as changed by the plan, as changed by the user.

@@ -74,7 +74,7 @@ func (o *turnOptions) plan(common *measure.Common) (*measure.Plan, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	p := &measure.Plan{Load: c.String(), Settle: turnSettle, Unit: "packets", ScaleName: "allocations", Scale: c.Allocations, Null: "udp", NullSize: c.Payload, Faults: true, Clock: c.Clock.Run,
+	p := &measure.Plan{Load: c.String(), Settle: turnSettle, Unit: "packets", ScaleName: "allocations", Scale: c.Allocations, Null: "udp", NullSize: c.Payload, Faults: true, Clock: c.Clock,
 		Make: func(t *measure.Target, scale int) (measure.Load, error) { return turnLoad(c, t, scale) },
 		Gates: func(g *measure.Gates) {
 			g.Generator = 1.5 // its thread asks for packets all the time, so that the server wakes nobody up

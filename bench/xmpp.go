@@ -83,7 +83,7 @@ func (o *xmppOptions) plan(common *measure.Common) (*measure.Plan, error) {
 	what := map[string][2]string{"idle": {"sessions", "sessions"}, "login": {"logins", "accounts"}, "route": {"messages", "pairs"}, "muc": {"deliveries", "occupants"},
 		"join": {"presences", "occupants"}, "presence": {"presences", "contacts"}, "mam": {"results", "pairs"}, "s2s": {"messages", "pairs"}}[c.Scenario]
 	p := &measure.Plan{
-		Clock: c.Clock.Run,
+		Clock: c.Clock,
 		Load:  c.String(), Unit: what[0], ScaleName: what[1], Scale: c.Scale, Faults: true,
 		Make: func(t *measure.Target, scale int) (measure.Load, error) { return xmppload.New(c, t, scale) },
 		Gates: func(g *measure.Gates) {

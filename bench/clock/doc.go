@@ -1,5 +1,6 @@
-// Package clock wakes the load engines at their times without timers of the kernel: `konzil bench clock` is the process that looks at the time.
+// Package clock lets the load engines wait for their times without timers of the kernel.
 //
-// The path of a waking: Clock.Run makes memory that both processes have; a sleeper writes its time into its place and waits by a futex
-// (Sleeper.Until); Main, which does nothing else than to look at the time and at all places, sees that it has come and wakes it.
+// The path of a waiting: the command line, which knows that the generator has CPUs to itself, calls Clock.Start; from then on an engine's
+// goroutine that waits (Sleeper.Until) looks at the time until it has come, and Clock.Idle has grown by the CPU time of that. Package measure takes
+// it off the generator's.
 package clock

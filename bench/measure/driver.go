@@ -30,7 +30,7 @@ type Config struct {
 	Ramp      *Ramp // when set: rounds at growing scales, to find the knee
 	CPUs      int   // that the generator may use; 0 is GOMAXPROCS
 	Own       []int // CPUs that nobody but the generator uses; empty: that is not known
-	Beside    []int // processes that run when CPUs are idle and keep them awake or look at the time: they are none of the others
+	Beside    []int // processes that run when CPUs are idle and keep them awake: they are none of the others
 
 	// Null measures the path without a server; nil is no null relay. It is called before each round.
 	Null func(ctx context.Context) (*hdrhistogram.Histogram, error)
@@ -262,7 +262,7 @@ func (d *driver) prepare(ctx context.Context, t *Target, l Load, r *Round) error
 func (d *driver) interval(ctx context.Context, t *Target, l Load, r *Round) error {
 	began := time.Now()
 	lost0, corrupted0 := d.Fault.Done()
-	sm, err := startSampler(t, l, d.Beside, d.Own, func(prev, now reading) {
+	sm, err := startSampler(t, l, d.Beside, d.Own, d.Plan.Clock, func(prev, now reading) {
 		sec := now.at.Sub(prev.at).Seconds()
 		if sec < minPoint.Seconds() {
 			return

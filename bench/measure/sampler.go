@@ -3,6 +3,8 @@ package measure
 import (
 	"sync"
 	"time"
+
+	"konzil/bench/clock"
 )
 
 // sampleEvery is the distance of readings within an interval: one second, as the reports show.
@@ -14,6 +16,7 @@ type sampler struct {
 	load   Load
 	beside []int                   // Config.Beside
 	own    []int                   // Config.Own
+	clock  *clock.Clock            // Plan.Clock
 	tell   func(prev, now reading) // each second; nil is nobody
 
 	mu       sync.Mutex // guards both below
@@ -27,8 +30,8 @@ type sampler struct {
 }
 
 // startSampler takes the first reading before it returns.
-func startSampler(t *Target, l Load, beside, own []int, tell func(prev, now reading)) (*sampler, error) {
-	s := &sampler{target: t, load: l, beside: beside, own: own, tell: tell, stop: make(chan struct{})}
+func startSampler(t *Target, l Load, beside, own []int, c *clock.Clock, tell func(prev, now reading)) (*sampler, error) {
+	s := &sampler{target: t, load: l, beside: beside, own: own, clock: c, tell: tell, stop: make(chan struct{})}
 	if err := s.read(true); err != nil {
 		return nil, err
 	}
@@ -60,12 +63,14 @@ func (s *sampler) read(end bool) error {
 		used, _ := cpuClock(pid)
 		r.machine.busy -= used
 	}
+	idle := s.clock.Idle()
+	r.machine.busy -= idle
 	if len(s.target.PIDs) > 0 || s.target.Cgroup != "" {
 		tree := s.processes(end)
 		r.server, err = readUsage(s.target, tree, false)
 	}
 	r.at = time.Now()
-	r.own = ownUsage()
+	r.own = ownUsage() - idle
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {

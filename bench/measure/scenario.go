@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"konzil/bench/clock"
 )
 
 // Scenario is one kind of load as the command line knows it: `konzil bench NAME`.
@@ -54,9 +56,10 @@ type Plan struct {
 	NullSize int
 	// Faults tells that the load damages what it receives as Common.Fault says.
 	Faults bool
-	// Clock starts a process that the load wants beside itself on a CPU of the generator's, with the command of another program of bench that is
-	// named: its own CPU time is idle time (see package clock), and counted as nobody's. nil is none.
-	Clock func(command func(name string) []string, cpu int) (pid int, stop func() error, err error)
+	// Clock is what the load waits by, to be started where it has CPUs of its own: what it then uses to look at the time is idle time, and
+	// counted as nobody's. nil is none. Threads is how many do so.
+	Clock   *clock.Clock
+	Threads int
 	// Attach is the server to use when the user names none; nil starts the first of Scenario.Servers.
 	Attach *Target
 }

@@ -35,7 +35,7 @@ type Config struct {
 	OwnSockets bool
 	// NoTap reads every packet from the sockets, also where a BPF program may note the headers.
 	NoTap bool
-	// Clock wakes the shards between Alone and its end; nil or one that was not started: they sleep by themselves.
+	// Clock is what the shards wait by between Alone and its end; nil or one that was not started: they sleep by themselves.
 	Clock  *clock.Clock
 	Logger *slog.Logger
 

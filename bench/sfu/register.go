@@ -119,7 +119,7 @@ func plan(o Options, local string, cfg rtc.Config, c *measure.Common) (*measure.
 			}
 			return New(o, a, cfg)
 		},
-		Clock: cfg.Clock.Run}
+		Clock: cfg.Clock, Threads: o.Shards}
 	if o.Scenario == "storm" || o.Scenario == "join" {
 		p.Unit, p.Null = "joins", ""
 		p.Gates = func(g *measure.Gates) { g.Skipped = joinSkipped }

@@ -38,7 +38,7 @@ type Config struct {
 	Peer netip.Addr // address of the peer socket; invalid is the one that the system sends to the server from
 
 	NoTap bool         // read every packet from the sockets, also where a BPF program may count them
-	Clock *clock.Clock // wakes the sender of UDP; nil or one that was not started: it polls, or sleeps by itself
+	Clock *clock.Clock // what the sender of UDP waits by; nil or one that was not started: it polls, or sleeps by itself
 
 	Fault *measure.Fault // damage on purpose to what arrives; nil is none
 }
