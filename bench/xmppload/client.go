@@ -28,6 +28,7 @@ type client struct {
 
 	// of the loop
 	handle  func(c *client, el *elem, now time.Time)
+	known   func(c *client, b []byte, now time.Time) int // takes what the scenario knows without taking it apart, see scanner.feed; may be nil
 	dirty   bool // has something to write
 	stuck   bool // waits for the socket to take more
 	ended   error
@@ -221,7 +222,7 @@ func (c *client) expect(local string) (string, error) {
 		}
 		n, err := c.top.Read(c.from)
 		if n > 0 {
-			if err := c.sc.feed(c.from[:n], func(raw []byte) { c.got = append(c.got, string(raw)) }); err != nil {
+			if err := c.sc.feed(c.from[:n], nil, func(raw []byte) { c.got = append(c.got, string(raw)) }); err != nil {
 				return "", err
 			}
 			continue

@@ -232,10 +232,14 @@ func (l *loop) readable(c *client) {
 // feed decrypts and cuts.
 func (l *loop) feed(c *client, b []byte, now time.Time) {
 	c.sock.in = b
+	var known func(b []byte) int
+	if c.known != nil {
+		known = func(b []byte) int { return c.known(c, b, now) }
+	}
 	for {
 		n, err := c.top.Read(l.plain)
 		if n > 0 {
-			if ferr := c.sc.feed(l.plain[:n], func(raw []byte) { c.element(raw, now) }); ferr != nil {
+			if ferr := c.sc.feed(l.plain[:n], known, func(raw []byte) { c.element(raw, now) }); ferr != nil {
 				l.end(c, ferr)
 				return
 			}

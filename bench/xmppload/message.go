@@ -141,21 +141,30 @@ func newTally(w *world, unit, latency string) *tally {
 	return t
 }
 
-// arrived judges one delivery of l's message number to c; seen is what c has had of l before.
-func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, el *elem, now time.Time) {
+// arrived judges one delivery of l's message number to c, and counts it; seen is what c has had of l before. It tells whether it is what it should be.
+func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, el *elem, now time.Time) (right bool) {
 	if f := t.w.cfg.Fault; f != nil {
 		if f.Lose() {
-			return
+			return false
 		}
 		f.Corrupt(text(el.inner, l.tag))
 	}
+	right = true
 	t.text = appendBody(t.text[:0], t.w.run, l.sender, number, t.w.cfg.Body)
 	if !bytes.Equal(text(el.inner, l.tag), t.text) {
 		t.s.Wrong["payload"]++
+		right = false
 	}
 	if to := el.to; to != nil && string(to) != c.jid && (l.tag == "body" || string(to) != bareOf(c.jid)) { // a broadcast goes to the bare address
 		t.s.Wrong["foreign"]++
+		right = false
 	}
+	t.count(l, seen, number, len(el.raw), now)
+	return right
+}
+
+// count takes a delivery of so many bytes, of which only its place among the others is still to be judged.
+func (t *tally) count(l *lane, seen *window, number uint32, size int, now time.Time) {
 	if kind := seen.note(number); kind != "" {
 		t.s.Wrong[kind]++
 		if kind == "duplicate" {
@@ -164,7 +173,7 @@ func (t *tally) arrived(l *lane, seen *window, number uint32, c *client, el *ele
 	}
 	t.s.Verified++
 	t.s.Delivered++
-	t.s.Bytes += uint64(len(el.raw))
+	t.s.Bytes += uint64(size)
 	t.last = now
 	_ = t.lat.RecordValue(max(int64(now.Sub(l.sentAt[number%ring])), 1000))
 }

@@ -17,8 +17,9 @@ type scanner struct {
 	rest []byte // the beginning of an element whose end has not come yet
 }
 
-// feed calls f with each element that is complete; raw is only good during the call.
-func (s *scanner) feed(p []byte, f func(raw []byte)) error {
+// feed calls f with each element that is complete; raw is only good during the call. known, if not nil, may take an element that it knows by itself: it
+// tells how long that is, 0 when it knows none that b begins with.
+func (s *scanner) feed(p []byte, known func(b []byte) int, f func(raw []byte)) error {
 	b := p
 	if len(s.rest) > 0 {
 		s.rest = append(s.rest, p...)
@@ -29,6 +30,12 @@ func (s *scanner) feed(p []byte, f func(raw []byte)) error {
 		if len(b) == 0 {
 			s.rest = s.rest[:0]
 			return nil
+		}
+		if known != nil {
+			if n := known(b); n > 0 {
+				b = b[n:]
+				continue
+			}
 		}
 		n, err := elementLen(b)
 		if err != nil {

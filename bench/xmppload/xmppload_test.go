@@ -29,7 +29,7 @@ func TestScanner(t *testing.T) {
 		b := make([]byte, 24)
 		for {
 			n, err := r.Read(b)
-			if ferr := s.feed(b[:n], func(raw []byte) { got = append(got, string(raw)) }); ferr != nil {
+			if ferr := s.feed(b[:n], nil, func(raw []byte) { got = append(got, string(raw)) }); ferr != nil {
 				t.Fatal(ferr)
 			}
 			if err != nil {
@@ -41,7 +41,7 @@ func TestScanner(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"x<a/>", "<!-- -->", "<a><!x></a>"} {
-		if err := new(scanner).feed([]byte(bad), func([]byte) {}); !errors.Is(err, errBroken) {
+		if err := new(scanner).feed([]byte(bad), nil, func([]byte) {}); !errors.Is(err, errBroken) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -76,12 +76,12 @@ func FuzzScanner(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, cut uint8) {
 		var whole, parts []string
 		var a, b scanner
-		err1 := a.feed(in, func(raw []byte) { whole = append(whole, string(raw)); elemOf(raw); attr(raw, "to"); text(raw, "body") })
+		err1 := a.feed(in, nil, func(raw []byte) { whole = append(whole, string(raw)); elemOf(raw); attr(raw, "to"); text(raw, "body") })
 		var err2 error
 		n := int(cut)%16 + 1
 		for rest := in; len(rest) > 0 && err2 == nil; {
 			k := min(n, len(rest))
-			err2 = b.feed(rest[:k], func(raw []byte) { parts = append(parts, string(raw)) })
+			err2 = b.feed(rest[:k], nil, func(raw []byte) { parts = append(parts, string(raw)) })
 			rest = rest[k:]
 		}
 		if (err1 == nil) != (err2 == nil) || !slices.Equal(whole, parts) {
