@@ -28,14 +28,16 @@ func (c *Clock) Idle() time.Duration {
 const (
 	// yieldEvery is less than the 10 ms after which the runtime's monitor takes a processor away from who does not give it.
 	yieldEvery = int64(8 * time.Millisecond)
-	// stopped is a time between two looks that was not idle: the thread did not run, which is no CPU time. Interrupts take less.
-	stopped = int64(100 * time.Microsecond)
+	// odd is a time between two looks that may not have been idle: if the thread did not run it is no CPU time. Most interrupts take less.
+	odd = int64(100 * time.Microsecond)
 )
 
 // Sleeper is a goroutine that waits by a clock and keeps the runtime's processor meanwhile. It belongs to that goroutine.
 type Sleeper struct {
 	clock   *Clock
 	yielded int64 // when others could run last, ns since 1970
+	cpu     int64 // CPU time of the thread then, ns
+	missed  int64 // how long it is known not to have run since
 }
 
 // Sleeper makes one. A nil Clock is one that was not started.
@@ -57,13 +59,22 @@ func (s *Sleeper) poll(now, until int64) int64 {
 	idle := int64(0)
 	for now < until {
 		next := time.Now().UnixNano()
-		if d := next - now; d < stopped {
+		if d := next - now; d < odd {
 			idle += d
+		} else {
+			idle += d - s.gone(next, d)
 		}
 		now = next
 	}
 	s.clock.idle.Add(idle)
 	return now
+}
+
+// gone is how much of the last d ns the thread did not run.
+func (s *Sleeper) gone(now, d int64) int64 {
+	g := min(max(now-s.yielded-(threadCPU()-s.cpu)-s.missed, 0), d)
+	s.missed += g
+	return g
 }
 
 // Yield lets other goroutines run, who can only do so here, when they could not for a while. now is the time, ns since 1970; it returns what it is then.
@@ -72,6 +83,6 @@ func (s *Sleeper) Yield(now int64) int64 {
 		return now
 	}
 	runtime.Gosched()
-	s.yielded = time.Now().UnixNano()
+	s.yielded, s.cpu, s.missed = time.Now().UnixNano(), threadCPU(), 0
 	return s.yielded
 }

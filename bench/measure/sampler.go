@@ -32,7 +32,7 @@ type sampler struct {
 // startSampler takes the first reading before it returns.
 func startSampler(t *Target, l Load, beside, own []int, c *clock.Clock, tell func(prev, now reading)) (*sampler, error) {
 	s := &sampler{target: t, load: l, beside: beside, own: own, clock: c, tell: tell, stop: make(chan struct{})}
-	if err := s.read(true); err != nil {
+	if err := s.read(first); err != nil {
 		return nil, err
 	}
 	s.wg.Go(func() {
@@ -43,7 +43,7 @@ func startSampler(t *Target, l Load, beside, own []int, c *clock.Clock, tell fun
 			case <-s.stop:
 				return
 			case <-tick.C:
-				if s.read(false) != nil {
+				if s.read(between) != nil {
 					return // the end of the server is told by finish
 				}
 			}
@@ -52,25 +52,36 @@ func startSampler(t *Target, l Load, beside, own []int, c *clock.Clock, tell fun
 	return s, nil
 }
 
-// read takes one reading. Times are taken right beside the server's counters, which are what must be exact. Ends are the first and the last
-// reading: they look for children of the server, which takes the generator milliseconds when the server has many threads.
-func (s *sampler) read(end bool) error {
+// position of a reading in its interval.
+type position int
+
+const (
+	first position = iota
+	between
+	last
+)
+
+// read takes one reading. Times are taken right beside the server's counters, which are what must be exact. The first and the last look for children of
+// the server, which takes the generator milliseconds when the server has many threads: what it has used itself is read inside of that.
+func (s *sampler) read(p position) error {
 	var r reading
 	var err error
+	r.own = s.used()
 	r.sent, r.delivered = s.load.Live()
 	r.machine = readMachineTimes(s.own)
 	for _, pid := range s.beside {
 		used, _ := cpuClock(pid)
 		r.machine.busy -= used
 	}
-	idle := s.clock.Idle()
-	r.machine.busy -= idle
+	r.machine.busy -= s.clock.Idle()
 	if len(s.target.PIDs) > 0 || s.target.Cgroup != "" {
-		tree := s.processes(end)
+		tree := s.processes(p != between)
 		r.server, err = readUsage(s.target, tree, false)
 	}
 	r.at = time.Now()
-	r.own = ownUsage() - idle
+	if p == first {
+		r.own = s.used()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -84,6 +95,9 @@ func (s *sampler) read(end bool) error {
 	return nil
 }
 
+// used is the CPU time of the generator, without what it was idle.
+func (s *sampler) used() time.Duration { return ownUsage() - s.clock.Idle() }
+
 // processes are those of the server.
 func (s *sampler) processes(look bool) []int {
 	s.mu.Lock()
@@ -96,7 +110,7 @@ func (s *sampler) processes(look bool) []int {
 
 // finish takes the last reading and gives them all.
 func (s *sampler) finish() ([]reading, error) {
-	err := s.read(true)
+	err := s.read(last)
 	close(s.stop)
 	s.wg.Wait()
 	s.mu.Lock()

@@ -29,8 +29,8 @@ type client struct {
 	// of the loop
 	handle  func(c *client, el *elem, now time.Time)
 	known   func(c *client, b []byte, now time.Time) int // takes what the scenario knows without taking it apart, see scanner.feed; may be nil
-	dirty   bool // has something to write
-	stuck   bool // waits for the socket to take more
+	dirty   bool                                         // has something to write
+	stuck   bool                                         // waits for the socket to take more
 	ended   error
 	handled uint32 // stanzas, for stream management
 	data    any    // of the scenario
