@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/coder/websocket"
 )
 
 // Messages of the bridge channel, as JSON objects with a class (jitsi-videobridge's colibriClass).
@@ -142,4 +144,13 @@ func (c *Client) bridgeReceived(b []byte) {
 		mapped := m.Mapped
 		c.post(func(ctx context.Context) { c.sourcesMapped(ctx, kind, mapped) })
 	}
+}
+
+func dialBridge(ctx context.Context, url string, insecure bool) (*websocket.Conn, error) {
+	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: httpClient(insecure)})
+	if err != nil {
+		return nil, err
+	}
+	ws.SetReadLimit(maxFrame)
+	return ws, nil
 }

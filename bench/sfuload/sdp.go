@@ -90,11 +90,6 @@ func ParseCandidate(s string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(ip.Unmap(), uint16(port)), true
 }
 
-// Candidate writes the local candidate for an SDP or a trickle message, without "a=".
-func (l Local) CandidateLine() string {
-	return fmt.Sprintf("candidate:1 1 udp 2130706431 %s %d typ host generation 0", l.Candidate.Addr(), l.Candidate.Port())
-}
-
 // Remote is the transport of the other side for Transport.Start. weOffered says that the description is an answer to our offer.
 func (d *Description) Remote(weOffered bool) Remote {
 	r := Remote{Ufrag: d.Ufrag, Pwd: d.Pwd, Candidates: d.Candidates, Hash: d.Hash, Print: d.Print, Lite: d.Lite, Controlling: weOffered || d.Lite}
@@ -104,90 +99,122 @@ func (d *Description) Remote(weOffered bool) Remote {
 	return r
 }
 
+// sectionReader collects what the attributes of a media section say, in whatever order they come.
+type sectionReader struct {
+	Media
+	order  []uint8 // payload types as the section names them
+	codecs map[uint8]*Codec
+	rtx    map[uint32]uint32 // repair flow by what it repairs
+	repair map[uint32]bool
+}
+
+// section reads a media section.
 func section(m *sdp.MediaDescription) (Media, error) {
-	md := Media{Kind: Kind(m.MediaName.Media), Direction: "sendrecv", Rejected: m.MediaName.Port.Value == 0}
-	codecs := map[uint8]*Codec{}
-	var order []uint8
+	r := &sectionReader{Media: Media{Kind: Kind(m.MediaName.Media), Direction: "sendrecv", Rejected: m.MediaName.Port.Value == 0},
+		codecs: map[uint8]*Codec{}, rtx: map[uint32]uint32{}, repair: map[uint32]bool{}}
 	for _, f := range m.MediaName.Formats {
 		if n, err := strconv.ParseUint(f, 10, 7); err == nil {
-			codecs[uint8(n)] = &Codec{PT: uint8(n)}
-			order = append(order, uint8(n))
+			r.codecs[uint8(n)] = &Codec{PT: uint8(n)}
+			r.order = append(r.order, uint8(n))
 		}
 	}
-	rtx := map[uint32]uint32{}
-	repair := map[uint32]bool{}
 	for _, a := range m.Attributes {
-		pt, rest, _ := strings.Cut(a.Value, " ")
-		n, err := strconv.ParseUint(pt, 10, 7)
-		var c *Codec
-		if err == nil {
-			c = codecs[uint8(n)]
-		}
-		switch a.Key {
-		case "mid":
-			md.MID = a.Value
-		case "sendrecv", "sendonly", "recvonly", "inactive":
-			md.Direction = a.Key
-		case "bundle-only":
-			md.Rejected = false
-		case "rtpmap":
-			if p := strings.Split(rest, "/"); c != nil && len(p) >= 2 {
-				clock, _ := strconv.ParseUint(p[1], 10, 32)
-				c.Name, c.Clock = p[0], uint32(clock)
-				if len(p) > 2 {
-					c.Channels, _ = strconv.Atoi(p[2])
-				}
-			}
-		case "fmtp":
-			if c != nil {
-				c.Params = rest
-			}
-		case "rtcp-fb":
-			if pt == "*" {
-				for _, x := range codecs {
-					x.Feedback = append(x.Feedback, rest)
-				}
-			} else if c != nil {
-				c.Feedback = append(c.Feedback, rest)
-			}
-		case "extmap":
-			id, _, _ := strings.Cut(pt, "/")
-			uri, _, _ := strings.Cut(rest, " ")
-			if n, err := strconv.Atoi(id); err == nil && n > 0 && n < 256 {
-				md.Exts = append(md.Exts, Ext{n, uri})
-			}
-		case "msid":
-			md.StreamID, md.TrackID = pt, rest
-		case "rid":
-			md.RIDs = append(md.RIDs, pt)
-		case "ssrc-group":
-			if f := strings.Fields(rest); pt == "FID" && len(f) == 2 {
-				a, b := ssrc(f[0]), ssrc(f[1])
-				rtx[a], repair[b] = b, true
-			}
-		case "ssrc":
-			s := ssrc(pt)
-			if s == 0 {
-				return md, fmt.Errorf("sfuload: SDP: ssrc %q", pt)
-			}
-			i := slices.IndexFunc(md.Sources, func(x Source) bool { return x.SSRC == s })
-			if i < 0 {
-				i = len(md.Sources)
-				md.Sources = append(md.Sources, Source{SSRC: s})
-			}
-			if v, ok := strings.CutPrefix(rest, "cname:"); ok {
-				md.Sources[i].CName = v
-			}
+		if err := r.attribute(a); err != nil {
+			return Media{}, err
 		}
 	}
-	md.Sources = slices.DeleteFunc(md.Sources, func(s Source) bool { return repair[s.SSRC] })
-	for i := range md.Sources {
-		md.Sources[i].RTX = rtx[md.Sources[i].SSRC]
+	return r.media(), nil
+}
+
+// attribute takes one attribute (RFC 8866 §6 where no other is named).
+func (r *sectionReader) attribute(a sdp.Attribute) error {
+	first, rest, _ := strings.Cut(a.Value, " ")
+	switch a.Key {
+	case "mid":
+		r.MID = a.Value
+	case "sendrecv", "sendonly", "recvonly", "inactive":
+		r.Direction = a.Key
+	case "bundle-only": // RFC 9143 §6
+		r.Rejected = false
+	case "rtpmap", "fmtp", "rtcp-fb":
+		r.ofCodec(a.Key, first, rest)
+	case "extmap": // RFC 8285 §8
+		id, _, _ := strings.Cut(first, "/")
+		uri, _, _ := strings.Cut(rest, " ")
+		if n, err := strconv.Atoi(id); err == nil && n > 0 && n < 256 {
+			r.Exts = append(r.Exts, Ext{n, uri})
+		}
+	case "msid": // RFC 8830 §2
+		r.StreamID, r.TrackID = first, rest
+	case "rid": // RFC 8851 §4
+		r.RIDs = append(r.RIDs, first)
+	case "ssrc-group": // RFC 5576 §4.2
+		if f := strings.Fields(rest); first == "FID" && len(f) == 2 {
+			a, b := ssrc(f[0]), ssrc(f[1])
+			r.rtx[a], r.repair[b] = b, true
+		}
+	case "ssrc":
+		return r.source(first, rest)
 	}
-	for _, pt := range order {
-		md.Codecs = append(md.Codecs, *codecs[pt])
+	return nil
+}
+
+// ofCodec takes an attribute of a payload type; feedback may be of all (RFC 4585 §4.2).
+func (r *sectionReader) ofCodec(key, pt, rest string) {
+	if key == "rtcp-fb" && pt == "*" {
+		for _, c := range r.codecs {
+			c.Feedback = append(c.Feedback, rest)
+		}
+		return
 	}
-	return md, nil
+	n, err := strconv.ParseUint(pt, 10, 7)
+	c := r.codecs[uint8(n)]
+	if err != nil || c == nil {
+		return
+	}
+	switch key {
+	case "fmtp":
+		c.Params = rest
+	case "rtcp-fb":
+		c.Feedback = append(c.Feedback, rest)
+	case "rtpmap":
+		if p := strings.Split(rest, "/"); len(p) >= 2 {
+			clock, _ := strconv.ParseUint(p[1], 10, 32)
+			c.Name, c.Clock = p[0], uint32(clock)
+			if len(p) > 2 {
+				c.Channels, _ = strconv.Atoi(p[2])
+			}
+		}
+	}
+}
+
+// source takes what is said of an SSRC (RFC 5576 §4.1).
+func (r *sectionReader) source(number, rest string) error {
+	s := ssrc(number)
+	if s == 0 {
+		return fmt.Errorf("sfuload: SDP: ssrc %q", number)
+	}
+	i := slices.IndexFunc(r.Sources, func(x Source) bool { return x.SSRC == s })
+	if i < 0 {
+		i = len(r.Sources)
+		r.Sources = append(r.Sources, Source{SSRC: s})
+	}
+	if v, ok := strings.CutPrefix(rest, "cname:"); ok {
+		r.Sources[i].CName = v
+	}
+	return nil
+}
+
+// media is the section when all attributes were read: repair flows belong to their sources.
+func (r *sectionReader) media() Media {
+	r.Sources = slices.DeleteFunc(r.Sources, func(s Source) bool { return r.repair[s.SSRC] })
+	for i := range r.Sources {
+		r.Sources[i].RTX = r.rtx[r.Sources[i].SSRC]
+	}
+	for _, pt := range r.order {
+		r.Codecs = append(r.Codecs, *r.codecs[pt])
+	}
+	return r.Media
 }
 
 func ssrc(s string) uint32 {
@@ -233,129 +260,4 @@ func (m *Media) Pick(codec string) Media {
 		}
 	}
 	return out
-}
-
-// Section is a media section of a description that we write: m with its numbers, and what we send in it, if anything.
-type Section struct {
-	Media
-	Track *Track
-	// UseRIDs announces simulcast by rids (RFC 8853), else by a SIM group of SSRCs.
-	UseRIDs bool
-}
-
-// WriteSDP writes an offer or answer with all sections bundled. setup is actpass in an offer, active or passive in an answer. version
-// grows with each description of a transport.
-func WriteSDP(l Local, setup string, version int, sections []Section) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "v=0\r\no=- 4611732024 %d IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE", version)
-	for _, s := range sections {
-		if !s.Rejected {
-			b.WriteString(" " + s.MID)
-		}
-	}
-	b.WriteString("\r\na=msid-semantic: WMS *\r\n")
-	for i := range sections {
-		sections[i].write(&b, l, setup)
-	}
-	return b.String()
-}
-
-func (s *Section) write(b *strings.Builder, l Local, setup string) {
-	if s.Kind == Application {
-		s.channel(b, l, setup)
-		return
-	}
-	port := 9
-	if s.Rejected || len(s.Codecs) == 0 {
-		port = 0
-	}
-	fmt.Fprintf(b, "m=%s %d UDP/TLS/RTP/SAVPF", s.Kind, port)
-	for _, c := range s.Codecs {
-		fmt.Fprintf(b, " %d", c.PT)
-	}
-	if len(s.Codecs) == 0 {
-		b.WriteString(" 0") // the grammar wants a format even in a rejected section
-	}
-	fmt.Fprintf(b, "\r\nc=IN IP4 0.0.0.0\r\na=mid:%s\r\n", s.MID)
-	if port == 0 {
-		b.WriteString("a=inactive\r\n")
-		return
-	}
-	fmt.Fprintf(b, "a=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:%s %s\r\na=setup:%s\r\na=%s\r\na=rtcp-mux\r\na=rtcp-rsize\r\na=%s\r\na=end-of-candidates\r\n",
-		l.Ufrag, l.Pwd, l.Hash, l.Print, setup, or(s.Direction, "sendrecv"), l.CandidateLine())
-	for _, e := range s.Exts {
-		fmt.Fprintf(b, "a=extmap:%d %s\r\n", e.ID, e.URI)
-	}
-	for _, c := range s.Codecs {
-		fmt.Fprintf(b, "a=rtpmap:%d %s/%d", c.PT, c.Name, c.Clock)
-		if c.Channels > 1 {
-			fmt.Fprintf(b, "/%d", c.Channels)
-		}
-		b.WriteString("\r\n")
-		if c.Params != "" {
-			fmt.Fprintf(b, "a=fmtp:%d %s\r\n", c.PT, c.Params)
-		}
-		for _, f := range c.Feedback {
-			fmt.Fprintf(b, "a=rtcp-fb:%d %s\r\n", c.PT, f)
-		}
-	}
-	if s.Track != nil {
-		s.track(b)
-	}
-}
-
-// channel writes a section for data channels (RFC 8841).
-func (s *Section) channel(b *strings.Builder, l Local, setup string) {
-	port := 9
-	if s.Rejected {
-		port = 0
-	}
-	fmt.Fprintf(b, "m=application %d UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:%s\r\n", port, s.MID)
-	if !s.Rejected {
-		fmt.Fprintf(b, "a=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:%s %s\r\na=setup:%s\r\na=sctp-port:5000\r\na=%s\r\na=end-of-candidates\r\n",
-			l.Ufrag, l.Pwd, l.Hash, l.Print, setup, l.CandidateLine())
-	}
-}
-
-// track announces what is sent in the section.
-func (s *Section) track(b *strings.Builder) {
-	t := s.Track
-	msid := or(s.StreamID, "stream-"+t.Name) + " " + or(s.TrackID, "track-"+t.Name)
-	fmt.Fprintf(b, "a=msid:%s\r\n", msid)
-	if len(t.Layers) > 1 && s.UseRIDs {
-		rids := make([]string, len(t.Layers))
-		for i, l := range t.Layers {
-			fmt.Fprintf(b, "a=rid:%s send\r\n", l.RID)
-			rids[i] = l.RID
-		}
-		fmt.Fprintf(b, "a=simulcast:send %s\r\n", strings.Join(rids, ";"))
-		return
-	}
-	_, rtx, _ := s.Codec(t.Codec)
-	if len(t.Layers) > 1 {
-		b.WriteString("a=ssrc-group:SIM")
-		for _, l := range t.Layers {
-			fmt.Fprintf(b, " %d", l.SSRC)
-		}
-		b.WriteString("\r\n")
-	}
-	for _, l := range t.Layers {
-		if l.RTX != 0 && rtx != 0 {
-			fmt.Fprintf(b, "a=ssrc-group:FID %d %d\r\n", l.SSRC, l.RTX)
-		}
-	}
-	for _, l := range t.Layers {
-		for _, x := range []uint32{l.SSRC, l.RTX} {
-			if x != 0 && (x == l.SSRC || rtx != 0) {
-				fmt.Fprintf(b, "a=ssrc:%d cname:%s\r\na=ssrc:%d msid:%s\r\n", x, t.Name, x, msid)
-			}
-		}
-	}
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }

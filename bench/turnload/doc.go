@@ -4,7 +4,7 @@
 // The path of a run:
 //
 //  1. New checks Config. Load.Prepare makes the allocations (session.go): Allocate with long-term credentials or those of a REST secret,
-//     CreatePermission, ChannelBind. All permissions are for one peer socket, the generator's own.
+//     CreatePermission, ChannelBind. All permissions are for one peer socket, the generator's own (engine_linux.go).
 //  2. Load.Measure (load.go) starts what is sent: over UDP from one thread for both sides (udp_linux.go), which sends runs with one system call and
 //     polls all sockets itself (sock_linux.go); over streams with a goroutine that reads each connection and one
 //     that sends (stream_linux.go).

@@ -5,15 +5,12 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
-	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/pion/stun/v4"
 )
 
@@ -26,20 +23,8 @@ const (
 
 // streams is the engine for TCP and TLS: a goroutine reads each connection, one the peer's socket, and run's sends.
 type streams struct {
-	cfg   *Config
-	rec   *recorder
-	set   *hdrhistogram.Histogram
-	epoch time.Time
-
-	peer  *sock
-	poll  *poller
-	out   sender
+	common
 	conns []*streamConn
-
-	seq   [2][]uint32
-	turn  [2]int
-	dir   int
-	fresh time.Time
 
 	under   atomic.Int64  // packets under way
 	arrived chan struct{} // something has arrived since it was last looked
@@ -59,40 +44,28 @@ type streamConn struct {
 	at      int // of the payload in it
 }
 
-func (e *streams) prepare(ctx context.Context, progress func(string)) (err error) {
+func (e *streams) prepare(ctx context.Context, progress func(string)) error {
 	e.arrived = make(chan struct{}, 1)
-	ip := e.cfg.Peer
-	if !ip.IsValid() {
-		if ip, err = outgoing(e.cfg.Server); err != nil {
-			return err
-		}
-	}
-	if e.poll, err = newPoller(); err != nil {
-		return err
-	}
-	if e.peer, err = openSock(ip, netip.AddrPort{}, rcvBuffer); err != nil {
+	if err := e.openPeer(); err != nil {
 		return err
 	}
 	if err := e.poll.add(e.peer); err != nil {
 		return err
 	}
-	e.out.plain = !e.cfg.Runs
-	for d := range e.seq {
-		e.seq[d] = make([]uint32, e.cfg.Allocations)
-	}
-	for i := range e.cfg.Allocations {
-		start := time.Now()
-		if err := e.connect(ctx, i); err != nil {
-			return fmt.Errorf("allocation %d of %d: %w", i+1, e.cfg.Allocations, err)
-		}
-		_ = e.set.RecordValue(int64(time.Since(start)))
-		if i%50 == 49 {
-			progress(fmt.Sprintf("%d of %d allocations", i+1, e.cfg.Allocations))
-		}
+	if err := e.allocateAll(ctx, progress, e.connect); err != nil {
+		return err
 	}
 	e.readers.Go(e.readPeer)
-	e.fresh = time.Now()
 	return nil
+}
+
+// sessions are those of all connections.
+func (e *streams) sessions(yield func(*session) bool) {
+	for _, c := range e.conns {
+		if !yield(c.ses) {
+			return
+		}
+	}
 }
 
 // connect makes connection i and its allocation.
@@ -242,12 +215,7 @@ func (e *streams) done(n uint64) {
 }
 
 func (e *streams) run(ctx context.Context, d time.Duration) error {
-	if time.Since(e.fresh) > refreshAfter {
-		for _, c := range e.conns {
-			c.ses.renew(e.peer.local, !e.cfg.Indications)
-		}
-		e.fresh = time.Now()
-	}
+	e.renew(e.sessions)
 	start := time.Now()
 	end := start.Add(d)
 	p := pacer{rate: int64(e.cfg.Rate), burst: int64(e.cfg.Burst)}
@@ -304,35 +272,18 @@ func (e *streams) pause(ctx context.Context, d time.Duration) {
 
 // burst sends the packets of the allocation whose turn it is.
 func (e *streams) burst() error {
-	d := toPeer
-	switch e.cfg.Direction {
-	case "down":
-		d = toClient
-	case "both":
-		d = e.dir
-		e.dir = 1 - e.dir
-	}
-	i := e.turn[d]
-	e.turn[d] = (i + 1) % e.cfg.Allocations
+	d, i := e.next()
 	c := e.conns[i]
 	run, size, at := c.up, c.size, c.at
 	if d == toClient {
 		run, size, at = c.down, e.cfg.Payload, 0
 	}
-	now := int64(time.Since(e.epoch))
-	for k := range e.cfg.Burst {
-		stamp(run[k*size+at:][:e.cfg.Payload], c.id, e.seq[d][i], now)
-		e.seq[d][i]++
-	}
 	e.under.Add(int64(e.cfg.Burst))
-	e.rec.sent.Add(uint64(e.cfg.Burst))
+	e.mark(run, size, at, d, i, int64(time.Since(e.epoch)))
 	if d == toPeer {
 		return c.write(run)
 	}
-	e.out.add(e.peer, c.ses.relayed, run, size)
-	if e.cfg.Allocations < sendMax { // the same memory may come up again before the flush
-		e.out.flush()
-	}
+	e.down(c.ses.relayed, run, size)
 	return nil
 }
 
@@ -342,11 +293,6 @@ func (e *streams) close() error {
 		_ = c.net.Close() // which ends the allocation
 	}
 	e.readers.Wait()
-	if e.peer != nil {
-		e.peer.close()
-	}
-	if e.poll != nil {
-		e.poll.close()
-	}
+	e.closePeer()
 	return nil
 }

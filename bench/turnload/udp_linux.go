@@ -6,9 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/pion/stun/v4"
 
 	"konzil/bench/clock"
@@ -16,24 +16,14 @@ import (
 
 // udp is the engine for UDP: one thread sends for all clients and the peer, and takes what comes.
 type udp struct {
-	cfg  *Config
-	rec  *recorder
-	set  *hdrhistogram.Histogram
-	peer *sock
-	cli  []*sock
-	ses  []*session
-	tap  *counter // counts what comes; nil: it is read from the sockets
-	poll *poller
-	out  sender
+	common
+	cli []*sock
+	ses []*session
+	tap *counter // counts what comes; nil: it is read from the sockets
 
-	runs  [2][][]byte // by direction and client: a burst, ready but for its stamps
-	size  [2]int      // of a packet in it
-	at    [2]int      // of the payload in a packet
-	seq   [2][]uint32
-	turn  [2]int // whose turn it is
-	dir   int
-	fresh time.Time // when permissions were last granted
-	epoch time.Time
+	runs [2][][]byte // by direction and client: a burst, ready but for its stamps
+	size [2]int      // of a packet in it
+	at   [2]int      // of the payload in a packet
 
 	under int64 // packets under way
 
@@ -43,60 +33,39 @@ type udp struct {
 // nap is how long a sender that has a tap lets packets pass before it looks again: a fifth or less of what a window is worth.
 const nap = 100 * time.Microsecond
 
-// newEngine makes the engine of the network that c names.
-func newEngine(c *Config, r *recorder, set *hdrhistogram.Histogram) (engine, error) {
-	if c.Network == "udp" {
-		return &udp{cfg: c, rec: r, set: set, epoch: time.Now()}, nil
-	}
-	return &streams{cfg: c, rec: r, set: set, epoch: time.Now()}, nil
-}
-
-func (u *udp) prepare(ctx context.Context, progress func(string)) (err error) {
-	ip := u.cfg.Peer
-	if !ip.IsValid() {
-		if ip, err = outgoing(u.cfg.Server); err != nil {
-			return err
-		}
-	}
-	if u.poll, err = newPoller(); err != nil {
-		return err
-	}
-	if u.peer, err = openSock(ip, netip.AddrPort{}, rcvBuffer); err != nil {
+func (u *udp) prepare(ctx context.Context, progress func(string)) error {
+	if err := u.openPeer(); err != nil {
 		return err
 	}
 	if err := u.newTap(); err != nil {
 		u.rec.notes = append(u.rec.notes, "all packets are read from the sockets, which costs the generator more: "+err.Error())
 	}
-	local := unspecified(u.cfg.Server.Addr())
-	for i := range u.cfg.Allocations {
-		s, err := openSock(local, u.cfg.Server, cliBuffer)
-		if err != nil {
-			return err
-		}
-		u.cli = append(u.cli, s)
-		if err := u.watch(s, i); err != nil {
-			return err
-		}
-		x := &session{id: uint32(i), exchange: func(m *stun.Message) (*stun.Message, error) { return exchangeUDP(s, m) }}
-		x.username, x.password = u.cfg.credentials(i)
-		start := time.Now()
-		if err := x.setUp(u.peer.local, !u.cfg.Indications); err != nil {
-			return fmt.Errorf("allocation %d of %d: %w", i+1, u.cfg.Allocations, err)
-		}
-		_ = u.set.RecordValue(int64(time.Since(start)))
-		u.ses = append(u.ses, x)
-		if i%50 == 49 {
-			progress(fmt.Sprintf("%d of %d allocations", i+1, u.cfg.Allocations))
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	if err := u.allocateAll(ctx, progress, u.allocate); err != nil {
+		return err
 	}
 	if err := u.watch(u.peer, peerNumber); err != nil { // the last one
 		return err
 	}
-	u.fresh = time.Now()
 	u.fillRuns()
+	return nil
+}
+
+// allocate opens a client's socket and makes its allocation.
+func (u *udp) allocate(_ context.Context, i int) error {
+	s, err := openSock(unspecified(u.cfg.Server.Addr()), u.cfg.Server, cliBuffer)
+	if err != nil {
+		return err
+	}
+	u.cli = append(u.cli, s)
+	if err := u.watch(s, i); err != nil {
+		return err
+	}
+	x := &session{id: uint32(i), exchange: func(m *stun.Message) (*stun.Message, error) { return exchangeUDP(s, m) }}
+	x.username, x.password = u.cfg.credentials(i)
+	if err := x.setUp(u.peer.local, !u.cfg.Indications); err != nil {
+		return err
+	}
+	u.ses = append(u.ses, x)
 	return nil
 }
 
@@ -130,7 +99,6 @@ func (u *udp) fillRuns() {
 			tail = nil
 		}
 		u.at[d], u.size[d] = len(head), len(head)+u.cfg.Payload+len(tail)
-		u.seq[d] = make([]uint32, u.cfg.Allocations)
 		for i := range u.cfg.Allocations {
 			run := make([]byte, 0, u.cfg.Burst*u.size[d])
 			for k := range u.cfg.Burst {
@@ -141,7 +109,6 @@ func (u *udp) fillRuns() {
 			u.runs[d] = append(u.runs[d], run)
 		}
 	}
-	u.out.plain = !u.cfg.Runs
 }
 
 // exchangeUDP repeats a request until it is answered.
@@ -170,7 +137,7 @@ func (u *udp) run(ctx context.Context, d time.Duration) error {
 		defer runtime.UnlockOSThread()
 		sharpTimers()
 	}
-	u.renew()
+	u.renew(slices.Values(u.ses))
 	start := time.Now()
 	end := start.Add(d)
 	last, seen := start, u.rec.delivered.Load()
@@ -199,17 +166,6 @@ func (u *udp) run(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// renew grants channels and permissions again when they grow old.
-func (u *udp) renew() {
-	if time.Since(u.fresh) <= refreshAfter {
-		return
-	}
-	for _, s := range u.ses {
-		s.renew(u.peer.local, !u.cfg.Indications)
-	}
-	u.fresh = time.Now()
-}
-
 // send sends what is due, or for what there is room in a closed loop, and tells how long nothing will be.
 func (u *udp) send(p *pacer, at time.Duration) (wait time.Duration) {
 	for n := 0; n < sendMax; n++ {
@@ -232,32 +188,16 @@ func (u *udp) send(p *pacer, at time.Duration) (wait time.Duration) {
 
 // burst sends the packets of the allocation whose turn it is.
 func (u *udp) burst() {
-	d := toPeer
-	switch u.cfg.Direction {
-	case "down":
-		d = toClient
-	case "both":
-		d = u.dir
-		u.dir = 1 - u.dir
-	}
-	i := u.turn[d]
-	u.turn[d] = (i + 1) % u.cfg.Allocations
+	d, i := u.next()
 	run := u.runs[d][i]
-	for k := range u.cfg.Burst {
-		p := run[k*u.size[d]+u.at[d]:]
-		stamp(p[:u.cfg.Payload], uint32(i), u.seq[d][i], u.rec.now)
-		u.seq[d][i]++
-	}
-	if d == toPeer {
-		u.out.add(u.cli[i], netip.AddrPort{}, run, u.size[d])
-	} else {
-		u.out.add(u.peer, u.ses[i].relayed, run, u.size[d])
-	}
+	u.mark(run, u.size[d], u.at[d], d, i, u.rec.now)
 	u.under += int64(u.cfg.Burst)
-	u.rec.sent.Add(uint64(u.cfg.Burst))
-	if u.cfg.Allocations < sendMax { // the same memory may come up again before the flush
-		u.out.flush()
+	if d == toClient {
+		u.down(u.ses[i].relayed, run, u.size[d])
+		return
 	}
+	u.out.add(u.cli[i], netip.AddrPort{}, run, u.size[d])
+	u.atOnce()
 }
 
 // receive takes what has come after at most d.
@@ -301,12 +241,7 @@ func (u *udp) close() error {
 	for _, s := range u.cli {
 		s.close()
 	}
-	if u.peer != nil {
-		u.peer.close()
-	}
-	if u.poll != nil {
-		u.poll.close()
-	}
+	u.closePeer()
 	if u.tap != nil {
 		u.tap.close()
 	}
