@@ -38,6 +38,7 @@ type Sleeper struct {
 	yielded int64 // when others could run last, ns since 1970
 	cpu     int64 // CPU time of the thread then, ns
 	missed  int64 // how long it is known not to have run since
+	idle    int64 // since
 }
 
 // Sleeper makes one. A nil Clock is one that was not started.
@@ -66,6 +67,7 @@ func (s *Sleeper) poll(now, until int64) int64 {
 		}
 		now = next
 	}
+	s.idle += idle
 	s.clock.idle.Add(idle)
 	return now
 }
@@ -82,7 +84,10 @@ func (s *Sleeper) Yield(now int64) int64 {
 	if now-s.yielded < yieldEvery {
 		return now
 	}
+	if more := s.idle - max(threadCPU()-s.cpu, 0); more > 0 { // than the thread has run
+		s.clock.idle.Add(-more)
+	}
 	runtime.Gosched()
-	s.yielded, s.cpu, s.missed = time.Now().UnixNano(), threadCPU(), 0
+	s.yielded, s.cpu, s.missed, s.idle = time.Now().UnixNano(), threadCPU(), 0, 0
 	return s.yielded
 }
