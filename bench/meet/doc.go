@@ -3,9 +3,9 @@
 //
 // The path of one participant, in order:
 //
-//  1. Join (client.go) dials the WebSocket (conn.go, RFC 7395), authenticates (ANONYMOUS or PLAIN), binds, enables stream management,
-//     asks for the domain's services, sends the conference request to the focus (login.go) and enters the room (presence.go). One goroutine
-//     (readLoop in stanzas.go) reads all stanzas from then on.
+//  1. Join (client.go) dials the WebSocket (conn.go, RFC 7395) and logs in: it authenticates (ANONYMOUS or PLAIN), binds, enables stream management.
+//     Then Client.enter (login.go) asks for the domain's services, sends the conference request to the focus and the presence to the room. One
+//     goroutine, Client.readLoop (stanzas.go), reads all stanzas from then on.
 //  2. The focus sends a Jingle session-initiate. jingle.go parses it; the session goroutine (session.go) makes SDP of it (sdp.go), hands
 //     it to a pion PeerConnection (peer.go) as a remote offer, and answers with session-accept made from the local answer.
 //  3. media.go sends Opus-like packets with audio levels and three VP8 layers with temporal layers. Each payload carries a stamp: who,
