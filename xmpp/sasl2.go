@@ -39,7 +39,7 @@ func (st *stream) sasl2Feature() *stanza.Element {
 	for _, m := range st.auth.offered {
 		el.Add(stanza.TextElement(nsSASL2, "mechanism", m))
 	}
-	features := stanza.NewElement(nsBind2, "inline").Add(stanza.NewElement(nsBind2, "feature", "var", nsSM))
+	features := stanza.NewElement(nsBind2, "inline").Add(stanza.NewElement(nsBind2, "feature", "var", nsSM), stanza.NewElement(nsBind2, "feature", "var", nsCSI))
 	for _, f := range st.srv.hooks.bindFeatures {
 		features.Add(stanza.NewElement(nsBind2, "feature", "var", f.space))
 	}
@@ -231,6 +231,7 @@ func (st *stream) bind2(l *login2, answer func(x *Session, bound *stanza.Element
 	st.settle()
 	st.attached(x)
 	l.noteAgent(x)
+	x.indicate(l.bind.Child(nsCSI, "inactive") == nil)
 	for _, f := range st.srv.hooks.bindFeatures {
 		for _, e := range l.bind.Children() {
 			if e.Space == f.space {

@@ -61,7 +61,7 @@ func TestSASL2(t *testing.T) {
 	f := p.header("x.test")
 	text := string(f.AppendXML(nil, ""))
 	for _, want := range []string{"<authentication xmlns='urn:xmpp:sasl:2'", "SCRAM-SHA-256-PLUS", "<bind xmlns='urn:xmpp:bind:0'", "<sm xmlns='urn:xmpp:sm:3'/>",
-		"<feature var='test:on'/>", "<fast xmlns='urn:xmpp:fast:0'><mechanism>HT-SHA-256-EXPR", "HT-SHA-256-NONE"} {
+		"<feature var='urn:xmpp:csi:0'/>", "<feature var='test:on'/>", "<fast xmlns='urn:xmpp:fast:0'><mechanism>HT-SHA-256-EXPR", "HT-SHA-256-NONE"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("features lack %s: %s", want, text)
 		}
@@ -97,6 +97,23 @@ func TestSASL2(t *testing.T) {
 		t.Error("the old session is still there, or it is not known that a token was used")
 	}
 	p.expectEnd("conflict")
+}
+
+// A client that comes to fetch what there is and goes back to sleep is never disturbed by what can wait (XEP-0352, inline as in XEP-0386 §3.1).
+func TestInactiveAtOnce(t *testing.T) {
+	r := newSASL2Rig(t)
+	for inline, want := range map[string]bool{"<inactive xmlns='urn:xmpp:csi:0'/>": true, "<active xmlns='urn:xmpp:csi:0'/>": false, "": false} {
+		p := r.dial("alice", r.tls)
+		p.header("x.test")
+		p.authenticate("alice", "<bind xmlns='urn:xmpp:bind:0'>"+inline+"</bind>")
+		jid := p.expect("<success", "<bound").Elem.Child(nsSASL2, "authorization-identifier").Text()
+		x := r.s.Session(stanza.MustJID(jid))
+		x.mu.Lock()
+		if got := x.csi != nil; got != want {
+			t.Errorf("%q: inactive %v", inline, got)
+		}
+		x.mu.Unlock()
+	}
 }
 
 // token logs in with a token.
