@@ -66,3 +66,29 @@ func TestDOAP(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 }
+
+// TestComplianceSuite: what XEP-0479 asks of an Advanced Server, category by category, is complete.
+func TestComplianceSuite(t *testing.T) {
+	all, err := All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := map[string]string{}
+	for _, s := range all {
+		status[s.ID] = s.Status
+	}
+	for category, specs := range map[string][]string{
+		"Core": {"RFC 6120", "RFC 7590", "XEP-0030", "XEP-0114", "XEP-0368", "XEP-0115", "XEP-0163"},
+		"Web":  {"RFC 7395", "XEP-0206", "XEP-0124", "XEP-0156"},
+		"IM": {"RFC 6121", "XEP-0054", "XEP-0280", "XEP-0045", "XEP-0249", "XEP-0363", "XEP-0398", "XEP-0153", "XEP-0191", "XEP-0048", "XEP-0313", "XEP-0402", "XEP-0410",
+			"XEP-0223", "XEP-0049", "XEP-0198"},
+		"Mobile":      {"XEP-0198", "XEP-0352", "XEP-0357"},
+		"A/V Calling": {"XEP-0215"},
+	} {
+		for _, spec := range specs {
+			if status[spec] != "complete" {
+				t.Errorf("%s: %s is %q", category, spec, status[spec])
+			}
+		}
+	}
+}
