@@ -61,14 +61,22 @@ func (h *holds) release(channel uint32, w *hold) {
 	}
 }
 
-// wait returns when nothing of a channel is held, or an error when that takes too long.
-func (h *holds) wait(channel uint32) error {
+// held is what is held of a channel, nil for nothing.
+func (h *holds) held(channel uint32) *hold {
 	if channel == 0 || h.any.Load() == 0 {
 		return nil
 	}
 	h.mu.Lock()
-	w := h.of[channel]
-	h.mu.Unlock()
+	defer h.mu.Unlock()
+	return h.of[channel]
+}
+
+// holding tells whether something of a channel is held.
+func (h *holds) holding(channel uint32) bool { return h.held(channel) != nil }
+
+// wait returns when nothing of a channel is held, or an error when that takes too long.
+func (h *holds) wait(channel uint32) error {
+	w := h.held(channel)
 	if w == nil {
 		return nil
 	}

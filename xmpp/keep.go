@@ -43,13 +43,16 @@ type inOrder struct {
 	do  func(it *inItem) // does what is left to do, in order
 	ch  *ledger.Channel  // of the peer; nil: nothing is remembered
 
-	mu      sync.Mutex // guards queue, running
+	mu      sync.Mutex // guards queue, running, plain
 	queue   []inItem
 	running bool
 	plain   int        // of the queue, and under way: stanzas that are not kept
-	less    *sync.Cond // the queue got shorter or running ended
+	less    *sync.Cond // queue or passing got shorter, or one of their goroutines ended
 
 	unsettled bool // messages were handled since the last settle; belongs to whoever carries out
+
+	passing []*stanza.Stanza // kept messages on whose way something still waits (passOn); guarded by mu
+	passes  bool             // passAll runs; guarded by mu
 }
 
 // inItem is a stanza on its way in, or (st nil) the peer's wish to know what was handled.
@@ -143,7 +146,7 @@ func (q *inOrder) released() {
 func (q *inOrder) drained() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.running {
+	for q.running || q.passes {
 		q.less.Wait()
 	}
 }
@@ -185,18 +188,54 @@ func (q *inOrder) carryOut(it *inItem) {
 	}
 	q.do(it)
 	if it.ticket != 0 {
-		q.passedOn()
-		q.srv.hooks.keeper.Sent(it.st)
+		q.passOn(it.st)
 	}
 }
 
-// passedOn returns when what the peer has sent is not in a room any more, nor on its way from there to the disk: a private message in a room is kept for its
-// sender first, and then for whom it is for.
-func (q *inOrder) passedOn() {
-	q.released()
-	if k := q.srv.hooks.keeper; q.ch != nil && k.Keeping(q.ch.ID()) {
-		if err := k.Settle(0); err != nil {
-			q.srv.log.Error("what was passed on may not be on disk", "err", err)
+// passOn tells the keeper that a kept message has gone to all who get it: at once, or, where something that the peer has sent is still in a room, or on its way
+// from there to the disk, when that is over. A private message in a room is kept for its sender first, and then for whom it is for. What comes behind it
+// does not wait: one wait for the disk is for all that pass meanwhile.
+func (q *inOrder) passOn(st *stanza.Stanza) {
+	if q.ch == nil || !q.srv.holds.holding(q.ch.ID()) && !q.srv.hooks.keeper.Keeping(q.ch.ID()) {
+		q.srv.hooks.keeper.Sent(st)
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.less == nil {
+		q.less = sync.NewCond(&q.mu)
+	}
+	for len(q.passing) >= maxKeeping {
+		q.less.Wait()
+	}
+	q.passing = append(q.passing, st)
+	if !q.passes {
+		q.passes = true
+		go q.passAll()
+	}
+}
+
+// passAll empties passing and ends.
+func (q *inOrder) passAll() {
+	k := q.srv.hooks.keeper
+	for {
+		q.mu.Lock()
+		batch := q.passing
+		q.passing = nil
+		q.passes = len(batch) > 0
+		q.less.Broadcast()
+		q.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		q.released()
+		if k.Keeping(q.ch.ID()) {
+			if err := k.Settle(0); err != nil {
+				q.srv.log.Error("what was passed on may not be on disk", "err", err)
+			}
+		}
+		for _, st := range batch {
+			k.Sent(st)
 		}
 	}
 }
