@@ -308,8 +308,8 @@ func (s *server) restore(ctx context.Context) error {
 	s.xmpp.Restore()
 	s.meetings.rooms.Restore(func(j stanza.JID) bool { return s.xmpp.Session(j) != nil })
 	s.federation.Restore()
-	waiting.Deliver(s.meetings.rooms.Redeliver, func(channels map[uint32]bool, to, from stanza.JID) bool {
-		return s.xmpp.Served(channels, to) || s.federation.Served(channels, to, from)
+	waiting.Deliver(s.meetings.rooms.Redeliver, func(by ledger.Served, to, from stanza.JID) bool {
+		return s.xmpp.Served(by, to) || s.federation.Served(by, to, from)
 	})
 	s.xmpp.EndLost()
 	s.ledger.Trust()

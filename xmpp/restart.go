@@ -309,8 +309,8 @@ func (s *Server) Resend(st *stanza.Stanza) {
 	s.Route(st)
 }
 
-// Served tells whether the queue of a session, of what the ledger knows, is among channels.
-func (s *Server) Served(channels map[uint32]bool, full stanza.JID) bool {
+// Served tells whether the queue of a session, as the ledger knows it, has got a message.
+func (s *Server) Served(by ledger.Served, full stanza.JID) bool {
 	x := s.Session(full)
-	return x != nil && channels[x.ch.ID()]
+	return x != nil && by.By(x.ch, "")
 }

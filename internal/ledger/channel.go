@@ -26,7 +26,7 @@ type Item struct {
 	At      time.Time // to the millisecond
 	Origin  Origin    // counts as handled by the push, but a Part, with all that came before it there: that must be on disk; Kept does not tell it
 	Body    []byte
-	For     string // whom a Part is for, where the channel leads to several
+	For     string // whom it is for, where the channel leads to several
 }
 
 // Key tells that two pushes in a row are of the same bytes, which are then written once: a message to many. The zero Key is like no other.
@@ -92,14 +92,15 @@ func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) bool {
 	l := c.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.hadBefore(it.Origin, part{number: it.Origin.Number, to: c.id, whom: whom(it)}) {
+	if l.hadBefore(it.Origin, part{number: it.Origin.Number, to: c.id, whom: whom(it.For)}) {
 		return false
 	}
-	i := item{ref: it.Ref, at: it.At.UnixMilli(), origin: it.Origin, whom: whom(it)}
+	i := item{ref: it.Ref, at: it.At.UnixMilli(), origin: it.Origin, whom: whom(it.For)}
 	for _, f := range [...]struct {
 		on   bool
 		flag byte
-	}{{it.Counted, flagCounted}, {it.Kept, flagKept}, {it.Shared, flagShared}, {it.Arrived, flagArrived}, {it.Origin.Part, flagPart}} {
+	}{{it.Counted, flagCounted}, {it.Kept, flagKept}, {it.Shared, flagShared}, {it.Arrived, flagArrived}, {it.Origin.Part, flagPart},
+		{it.Ref != 0 && it.For != "" && !it.Origin.Part, flagFor}} {
 		if f.on {
 			i.flags |= f.flag
 		}
@@ -120,12 +121,12 @@ func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) bool {
 	return true
 }
 
-// whom is For as a number.
-func whom(it Item) uint32 {
-	if it.For == "" || !it.Origin.Part && it.Origin.Channel == 0 {
+// whom is Item.For as a number; 0 for nobody in particular.
+func whom(name string) uint32 {
+	if name == "" {
 		return 0
 	}
-	return crc32.Checksum([]byte(it.For), castagnoli)
+	return crc32.Checksum([]byte(name), castagnoli)
 }
 
 // hadBefore tells, once, whether a stanza of o had got to p when the program was killed; l.mu is held.
@@ -229,7 +230,15 @@ type Undone struct {
 	Ref    uint64
 	Owner  string
 	Origin Origin
-	Served map[uint32]bool // the channels that have got it
+	Served Served
+}
+
+// Served are the channels that have got a message.
+type Served map[recipient]bool
+
+// By tells whether c has got it for name, its Item.For; of what older programs wrote, whether for anybody.
+func (s Served) By(c *Channel, name string) bool {
+	return c != nil && (s[recipient{c.id, 0}] || s[recipient{c.id, whom(name)}])
 }
 
 // Undone gives them in the order of their refs, at the start. The message may or may not be in the archive: say Stored or Forget when that is known, and
@@ -243,9 +252,9 @@ func (l *Ledger) Undone() []Undone {
 	var out []Undone
 	for _, ref := range slices.Sorted(maps.Keys(l.state.begun)) {
 		b := l.state.begun[ref]
-		u := Undone{ref, b.owner, b.origin, map[uint32]bool{}}
-		for _, id := range b.served {
-			u.Served[id] = true
+		u := Undone{ref, b.owner, b.origin, Served{}}
+		for _, by := range b.served {
+			u.Served[by] = true
 		}
 		out = append(out, u)
 	}

@@ -276,7 +276,9 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 	last := body{}
 	push := func(id uint32, it item) {
 		it.origin = Origin{} // opHandled and opPart say it; another channel may have the number of one that was dropped by now
-		it.flags &^= flagPart
+		if it.flags&flagPart != 0 {
+			it.flags = it.flags&^flagPart | flagFor
+		}
 		if it.hollow > 0 {
 			put(packed.Numbers(l.start(opHollow), uint64(id), uint64(it.hollow)))
 			return
@@ -300,8 +302,8 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 	}
 	for ref, b := range before.begun {
 		put(appendOrigin(packed.String(packed.Numbers(l.start(opBegin), ref), b.owner), b.origin))
-		for _, id := range b.served {
-			put(packed.Numbers(l.start(opServed), ref, uint64(id)))
+		for _, by := range b.served {
+			put(packed.Numbers(l.start(opServed), ref, uint64(by.channel), uint64(by.whom)))
 		}
 	}
 	for id, c := range before.channels {
@@ -333,7 +335,7 @@ func appendOrigin(b []byte, o Origin) []byte {
 func appendItem(b []byte, channel uint32, it item) []byte {
 	b = append(packed.Numbers(b, uint64(channel)), it.flags)
 	b = appendOrigin(packed.Numbers(b, it.ref, uint64(it.at)), it.origin)
-	if it.flags&flagPart != 0 {
+	if it.flags&(flagPart|flagFor) != 0 {
 		b = packed.Numbers(b, uint64(it.whom))
 	}
 	return b

@@ -168,7 +168,7 @@ func TestUndone(t *testing.T) {
 
 	l = open(t, dir)
 	u := l.Undone()
-	if len(u) != 2 || u[0].Ref != 8 || u[1].Ref != 9 || !u[0].Served[out.ID()] || len(u[1].Served) != 0 || u[0].Owner != "owner" {
+	if len(u) != 2 || u[0].Ref != 8 || u[1].Ref != 9 || !u[0].Served.By(out, "") || u[0].Served.By(in, "") || len(u[1].Served) != 0 || u[0].Owner != "owner" {
 		t.Fatalf("undone: %+v", u)
 	}
 	l.Done(8)
@@ -183,6 +183,38 @@ func TestUndone(t *testing.T) {
 	if !l.Trusted() {
 		t.Error("nothing has happened to the machine")
 	}
+}
+
+// TestServed: of a message to many over one channel it is known who has got it, over compactions too: a kill may come between any two of them.
+func TestServed(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	in, link, session := l.New("in"), l.New("link"), l.New("session")
+	o := Origin{Channel: in.ID(), Number: 1}
+	l.Begin(7, "room", o)
+	session.Push(Item{Ref: 7, Origin: o}, Key{}, says("all"))
+	link.Push(Item{Ref: 7, Origin: o, For: "ann"}, Key{}, says("all"))
+	part := o
+	part.Part = true
+	link.Push(Item{Ref: 7, Origin: part, For: "bob"}, Key{}, says("all"))
+	link.Ack(1, 1)
+	for range 3 { // each start compacts
+		shut(t, l)
+		l = open(t, dir)
+		u := l.Undone()
+		if len(u) != 1 {
+			t.Fatalf("undone: %+v", u)
+		}
+		for name, want := range map[string]bool{"ann": true, "bob": true, "eve": false} {
+			if got := u[0].Served.By(link, name); got != want {
+				t.Errorf("%s has it: %v", name, got)
+			}
+		}
+		if by := u[0].Served; !by.By(session, "") || by.By(in, "") || by.By(nil, "") {
+			t.Errorf("served %v", by)
+		}
+	}
+	shut(t, l)
 }
 
 // TestArrived: of a message that two clients get it is known that one has it, over compactions too.

@@ -17,8 +17,8 @@ const (
 	opNew     op = iota + 1 // channel, name
 	opSet                   // channel, key, value
 	opUnset                 // channel, key
-	opPush                  // channel, flags, ref, at, origin, for a part for whom, body
-	opAgain                 // channel, flags, ref, at, origin, for whom: with the body of the push before
+	opPush                  // channel, flags, ref, at, origin, for whom with flagPart or flagFor, body
+	opAgain                 // channel, flags, ref, at, origin, for whom likewise: with the body of the push before
 	opHollow                // channel, how many
 	opAck                   // channel, how many, the peer's count
 	opSweep                 // channel, how many
@@ -27,7 +27,7 @@ const (
 	opBegin                 // ref, owner, origin
 	opDone                  // ref
 	opStored                // ref
-	opServed                // ref, channel: only in a compacted log
+	opServed                // ref, channel, for whom: only in a compacted log
 	opPart                  // channel, number, channel that has got it, for whom: likewise
 	opDoubted               // what was written before is not exact
 	opTrusted               // and has been set right
@@ -40,6 +40,7 @@ const (
 	flagArrived
 	flagShared
 	flagPart
+	flagFor // one of an archive, on a channel that leads to several
 )
 
 // Origin names a stanza by the channel that it came on and its number there; the zero Origin is none.
@@ -86,11 +87,14 @@ type channel struct {
 // part is a stanza of a channel that another channel has got for somebody, while others have not.
 type part struct{ number, to, whom uint32 }
 
+// recipient is a channel that has got a message, and for whom where it leads to several.
+type recipient struct{ channel, whom uint32 }
+
 // begun is a message that was taken for the archive and not handed on to all.
 type begun struct {
 	owner  string
 	origin Origin
-	served []uint32 // channels that have got it
+	served []recipient // who has got it
 }
 
 func newState() *state {
@@ -130,7 +134,8 @@ func (s *state) applyChannel(kind op, end int, d *decoder) bool {
 		delete(c.values, string(d.Bytes()))
 	case opPush, opAgain:
 		it := item{flags: d.Byte(), ref: d.Number(), at: int64(d.Number()), origin: d.origin()}
-		if it.origin.Part = it.flags&flagPart != 0; it.origin.Part {
+		it.origin.Part = it.flags&flagPart != 0
+		if it.flags&(flagPart|flagFor) != 0 {
 			it.whom = uint32(d.Number())
 		}
 		if kind == opPush {
@@ -175,7 +180,11 @@ func (s *state) applyMessage(kind op, d *decoder) bool {
 		s.handled(b.origin)
 		delete(s.begun, ref)
 	default:
-		b.served = append(b.served, uint32(d.Number()))
+		by := recipient{channel: uint32(d.Number())}
+		if len(d.Rest) > 0 { // logs of older programs do not say for whom
+			by.whom = uint32(d.Number())
+		}
+		b.served = append(b.served, by)
 	}
 	return !d.Bad
 }
@@ -206,7 +215,7 @@ func (s *state) push(id uint32, c *channel, it item) {
 		s.handled(it.origin)
 	}
 	if b := s.begun[it.ref]; b != nil && it.ref != 0 {
-		b.served = append(b.served, id)
+		b.served = append(b.served, recipient{id, it.whom})
 	}
 }
 

@@ -52,7 +52,7 @@ func (m *Service) Undelivered(ctx context.Context) (*Undelivered, error) {
 // Deliver hands them on: messages of rooms by room, others as if their sender had sent them now. served tells whether the queue from an address to
 // another has it already, of the channels of the ledger that have.
 func (u *Undelivered) Deliver(room func(st *stanza.Stanza, room stanza.JID, served func(to, from stanza.JID) bool),
-	served func(channels map[uint32]bool, to, from stanza.JID) bool) {
+	served func(by ledger.Served, to, from stanza.JID) bool) {
 	last := map[ledger.Origin]string{} // whose copy has come furthest
 	for _, x := range u.list {
 		last[x.Origin] = x.Owner

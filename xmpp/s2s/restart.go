@@ -119,12 +119,12 @@ func (s *Service) restoreIncoming(k *ledger.Kept, id string) {
 	s.sleepLocked(x)
 }
 
-// Served tells whether the link to an address, of what the ledger knows, is among channels.
-func (s *Service) Served(channels map[uint32]bool, to, from stanza.JID) bool {
+// Served tells whether the link to an address, as the ledger knows it, has got a message for it.
+func (s *Service) Served(by ledger.Served, to, from stanza.JID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.links[pair{from.Domain(), to.Domain()}]
-	return l != nil && channels[l.ch.ID()]
+	return l != nil && by.By(l.ch, to.String())
 }
 
 // ref is the id under which archives have st, 0 for none.
