@@ -7,15 +7,20 @@ import (
 	"konzil/internal/udpio"
 )
 
+// forwarding warms b up: what feeds it, and the first receiver with what it is sent of the camera.
+func (b *bed) forwarding() (*batch, []udpio.Packet, *Endpoint, *send) {
+	b.drain()
+	scratch, list := &batch{}, make([]udpio.Packet, 0, 64)
+	b.warm(scratch, list)
+	e := b.to[0]
+	return scratch, list, e, e.m.sends[200]
+}
+
 // TestSqueezed: a receiver whose path becomes narrow is given a layer that fits at once, and of the old one only the lowest temporal layer until then.
 func TestSqueezed(t *testing.T) {
 	b := newBed(t, 1, 3, func(c *Config) { c.NoKeyframeCache = true }) // the switch shall wait
-	b.drain()
-	var scratch batch
-	list := make([]udpio.Packet, 0, 64)
-	b.warm(&scratch, list)
-	e := b.to[0]
-	sh, o := e.sh, e.m.sends[200]
+	scratch, list, e, o := b.forwarding()
+	sh := e.sh
 	var rate uint64 // of the top layer
 	b.c.do(func() { rate = e.down.cost })
 	if rate == 0 {
@@ -42,7 +47,7 @@ func TestSqueezed(t *testing.T) {
 		return o.target < 202
 	})
 	for range 8 {
-		b.feed(&scratch, b.frame(false), list)
+		b.feed(scratch, b.frame(false), list)
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -54,12 +59,8 @@ func TestSqueezed(t *testing.T) {
 // TestResendOnce: what is asked for again while the answer is under way is not sent again.
 func TestResendOnce(t *testing.T) {
 	b := newBed(t, 1, 1, nil)
-	b.drain()
-	var scratch batch
-	list := make([]udpio.Packet, 0, 64)
-	b.warm(&scratch, list)
-	e := b.to[0]
-	sh, o := e.sh, e.m.sends[200]
+	scratch, list, e, o := b.forwarding()
+	sh := e.sh
 	ask := func(at int64) (sent uint64) {
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
@@ -72,7 +73,7 @@ func TestResendOnce(t *testing.T) {
 		}
 		return after["rtx_out"] - before["rtx_out"]
 	}
-	b.feed(&scratch, b.frame(false), list)
+	b.feed(scratch, b.frame(false), list)
 	sh.mu.Lock()
 	e.m.rtt = 100e6
 	sh.mu.Unlock()

@@ -36,19 +36,11 @@ type webEnd struct {
 
 func newWebEnd(w *world, id string) *webEnd {
 	w.t.Helper()
-	m := &webrtc.MediaEngine{}
 	codecs := []webrtc.RTPCodecParameters{
 		{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}, PayloadType: opusPT},
 		{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}, PayloadType: vp8PT},
 	}
-	w.must(m.RegisterCodec(codecs[0], webrtc.RTPCodecTypeAudio))
-	w.must(m.RegisterCodec(codecs[1], webrtc.RTPCodecTypeVideo))
-	set := webrtc.SettingEngine{}
-	set.SetIncludeLoopbackCandidate(true)
-	set.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
-	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithSettingEngine(set)).NewPeerConnection(webrtc.Configuration{})
-	w.must(err)
-	w.t.Cleanup(func() { _ = pc.Close() })
+	pc := w.stack(codecs...)
 	e := &webEnd{w: w, id: id, pc: pc, media: make(chan string, 64), texts: make(chan string, 64), opened: make(chan struct{})}
 	for i, c := range codecs {
 		track, err := webrtc.NewTrackLocalStaticRTP(c.RTPCodecCapability, []string{"a", "v"}[i], id)
@@ -62,6 +54,7 @@ func newWebEnd(w *world, id string) *webEnd {
 			e.media <- fmt.Sprintf("%s %d", t.Kind(), p.SSRC)
 		}
 	})
+	var err error
 	e.dc, err = pc.CreateDataChannel("JVB data channel", &webrtc.DataChannelInit{Protocol: new("http://jitsi.org/protocols/colibri")})
 	w.must(err)
 	e.dc.OnOpen(func() { close(e.opened) })

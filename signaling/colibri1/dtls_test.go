@@ -28,16 +28,10 @@ const speech = 111
 
 func newPeer(w *world, name string) *peer {
 	w.t.Helper()
-	m := &webrtc.MediaEngine{}
 	params := webrtc.RTPCodecParameters{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}, PayloadType: speech}
-	w.must(m.RegisterCodec(params, webrtc.RTPCodecTypeAudio))
-	s := webrtc.SettingEngine{}
-	s.SetIncludeLoopbackCandidate(true)
-	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
-	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithSettingEngine(s)).NewPeerConnection(webrtc.Configuration{})
-	w.must(err)
-	w.t.Cleanup(func() { _ = pc.Close() })
+	pc := w.stack(params)
 	p := &peer{w: w, name: name, pc: pc, got: make(chan uint32, 16)}
+	var err error
 	p.out, err = webrtc.NewTrackLocalStaticRTP(params.RTPCodecCapability, "a", name)
 	w.must(err)
 	sender, err := pc.AddTrack(p.out)
@@ -49,6 +43,26 @@ func newPeer(w *world, name string) *peer {
 		}
 	})
 	return p
+}
+
+// stack is a stock WebRTC stack on this machine that has these codecs, until the test ends.
+func (w *world) stack(codecs ...webrtc.RTPCodecParameters) *webrtc.PeerConnection {
+	w.t.Helper()
+	m := &webrtc.MediaEngine{}
+	for _, c := range codecs {
+		kind := webrtc.RTPCodecTypeVideo
+		if strings.HasPrefix(c.MimeType, "audio/") {
+			kind = webrtc.RTPCodecTypeAudio
+		}
+		w.must(m.RegisterCodec(c, kind))
+	}
+	s := webrtc.SettingEngine{}
+	s.SetIncludeLoopbackCandidate(true)
+	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithSettingEngine(s)).NewPeerConnection(webrtc.Configuration{})
+	w.must(err)
+	w.t.Cleanup(func() { _ = pc.Close() })
+	return pc
 }
 
 func (w *world) must(err error) {
