@@ -13,7 +13,7 @@
 //
 // Messaging, on top of xmpp:
 //
-//   - features.go: the features in their order; about.go, admin.go (administration by clients), invitations.go, logins.go (when somebody was here last),
+//   - features.go: the features in their order; about.go, admin.go (administration by clients), invitations.go, invitepage.go, logins.go (when somebody was here last),
 //     ping.go, serverinfo.go
 //   - accounts.go: what is kept of an account, so that nothing survives it; directory.go: what the directory says of people
 //   - sharing.go: uploads and the file proxy; components.go: programs that serve domains; federation.go: other servers
@@ -25,6 +25,6 @@
 //   - bridges.go: our bridge, and those elsewhere; bridgealone.go: `konzil bridge`; bridgeload.go: how busy it is
 //   - integrations.go: web hooks and the REST interface; statistics.go: figures in the words of Jitsi's bridge
 //
-// For operators: http.go (page, metrics, debugging), wellknown.go, command.go (commands to the running server), user.go, portable.go (import and export),
+// For operators: http.go (routes, debugging), metrics.go, wellknown.go, command.go (commands to the running server), user.go, portable.go (import and export),
 // checkup.go (`konzil check`), retention.go.
 package main

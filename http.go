@@ -89,10 +89,15 @@ func (s *server) openPage(page web.Config) error {
 	}
 	s.onStop(func(context.Context) { site.Close() })
 	s.http.Handle("/", site)
-	site.HandleTenant("xmpp-websocket", s.xmpp.WebSocketHandler())
-	site.HandleTenant("http-bind", s.xmpp.BOSHHandler())
-	site.HandleTenant("conference-request/v1", s.focus.HTTPHandler())
+	for name, h := range s.belowTenants() {
+		site.HandleTenant(name, h)
+	}
 	return nil
+}
+
+// belowTenants is what clients of a tenant ask for at /TENANT/name.
+func (s *server) belowTenants() map[string]http.Handler {
+	return map[string]http.Handler{"xmpp-websocket": s.xmpp.WebSocketHandler(), "http-bind": s.xmpp.BOSHHandler(), "conference-request/v1": s.focus.HTTPHandler()}
 }
 
 // tenantPaths serves below /TENANT/ what clients of tenants ask for there, and everything else by next.
@@ -100,7 +105,7 @@ func (s *server) tenantPaths(next http.Handler) http.Handler {
 	if !s.cfg.Meetings.Tenants {
 		return next
 	}
-	below := map[string]http.Handler{"xmpp-websocket": s.xmpp.WebSocketHandler(), "http-bind": s.xmpp.BOSHHandler(), "conference-request/v1": s.focus.HTTPHandler()}
+	below := s.belowTenants()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tenant, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 		if h := below[rest]; h != nil && tenant != "" {
@@ -118,97 +123,5 @@ func (s *server) explain(w http.ResponseWriter, r *http.Request) {
 	e.SetIndent("", "  ")
 	if err := e.Encode(s.sfu.Explain(r.URL.Query()["id"]...)); err != nil {
 		s.log.Debug("debug page not sent", "err", err)
-	}
-}
-
-// gauges are the names of the numbers that tell what there is now; the others only grow.
-var gauges = []string{
-	"bridges",
-	"certificate_seconds_remaining",
-	"channels",
-	"conferences",
-	"connected",
-	"endpoints",
-	"gateways",
-	"history_queue",
-	"incoming",
-	"joined",
-	"lobbies",
-	"log_bytes",
-	"meetings",
-	"nat_mapped",
-	"occupants",
-	"translator_channels",
-	"translator_groups",
-	"outgoing",
-	"recorders",
-	"rooms",
-	"seats",
-	"sessions",
-	"sessions_hibernating",
-	"streams_pending",
-	"tcp_connections",
-	"waiting",
-	"write_queue",
-}
-
-// counters are the numbers of each part for the metrics page; docs/metrics.md says what each means.
-func (s *server) counters() map[string]func() map[string]uint64 {
-	c := map[string]func() map[string]uint64{
-		"sfu":        s.sfu.Counters,
-		"bridge":     s.bridge.Counters,
-		"focus":      s.focus.Counters,
-		"xmpp":       s.xmpp.Counters,
-		"muc":        s.meetings.rooms.Counters,
-		"roster":     s.roster.Counters,
-		"offline":    s.offline.Counters,
-		"archive":    s.archive.Counters,
-		"ledger":     s.ledger.Counters,
-		"component":  s.components.Counters,
-		"mam":        s.mam.Counters,
-		"pubsub":     s.pubsub.Counters,
-		"push":       s.push.Counters,
-		"brewery":    s.breweryCounters,
-		"federation": s.federation.Counters,
-		"store":      s.db.Stats,
-		"certs":      s.certs.Stats,
-		"auth":       s.logins,
-	}
-	if s.logFile != nil {
-		c["log"] = s.logFile.Counters
-	}
-	if s.search != nil {
-		c["search"] = s.search.Counters
-	}
-	if s.hooks != nil {
-		c["webhook"] = s.hooks.Counters
-	}
-	if s.jwt != nil {
-		c["tokens"] = s.jwt.Counters
-	}
-	for name, p := range s.meetings.parts {
-		c[name] = p.Counters
-	}
-	s.sharing.counters(c)
-	if s.turn != nil {
-		c["turn"] = s.turn.Counters
-	}
-	if s.desktop != nil {
-		c["desktop"] = s.desktop.Counters
-	}
-	if s.pool != nil {
-		c["pool"] = s.pool.Counters
-	}
-	return c
-}
-
-// drainTURN lets the TURN server take no more allocations, or take them again, and tells how many there are: an operator asks until there are none.
-func (s *server) drainTURN(on bool) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		s.turn.Drain(on)
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(map[string]uint64{"allocations_now": s.turn.Counters()["allocations_now"]}); err != nil {
-			s.log.Debug("answer not sent", "err", err)
-		}
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"strconv"
@@ -196,4 +198,15 @@ func (s *server) metadataServices(real stanza.JID) []metadata.Service {
 		out = append(out, m)
 	}
 	return out
+}
+
+// drainTURN lets the TURN server take no more allocations, or take them again, and tells how many there are: an operator asks until there are none.
+func (s *server) drainTURN(on bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		s.turn.Drain(on)
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(map[string]uint64{"allocations_now": s.turn.Counters()["allocations_now"]}); err != nil {
+			s.log.Debug("answer not sent", "err", err)
+		}
+	}
 }

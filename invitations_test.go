@@ -1,6 +1,10 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -54,6 +58,20 @@ func TestInvitations(t *testing.T) {
 	carol := tokenOf(t, out)
 	if status, page := h.http("GET", "/invite/"+carol, ""); status != 200 || !strings.Contains(page, "xmpp:carol@localhost?register;preauth="+carol) {
 		t.Errorf("page: %d %s", status, page)
+	}
+	if resp, err := h.client.Get(fmt.Sprintf("https://127.0.0.1:%d/invite/%s", h.cfg.HTTP.Port, carol)); err != nil {
+		t.Error(err)
+	} else {
+		page, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		_, style, _ := strings.Cut(string(page), "<style>")
+		style, _, _ = strings.Cut(style, "</style>")
+		sum := sha256.Sum256([]byte(style)) // a browser takes the style sheet only if this is the one in the policy
+		csp := resp.Header.Get("Content-Security-Policy")
+		if err != nil || len(style) < 100 || !strings.Contains(csp, "style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"';") ||
+			strings.Contains(csp, "unsafe") || resp.Header.Get("Referrer-Policy") != "no-referrer" || resp.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%v %v, style %q", err, resp.Header, style)
+		}
 	}
 	if status, image := h.http("GET", "/invite/"+carol+"?qr", ""); status != 200 || !strings.HasPrefix(image, "\x89PNG") {
 		t.Errorf("QR code: %d %.20q", status, image)

@@ -210,7 +210,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if state, ok := r.Context().Value(tlsState{}).(*tls.ConnectionState); ok && r.TLS == nil {
 		r.TLS = state
 	}
-	SecurityHeaders(w.Header())
+	secure(w.Header())
 	if r.TLS != nil {
 		// For a day only: an operator who goes back to plain HTTP is not locked out for long. Never for localhost, which other
 		// programs of the machine share.
@@ -238,8 +238,10 @@ func (s *Server) stats() map[string]uint64 {
 	}
 }
 
-// SecurityHeaders are those that any answer may have. A page adds its own Content-Security-Policy.
-func SecurityHeaders(h http.Header) {
+// secure sets the headers of all answers. What is no page may show nothing and run nothing; a page sets a Content-Security-Policy of its own, or
+// takes this one away.
+func secure(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer") // a meeting's name is a secret of sorts
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")

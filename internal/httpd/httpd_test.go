@@ -81,7 +81,8 @@ func hello(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }
 func TestServe(t *testing.T) {
 	_, c, url := start(t, DefaultConfig(), func(s *Server) { s.Handle("/hello", http.HandlerFunc(hello)) })
 	r, body := get(t, c, url+"/hello")
-	if body != "HTTP/2.0" || r.Header.Get("X-Content-Type-Options") != "nosniff" || r.Header.Get("Strict-Transport-Security") == "" {
+	if body != "HTTP/2.0" || r.Header.Get("X-Content-Type-Options") != "nosniff" || r.Header.Get("Strict-Transport-Security") == "" ||
+		r.Header.Get("Content-Security-Policy") != "default-src 'none'; frame-ancestors 'none'" {
 		t.Errorf("%s %v", body, r.Header)
 	}
 	if r, _ := get(t, c, url+"/other"); r.StatusCode != 404 {

@@ -89,7 +89,9 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
-	// the build has inline scripts, and other sites embed it: no content policy of ours fits all of them
+	// The build has inline scripts and may get its files from elsewhere (base.html), and other sites embed it: no policy of where things come from, or of
+	// who shows the page, fits all of them.
+	h.Set("Content-Security-Policy", "object-src 'none'")
 	names := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, ".") }) {
 		http.NotFound(w, r) // .well-known and the like are no rooms

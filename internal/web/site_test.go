@@ -142,6 +142,9 @@ func TestSiteConfig(t *testing.T) {
 		"/a~b/config.js":                {`"muc": "conference.a%7eb.example.org"`},
 	} {
 		r := get(t, s, target, func(r *http.Request) { r.Host = "meet.example.org"; r.Header.Set("X-Forwarded-Proto", "https") })
+		if csp := r.Header.Get("Content-Security-Policy"); csp != "object-src 'none'" || r.Header.Get("X-Frame-Options") != "" { // other sites embed it
+			t.Errorf("%s: content policy %q", target, csp)
+		}
 		got := body(t, r)
 		at := 0
 		for _, w := range want {
