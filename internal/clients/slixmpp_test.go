@@ -450,9 +450,9 @@ func TestSlixmppRoom(t *testing.T) {
 func TestSlixmppResume(t *testing.T) {
 	needSlixmpp(t)
 	room := newRoom()
-	p := startProxy(t, shared.addr())
+	p := proctest.StartProxy(t, shared.addr())
 	o := options("alice")
-	o.Port = p.port()
+	o.Port = p.Port()
 	alice, bob := startChat(t, o), online(t, options("bob"))
 	alice.want("log in", func(e event) bool { return e.Event == "online" })
 	alice.any("have a resumable stream", func(e event) bool { return e.Event == "sm" && e.ID != "" && e.Resume })
@@ -471,7 +471,7 @@ func TestSlixmppResume(t *testing.T) {
 			alice.send("bob@"+domain, back[len(back)-1])
 			bob.send(jid, direct[len(direct)-1])
 		}
-		p.cut()
+		p.Cut()
 		alice.want("notice the break", func(e event) bool { return e.Event == "disconnected" })
 		for i := 3; i < 6; i++ {
 			direct, group = append(direct, name("to-alice", i)), append(group, name("to-room", i))

@@ -1,5 +1,5 @@
-// Package proctest runs the programs that tests talk to: it builds ours, finds ports for them (ports.go), keeps what they say and ends them. It is for tests
-// alone.
+// Package proctest runs the programs that tests talk to: it builds ours, finds ports for them (ports.go), cuts connections to them (proxy.go), keeps what they
+// say and ends them. It is for tests alone.
 package proctest
 
 import (

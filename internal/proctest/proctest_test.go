@@ -1,7 +1,9 @@
 package proctest
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"strings"
@@ -65,5 +67,45 @@ func TestFreePorts(t *testing.T) {
 	}
 	if _, err := FreePorts("192.0.2.1", 1); err == nil {
 		t.Error("ports of an address that is not this machine's")
+	}
+}
+
+// TestProxy: what is said passes, is held back, and is lost with the connection.
+func TestProxy(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	p := StartProxy(t, ln.Addr().String())
+	for range 2 { // the second connection is as good as the first
+		a, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", p.Port()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		b, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
+			if _, err := way[0].Write([]byte("1")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(way[1], make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.Stall()
+		if _, err := a.Write([]byte("2")); err != nil {
+			t.Fatal(err)
+		}
+		p.Cut()
+		for _, c := range []net.Conn{a, b} {
+			if n, err := c.Read(make([]byte, 1)); n > 0 || !errors.Is(err, syscall.ECONNRESET) {
+				t.Error(n, err)
+			}
+		}
 	}
 }

@@ -25,7 +25,7 @@ type stranger struct {
 
 func (n *node) stranger(t *testing.T) *stranger {
 	t.Helper()
-	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", n.port))
+	c, err := net.Dial("tcp", n.addr())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"konzil/internal/await"
 	"konzil/internal/certs/certtest"
+	"konzil/internal/proctest"
 	"konzil/xmpp/stanza"
 )
 
@@ -25,7 +26,7 @@ const peerHeader = "<stream:stream xmlns='jabber:server' xmlns:stream='http://et
 // newPeer connects to n and gets as far as TLS.
 func newPeer(t *testing.T, n *node, cert *tls.Config) *peer {
 	t.Helper()
-	raw, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", n.port))
+	raw, err := net.Dial("tcp", n.addr())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,22 +212,26 @@ func TestBidiCutAndResume(t *testing.T) {
 	trust := func(c *Config) { c.Roots = ca.Pool(); c.Limits.QueueStanzas = 10_000 }
 	a := newNode(t, z, "a.test", serverTLS(ca, "", "svc.a.test"), trust)
 	b := newNode(t, z, "b.test", serverTLS(ca, "", "svc.b.test"), trust)
-	br := newBreaker(t, b.port)
-	z.set("xmpp-server", "svc.b.test", br.ln.Addr().(*net.TCPAddr).Port)
+	br := proctest.StartProxy(t, b.addr())
+	z.set("xmpp-server", "svc.b.test", br.Port())
 	const n = 3000
 	a.send(b, "0")
 	b.wantMessage(t, "0")
 	b.send(a, "0")
 	a.wantMessage(t, "0")
-	if b.fed.count.backward.Load() != 1 || b.fed.count.opened.Load() > 0 { // of a stream that is cut while nothing is unacknowledged b need not wait for another
-		t.Error("not on one stream", b.fed.count.backward.Load(), b.fed.count.opened.Load())
-	}
+	cuts := uint64(0)
 	for i := 1; i < n; i++ {
+		cut := i%500 == 250
+		if cut {
+			await.True(t, "most of what was sent is there", func() bool { return a.fed.count.received.Load() >= uint64(i)*9/10 }) // on the stream that replaced the one before
+			br.Stall()                                                                                                            // no acknowledgement of what follows: where nothing is unacknowledged b need not wait for the stream to come back
+		}
 		a.send(b, fmt.Sprint(i))
 		b.send(a, fmt.Sprint(i))
-		if i%500 == 250 {
-			await.True(t, "half of what was sent", func() bool { return a.fed.count.received.Load() >= uint64(i)/2 })
-			br.cut()
+		if cut {
+			await.True(t, "b has written it", func() bool { return b.unacked(a) > 0 })
+			br.Cut()
+			cuts++
 		}
 	}
 	for i := 1; i < n; i++ {
@@ -235,6 +240,12 @@ func TestBidiCutAndResume(t *testing.T) {
 	}
 	if a.fed.count.bounced.Load()+b.fed.count.bounced.Load() > 0 || len(a.got)+len(b.got) > 0 {
 		t.Error(a.fed.count.bounced.Load(), b.fed.count.bounced.Load(), len(a.got), len(b.got))
+	}
+	if b.fed.count.opened.Load() > 0 || b.fed.count.backward.Load() != 1+cuts || a.fed.count.resumed.Load() != cuts {
+		t.Errorf("not on one stream that is resumed: %d opened, %d used backwards, %d resumed", b.fed.count.opened.Load(), b.fed.count.backward.Load(), a.fed.count.resumed.Load())
+	}
+	if c := fmt.Sprint(a.fed.Connections(), b.fed.Connections()); c != "map[svc.b.test:[bidi]] map[svc.a.test:[bidi]]" {
+		t.Error(c)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"konzil/internal/await"
 	"konzil/internal/certs/certtest"
+	"konzil/internal/proctest"
 	"konzil/xmpp"
 	"konzil/xmpp/stanza"
 )
@@ -141,6 +142,18 @@ func newNode(t *testing.T, z *zone, domain string, cert *tls.Config, change func
 	})
 	return n
 }
+
+// unacked is how much n has said to another that is not acknowledged.
+func (n *node) unacked(to *node) int {
+	n.fed.mu.Lock()
+	defer n.fed.mu.Unlock()
+	if l := n.fed.links[pair{n.name.Domain(), to.name.Domain()}]; l != nil {
+		return l.ack.len()
+	}
+	return 0
+}
+
+func (n *node) addr() string { return fmt.Sprint("127.0.0.1:", n.port) }
 
 func (n *node) send(to *node, id string) {
 	n.srv.Route(stanza.NewMessage("chat", n.name, to.name, stanza.TextElement(stanza.NSClient, "body", id)).WithID(id))
@@ -288,81 +301,20 @@ func TestPrivateNotDialled(t *testing.T) {
 	}
 }
 
-// breaker is a TCP proxy that cuts its connections when told.
-type breaker struct {
-	ln    net.Listener
-	mu    sync.Mutex // guards conns
-	conns map[net.Conn]struct{}
-}
-
-func newBreaker(t *testing.T, port int) *breaker {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &breaker{ln: ln, conns: map[net.Conn]struct{}{}}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			d, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
-			if err != nil {
-				c.Close()
-				continue
-			}
-			b.mu.Lock()
-			b.conns[c], b.conns[d] = struct{}{}, struct{}{}
-			b.mu.Unlock()
-			for _, p := range [][2]net.Conn{{c, d}, {d, c}} {
-				wg.Go(func() {
-					buf := make([]byte, 16<<10)
-					for {
-						n, err := p[0].Read(buf)
-						if err != nil {
-							break
-						}
-						if _, err := p[1].Write(buf[:n]); err != nil {
-							break
-						}
-					}
-					p[0].Close()
-					p[1].Close()
-				})
-			}
-		}
-	})
-	t.Cleanup(func() { ln.Close(); b.cut(); wg.Wait() })
-	return b
-}
-
-func (b *breaker) cut() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for c := range b.conns {
-		c.(*net.TCPConn).SetLinger(0)
-		c.Close()
-	}
-	clear(b.conns)
-}
-
 // The connection is cut again and again under load: nothing is lost, nothing comes twice, all in order (XEP-0198 between servers).
 func TestCutAndResume(t *testing.T) {
 	ca, z := certtest.New(), newZone()
 	trust := func(c *Config) { c.Roots = ca.Pool(); c.Limits.QueueStanzas = 10_000 }
 	a := newNode(t, z, "a.test", serverTLS(ca, "", "svc.a.test"), trust)
 	b := newNode(t, z, "b.test", serverTLS(ca, "", "svc.b.test"), trust)
-	br := newBreaker(t, b.port)
-	z.set("xmpp-server", "svc.b.test", br.ln.Addr().(*net.TCPAddr).Port)
+	br := proctest.StartProxy(t, b.addr())
+	z.set("xmpp-server", "svc.b.test", br.Port())
 	const n = 5000
 	for i := range n {
 		a.send(b, fmt.Sprint(i))
 		if i%500 == 250 {
 			await.True(t, "half of what was sent", func() bool { return b.fed.count.received.Load() >= uint64(i)/2 }) // the cut comes in the middle of things
-			br.cut()
+			br.Cut()
 		}
 	}
 	for i := range n {
