@@ -79,7 +79,7 @@ func TestCallSample(t *testing.T) {
 func TestPauseIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("stop"))
-	if err := pause(ctx, nil, time.Hour); err == nil || err.Error() != "stop" {
+	if err := pauseWith(ctx, nil, time.Hour); err == nil || err.Error() != "stop" {
 		t.Error(err)
 	}
 }

@@ -169,7 +169,7 @@ func (l *callLoad) Measure(ctx context.Context, d time.Duration) (*measure.Sampl
 		stop := l.switching()
 		defer stop()
 	}
-	if err := pause(ctx, l.clients, d); err != nil {
+	if err := pauseWith(ctx, l.clients, d); err != nil {
 		return nil, err
 	}
 	elapsed := time.Since(began)
@@ -227,22 +227,15 @@ func (l *callLoad) Close() error {
 	return errors.Join(errs...)
 }
 
-// pause waits, unless the run is interrupted or a client ends.
-func pause(ctx context.Context, clients []*meet.Client, d time.Duration) error {
+// pauseWith waits, unless the run is interrupted or a client ends.
+func pauseWith(ctx context.Context, clients []*meet.Client, d time.Duration) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	for _, c := range clients {
 		stop := context.AfterFunc(clientContext{c}, func() { cancel(fmt.Errorf("%s ended: %w", c.ID(), c.Err())) })
 		defer stop()
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return measure.Pause(ctx, d)
 }
 
 // clientContext makes a context of a client's end.

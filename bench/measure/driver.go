@@ -243,10 +243,8 @@ func (d *driver) prepare(ctx context.Context, t *Target, l Load, r *Round) error
 	}
 	r.Memory.PrepareTime = time.Since(began).Seconds()
 	if known {
-		select {
-		case <-time.After(d.Plan.Settle):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := Pause(ctx, d.Plan.Settle); err != nil {
+			return err
 		}
 		if prepared, err = ReadUsage(t, true); err != nil {
 			return err

@@ -44,10 +44,8 @@ func (l *fakeLoad) Prepare(_ context.Context, progress func(string)) error {
 
 func (l *fakeLoad) Measure(ctx context.Context, d time.Duration) (*Sample, error) {
 	l.log("measure " + d.String())
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	if err := Pause(ctx, d); err != nil {
+		return nil, err
 	}
 	n := uint64(l.rate * d.Seconds())
 	if l.nothing {

@@ -23,6 +23,18 @@ type Load interface {
 	Close() error
 }
 
+// Pause waits, unless ctx ends before; then it returns the cause.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Maker makes a load for a target. Scale is the load's size in its own unit (receivers, sessions, allocations, occupants), which -ramp varies;
 // 0 is the size that the flags say.
 type Maker func(t *Target, scale int) (Load, error)

@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"hash"
 	"math/big"
@@ -59,6 +60,15 @@ func (k scramKeys) text(hash string) string {
 
 // certDays is how long a certificate of a started server is valid.
 const certDays = 30
+
+// writeCertificate puts a certificate for the names into the server's folder: cert.pem, key.pem.
+func (o *Options) writeCertificate(names ...string) error {
+	cert, key, err := certificate(names...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(o.write("cert.pem", cert), o.write("key.pem", key))
+}
 
 // certificate makes a self-signed ECDSA P-256 certificate for the names, as PEM: what most public servers have today.
 func certificate(names ...string) (cert, key string, err error) {

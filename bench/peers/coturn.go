@@ -24,24 +24,13 @@ func startCoturn(ctx context.Context, o Options) (*measure.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, key, err := certificate(domain)
-	if err != nil {
+	if err := o.writeCertificate(domain); err != nil {
 		return nil, err
-	}
-	if err := o.write("cert.pem", cert); err != nil {
-		return nil, err
-	}
-	if err := o.write("key.pem", key); err != nil {
-		return nil, err
-	}
-	cpus := len(o.CPUs)
-	if cpus == 0 {
-		cpus = len(Allowed())
 	}
 	plain, secure := strconv.Itoa(ports[0]), strconv.Itoa(ports[1])
 	cmd := exec.Command(bin, "-n", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--listening-port="+plain, "--tls-listening-port="+secure,
 		"--min-port=49152", "--max-port=65535", "--realm="+domain, "--use-auth-secret", "--static-auth-secret="+secret, "--fingerprint",
-		"--relay-threads="+o.setting("threads", strconv.Itoa(cpus)), "--allow-loopback-peers", "--no-multicast-peers", "--no-cli", "--no-dtls",
+		"--relay-threads="+o.setting("threads", strconv.Itoa(o.cpus())), "--allow-loopback-peers", "--no-multicast-peers", "--no-cli", "--no-dtls",
 		"--cert="+o.path("cert.pem"), "--pkey="+o.path("key.pem"), "--pidfile="+o.path("pid"), "--userdb="+o.path("db"), "--log-file=stdout", "--simple-log")
 	p, err := o.run(cmd)
 	if err != nil {

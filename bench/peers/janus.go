@@ -66,11 +66,7 @@ func startJanus(ctx context.Context, o Options) (*measure.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	cpus := len(o.CPUs)
-	if cpus == 0 {
-		cpus = len(Allowed())
-	}
-	loops := "event_loops = " + o.setting("event_loops", strconv.Itoa(cpus))
+	loops := "event_loops = " + o.setting("event_loops", strconv.Itoa(o.cpus()))
 	if loops == "event_loops = 0" {
 		loops = ""
 	}

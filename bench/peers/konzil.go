@@ -43,14 +43,7 @@ func startKonzil(ctx context.Context, o Options) (*measure.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, key, err := certificate(host, "conference."+host, "guest."+host)
-	if err != nil {
-		return nil, err
-	}
-	if err := o.write("cert.pem", cert); err != nil {
-		return nil, err
-	}
-	if err := o.write("key.pem", key); err != nil {
+	if err := o.writeCertificate(host, "conference."+host, "guest."+host); err != nil {
 		return nil, err
 	}
 	conf := fmt.Sprintf(`domain: %s

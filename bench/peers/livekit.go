@@ -85,10 +85,7 @@ func livekitPorts(o *Options) (string, error) {
 	case "range":
 		return fmt.Sprintf("port_range_start: %d\n  port_range_end: %d", mediaPortFirst, mediaPortLast), nil
 	case "mux":
-		n := len(o.CPUs)
-		if n == 0 {
-			n = len(Allowed())
-		}
+		n := o.cpus()
 		base, err := freeRun(n)
 		if err != nil {
 			return "", err

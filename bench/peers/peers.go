@@ -118,6 +118,14 @@ func (o *Options) setting(name, otherwise string) string {
 	return otherwise
 }
 
+// cpus is how many CPUs the server may use.
+func (o *Options) cpus() int {
+	if len(o.CPUs) > 0 {
+		return len(o.CPUs)
+	}
+	return len(Allowed())
+}
+
 // domain is the XMPP domain of a server.
 func (o *Options) domain() string {
 	if o.pair != nil {

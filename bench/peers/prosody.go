@@ -68,8 +68,7 @@ func startProsody(ctx context.Context, o Options) (*measure.Target, error) {
 		return nil, err
 	}
 	host := o.domain()
-	cert, key, err := certificate(host, "conference."+host)
-	if err != nil {
+	if err := o.writeCertificate(host, "conference."+host); err != nil {
 		return nil, err
 	}
 	modules, rooms := prosodyModules, ""
@@ -84,7 +83,7 @@ func startProsody(ctx context.Context, o Options) (*measure.Target, error) {
 	}
 	conf := fmt.Sprintf(prosodyConfig, host, o.path("data"), `"`+strings.Join(modules, `"; "`)+`"`, o.setting("storage", "internal"), ports[0], ports[1], ports[2],
 		o.path("cert.pem"), o.path("key.pem"), rooms, max(prosodyBlocklists, o.Accounts), federation)
-	for name, text := range map[string]string{"prosody.cfg.lua": conf, "cert.pem": cert, "key.pem": key, "data/README": "made by konzil bench\n"} {
+	for name, text := range map[string]string{"prosody.cfg.lua": conf, "data/README": "made by konzil bench\n"} {
 		if err := o.write(name, text); err != nil {
 			return nil, err
 		}

@@ -112,8 +112,9 @@ func newShard(e *Engine) (*shard, error) {
 	return sh, nil
 }
 
-// fresh makes new histograms.
+// fresh begins an interval: new histograms, and nobody was late yet.
 func (sh *shard) fresh() {
+	sh.count.LateMax = 0
 	sh.lat = [2]*hdrhistogram.Histogram{measure.NewHistogram(), measure.NewHistogram()}
 	sh.switched = measure.NewHistogram()
 }

@@ -24,7 +24,7 @@ type Counters struct {
 	Verified          uint64
 	Strange           uint64 // neither STUN nor DTLS nor RTP that may come now
 	Skipped           uint64 // packets that were not sent, because their time was long over
-	LateMax           int64  // ns that a picture was sent late at most
+	LateMax           int64  // ns that a picture was sent late at most, since Engine.Latencies
 	SendErrors        uint64 // the kernel refused: buffer full, nobody there
 	SocketDrops       uint64 // packets that the generator's own socket buffers had no room for
 	Thrown, Corrupted uint64 // faults on purpose
@@ -155,7 +155,7 @@ func (p *Peer) snapshot(sh *shard, ps *PeerStats) {
 }
 
 // Latencies returns and empties the histograms of time from sending to the receiver's kernel (audio, video), and of layer switches
-// (Peer.Expect), in ns.
+// (Peer.Expect), in ns. Counters.LateMax begins anew.
 func (e *Engine) Latencies(ctx context.Context) (audio, video, switched *hdrhistogram.Histogram, err error) {
 	audio, video, switched = measure.NewHistogram(), measure.NewHistogram(), measure.NewHistogram()
 	for _, sh := range e.shards {

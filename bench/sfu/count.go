@@ -11,6 +11,10 @@ import (
 // tally is what one kind of media should have brought, and brought.
 type tally struct{ expected, delivered uint64 }
 
+// figureHoles is how many sequence numbers were left out at receivers: packets that the server sent, or should have, and that did not come. What it
+// withholds on purpose, a layer for which there is no room, has no number.
+const figureHoles = "sequence numbers left out"
+
 // compare makes a sample of two snapshots between which the senders ran.
 func (l *Load) compare(a, b *rtc.Snapshot) *measure.Sample {
 	s := &measure.Sample{Unit: "packets", Wrong: map[string]uint64{}, Labels: map[string]string{"srtp": l.eng.Profile(), "trace": l.o.Trace}, Figures: map[string]float64{}}
@@ -104,6 +108,7 @@ func (l *Load) received(before, after *rtc.PeerStats, s *measure.Sample) map[sou
 			out[key] = g
 		}
 		g.packets += st.Got - was.Got
+		s.Figures[figureHoles] += float64(st.Span-was.Span) - float64(st.Got-was.Got) // less than none: what an interval before lacked
 		g.span += st.Span - was.Span + st.Hidden - was.Hidden
 		if st.Switches != was.Switches || !was.Known || int(st.Layer) != g.layer {
 			g.layer = -1

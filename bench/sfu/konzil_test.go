@@ -23,7 +23,7 @@ func TestKonzil(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	// repeat measures until enough says so of the last interval, at most maxIntervals times, after one that warms up.
+	// repeat measures until enough says so of the last interval, at most maxIntervals times, after one that warms up, of which enough is told only.
 	const maxIntervals = 6
 	repeat := func(t *testing.T, o Options, cfg rtc.Config, enough func(*measure.Sample) bool) *measure.Sample {
 		t.Helper()
@@ -48,6 +48,9 @@ func TestKonzil(t *testing.T) {
 			interval = 6 * time.Second // somebody looks elsewhere every two
 		}
 		s, err := l.Measure(ctx, 100*time.Millisecond)
+		if err == nil {
+			enough(s)
+		}
 		for n := 0; err == nil && n < maxIntervals; n++ {
 			if s, err = l.Measure(ctx, interval); err == nil && enough(s) {
 				return s
@@ -64,8 +67,8 @@ func TestKonzil(t *testing.T) {
 	}
 	for _, o := range []Options{{Scenario: "1xN", Scale: 5}, {Scenario: "NxN", Scale: 3, Trace: "simulcast"}, {Scenario: "1xN", Scale: 2, Profile: "AES128_CM_SHA1_80"}} {
 		t.Run(o.Scenario+o.Trace+o.Profile, func(t *testing.T) {
-			exact := func(s *measure.Sample) bool { return s.Delivered == s.Expected && len(s.Wrong) == 0 }
-			s := repeat(t, o, rtc.Config{}, func(s *measure.Sample) bool { return exact(s) || !busy(s) })
+			var x excuse
+			s := repeat(t, o, rtc.Config{}, func(s *measure.Sample) bool { return exact(s) || !x.holds(s) })
 			if s.Expected == 0 || !exact(s) || s.Verified == 0 || s.Kinds["audio"].Expected == 0 || s.Kinds["video"].Expected == 0 || s.Latency["video"] == nil ||
 				s.Steps["first keyframe"] == nil {
 				t.Errorf("%+v", s)
@@ -98,9 +101,50 @@ func TestKonzil(t *testing.T) {
 	})
 }
 
-// busy says that the generator itself was late: the machine was busy with other things. A server that is held up likewise delivers a packet in
-// the next interval, and withholds pictures for a moment, because the path looks narrow.
-func busy(s *measure.Sample) bool {
+func exact(s *measure.Sample) bool { return s.Delivered == s.Expected && len(s.Wrong) == 0 }
+
+// excuse is what an interval that is not exact may have: the machine was busy with other things, so that the generator itself was late. A server that is
+// held up likewise delivers in one interval what the one before lacks, and withholds pictures for a moment, because the path looks narrow. All that
+// it has given a sequence number must be there all the same, and nothing twice or wrong.
+type excuse struct {
+	late    bool // the generator was, in the interval before
+	missing int  // of what should have come so far
+}
+
+func (x *excuse) holds(s *measure.Sample) bool {
 	const lateFor = 10 // ms
-	return s.Figures["sent late, most, ms"] > lateFor
+	late, over := s.Figures["sent late, most, ms"] > lateFor, int(s.Wrong["duplicate"])
+	busy := late || x.late
+	x.late = late
+	onlyLate := over <= x.missing && (len(s.Wrong) == 0 || over > 0 && len(s.Wrong) == 1)
+	x.missing += int(s.Expected) - int(s.Delivered)
+	return busy && onlyLate && s.Figures[figureHoles] <= 0
+}
+
+// An excuse needs a late generator, and does not hold for packets that are lost, come twice or are wrong.
+func TestExcuse(t *testing.T) {
+	interval := func(lateMS, holes float64, expected, delivered uint64, wrong map[string]uint64) *measure.Sample {
+		return &measure.Sample{Expected: expected, Delivered: delivered, Wrong: wrong, Figures: map[string]float64{"sent late, most, ms": lateMS, figureHoles: holes}}
+	}
+	withheld := interval(20, 0, 100, 70, nil)
+	for name, c := range map[string]struct {
+		before, s *measure.Sample
+		want      bool
+	}{
+		"withheld":            {nil, withheld, true},
+		"nobody was late":     {nil, interval(2, 0, 100, 70, nil), false},
+		"lost":                {nil, interval(20, 1, 100, 99, nil), false},
+		"from before":         {withheld, interval(2, -3, 100, 130, map[string]uint64{"duplicate": 30}), true},
+		"twice":               {withheld, interval(20, 0, 100, 131, map[string]uint64{"duplicate": 31}), false},
+		"another's":           {nil, interval(20, 0, 100, 100, map[string]uint64{"foreign": 1}), false},
+		"another's, and late": {withheld, interval(20, 0, 100, 130, map[string]uint64{"duplicate": 30, "foreign": 1}), false},
+	} {
+		var x excuse
+		if c.before != nil {
+			x.holds(c.before)
+		}
+		if x.holds(c.s) != c.want {
+			t.Errorf("%s: %v", name, !c.want)
+		}
+	}
 }

@@ -243,7 +243,7 @@ func (l *Load) interval(ctx context.Context, d time.Duration, during func(contex
 	}
 	if during == nil {
 		back := l.eng.Alone()
-		err = pause(ctx, d)
+		err = measure.Pause(ctx, d)
 		back()
 	} else {
 		dctx, cancel := context.WithTimeout(ctx, d)
@@ -290,7 +290,7 @@ func (l *Load) interval(ctx context.Context, d time.Duration, during func(contex
 func (l *Load) fresh(ctx context.Context) (a *rtc.Snapshot, err error) {
 	for range maxSilences {
 		if l.held && time.Since(l.since) > staleHold {
-			if err := errors.Join(l.release(ctx), pause(ctx, settle)); err != nil {
+			if err := errors.Join(l.release(ctx), measure.Pause(ctx, settle)); err != nil {
 				return nil, err
 			}
 		}
@@ -326,17 +326,6 @@ func (l *Load) hold(ctx context.Context) error {
 func (l *Load) release(ctx context.Context) error {
 	l.held = false
 	return l.eng.Release(ctx)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // steps are the milestones of those who receive, as distributions.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"konzil/bench/measure"
 )
 
 // lookEvery is how long everybody looks at one camera.
@@ -18,7 +20,7 @@ func (l *Load) lookAround(ctx context.Context) error {
 		if err := l.look(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
-		if err := pause(ctx, lookEvery); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		if err := measure.Pause(ctx, lookEvery); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
 	}

@@ -83,7 +83,7 @@ func (l *Load) oneByOne(ctx context.Context) (*measure.Sample, error) {
 	var came []*member
 	began := time.Now()
 	for i := range l.o.Scale {
-		if err := pause(ctx, l.o.Apart+time.Duration(rand.Int64N(int64(pictureTime)))); err != nil {
+		if err := measure.Pause(ctx, l.o.Apart+time.Duration(rand.Int64N(int64(pictureTime)))); err != nil {
 			return nil, err
 		}
 		p := &sfuload.Participant{Name: fmt.Sprintf("s%dx%d", l.stage, i), Room: stay[0].spec.Room, Want: stay[0].spec.Want}
@@ -126,7 +126,7 @@ func (l *Load) joinAlone(ctx context.Context, p *sfuload.Participant) (*member, 
 		if seen && heard {
 			return m, nil
 		}
-		if err := pause(ctx, joinLook); err != nil {
+		if err := measure.Pause(ctx, joinLook); err != nil {
 			return nil, fmt.Errorf("%s has no media (%v): %w", p.Name, steps, err)
 		}
 	}
