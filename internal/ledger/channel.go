@@ -9,7 +9,8 @@ import (
 	"konzil/internal/packed"
 )
 
-// Channel is what is remembered of one peer: a session, a link to another server, a room. The zero value and nil remember nothing.
+// Channel is what is remembered of one peer: a session, a link to another server, a room. The zero value and nil remember nothing, nor does one that was
+// dropped: whoever served the peer may still be about to note something.
 type Channel struct {
 	l  *Ledger
 	id uint32
@@ -63,9 +64,15 @@ func (c *Channel) write(o op, ns ...uint64) {
 	}
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
+	if c.dropped() {
+		return
+	}
 	c.l.rec = packed.Numbers(packed.Numbers(c.l.start(o), uint64(c.id)), ns...)
 	c.l.add()
 }
+
+// dropped tells that the ledger does not know the channel any more; l.mu is held.
+func (c *Channel) dropped() bool { return c.l.state.channels[c.id] == nil }
 
 // Set remembers a value; nil forgets it.
 func (c *Channel) Set(key string, value []byte) {
@@ -74,9 +81,12 @@ func (c *Channel) Set(key string, value []byte) {
 	}
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
-	if value == nil {
+	switch {
+	case c.dropped():
+		return
+	case value == nil:
 		c.l.rec = packed.String(packed.Numbers(c.l.start(opUnset), uint64(c.id)), key)
-	} else {
+	default:
 		b := packed.String(packed.Numbers(c.l.start(opSet), uint64(c.id)), key)
 		c.l.rec = packed.String(b, value)
 	}
@@ -92,6 +102,9 @@ func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) bool {
 	l := c.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if c.dropped() {
+		return true
+	}
 	if l.hadBefore(it.Origin, part{number: it.Origin.Number, to: c.id, whom: whom(it.For)}) {
 		return false
 	}

@@ -278,6 +278,34 @@ func TestTorn(t *testing.T) {
 	shut(t, l)
 }
 
+// TestDropped: what is noted of a channel after its end is not written, and where an older program wrote it, all that follows is read.
+func TestDropped(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	gone, kept := l.New("gone"), l.New("kept")
+	gone.Drop()
+	before := l.region.end
+	gone.SetHandled(7)
+	gone.Ack(1, 1)
+	gone.Set("k", []byte("v"))
+	if !gone.Push(Item{}, Key{}, says("nowhere")) {
+		t.Error("who has got it before?")
+	}
+	if l.region.end != before {
+		t.Error("it was written")
+	}
+	for _, rec := range [][]byte{{byte(opHandled), byte(gone.id), 7}, {byte(opPush), byte(gone.id), 0, 0, 0, 0, 1, 'x'}} {
+		l.region.add(rec)
+	}
+	kept.Push(Item{}, Key{}, says("after"))
+	other := killed(t, dir)
+	if k := other.Kept(); len(k) != 1 || len(k[0].Items) != 1 || string(k[0].Items[0].Body) != "after" {
+		t.Errorf("got %+v", k)
+	}
+	shut(t, other)
+	shut(t, l)
+}
+
 // TestParts: of a message to several that a kill has cut short it is known who has it, over compactions too: nobody gets it twice when it is sent again. It is
 // handled when the last one has it.
 func TestParts(t *testing.T) {

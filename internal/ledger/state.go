@@ -123,8 +123,8 @@ func (s *state) applyChannel(kind op, end int, d *decoder) bool {
 		return !d.Bad
 	}
 	c := s.channels[id]
-	if c == nil || d.Bad {
-		return false
+	if c == nil { // it was dropped; older programs wrote of such
+		c = &channel{values: map[string][]byte{}}
 	}
 	switch kind {
 	case opSet:
