@@ -88,6 +88,11 @@ func (s *Server) register(x *Session) bool {
 			s.count.sessionsRefused.Add(1)
 			return false
 		}
+		if over := s.ending[x.jid]; over != nil {
+			s.mu.Unlock()
+			<-over
+			continue
+		}
 		var old *Session
 		list := s.byBare[bare]
 		for _, y := range list {

@@ -226,6 +226,49 @@ func TestResourceConflict(t *testing.T) {
 	q.bind("good")
 }
 
+// TestEndsFirst: who takes the address of a session whose end is under way waits for that, so that what it had not got does not come to a client that has said
+// nothing yet, and may ignore it.
+func TestEndsFirst(t *testing.T) {
+	ending, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r := newRigWith(t, nil, func(s *Server) {
+		s.Hooks().Closed(func(*Session) {
+			once.Do(func() {
+				close(ending)
+				<-goOn
+			})
+		})
+	})
+	stored := func(id string) {
+		t.Helper()
+		select {
+		case st := <-r.offline:
+			if st.ID != id {
+				t.Errorf("got %v, want %s", st, id)
+			}
+		case <-time.After(patience):
+			t.Errorf("%s was not stored", id)
+		}
+	}
+	p, bob := r.dial("alice", r.tls).auth("x.test", "alice").bind("m").enable().available(""), r.user("bob", "b")
+	bob.send("<message to='%s' type='chat' id='1'/>", p.jid)
+	p.expect("id='1'")
+	p.cut()
+	await.True(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
+	r.s.Session(p.jid).Kill("reset", "")
+	<-ending
+	q := r.dial("alice again", r.tls).auth("x.test", "alice")
+	q.send("<iq type='set' id='b'><bind xmlns='%s'><resource>m</resource></bind></iq>", nsBind)
+	if await.Within(50*time.Millisecond, time.Millisecond, func() bool { return r.s.Session(p.jid) != nil }) {
+		t.Error("two sessions have the address")
+	}
+	bob.send("<message to='%s' type='chat' id='2'/>", p.jid)
+	stored("2")
+	close(goOn)
+	stored("1")
+	q.expect("id='b'", "<bind")
+}
+
 func TestSessionsPerAccount(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Limits.SessionsPerAccount = 2 })
 	r.user("alice", "a")

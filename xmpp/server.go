@@ -39,6 +39,7 @@ type Server struct {
 	byBare  map[stanza.JID][]*Session
 	bySM    map[string]*Session
 	ended   endedSM
+	ending  map[stanza.JID]chan struct{} // sessions whose end is under way, closed when it is over (endOf)
 	streams map[*stream]struct{}
 	lns     map[net.Listener]struct{}
 	closing bool
@@ -65,7 +66,7 @@ func New(cfg Config, accounts Accounts, log *slog.Logger) (*Server, error) {
 		cfg: cfg, accounts: accounts, log: log, backoff: newBackoff(),
 		byBare: map[stanza.JID][]*Session{}, bySM: map[string]*Session{}, mounted: map[string]Handler{},
 		streams: map[*stream]struct{}{}, lns: map[net.Listener]struct{}{},
-		ended: endedSM{h: map[string]endedEntry{}}, bosh: boshSessions{reading: slots.New[string](boshReading, boshReadingEach)}, inputs: bufferPool{size: inputBuffer},
+		ended: endedSM{h: map[string]endedEntry{}}, ending: map[stanza.JID]chan struct{}{}, bosh: boshSessions{reading: slots.New[string](boshReading, boshReadingEach)}, inputs: bufferPool{size: inputBuffer},
 	}
 	if s.cfg.TLS = captureLeaf(cfg.TLS); s.cfg.TLS != nil && cfg.ClientCAs != nil {
 		askCertificates(s.cfg.TLS)
@@ -181,10 +182,33 @@ func (s *Server) Session(full stanza.JID) *Session {
 	return nil
 }
 
-// forget takes x out of the tables; false: it was out already.
-func (s *Server) forget(x *Session) bool {
+// forget takes x out of the tables.
+func (s *Server) forget(x *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forgetLocked(x)
+}
+
+// endOf is forget for a session that ends: until over is called nobody gets its address, so that what it had not delivered is not routed to a client that
+// has yet to say what it can take.
+func (s *Server) endOf(x *Session) (over func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.forgetLocked(x) {
+		return func() {}
+	}
+	done := make(chan struct{})
+	s.ending[x.jid] = done
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.ending, x.jid)
+		close(done)
+	}
+}
+
+// forgetLocked is forget; false: x was out of the tables already.
+func (s *Server) forgetLocked(x *Session) bool {
 	bare := x.jid.Bare()
 	list := s.byBare[bare]
 	i := slices.Index(list, x)

@@ -234,13 +234,14 @@ func (x *Session) end() {
 	x.showing.Unlock()
 
 	x.srv.remember(x, handled)
-	x.srv.forget(x)
+	over := x.srv.endOf(x)
 	x.sendDirected(directed, stanza.NewPresence("unavailable", x.jid, stanza.JID{}))
 	for _, f := range x.srv.hooks.closed {
 		f(x)
 	}
 	x.srv.reroute(left)
 	x.ch.Drop()
+	over()
 }
 
 // sendDirected tells those who got directed presence that it is over, by st (RFC 6121 §4.6.3), but those whom a broadcast of st tells anyway.
