@@ -169,6 +169,9 @@ func (c *client) begin(conn net.Conn, rd *stanza.Reader) (fresh bool, err error)
 		if err != nil {
 			return false, err
 		}
+		if it.Stanza != nil && c.take != nil { // a message to the full address need not wait for anything that a client says
+			c.take(c, it.Stanza)
+		}
 		if it.Elem == nil || it.Elem.Local != "enabled" {
 			continue
 		}

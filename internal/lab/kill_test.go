@@ -141,7 +141,7 @@ type killing struct {
 	relays  []*relay
 	clients []*client
 	rooms   []string
-	count   struct{ servers, clients, cuts, links int }
+	count   struct{ servers, starts, clients, cuts, links int }
 }
 
 // TestKill: servers, clients and links are killed at random under load. Every message whose sender was told that the server has it is received once or
@@ -181,7 +181,8 @@ func TestKill(t *testing.T) {
 	k.settle()
 	k.judge()
 	k.archives()
-	t.Logf("%d messages; kill -9 of servers %d, of clients %d; cuts of clients %d, of links %d", len(k.books.messages), k.count.servers, k.count.clients, k.count.cuts, k.count.links)
+	t.Logf("%d messages; kill -9 of servers %d, of these that had just been started %d, of clients %d; cuts of clients %d, of links %d", len(k.books.messages),
+		k.count.servers+k.count.starts, k.count.starts, k.count.clients, k.count.cuts, k.count.links)
 }
 
 func newKilling(t *testing.T) *killing {
@@ -297,31 +298,57 @@ func (k *killing) write(i int, r *rand.Rand, end time.Time) {
 func (k *killing) strike(r *rand.Rand) {
 	switch p := r.IntN(100); {
 	case p < 35:
-		s := k.servers[r.IntN(len(k.servers))]
-		s.Kill()
-		k.count.servers++
-		if err := s.run(); err != nil {
-			k.t.Fatal(err)
-		}
+		k.killServer(r, r.IntN(len(k.servers)))
 	case p < 50:
 		k.count.links++
 		k.relays[r.IntN(len(k.relays))].cut()
 	case p < 60:
-		k.count.clients++
-		c := k.clients[r.IntN(len(k.clients))]
-		k.books.mu.Lock()
-		k.books.outages[c.jid()] = append(k.books.outages[c.jid()], outage{from: time.Now()})
-		clear(k.books.inside[c.jid()])
-		k.books.mu.Unlock()
-		forgot := c.lose()
-		k.books.mu.Lock()
-		for _, id := range forgot {
-			k.books.messages[id].unsure = true
+		i := r.IntN(len(k.clients))
+		k.killClient(k.clients[i])
+		if r.IntN(2) == 0 { // while the session is being replaced, and what it had finds its way to the next
+			pause(time.Duration(r.Int64N(int64(takeOver))))
+			k.killServer(r, i/perServer)
 		}
-		k.books.mu.Unlock()
 	default:
 		k.count.cuts++
 		k.clients[r.IntN(len(k.clients))].cut()
+	}
+}
+
+const (
+	starting = 150 * time.Millisecond // about what a start takes
+	takeOver = 150 * time.Millisecond // and how long a client is away that was killed
+)
+
+// killServer kills a server and starts it anew, now and then once more in the middle of that.
+func (k *killing) killServer(r *rand.Rand, i int) {
+	s := k.servers[i]
+	s.Kill()
+	k.count.servers++
+	for r.IntN(3) == 0 {
+		if err := s.begin(); err != nil {
+			k.t.Fatal(err)
+		}
+		pause(time.Duration(r.Int64N(int64(starting))))
+		s.Kill()
+		k.count.starts++
+	}
+	if err := s.run(); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+func (k *killing) killClient(c *client) {
+	k.count.clients++
+	k.books.mu.Lock()
+	k.books.outages[c.jid()] = append(k.books.outages[c.jid()], outage{from: time.Now()})
+	clear(k.books.inside[c.jid()])
+	k.books.mu.Unlock()
+	forgot := c.lose()
+	k.books.mu.Lock()
+	defer k.books.mu.Unlock()
+	for _, id := range forgot {
+		k.books.messages[id].unsure = true
 	}
 }
 

@@ -69,8 +69,12 @@ func logLevel() string {
 	return "info"
 }
 
+// begin starts it and waits for nothing.
+func (k *konzil) begin() error { return k.Start(exec.Command(lab.bin, "-config", k.config)) }
+
+// run starts it and waits until it serves.
 func (k *konzil) run() error {
-	if err := k.Start(exec.Command(lab.bin, "-config", k.config)); err != nil {
+	if err := k.begin(); err != nil {
 		return err
 	}
 	return k.Listening(k.zone.at(5223), k.zone.at(5269))
