@@ -205,8 +205,15 @@ func newClient(t testing.TB, c *Conference, id string, o clientOptions) *client 
 		NewPeerConnection(webrtc.Configuration{})
 	must(t, err)
 	cl.pc = pc
-	pc.OnTrack(func(tr *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+	pc.OnTrack(func(tr *webrtc.TrackRemote, rc *webrtc.RTPReceiver) {
 		cl.wg.Go(func() { cl.read(tr) })
+		cl.wg.Go(func() { // its interceptors see what is read alone
+			for {
+				if _, _, err := rc.ReadRTCP(); err != nil {
+					return
+				}
+			}
+		})
 	})
 	cl.audio = cl.addTrack(webrtc.MimeTypeOpus, "audio")
 	for i := range o.layers {

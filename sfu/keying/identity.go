@@ -66,34 +66,35 @@ func hexFingerprint(b []byte) string {
 // ErrFingerprint is for a certificate that is not the one signalled.
 var ErrFingerprint = errors.New("keying: certificate does not match the signalled fingerprint")
 
-// verify checks a peer's certificate against what was signalled (RFC 8122 §6.2): every hash that we know must
-// match, and one of them must be SHA-256 or longer, unless SHA-1 alone will do.
+// verify checks a peer's certificate against what was signalled (RFC 8122 §5): of the fingerprints those by the strongest hash that we know count,
+// and one of them must match, for a peer may have several certificates. SHA-1 does not count, unless it alone will do.
 func verify(der []byte, prints []Fingerprint, sha1Alone bool) error {
-	strong := false
-	for _, p := range prints {
-		var sum []byte
-		switch strings.ToLower(p.Hash) {
-		case "sha-1":
-			h := sha1.Sum(der) // see above
-			sum, strong = h[:], strong || sha1Alone
-		case "sha-256":
-			h := sha256.Sum256(der)
-			sum, strong = h[:], true
-		case "sha-384":
-			h := sha512.Sum384(der)
-			sum, strong = h[:], true
-		case "sha-512":
-			h := sha512.Sum512(der)
-			sum, strong = h[:], true
-		default:
-			continue
+	rest := prints
+	for _, h := range []struct {
+		name string
+		sum  func() []byte
+	}{
+		{"sha-512", func() []byte { x := sha512.Sum512(der); return x[:] }},
+		{"sha-384", func() []byte { x := sha512.Sum384(der); return x[:] }},
+		{"sha-256", func() []byte { x := sha256.Sum256(der); return x[:] }},
+		{"sha-1", func() []byte { x := sha1.Sum(der); return x[:] }}, // see above
+	} {
+		if h.name == "sha-1" && !sha1Alone {
+			break
 		}
-		if !strings.EqualFold(hexFingerprint(sum), strings.TrimSpace(p.Value)) {
-			return ErrFingerprint
+		signalled := false
+		for _, p := range rest {
+			if !strings.EqualFold(p.Hash, h.name) {
+				continue
+			}
+			signalled = true
+			if strings.EqualFold(hexFingerprint(h.sum()), strings.TrimSpace(p.Value)) {
+				return nil
+			}
+		}
+		if signalled {
+			break
 		}
 	}
-	if !strong {
-		return ErrFingerprint
-	}
-	return nil
+	return ErrFingerprint
 }

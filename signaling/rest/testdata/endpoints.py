@@ -12,10 +12,12 @@ from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 URL = sys.argv[1]
 ENOUGH = 25  # frames of each kind
 
-MEDIAS = [
-    {"type": "audio", "payload-types": [{"name": "opus", "id": "111", "channels": "2", "clockrate": "48000"}]},
-    {"type": "video", "payload-types": [{"name": "VP8", "id": "100", "clockrate": "90000", "rtcp-fbs": [{"type": "nack"}, {"type": "nack", "subtype": "pli"}]}]},
-]
+
+def medias(opus, vp8):
+    return [
+        {"type": "audio", "payload-types": [{"name": "opus", "id": str(opus), "channels": "2", "clockrate": "48000"}]},
+        {"type": "video", "payload-types": [{"name": "VP8", "id": str(vp8), "clockrate": "90000", "rtcp-fbs": [{"type": "nack"}, {"type": "nack", "subtype": "pli"}]}]},
+    ]
 
 
 def ask(method, path, body):
@@ -24,8 +26,8 @@ def ask(method, path, body):
         return json.load(answer)
 
 
-def offer(transport):
-    """The bridge's side as SDP."""
+def offer(transport, opus, vp8):
+    """The bridge's side as SDP, with these payload types."""
     t = transport["transport"]
     f = t["fingerprints"][0]
     ice = [f"a=ice-ufrag:{t['ufrag']}", f"a=ice-pwd:{t['pwd']}", f"a=fingerprint:{f['hash']} {f['fingerprint']}", "a=setup:actpass"]
@@ -34,8 +36,8 @@ def offer(transport):
             ice.append(f"a=candidate:{c['foundation']} {c['component']} udp {c['priority']} {c['ip']} {c['port']} typ {c['type']}")
     lines = ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "a=group:BUNDLE 0 1 2"]
     for mid, media in enumerate([
-        ["m=audio 9 UDP/TLS/RTP/SAVPF 111", "a=rtpmap:111 opus/48000/2", "a=sendrecv", "a=rtcp-mux"],
-        ["m=video 9 UDP/TLS/RTP/SAVPF 100", "a=rtpmap:100 VP8/90000", "a=rtcp-fb:100 nack", "a=rtcp-fb:100 nack pli", "a=sendrecv", "a=rtcp-mux"],
+        [f"m=audio 9 UDP/TLS/RTP/SAVPF {opus}", f"a=rtpmap:{opus} opus/48000/2", "a=sendrecv", "a=rtcp-mux"],
+        [f"m=video 9 UDP/TLS/RTP/SAVPF {vp8}", f"a=rtpmap:{vp8} VP8/90000", f"a=rtcp-fb:{vp8} nack", f"a=rtcp-fb:{vp8} nack pli", "a=sendrecv", "a=rtcp-mux"],
         ["m=application 9 UDP/DTLS/SCTP webrtc-datachannel", f"a=sctp-port:{transport['sctp']['port']}", "a=max-message-size:262144"],
     ]):
         lines += [media[0], "c=IN IP4 0.0.0.0", f"a=mid:{mid}"] + media[1:] + ice
@@ -43,16 +45,17 @@ def offer(transport):
 
 
 class Endpoint:
-    def __init__(self, name):
+    def __init__(self, name, *numbers):
+        self.numbers = numbers  # payload types of Opus and VP8
         self.name, self.pc, self.frames, self.said = name, RTCPeerConnection(), {"audio": 0, "video": 0}, []
         self.tasks = []
 
     def asked(self):
-        return {"create": True, "id": self.name, "medias": MEDIAS, "transport": {"ice-controlling": True, "sctp": {}}, "capabilities": ["source-names"]}
+        return {"create": True, "id": self.name, "medias": medias(*self.numbers), "transport": {"ice-controlling": True, "sctp": {}}, "capabilities": ["source-names"]}
 
     async def join(self, conference, transport):
         self.pc.on("track", lambda track: self.tasks.append(asyncio.ensure_future(self.pull(track))))
-        await self.pc.setRemoteDescription(RTCSessionDescription(offer(transport), "offer"))
+        await self.pc.setRemoteDescription(RTCSessionDescription(offer(transport, *self.numbers), "offer"))
         self.channel = self.pc.createDataChannel("JVB data channel", protocol="http://jitsi.org/protocols/colibri")
         self.channel.on("message", self.said.append)
         self.channel.on("open", lambda: self.say({"colibriClass": "ReceiverVideoConstraints", "lastN": -1, "defaultConstraints": {"maxHeight": 720}}))
@@ -93,7 +96,7 @@ class Endpoint:
 
 async def main():
     conference = "aiortc"
-    a, b = Endpoint("aaaa1111"), Endpoint("bbbb2222")
+    a, b = Endpoint("aaaa1111", 111, 100), Endpoint("bbbb2222", 97, 111)  # a number means something else to each
     first = ask("POST", "", {"meeting-id": conference, "name": "room@conference.example", "create": True, "endpoints": [a.asked()]})
     second = ask("PATCH", "/" + conference, {"endpoints": [b.asked()]})
     await a.join(conference, first["endpoints"][0]["transport"])
