@@ -53,9 +53,9 @@ func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 		return false
 	}
 	g.s.count.requests.Add(1)
-	g.authenticate(m, from)
+	wrong := g.authenticate(m, from)
 	if !g.cur.ok {
-		if g.cur.integrity {
+		if g.cur.signed {
 			g.s.count.unauthorized.Add(1)
 		}
 		// Whoever forges a victim's address makes us send it answers longer than the question.
@@ -68,23 +68,31 @@ func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 			_ = g.link.write(g.errorResponse(stun.CodeUnknownAttribute, unknown), from)
 			return false
 		}
-		return true
+		if wrong {
+			g.s.count.refused.Add(1)
+			_ = g.link.write(g.errorResponse(stun.CodeBadRequest), from)
+			return false
+		}
+		if g.cur.signed {
+			g.cur.instead, _ = g.forPion(m)
+		}
+		return !g.cur.signed || g.cur.instead != nil
 	}
 	if unknown := unknownAttributes(m); len(unknown) > 0 {
 		g.s.count.refused.Add(1)
-		_ = g.link.write(g.errorResponse(stun.CodeUnknownAttribute, unknown, stun.MessageIntegrity(g.cur.key)), from)
+		_ = g.link.write(g.errorResponse(stun.CodeUnknownAttribute, unknown, g.cur.proof()), from)
 		return false
 	}
 	code, reason := g.judge(m)
-	if code == 0 && (m.Type.Method == stun.MethodAllocate || m.Type.Method == stun.MethodRefresh) {
+	if code == 0 {
 		var ok bool
-		if g.cur.instead, ok = forPion(m, g.lifetime, g.cur.key); !ok {
+		if g.cur.instead, ok = g.forPion(m); !ok {
 			code, reason = stun.CodeBadRequest, &g.s.count.refused
 		}
 	}
 	if code != 0 {
 		reason.Add(1)
-		_ = g.link.write(g.errorResponse(code, stun.MessageIntegrity(g.cur.key)), from) // a client that is gone needs no answer
+		_ = g.link.write(g.errorResponse(code, g.cur.proof()), from) // a client that is gone needs no answer
 		return false
 	}
 	return true
@@ -94,7 +102,7 @@ func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 func unknownAttributes(m *stun.Message) (unknown stun.UnknownAttributes) {
 	for _, a := range m.Attributes {
 		switch a.Type {
-		case stun.AttrUsername, stun.AttrMessageIntegrity, stun.AttrMessageIntegritySHA256, stun.AttrErrorCode, stun.AttrUnknownAttributes, stun.AttrRealm,
+		case stun.AttrUsername, stun.AttrMessageIntegrity, stun.AttrMessageIntegritySHA256, stun.AttrPasswordAlgorithm, stun.AttrErrorCode, stun.AttrUnknownAttributes, stun.AttrRealm,
 			stun.AttrNonce, stun.AttrMappedAddress, stun.AttrXORMappedAddress, stun.AttrChannelNumber, stun.AttrLifetime, stun.AttrXORPeerAddress, stun.AttrData,
 			stun.AttrXORRelayedAddress, stun.AttrRequestedAddressFamily, stun.AttrEvenPort, stun.AttrRequestedTransport, stun.AttrReservationToken:
 		case stun.AttrDontFragment:
@@ -128,20 +136,36 @@ func (g *gate) lifetime(wanted time.Duration) time.Duration {
 	return wanted
 }
 
-// authenticate fills cur from the message. It checks all but the nonce, which only pion/turn can.
-func (g *gate) authenticate(m *stun.Message, from netip.AddrPort) {
-	g.cur = request{from: from, id: m.TransactionID, method: m.Type.Method, peers: g.cur.peers[:0]}
+// authenticate fills cur from the message, and leaves it what its integrity covers. It checks all but the nonce, which only pion/turn can. Wrong is a request that
+// is signed, but not as the long-term credential mechanism wants it (RFC 8489 §9.2.4).
+func (g *gate) authenticate(m *stun.Message, from netip.AddrPort) (wrong bool) {
+	whole := *m
+	m.Attributes = signed(m.Attributes)
+	g.cur = request{from: from, id: m.TransactionID, method: m.Type.Method, peers: g.cur.peers[:0], sha256: m.Contains(stun.AttrMessageIntegritySHA256)}
+	if !g.cur.sha256 && !m.Contains(stun.AttrMessageIntegrity) || m.Type.Method == stun.MethodBinding {
+		return false
+	}
 	username, err1 := m.Get(stun.AttrUsername)
 	realm, err2 := m.Get(stun.AttrRealm)
 	nonce, err3 := m.Get(stun.AttrNonce)
-	if errors.Join(err1, err2, err3) != nil || !m.Contains(stun.AttrMessageIntegrity) || m.Type.Method == stun.MethodBinding {
-		return
+	algorithm, ok := chosen(m)
+	if errors.Join(err1, err2, err3) != nil || !ok {
+		return true
 	}
-	g.cur.integrity, g.cur.username, g.cur.nonce = true, string(username), append([]byte(nil), nonce...)
-	key, ok := g.s.creds.key(g.cur.username, string(realm))
-	if ok && stun.MessageIntegrity(key).Check(m) == nil {
+	g.cur.signed, g.cur.username, g.cur.nonce = true, string(username), ownNonce(nonce)
+	key, ok := g.s.creds.key(algorithm, g.cur.username, string(realm))
+	if !ok {
+		return false
+	}
+	if g.cur.sha256 {
+		ok = integritySHA256(key).checks(m.Raw)
+	} else {
+		ok = stun.MessageIntegrity(key).Check(&whole) == nil
+	}
+	if ok {
 		g.cur.key, g.cur.ok = key, true
 	}
+	return false
 }
 
 type counter interface{ Add(uint64) uint64 }

@@ -2,6 +2,7 @@ package turn
 
 import (
 	"crypto/rand"
+	"crypto/sha1"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -63,42 +64,47 @@ func value(m *stun.Message, t stun.AttrType) ([]byte, bool) {
 
 // hiddenFromPion are the attributes that the gate serves.
 func hiddenFromPion(t stun.AttrType) bool {
-	return t == stun.AttrEvenPort || t == stun.AttrReservationToken || t == stun.AttrDontFragment
+	switch t {
+	case stun.AttrEvenPort, stun.AttrReservationToken, stun.AttrDontFragment, stun.AttrPasswordAlgorithm, stun.AttrPasswordAlgorithms, stun.AttrMessageIntegritySHA256:
+		return true
+	}
+	return false
 }
 
-// forPion is an Allocate or Refresh request as pion/turn is to understand it, signed anew: with a lifetime of no more than longest and without
-// what the gate serves; nil when it can have the request itself. The server may choose a shorter lifetime than is asked for (RFC 8656 §7.2), which
-// pion/turn has no setting for. Not ok is a request that has no room for the attribute.
-func forPion(m *stun.Message, lifetime func(wanted time.Duration) time.Duration, key []byte) (p []byte, ok bool) {
-	wanted, same := defaultLifetime, true
+// forPion is the request in hand as pion/turn is to understand it: with the nonce that it has made, a lifetime of no more than we grant, without what the gate
+// serves, and signed anew, or with an integrity that is wrong. The server may choose a shorter lifetime than is asked for (RFC 8656 §7.2), which pion/turn has no
+// setting for. Not ok is a request that has no room for that.
+func (g *gate) forPion(m *stun.Message) (p []byte, ok bool) {
+	wanted, lives := defaultLifetime, m.Type.Method == stun.MethodAllocate || m.Type.Method == stun.MethodRefresh
 	next := &stun.Message{Type: m.Type, TransactionID: m.TransactionID}
 	next.WriteHeader()
 	for _, a := range m.Attributes {
-		if a.Type == stun.AttrMessageIntegrity { // what is behind it is not signed (RFC 8489 §14.5)
-			break
-		}
 		switch {
-		case hiddenFromPion(a.Type):
-			same = false
+		case hiddenFromPion(a.Type) || a.Type == stun.AttrMessageIntegrity:
+		case a.Type == stun.AttrNonce:
+			next.Add(a.Type, []byte(g.cur.nonce))
 		case a.Type != stun.AttrLifetime:
 			next.Add(a.Type, a.Value)
 		case len(a.Value) == 4:
 			wanted = time.Duration(binary.BigEndian.Uint32(a.Value)) * time.Second
 		}
 	}
-	granted := lifetime(wanted)
-	if same && granted == wanted {
-		return nil, true
+	if lives {
+		next.Add(stun.AttrLifetime, binary.BigEndian.AppendUint32(nil, uint32(g.lifetime(wanted)/time.Second)))
 	}
-	next.Add(stun.AttrLifetime, binary.BigEndian.AppendUint32(nil, uint32(granted/time.Second)))
-	if stun.MessageIntegrity(key).AddTo(next) != nil || len(next.Raw) >= packetSize {
+	if !g.cur.ok {
+		next.Add(stun.AttrMessageIntegrity, make([]byte, sha1.Size))
+		return next.Raw, len(next.Raw) < packetSize
+	}
+	key, known := g.s.creds.key(algorithmMD5, g.cur.username, g.s.cfg.Realm)
+	if !known || stun.MessageIntegrity(key).AddTo(next) != nil {
 		return nil, false
 	}
-	return next.Raw, true
+	return next.Raw, len(next.Raw) < packetSize
 }
 
-// extended is a success response of pion/turn's without one kind of attribute and with others, signed anew.
-func extended(p []byte, key []byte, without stun.AttrType, more ...stun.Setter) []byte {
+// rewritten is an answer of pion/turn's without its integrity and some other attributes, and with more.
+func rewritten(p []byte, without []stun.AttrType, more ...stun.Setter) []byte {
 	m := &stun.Message{Raw: slices.Clone(p)}
 	if m.Decode() != nil {
 		return p
@@ -106,11 +112,11 @@ func extended(p []byte, key []byte, without stun.AttrType, more ...stun.Setter) 
 	next := &stun.Message{Type: m.Type, TransactionID: m.TransactionID}
 	next.WriteHeader()
 	for _, a := range m.Attributes {
-		if a.Type != stun.AttrMessageIntegrity && a.Type != without {
+		if a.Type != stun.AttrMessageIntegrity && !slices.Contains(without, a.Type) {
 			next.Add(a.Type, a.Value)
 		}
 	}
-	for _, s := range append(more, stun.MessageIntegrity(key)) {
+	for _, s := range more {
 		if s.AddTo(next) != nil {
 			return p
 		}

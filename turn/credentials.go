@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/base64"
 	"strconv"
 	"strings"
@@ -55,26 +56,32 @@ func (c *credentials) password(username string) string {
 	return base64.StdEncoding.EncodeToString(m.Sum(nil))
 }
 
-// key gives the long-term key of username (RFC 8489 §9.2.2), unless nobody has that name, or it has run out or was revoked.
-// The comparison, MESSAGE-INTEGRITY, is constant-time.
-func (c *credentials) key(username, realm string) ([]byte, bool) {
-	if realm != c.realm {
+// key gives the long-term key of username by an algorithm (RFC 8489 §18.5), unless nobody has that name, or it has run out or was revoked.
+// The comparison, of a message's integrity, is constant-time.
+func (c *credentials) key(a algorithm, username, realm string) ([]byte, bool) {
+	password, ok := c.users[username]
+	if !ok {
+		password, ok = c.password(username), c.good(username)
+	}
+	if !ok || realm != c.realm {
 		return nil, false
 	}
-	if password, ok := c.users[username]; ok {
-		return pion.GenerateAuthKey(username, realm, password), true
+	if a == algorithmSHA256 {
+		sum := sha256.Sum256([]byte(username + ":" + realm + ":" + password))
+		return sum[:], true
 	}
+	return pion.GenerateAuthKey(username, realm, password), true
+}
+
+// good tells whether a time-limited credential's name has neither run out nor been revoked.
+func (c *credentials) good(username string) bool {
 	at, user, ok := cutName(username)
 	if !ok || at <= c.now().Unix() {
-		return nil, false
+		return false
 	}
 	c.mu.Lock()
-	gone := at <= c.revoked[user]
-	c.mu.Unlock()
-	if gone {
-		return nil, false
-	}
-	return pion.GenerateAuthKey(username, realm, c.password(username)), true
+	defer c.mu.Unlock()
+	return at > c.revoked[user]
 }
 
 // cutName gives the expiry and the user of a time-limited credential's name.

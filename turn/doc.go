@@ -11,10 +11,10 @@
 //  3. gate.flush (up.go), once per batch, sends what was collected: runs of one size and destination as one message, and what stays in this
 //     process a batch at a time.
 //  4. gate.admit (admit.go, same goroutine) looks at a request before pion does and answers what pion would get wrong or does not
-//     know: 403 for a forbidden peer, 420, 437, 440, 441, 442, 443, 486 for a quota, 508 when a table is full. What an Allocate wishes beside an
-//     address (allocate.go) pion does not get to see.
-//  5. pion/turn does nonces, MESSAGE-INTEGRITY, allocations, permissions, channels and their lifetimes. gate.WriteTo (gate.go, same goroutine) sees its
-//     success responses go out, and relay.granted (relay.go) takes over into the table what was granted.
+//     know: 400 for a signature that is not as offered, 403 for a forbidden peer, 420, 437, 440, 441, 442, 443, 486 for a quota, 508 when a table is full.
+//     What an Allocate wishes beside an address (allocate.go), and how requests are signed (integrity.go), pion does not get to see.
+//  5. pion/turn does nonces, allocations, permissions, channels and their lifetimes. gate.WriteTo (gate.go, same goroutine) sees its responses go out and
+//     signs them as the client wants it; relay.granted (relay.go) takes over into the table what was granted.
 //
 // The way back:
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,19 +64,20 @@ type gate struct {
 
 // request is what the gate knows of the request in hand.
 type request struct {
-	from      netip.AddrPort
-	id        [stun.TransactionIDSize]byte
-	method    stun.Method
-	username  string
-	nonce     []byte
-	wishes    wishes // of an Allocate
-	drop      byte   // the family of a relayed address that a Refresh ends; 0: none
-	peers     []netip.AddrPort
-	channel   uint16 // of a ChannelBind
-	key       []byte
-	integrity bool   // it has MESSAGE-INTEGRITY, USERNAME, REALM and NONCE
-	ok        bool   // and the integrity is right
-	instead   []byte // what pion/turn gets in place of the request; nil: the request
+	from     netip.AddrPort
+	id       [stun.TransactionIDSize]byte
+	method   stun.Method
+	username string
+	nonce    string // as pion/turn has made it
+	wishes   wishes // of an Allocate
+	drop     byte   // the family of a relayed address that a Refresh ends; 0: none
+	peers    []netip.AddrPort
+	channel  uint16 // of a ChannelBind
+	key      []byte
+	sha256   bool   // its integrity is by SHA-256
+	signed   bool   // it has an integrity, USERNAME, REALM and NONCE
+	ok       bool   // and the integrity is right
+	instead  []byte // what pion/turn gets in place of the request; nil: the request
 }
 
 // newGate makes a gate on a link. up sends to peers, fan to clients from the gate's goroutine, memory from those who deliver in memory; both are nil for
@@ -93,8 +95,10 @@ func (s *Server) serve(g *gate) error {
 		return net.ErrClosed
 	}
 	_, err := pion.NewServer(pion.ServerConfig{
-		Realm:         s.cfg.Realm,
-		AuthHandler:   func(username, realm string, _ net.Addr) ([]byte, bool) { return s.creds.key(username, realm) },
+		Realm: s.cfg.Realm,
+		AuthHandler: func(username, realm string, _ net.Addr) ([]byte, bool) {
+			return s.creds.key(algorithmMD5, username, realm)
+		},
 		LoggerFactory: loggers{s.log},
 		InboundMTU:    packetSize,
 		PacketConnConfigs: []pion.PacketConnConfig{{
@@ -218,42 +222,53 @@ func (g *gate) WriteTo(p []byte, to net.Addr) (int, error) {
 
 // corrected is the error that pion/turn should have answered; it counts those for whom credentials were shown.
 func (g *gate) corrected(p []byte) []byte {
-	m := stun.Message{Raw: p}
+	m := &stun.Message{Raw: p}
 	var code stun.ErrorCodeAttribute
-	if !g.cur.integrity || m.Decode() != nil || code.GetFrom(&m) != nil {
+	if m.Decode() != nil || code.GetFrom(m) != nil {
 		return p
 	}
+	if code.Code == stun.CodeUnauthorized || code.Code == stun.CodeStaleNonce {
+		if g.cur.signed && code.Code == stun.CodeStaleNonce {
+			g.s.count.staleNonces.Add(1)
+		}
+		var nonce stun.Nonce
+		_ = nonce.GetFrom(m) // both have one
+		return rewritten(p, []stun.AttrType{stun.AttrNonce, stun.AttrRealm}, g.challenge(nonce.String())...)
+	}
 	switch {
-	case code.Code == stun.CodeStaleNonce:
-		g.s.count.staleNonces.Add(1)
-	case g.cur.ok && code.Code != stun.CodeInsufficientCapacity: // which counts where it comes from
-		g.s.count.refused.Add(1)
-	case !g.cur.ok && code.Code == stun.CodeBadRequest:
-		return g.errorResponse(stun.CodeUnauthorized, stun.NewRealm(g.s.cfg.Realm), stun.RawAttribute{Type: stun.AttrNonce, Value: g.cur.nonce})
+	case g.cur.ok:
+		if code.Code != stun.CodeInsufficientCapacity { // which counts where it comes from
+			g.s.count.refused.Add(1)
+		}
+		return rewritten(p, nil, g.cur.proof())
+	case g.cur.signed && code.Code == stun.CodeBadRequest:
+		return g.errorResponse(stun.CodeUnauthorized, g.challenge(g.cur.nonce)...)
 	}
 	return p
 }
 
 // accepted takes over what a success response grants, and gives what is sent instead of it.
 func (g *gate) accepted(p []byte) []byte {
-	r := g.client(g.cur.from)
-	if r == nil {
+	if !g.cur.ok {
 		return p
 	}
-	switch g.cur.method {
-	case stun.MethodCreatePermission, stun.MethodChannelBind:
+	var without []stun.AttrType
+	var more []stun.Setter
+	r := g.client(g.cur.from) // nil: it has just ended
+	switch {
+	case r == nil:
+	case g.cur.method == stun.MethodCreatePermission || g.cur.method == stun.MethodChannelBind:
 		r.granted(&g.cur, g.s.clock())
-	case stun.MethodAllocate:
-		if len(r.answer) > 0 {
-			return extended(p, g.cur.key, 0, r.answer...)
-		}
-	case stun.MethodRefresh:
+	case g.cur.method == stun.MethodAllocate:
+		more = r.answer
+	case g.cur.method == stun.MethodRefresh:
 		if g.cur.drop != 0 {
 			r.drop(g.cur.drop)
-			return extended(p, g.cur.key, stun.AttrLifetime, stun.RawAttribute{Type: stun.AttrLifetime, Value: make([]byte, 4)})
+			without = []stun.AttrType{stun.AttrLifetime}
+			more = []stun.Setter{stun.RawAttribute{Type: stun.AttrLifetime, Value: make([]byte, 4)}}
 		}
 	}
-	return p
+	return rewritten(p, without, append(slices.Clip(more), g.cur.proof())...)
 }
 
 // isErrorResponse tells by the class bits (RFC 8489 §5).

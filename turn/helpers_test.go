@@ -114,6 +114,7 @@ type raw struct {
 	conn           *net.UDPConn
 	user, password string
 	realm, nonce   string
+	signature      func(r *raw) []stun.Setter // nil: by MD5 and SHA-1
 	buf            [2000]byte
 }
 
@@ -165,8 +166,12 @@ func (r *raw) build(method stun.Method, attrs ...stun.Setter) *stun.Message {
 	r.t.Helper()
 	all := append([]stun.Setter{stun.TransactionID, stun.NewType(method, stun.ClassRequest)}, attrs...)
 	if r.nonce != "" {
-		all = append(all, stun.NewUsername(r.user), stun.NewRealm(r.realm), stun.NewNonce(r.nonce),
-			stun.NewLongTermIntegrity(r.user, r.realm, r.password))
+		all = append(all, stun.NewUsername(r.user), stun.NewRealm(r.realm), stun.NewNonce(r.nonce))
+		if r.signature != nil {
+			all = append(all, r.signature(r)...)
+		} else {
+			all = append(all, stun.NewLongTermIntegrity(r.user, r.realm, r.password))
+		}
 	}
 	m, err := stun.Build(all...)
 	if err != nil {
