@@ -48,40 +48,32 @@ const restartCode = 64
 
 // run is main without the process: it returns the exit code (0 fine, 1 failed, 2 wrong use).
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
-	command := "serve"
-	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
-		command, args = args[0], args[1:]
+	if len(args) > 0 && args[0] == "bench" {
+		return bench.Main(args[1:], out)
 	}
-	if command == "bench" {
-		return bench.Main(args, out)
-	}
-	flags := flag.NewFlagSet("konzil", flag.ContinueOnError)
-	flags.SetOutput(errOut)
-	flags.Usage = func() { fmt.Fprint(errOut, usage) }
-	file := flags.String("config", "", "YAML file of settings")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
+	command, file, rest, err := commandLine(args, errOut)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
 		return 2
 	}
-	var err error
 	switch command {
 	case "serve", "bridge", "check", "user", "ldap":
 		var c Config
-		if c, err = loadConfig(*file); err != nil {
+		if c, err = loadConfig(file); err != nil {
 			break
 		}
 		switch command {
 		case "bridge":
 			err = serveBridge(ctx, c, out, errOut)
 		case "check":
-			err = checkup(ctx, c, flags.Args(), out)
+			err = checkup(ctx, c, rest, out)
 		case "user", "ldap":
-			err = operate(ctx, c, append([]string{command}, flags.Args()...), in, out, errOut)
+			err = operate(ctx, c, append([]string{command}, rest...), in, out, errOut)
 		default:
 			go keepMemory(ctx)
-			err = serve(ctx, c, *file == "", out, errOut)
+			err = serve(ctx, c, file == "", out, errOut)
 		}
 	case "config":
 		fmt.Fprint(out, conf.Describe(DefaultConfig()))
@@ -106,6 +98,29 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return 1
 	}
 	return 0
+}
+
+// commandLine takes arguments apart: the command (serve when none is named), which may stand before or behind -config FILE, and what follows. It says itself,
+// on errOut, what is wrong with them.
+func commandLine(args []string, errOut io.Writer) (command, file string, rest []string, err error) {
+	flags := flag.NewFlagSet("konzil", flag.ContinueOnError)
+	flags.SetOutput(errOut)
+	flags.Usage = func() { fmt.Fprint(errOut, usage) }
+	flags.StringVar(&file, "config", "", "YAML file of settings")
+	command = "serve"
+	if err = flags.Parse(args); err == nil && flags.NArg() > 0 {
+		command = flags.Arg(0)
+		err = flags.Parse(flags.Args()[1:])
+	}
+	if err != nil {
+		return command, file, nil, err
+	}
+	rest = flags.Args()
+	if takes := command == "check" || command == "user" || command == "ldap"; !takes && len(rest) > 0 {
+		err = fmt.Errorf("konzil %s: %q is too much", command, rest[0])
+		fmt.Fprintf(errOut, "%v\n\n%s", err, usage)
+	}
+	return command, file, rest, err
 }
 
 // doap describes the program to machines (XEP-0453).

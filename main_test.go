@@ -277,3 +277,27 @@ func TestUserCommand(t *testing.T) {
 		t.Error("passwd without a name")
 	}
 }
+
+func TestCommandLine(t *testing.T) {
+	for _, c := range []struct {
+		args, command, file, rest string
+		fails                     bool
+	}{
+		{"", "serve", "", "", false},
+		{"-config k.yaml", "serve", "k.yaml", "", false},
+		{"-config k.yaml user list", "user", "k.yaml", "list", false},
+		{"user -config k.yaml add ann", "user", "k.yaml", "add ann", false},
+		{"check example.org", "check", "", "example.org", false},
+		{"-config k.yaml serve user", "", "", "", true},
+		{"version 2", "", "", "", true},
+		{"user -colour", "", "", "", true},
+	} {
+		var errOut strings.Builder
+		command, file, rest, err := commandLine(strings.Fields(c.args), &errOut)
+		if (err != nil) != c.fails || (errOut.Len() > 0) != c.fails {
+			t.Errorf("konzil %s: %v, said %q", c.args, err, errOut.String())
+		} else if !c.fails && (command != c.command || file != c.file || strings.Join(rest, " ") != c.rest) {
+			t.Errorf("konzil %s: %s, file %q, then %q", c.args, command, file, rest)
+		}
+	}
+}
