@@ -1,7 +1,6 @@
 package sfu
 
 import (
-	"net/netip"
 	"slices"
 
 	"konzil/sfu/translator"
@@ -36,9 +35,6 @@ func (s *SFU) translatorConfig() translator.Config {
 	c.Identity, c.Workers, c.NoOffload, c.MaxGroups = s.identity, len(s.shards), s.cfg.NoOffload, s.cfg.MaxConferences
 	return c
 }
-
-// ChannelAddrs are the addresses that channels of translators can be allocated on.
-func (s *SFU) ChannelAddrs() []netip.Addr { return s.translatorConfig().Listen }
 
 // translatorCounters adds those of translators to out, by the names that they have here.
 func (s *SFU) translatorCounters(out map[string]uint64) {

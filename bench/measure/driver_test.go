@@ -305,12 +305,12 @@ func TestRamp(t *testing.T) {
 func TestFindKnee(t *testing.T) {
 	for _, limit := range []int{0, 1, 2, 3, 99, 100, 101, 1000, 4096, 5000} {
 		tries := 0
-		got, err := FindKnee(100, 5000, 0, func(n int) (bool, error) { tries++; return n <= limit, nil })
+		got, err := findKnee(100, 5000, 0, func(n int) (bool, error) { tries++; return n <= limit, nil })
 		if err != nil || got != limit || tries > 20 {
 			t.Errorf("limit %d: %d %v after %d tries", limit, got, err, tries)
 		}
 	}
-	if got, err := FindKnee(1, 0, 0.05, func(n int) (bool, error) { return n < 100, errorAt(n, 64) }); err == nil || got != 32 {
+	if got, err := findKnee(1, 0, 0.05, func(n int) (bool, error) { return n < 100, errorAt(n, 64) }); err == nil || got != 32 {
 		t.Error(got, err)
 	}
 }

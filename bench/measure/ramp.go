@@ -8,19 +8,19 @@ import (
 // than Resolution of the scale.
 type Ramp struct {
 	Start      int     // first scale; 0 is Plan.Scale
-	Resolution float64 // 0 is DefaultResolution
-	Tries      int     // how often a scale may fail before it counts as too much; 0 is DefaultTries
+	Resolution float64 // 0 is defaultResolution
+	Tries      int     // how often a scale may fail before it counts as too much; 0 is defaultTries
 }
 
 // Defaults of Ramp. A second try tells a knee from a hiccup of the machine.
 const (
-	DefaultResolution = 0.05
-	DefaultTries      = 2
+	defaultResolution = 0.05
+	defaultTries      = 2
 )
 
-// FindKnee looks for the largest scale at which try succeeds, up to limit (0: none). It returns 0 when none does. Try tells whether a scale
+// findKnee looks for the largest scale at which try succeeds, up to limit (0: none). It returns 0 when none does. Try tells whether a scale
 // was kept; an error ends the search.
-func FindKnee(start, limit int, resolution float64, try func(scale int) (bool, error)) (int, error) {
+func findKnee(start, limit int, resolution float64, try func(scale int) (bool, error)) (int, error) {
 	good, bad := 0, 0 // good was kept, bad was not; 0 is none yet
 	for scale := max(start, 1); ; {
 		if limit > 0 {
@@ -55,17 +55,17 @@ func (d *driver) ramp(ctx context.Context) error {
 		start = d.Plan.Scale
 	}
 	if resolution == 0 {
-		resolution = DefaultResolution
+		resolution = defaultResolution
 	}
 	if tries == 0 {
-		tries = DefaultTries
+		tries = defaultTries
 	}
 	number := 0
 	for _, s := range d.Servers {
 		k := &Knee{}
 		d.knees[s.Name] = k
 		var err error
-		k.Scale, err = FindKnee(start, d.Plan.MaxScale, resolution, func(scale int) (bool, error) {
+		k.Scale, err = findKnee(start, d.Plan.MaxScale, resolution, func(scale int) (bool, error) {
 			for range tries {
 				number++
 				rs := d.round(ctx, s, number, scale)

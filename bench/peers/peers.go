@@ -50,7 +50,7 @@ func Start(ctx context.Context, name string, o Options) (*measure.Target, error)
 	all := All()
 	i := slices.IndexFunc(all, func(p Peer) bool { return p.Name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("peers: no server %q: there are %s", name, strings.Join(Names(""), ", "))
+		return nil, fmt.Errorf("peers: no server %q: there are %s", name, strings.Join(names(), ", "))
 	}
 	p := all[i]
 	for _, k := range slices.Sorted(maps.Keys(o.Settings)) {
@@ -88,13 +88,11 @@ func (o *Options) prepare(name string) (err error) {
 	return nil
 }
 
-// Names lists the peers that serve what (sfu, turn, xmpp); "" lists all.
-func Names(what string) []string {
+// names lists all peers.
+func names() []string {
 	var out []string
 	for _, p := range All() {
-		if what == "" || slices.Contains(strings.Fields(p.Serves), what) {
-			out = append(out, p.Name)
-		}
+		out = append(out, p.Name)
 	}
 	return out
 }

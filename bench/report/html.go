@@ -132,7 +132,7 @@ func cardOf(r *measure.Report, i int) card {
 	s := r.Servers[i]
 	f := s.Figures
 	per := f[measure.PerCPUSecond]
-	p50, p99 := Worst(s.Latency)
+	p50, p99 := worst(s.Latency)
 	c := card{Class: class(i), Name: s.Name, Version: s.Version, Unit: r.Unit, Rounds: f[measure.Delivery].N, PerCPU: "–", Delivery: "–", P50: "–", P99: "–", Labels: pairs(s.Labels)}
 	if per.N > 0 {
 		c.PerCPU = Number(per.Median)
@@ -153,7 +153,7 @@ func cardOf(r *measure.Report, i int) card {
 		}
 	}
 	c.CPU = fmt.Sprintf("%.3f", f[measure.ServerCPU].Median)
-	c.Generator = fmt.Sprintf("%.3f (%s)", f[measure.GeneratorCPU].Median, GeneratorShare(f))
+	c.Generator = fmt.Sprintf("%.3f (%s)", f[measure.GeneratorCPU].Median, generatorShare(f))
 	if m := f[measure.IdleMemory]; m.N > 0 {
 		c.Memory = fmt.Sprintf("%.1f MB + %s KB each", m.Median, Number(f[measure.MemoryPerScale].Median))
 	}
@@ -165,9 +165,9 @@ func cardOf(r *measure.Report, i int) card {
 
 func ratiosOf(c measure.Comparison) ratios {
 	out := ratios{Title: c.Server + " against " + c.Against}
-	for _, k := range RatioNames(c) {
+	for _, k := range ratioNames(c) {
 		s := c.Ratios[k]
-		out.Rows = append(out.Rows, ratioRow{Name: Label(k), Median: fmt.Sprintf("%.3g×", s.Median), Range: fmt.Sprintf("%.3g–%.3g", s.Min, s.Max),
+		out.Rows = append(out.Rows, ratioRow{Name: figureLabel(k), Median: fmt.Sprintf("%.3g×", s.Median), Range: fmt.Sprintf("%.3g–%.3g", s.Min, s.Max),
 			Interval: fmt.Sprintf("%.3g–%.3g (%.0f %%)", s.Low, s.High, s.Confidence*100), From: ratioAt(s.Min), To: ratioAt(s.Max), At: ratioAt(s.Median)})
 	}
 	return out
@@ -234,7 +234,7 @@ func stepRows(r *measure.Report) (out []stepRow) {
 
 func rowOf(x *measure.Round, class string) roundRow {
 	f := x.Figures
-	p50, p99 := Worst(x.Latency)
+	p50, p99 := worst(x.Latency)
 	r := roundRow{Class: class, Name: x.Server, Number: x.Number, Interval: x.Interval, Scale: x.Scale, PerCPU: Number(f[measure.PerCPUSecond]), PerSecond: Number(f[measure.PerSecond]),
 		Delivery: fmt.Sprintf("%.4f %%", f[measure.Delivery]*100), CPU: fmt.Sprintf("%.3f", f[measure.ServerCPU]), Generator: fmt.Sprintf("%.3f", f[measure.GeneratorCPU]),
 		Others: fmt.Sprintf("%.2f", f[measure.OthersCPU]), P50: dur(p50), P99: dur(p99), State: "counts", Why: x.Failed}
@@ -259,7 +259,7 @@ func ownRows(r *measure.Report) (out []ownRow) {
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(names)) {
-		row := ownRow{Name: Label(k)}
+		row := ownRow{Name: figureLabel(k)}
 		for _, s := range r.Servers {
 			f := s.Figures[k]
 			row.Values = append(row.Values, fmt.Sprintf("%s (%s–%s)", Number(f.Median), Number(f.Min), Number(f.Max)))
@@ -282,8 +282,8 @@ func gates(r *measure.Report) []pair {
 	return out
 }
 
-// Label says in words what a figure's name means.
-func Label(name string) string {
+// figureLabel says in words what a figure's name means.
+func figureLabel(name string) string {
 	switch name {
 	case measure.PerCPUSecond:
 		return "deliveries per CPU-second"

@@ -74,7 +74,7 @@ func servers(out io.Writer, r *measure.Report) {
 		per := f[measure.PerCPUSecond]
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s–%s\t%.1f %%\t%s\t%.5f\t%.3f\t%.2f\t%.3f (%s)\t%.1f\t%.1f\t\n", s.Name, f[measure.Delivery].N, Number(per.Median), Number(per.Min), Number(per.Max), per.Relative()*100,
 			Number(f[measure.PerSecond].Median), f[measure.Delivery].Median, f[measure.ServerCPU].Median, f[measure.CPUPerUnit].Median/1000, f[measure.GeneratorCPU].Median,
-			GeneratorShare(f), f[measure.IdleMemory].Median, f[measure.MemoryPerScale].Median)
+			generatorShare(f), f[measure.IdleMemory].Median, f[measure.MemoryPerScale].Median)
 	}
 	_ = w.Flush()
 	fmt.Fprintln(out)
@@ -99,8 +99,8 @@ func servers(out io.Writer, r *measure.Report) {
 	own(out, r)
 }
 
-// GeneratorShare is what the generator used of the server's CPU time, in words.
-func GeneratorShare(f map[string]measure.Spread) string {
+// generatorShare is what the generator used of the server's CPU time, in words.
+func generatorShare(f map[string]measure.Spread) string {
 	s := fmt.Sprintf("%.2f of server's", f[measure.GeneratorRatio].Median)
 	if own, ok := f[measure.GeneratorOwn]; ok {
 		s += fmt.Sprintf(", %.2f less softirq", own.Median)
@@ -131,7 +131,7 @@ func own(out io.Writer, r *measure.Report) {
 	names := map[string]bool{}
 	for _, s := range r.Servers {
 		for k := range s.Figures {
-			if !Known(k) {
+			if !known(k) {
 				names[k] = true
 			}
 		}
@@ -157,8 +157,8 @@ func own(out io.Writer, r *measure.Report) {
 	_ = w.Flush()
 }
 
-// Known tells whether a figure is one that the driver computes for all loads.
-func Known(name string) bool {
+// known tells whether a figure is one that the driver computes for all loads.
+func known(name string) bool {
 	switch name {
 	case measure.PerCPUSecond, measure.CPUPerUnit, measure.PerSecond, measure.SentPerSecond, measure.Mbps, measure.Delivery, measure.ServerCPU, measure.ServerUser,
 		measure.GeneratorCPU, measure.GeneratorShare, measure.GeneratorRatio, measure.GeneratorOwn, measure.OthersCPU, measure.SoftIRQ, measure.Steal, measure.MemoryPerScale,
@@ -179,7 +179,7 @@ func rounds(out io.Writer, r *measure.Report) {
 	for i := range r.Rounds {
 		x := &r.Rounds[i]
 		f := x.Figures
-		p50, p99 := Worst(x.Latency)
+		p50, p99 := worst(x.Latency)
 		state := "counts"
 		switch {
 		case x.Error != "":
@@ -209,7 +209,7 @@ func comparisons(out io.Writer, r *measure.Report) {
 		fmt.Fprintf(out, "\n%s / %s\n", c.Server, c.Against)
 		w := table(out)
 		fmt.Fprintln(w, "figure\tratio\tmin–max\tinterval\t")
-		for _, k := range RatioNames(c) {
+		for _, k := range ratioNames(c) {
 			s := c.Ratios[k]
 			fmt.Fprintf(w, "%s\t%.3f\t%.3f–%.3f\t%.3f–%.3f (%.0f %%)\t\n", k, s.Median, s.Min, s.Max, s.Low, s.High, s.Confidence*100)
 		}
@@ -217,8 +217,8 @@ func comparisons(out io.Writer, r *measure.Report) {
 	}
 }
 
-// RatioNames are the ratios worth showing, in order.
-func RatioNames(c measure.Comparison) []string {
+// ratioNames are the ratios worth showing, in order.
+func ratioNames(c measure.Comparison) []string {
 	var out []string
 	for _, k := range []string{measure.PerCPUSecond, measure.PerSecond, measure.ServerCPU, measure.MemoryPerScale, measure.IdleMemory, measure.PrepareCPU} {
 		if _, ok := c.Ratios[k]; ok {
@@ -226,15 +226,15 @@ func RatioNames(c measure.Comparison) []string {
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Ratios)) {
-		if !Known(k) {
+		if !known(k) {
 			out = append(out, k)
 		}
 	}
 	return out
 }
 
-// Worst is the highest p50 and p99 of all kinds of traffic.
-func Worst(m map[string]measure.Latency) (p50, p99 int64) {
+// worst is the highest p50 and p99 of all kinds of traffic.
+func worst(m map[string]measure.Latency) (p50, p99 int64) {
 	for _, l := range m {
 		q := l.Quantiles()
 		p50, p99 = max(p50, q.P50), max(p99, q.P99)

@@ -18,8 +18,8 @@ type Array struct {
 	Mem []byte // the values behind each other
 }
 
-// NewArray makes one with zero values. A value takes a multiple of 8 bytes.
-func NewArray(entries, size int) (*Array, error) {
+// newArray makes one with zero values. A value takes a multiple of 8 bytes.
+func newArray(entries, size int) (*Array, error) {
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: uint32(entries), Flags: unix.BPF_F_MMAPABLE})
 	if err != nil {
 		return nil, fmt.Errorf("tap: %w", err)
@@ -40,7 +40,7 @@ type Want struct {
 // NewArrays makes all that are wanted, up to the first one that fails.
 func NewArrays(all ...Want) (err error) {
 	for _, w := range all {
-		if *w.To, err = NewArray(w.Entries, w.Size); err != nil {
+		if *w.To, err = newArray(w.Entries, w.Size); err != nil {
 			return err
 		}
 	}

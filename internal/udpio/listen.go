@@ -102,9 +102,6 @@ func Listen(addr netip.AddrPort, opt Options) (*Conn, error) {
 // LocalAddr is the bound address.
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
-// Offload says whether runs are sent with UDP_SEGMENT at the moment and whether UDP_GRO is on.
-func (c *Conn) Offload() (gso, gro bool) { return c.gso.Load(), c.gro }
-
 // Segmented counts the runs that went out as one message with UDP_SEGMENT.
 func (c *Conn) Segmented() uint64 { return c.segmented.Load() }
 

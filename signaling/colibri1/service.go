@@ -23,7 +23,6 @@ const (
 // Engine makes translators; the sfu is one.
 type Engine interface {
 	OpenTranslator(id string, ev translator.Events) (*translator.Group, error)
-	ChannelAddrs() []netip.Addr
 }
 
 // Config is what the bridge has to know. Zero numbers and durations take the defaults.

@@ -73,34 +73,6 @@ func (s *Service) SetInfo(jid stanza.JID, name, value string) bool {
 	})
 }
 
-// SetMembersOnly opens a room to members alone, for the server; everybody inside becomes a member. Observers are told.
-func (s *Service) SetMembersOnly(jid stanza.JID, on bool) bool {
-	return s.with(jid, func(r *room) {
-		if r.set.MembersOnly == on {
-			return
-		}
-		for _, o := range r.order {
-			if on && r.affiliation(o.bare()) == none {
-				r.setAffiliation(o.bare(), affEntry{aff: member})
-				r.announce(o, o.jids(), r.presenceOf(o))
-			}
-		}
-		old := r.set
-		r.set.MembersOnly = on
-		r.tellConfig(old, r.logged())
-		r.configured(r.jid)
-	})
-}
-
-// Grant gives a bare address an affiliation.
-func (s *Service) Grant(jid, bare stanza.JID, affiliation string) bool {
-	aff, known := parseAffiliation(affiliation)
-	return known && s.with(jid, func(r *room) {
-		r.applyAffiliations([]edit{{bare: bare.Bare(), entry: affEntry{aff: aff}}}, "")
-		r.dieIfEmpty()
-	})
-}
-
 // SetSubject changes the subject for the server.
 func (s *Service) SetSubject(jid stanza.JID, text string) bool {
 	return s.with(jid, func(r *room) {

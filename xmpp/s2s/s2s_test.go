@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -143,14 +144,12 @@ func newNode(t *testing.T, z *zone, domain string, cert *tls.Config, change func
 	return n
 }
 
-// unacked is how much n has said to another that is not acknowledged.
-func (n *node) unacked(to *node) int {
+// unacked tells whether n has said something to another that is not acknowledged.
+func (n *node) unacked(to *node, id string) bool {
 	n.fed.mu.Lock()
 	defer n.fed.mu.Unlock()
-	if l := n.fed.links[pair{n.name.Domain(), to.name.Domain()}]; l != nil {
-		return l.ack.len()
-	}
-	return 0
+	l := n.fed.links[pair{n.name.Domain(), to.name.Domain()}]
+	return l != nil && slices.ContainsFunc(l.ack.again(), func(st *stanza.Stanza) bool { return st.ID == id })
 }
 
 func (n *node) addr() string { return fmt.Sprint("127.0.0.1:", n.port) }
