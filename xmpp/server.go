@@ -153,11 +153,12 @@ func (s *Server) local(domain string) bool {
 	return domain == s.cfg.Domain || s.GuestsOnly(domain) || s.service(domain)
 }
 
-// Sessions are the sessions of an account, hibernating ones included, in the order they were bound.
+// Sessions are the sessions of an account, hibernating ones included, in the order they were bound. The slice is for reading: it is that of the table, which
+// bind and forget replace.
 func (s *Server) Sessions(bare stanza.JID) []*Session {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return slices.Clone(s.byBare[bare.Bare()])
+	return slices.Clip(s.byBare[bare.Bare()])
 }
 
 // AllSessions are the sessions of all accounts and guests, in no order.

@@ -203,10 +203,13 @@ func AppendText(dst []byte, s string) []byte { return appendEscaped(dst, s, fals
 
 // appendEscaped replaces what is no XML character by U+FFFD: one such byte would end the receiver's stream.
 func appendEscaped(dst []byte, s string, attr bool) []byte {
+	care := uint8(textCare | forbidden | beyondASCII)
+	if attr {
+		care |= attrCare
+	}
 	last := 0
 	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if class[c] == nameChar|nameStart && c < utf8.RuneSelf {
+		if class[s[i]]&care == 0 {
 			continue
 		}
 		esc, width := escape(s[i:], attr)

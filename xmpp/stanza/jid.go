@@ -12,8 +12,8 @@ import (
 // JID is a canonical XMPP address (RFC 7622): comparable, so it is its own map key. The zero value is "no address".
 type JID struct {
 	s     string // localpart@domainpart/resourcepart
-	at    int    // length of the localpart; 0: none
-	slash int    // index of '/' in s; len(s) when there is no resourcepart
+	at    uint16 // length of the localpart; 0: none
+	slash uint16 // index of '/' in s; len(s) when there is no resourcepart. Three parts of 1023 bytes at most (RFC 7622 §3.1) fit
 }
 
 // ParseJID canonicalises s (RFC 7622 §3). Plain lower-case ASCII takes a path without allocation; all else goes
@@ -48,7 +48,7 @@ func NewJID(local, domain, resource string) (JID, error) {
 		return JID{}, errEmptyLabel
 	}
 	if tenants != "" {
-		out.s = out.s[:out.slash-len(plain)] + tenants + out.s[out.slash:]
+		out.s = out.s[:int(out.slash)-len(plain)] + tenants + out.s[out.slash:]
 	}
 	return out, nil
 }
@@ -85,12 +85,12 @@ func MustJID(s string) JID {
 }
 
 func split(s string) JID {
-	j := JID{s: s, slash: len(s)}
+	j := JID{s: s, slash: uint16(len(s))}
 	if i := strings.IndexByte(s, '/'); i >= 0 {
-		j.slash = i
+		j.slash = uint16(i)
 	}
 	if i := strings.IndexByte(s[:j.slash], '@'); i > 0 {
-		j.at = i
+		j.at = uint16(i)
 	}
 	return j
 }
@@ -156,7 +156,7 @@ func (j JID) Domain() string {
 
 // Resource is the resourcepart, "" if there is none.
 func (j JID) Resource() string {
-	if j.slash == len(j.s) {
+	if j.IsBare() {
 		return ""
 	}
 	return j.s[j.slash+1:]
@@ -166,7 +166,7 @@ func (j JID) Resource() string {
 func (j JID) Bare() JID { return JID{s: j.s[:j.slash], at: j.at, slash: j.slash} }
 
 // IsBare tells that there is no resourcepart.
-func (j JID) IsBare() bool { return j.slash == len(j.s) }
+func (j JID) IsBare() bool { return int(j.slash) == len(j.s) }
 
 // WithResource replaces the resourcepart; r is canonicalised.
 func (j JID) WithResource(r string) (JID, error) {

@@ -149,7 +149,9 @@ func (s *scanner) one(b []byte) (Item, error) {
 		it.Elem = e
 		return it, s.finish()
 	}
-	st := &Stanza{Kind: kind, tree: &treeBox{}}
+	p := &parsed{}
+	st := &p.Stanza
+	st.Kind, st.tree, st.Names = kind, &p.box, p.names[:0]
 	jerr, err := s.head(st)
 	if err != nil {
 		return Item{}, err
@@ -176,7 +178,7 @@ func (s *scanner) head(st *Stanza) (jerr *JIDError, err error) {
 			return nil, err
 		}
 		if a.space == NSXML && string(a.local) == "lang" {
-			st.Lang = v
+			st.Lang = intern(v)
 		}
 		if a.space != "" {
 			continue
@@ -184,19 +186,26 @@ func (s *scanner) head(st *Stanza) (jerr *JIDError, err error) {
 		var bad error
 		switch string(a.local) {
 		case "id":
-			st.ID = v
+			st.ID = string(v)
 		case "type":
-			st.Type = v
+			st.Type = intern(v)
 		case "to":
-			st.To, bad = addr(v)
+			st.To, bad = addr(string(v))
 		case "from":
-			st.From, bad = addr(v)
+			st.From, bad = addr(string(v))
 		}
 		if bad != nil {
 			jerr = &JIDError{intern(a.local), bad}
 		}
 	}
 	return jerr, nil
+}
+
+// parsed is a stanza that was read with what nearly each one needs besides: one piece of memory.
+type parsed struct {
+	Stanza
+	box   treeBox
+	names [usualChildren]Name
 }
 
 func addr(v string) (JID, error) {
@@ -206,28 +215,30 @@ func addr(v string) (JID, error) {
 	return ParseJID(v)
 }
 
-func (s *scanner) value(a *rawAttr) (string, error) {
-	if plain(a.raw, true) {
-		return intern(a.raw), nil
+// value is the decoded value of an attribute, good until the next one is asked for.
+func (s *scanner) value(a *rawAttr) ([]byte, error) {
+	if a.plain() {
+		return a.raw, nil
 	}
 	dec, err := appendDecoded(s.scratch[:0], a.raw, true)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	s.scratch = dec
-	return string(dec), nil
+	return dec, nil
 }
 
 // textValue is the decoded text of a tokText.
 func (s *scanner) textValue() (string, error) {
-	if err := check(s.text, false); err != nil {
+	k := classes(s.text)
+	if err := check(s.text, k, false); err != nil {
 		return "", err
 	}
 	if s.cdata {
 		s.scratch = appendCDATA(s.scratch[:0], s.text)
 		return string(s.scratch), nil
 	}
-	if plain(s.text, false) {
+	if k&textCare == 0 {
 		return string(s.text), nil
 	}
 	dec, err := appendDecoded(s.scratch[:0], s.text, false)
@@ -258,9 +269,6 @@ func (s *scanner) body(st *Stanza) error {
 		switch t {
 		case tokStart:
 			if len(s.open) == depth+1 {
-				if st.Names == nil {
-					st.Names = make([]Name, 0, usualChildren)
-				}
 				st.Names = append(st.Names, Name{s.space, intern(s.local)})
 			}
 			if err := w.start(s, len(s.open) == depth+1); err != nil {
@@ -324,14 +332,14 @@ func (w *writer) start(s *scanner, top bool) error {
 		}
 		w.out = append(w.out, a.local...)
 		w.out = append(w.out, '=', '\'')
-		if plain(a.raw, true) {
+		if a.plain() {
 			w.out = append(w.out, a.raw...)
 		} else {
 			v, err := s.value(a)
 			if err != nil {
 				return err
 			}
-			w.out = appendEscaped(w.out, v, true)
+			w.out = appendEscaped(w.out, string(v), true)
 		}
 		w.out = append(w.out, '\'')
 	}
@@ -376,8 +384,8 @@ func (w *writer) text(s *scanner) error {
 		w.out = append(w.out, '>')
 		w.pending = false
 	}
-	if plain(s.text, false) {
-		if err := check(s.text, false); err != nil {
+	if k := classes(s.text); k&textCare == 0 {
+		if err := check(s.text, k, false); err != nil {
 			return err
 		}
 		w.out = append(w.out, s.text...)
@@ -402,7 +410,7 @@ func (s *scanner) attrList() ([]Attr, error) {
 		if err != nil {
 			return nil, err
 		}
-		attrs = append(attrs, Attr{a.space, intern(a.local), v})
+		attrs = append(attrs, Attr{a.space, intern(a.local), intern(v)})
 	}
 	return attrs, nil
 }

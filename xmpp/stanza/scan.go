@@ -53,8 +53,12 @@ type openElem struct {
 // rawAttr is an attribute whose value is still as on the wire.
 type rawAttr struct {
 	prefix, local, raw []byte
+	classes            uint8 // of raw
 	space              string
 }
+
+// plain tells that the value is the same decoded, and the same encoded again.
+func (a *rawAttr) plain() bool { return a.classes&attrCare == 0 }
 
 // scanner is a strict, namespace-aware pull tokenizer over bytes that are complete. It accepts the XML that RFC 6120 §11 allows and no
 // more; what it accepts, Expat and libxml2 accept too. It is used by one goroutine.
@@ -263,7 +267,7 @@ func (s *scanner) attributes(e *openElem) error {
 		if err != nil {
 			return err
 		}
-		raw, err := s.attrValue()
+		raw, k, err := s.attrValue()
 		if err != nil {
 			return err
 		}
@@ -281,33 +285,32 @@ func (s *scanner) attributes(e *openElem) error {
 				return err
 			}
 		default:
-			s.attrs = append(s.attrs, rawAttr{prefix: prefix, local: local, raw: raw})
+			s.attrs = append(s.attrs, rawAttr{prefix: prefix, local: local, raw: raw, classes: k})
 		}
 	}
 }
 
-func (s *scanner) attrValue() ([]byte, error) {
+// attrValue reads an attribute's value, as it is on the wire, and tells what its bytes are.
+func (s *scanner) attrValue() (raw []byte, k uint8, err error) {
 	s.skipSpace()
 	if s.i >= len(s.b) || s.b[s.i] != '=' {
-		return nil, notWellFormed("attribute without value")
+		return nil, 0, notWellFormed("attribute without value")
 	}
 	s.i++
 	s.skipSpace()
 	if s.i >= len(s.b) || s.b[s.i] != '\'' && s.b[s.i] != '"' {
-		return nil, notWellFormed("attribute value not quoted")
+		return nil, 0, notWellFormed("attribute value not quoted")
 	}
 	q := s.b[s.i]
 	s.i++
 	n := bytes.IndexByte(s.b[s.i:], q)
 	if n < 0 {
-		return nil, notWellFormed("attribute value without end")
+		return nil, 0, notWellFormed("attribute value without end")
 	}
-	raw := s.b[s.i : s.i+n]
+	raw = s.b[s.i : s.i+n]
 	s.i += n + 1
-	if err := check(raw, true); err != nil {
-		return nil, err
-	}
-	return raw, nil
+	k = classes(raw)
+	return raw, k, check(raw, k, true)
 }
 
 // namespace decodes the value of a declaration.

@@ -12,6 +12,8 @@ const (
 	attrCare                // nor an attribute value
 	forbidden               // no XML character
 	maybeNonXML             // first byte of U+FFFE and U+FFFF
+	markup                  // '<', which no attribute value has
+	beyondASCII
 )
 
 var class = makeClass()
@@ -33,18 +35,29 @@ func makeClass() (t [256]uint8) {
 			t[c] |= forbidden
 		}
 	}
+	t['<'] |= markup
+	for c := utf8.RuneSelf; c < len(t); c++ {
+		t[c] |= beyondASCII
+	}
 	t[0xEF] |= maybeNonXML
 	return t
 }
 
-// check refuses what is no XML character, and '<' in an attribute. raw is valid UTF-8.
-func check(raw []byte, attr bool) error {
+// classes is all that some byte of raw is: mostly it tells that nothing needs care, in one pass without branches.
+func classes(raw []byte) (k uint8) {
+	for _, c := range raw {
+		k |= class[c]
+	}
+	return k
+}
+
+// check refuses what is no XML character, and '<' in an attribute. raw is valid UTF-8, k what its bytes are.
+func check(raw []byte, k uint8, attr bool) error {
+	if k&(forbidden|maybeNonXML|markup) == 0 {
+		return nil
+	}
 	for i, c := range raw {
-		k := class[c]
-		if k&(forbidden|maybeNonXML) == 0 && c != '<' {
-			continue
-		}
-		if k&forbidden != 0 {
+		if class[c]&forbidden != 0 {
 			return notWellFormed("control character")
 		}
 		if c == '<' && attr {
@@ -55,20 +68,6 @@ func check(raw []byte, attr bool) error {
 		}
 	}
 	return nil
-}
-
-// plain tells that raw is the same decoded, and the same encoded again.
-func plain(raw []byte, attr bool) bool {
-	care := uint8(textCare)
-	if attr {
-		care = attrCare
-	}
-	for _, c := range raw {
-		if class[c]&care != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // appendDecoded resolves references and normalises line ends (XML 1.0 §2.11) and, in attributes, white space (§3.3.3).
