@@ -16,7 +16,7 @@
 //	route       route.go              stream     mounted Handler, Hooks.AccountIQ, iq hook, Hooks.Inbound, sessions, Hooks.Offline, or an error back
 //	queue       outbox.go push        any        into the pending queue of the receiving session; a full one ends that session
 //	hold        csi.go holdLocked     any        for a client that nobody looks at: what can wait (XEP-0352)
-//	write       outbox.go flush       flusher    many stanzas in one write; counted ones move to the unacknowledged
+//	write       outbox.go flush       flusher    many stanzas in one write; counted ones move to the unacknowledged (flushers.go: whose goroutine it is)
 //	acknowledge sm.go                 stream     the client's h drops them
 //
 // A Session has at most one stream and a stream at most one flusher, which lives only while there is something to write: an idle

@@ -15,7 +15,7 @@ type outItem struct {
 	raw     []byte
 	counted bool      // stream management counts it (XEP-0198 §4)
 	shared  *delivery // of a message that went to several sessions
-	at      time.Time // when it was put here; zero for raw
+	at      int64     // when it was put here, milliseconds since 1970; 0 for raw
 	kept    bool      // it is on disk elsewhere: not routed again
 	ref     uint64    // where, if the one who keeps it wants to know that the client has it
 	logged  bool      // the ledger has it
@@ -136,7 +136,7 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 	l := &x.srv.cfg.Limits
 	if o.st != nil {
 		o.counted = x.sm.on
-		o.at = time.Now()
+		o.at = time.Now().UnixMilli()
 		if x.csi != nil && x.holdLocked(&o) {
 			return true, false
 		}
@@ -162,7 +162,7 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 func (x *Session) kickLocked() {
 	if st := x.stream; st != nil && !st.flushing && !st.finished {
 		st.flushing = true
-		go st.flush()
+		st.srv.flushers.start(st)
 	}
 }
 
@@ -175,14 +175,14 @@ func (st *stream) flushedLocked() {
 	}
 }
 
-// flush is the one writer of a stream; it ends when the outbox is empty, so that idle sessions cost one goroutine, not two.
-func (st *stream) flush() {
-	var batch []outItem
+// flush is the one writer of a stream; it ends when the outbox is empty, so that idle sessions cost one goroutine, not two. It collects in the memory of
+// batch, which is empty, and gives it back so.
+func (st *stream) flush(batch []outItem) []outItem {
 	for {
 		var final bool
 		batch, final = st.sess.take(st, batch[:0])
 		if len(batch) == 0 {
-			return
+			return batch
 		}
 		if err := st.wire.write(batch); err != nil {
 			var ne net.Error
@@ -191,7 +191,7 @@ func (st *stream) flush() {
 			}
 			st.wire.abandon() // the reader notices and gives the session back
 			st.sess.unwritten(st, batch)
-			return
+			return nil
 		}
 		st.sess.delivered(batch)
 		clear(batch)
@@ -200,7 +200,7 @@ func (st *stream) flush() {
 			st.sess.mu.Lock()
 			st.flushedLocked()
 			st.sess.mu.Unlock()
-			return
+			return batch[:0]
 		}
 	}
 }
@@ -237,7 +237,7 @@ func (x *Session) take(st *stream, batch []outItem) (_ []outItem, final bool) {
 	defer x.mu.Unlock()
 	if x.stream != st && st.last == nil || st.finished {
 		st.flushedLocked()
-		return nil, false
+		return batch, false
 	}
 	for bytes := 0; x.stream == st && (st.last == nil || st.drain) && x.pending.len() > 0 && bytes < batchBytes; {
 		o := x.pending.pop()
@@ -260,7 +260,7 @@ func (x *Session) take(st *stream, batch []outItem) (_ []outItem, final bool) {
 	}
 	if len(batch) == 0 {
 		st.flushedLocked()
-		return nil, false
+		return batch, false
 	}
 	if x.askLocked() {
 		batch = append(batch, outItem{raw: smRequest})
@@ -314,6 +314,6 @@ func (x *Session) lastWordsLocked(st *stream, se *stanza.StreamError, drain bool
 	st.cutoff = time.AfterFunc(wait, st.wire.abandon)
 	if !st.flushing {
 		st.flushing = true
-		go st.flush()
+		st.srv.flushers.start(st)
 	}
 }

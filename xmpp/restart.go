@@ -93,7 +93,7 @@ func (x *Session) logLocked(o *outItem) bool {
 		x.ch.PushHollow()
 		return true
 	}
-	it := ledger.Item{Counted: o.counted, Kept: o.kept, Shared: o.shared != nil, Ref: o.ref, At: o.at, Origin: ledger.Origin(st.Origin())}
+	it := ledger.Item{Counted: o.counted, Kept: o.kept, Shared: o.shared != nil, Ref: o.ref, At: time.UnixMilli(o.at), Origin: ledger.Origin(st.Origin())}
 	if !o.kept {
 		it.Ref, _ = strconv.ParseUint(st.Archive(), 32, 64)
 	}
@@ -260,7 +260,7 @@ func (x *Session) restoreValues(k *ledger.Kept, trusted bool) {
 // has reached a client, or waits for another, does not go elsewhere.
 func (x *Session) restoreQueue(k *ledger.Kept, shared map[string]*delivery) {
 	for _, it := range k.Items {
-		o := outItem{counted: it.Counted, logged: true, at: it.At, kept: it.Kept}
+		o := outItem{counted: it.Counted, logged: true, at: it.At.UnixMilli(), kept: it.Kept}
 		if it.Kept {
 			o.ref = it.Ref
 		}

@@ -302,8 +302,8 @@ func (s *Server) reroute(items []outItem) {
 		}
 		s.count.rerouted.Add(1)
 		st := o.st
-		if st.Kind == stanza.Message && !o.at.IsZero() && !st.Has(nsDelay, "delay") { // XEP-0198 §5 with XEP-0203
-			stamp := o.at.UTC().Format(time.RFC3339)
+		if st.Kind == stanza.Message && o.at != 0 && !st.Has(nsDelay, "delay") { // XEP-0198 §5 with XEP-0203
+			stamp := time.UnixMilli(o.at).UTC().Format(time.RFC3339)
 			delay := stanza.NewElement(nsDelay, "delay", "from", s.cfg.Domain, "stamp", stamp)
 			st = st.WithPayload(append(st.Payload(), delay)...)
 		}

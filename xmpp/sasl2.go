@@ -249,7 +249,7 @@ func (st *stream) bind2(l *login2, answer func(x *Session, bound *stanza.Element
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.pending.prepend(rawItems(raw))
-	go st.flush()
+	st.srv.flushers.start(st)
 	return nil
 }
 

@@ -28,6 +28,7 @@ type Server struct {
 	backoff  *backoff
 	buffers  bufferPool // to write
 	inputs   bufferPool // to read
+	flushers flushers
 	elements stanza.Buffers
 	peers    pendingPeers
 	holds    holds
@@ -304,6 +305,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			st.wire.abandon()
 		}
 	}
+	s.flushers.close()
 	s.cancel()
 	return err
 }

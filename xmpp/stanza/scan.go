@@ -277,11 +277,11 @@ func (s *scanner) attributes(e *openElem) error {
 				return notWellFormed("attribute twice")
 			}
 			declared = true
-			if e.deflt, err = s.namespace(raw); err != nil {
+			if e.deflt, err = s.namespace(raw, k); err != nil {
 				return err
 			}
 		case string(prefix) == "xmlns":
-			if err := s.bind(e, local, raw); err != nil {
+			if err := s.bind(e, local, raw, k); err != nil {
 				return err
 			}
 		default:
@@ -313,13 +313,12 @@ func (s *scanner) attrValue() (raw []byte, k uint8, err error) {
 	return raw, k, check(raw, k, true)
 }
 
-// namespace decodes the value of a declaration.
-func (s *scanner) namespace(raw []byte) (string, error) {
-	dec, err := appendDecoded(s.scratch[:0], raw, true)
+// namespace decodes the value of a declaration, of bytes of classes k.
+func (s *scanner) namespace(raw []byte, k uint8) (string, error) {
+	dec, err := s.value(&rawAttr{raw: raw, classes: k})
 	if err != nil {
 		return "", err
 	}
-	s.scratch = dec
 	uri := intern(dec)
 	if uri == NSXML || uri == NSXMLNS {
 		return "", notWellFormed("reserved namespace declared")
@@ -328,14 +327,14 @@ func (s *scanner) namespace(raw []byte) (string, error) {
 }
 
 // bind declares a prefix (Namespaces in XML 1.0 §3, §5).
-func (s *scanner) bind(e *openElem, local, raw []byte) error {
+func (s *scanner) bind(e *openElem, local, raw []byte, k uint8) error {
 	if string(local) == "xml" {
 		if string(raw) != NSXML {
 			return notWellFormed("prefix xml rebound")
 		}
 		return nil
 	}
-	uri, err := s.namespace(raw)
+	uri, err := s.namespace(raw, k)
 	if err != nil {
 		return err
 	}
