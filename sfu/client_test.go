@@ -167,6 +167,7 @@ type client struct {
 
 type clientOptions struct {
 	layers   int
+	channel  *webrtc.DataChannelInit // nil: as Jitsi's clients open it
 	setting  func(*webrtc.SettingEngine)
 	endpoint func(*EndpointConfig)
 }
@@ -219,8 +220,12 @@ func newClient(t testing.TB, c *Conference, id string, o clientOptions) *client 
 	for i := range o.layers {
 		cl.video = append(cl.video, cl.addTrack(webrtc.MimeTypeVP8, fmt.Sprintf("video%d", i)))
 	}
-	proto := "http://jitsi.org/protocols/colibri"
-	cl.dc, err = pc.CreateDataChannel("JVB data channel", &webrtc.DataChannelInit{Protocol: &proto})
+	label, proto := "JVB data channel", "http://jitsi.org/protocols/colibri"
+	init := &webrtc.DataChannelInit{Protocol: &proto}
+	if o.channel != nil {
+		label, init = "another", o.channel
+	}
+	cl.dc, err = pc.CreateDataChannel(label, init)
 	must(t, err)
 	cl.dc.OnOpen(func() { cl.mu.Lock(); cl.open = true; cl.mu.Unlock() })
 	cl.dc.OnMessage(func(m webrtc.DataChannelMessage) {

@@ -15,13 +15,14 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// TestUnusualPeers has clients that are not like browsers meet one that is: audio both ways.
+// TestUnusualPeers has clients that are not like browsers meet one that is: a message of the bridge, audio both ways.
 func TestUnusualPeers(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		setting  func(t *testing.T, se *webrtc.SettingEngine)
 		endpoint func(*EndpointConfig)
+		channel  *webrtc.DataChannelInit
 		remote   func(t *testing.T, c *client, r *Transport)
 	}{
 		{name: "ICE lite, which makes no checks of its own", setting: func(_ *testing.T, se *webrtc.SettingEngine) { se.SetLite(true) }, remote: gathered},
@@ -41,6 +42,7 @@ func TestUnusualPeers(t *testing.T) {
 			other := Fingerprint{Hash: "sha-256", Value: strings.Repeat("AB:", 31) + "AB"}
 			r.Fingerprints = append([]Fingerprint{other}, r.Fingerprints...)
 		}},
+		{name: "a bridge channel by another name, without order", channel: &webrtc.DataChannelInit{Ordered: new(bool), MaxRetransmits: new(uint16)}},
 		{name: "no extensions", endpoint: func(c *EndpointConfig) { c.Extensions = nil }},
 		{name: "extensions that nobody knows", endpoint: func(c *EndpointConfig) {
 			c.Extensions = append(c.Extensions, Extension{ID: 15, URI: "urn:example:x"}, Extension{ID: 255, URI: "urn:example:y"}, Extension{ID: 0, URI: "urn:example:z"})
@@ -52,7 +54,7 @@ func TestUnusualPeers(t *testing.T) {
 			ev := newEvents()
 			conf, err := s.NewConference("room", ev)
 			must(t, err)
-			a := newClient(t, conf, "aaaa", clientOptions{endpoint: c.endpoint, setting: func(se *webrtc.SettingEngine) {
+			a := newClient(t, conf, "aaaa", clientOptions{endpoint: c.endpoint, channel: c.channel, setting: func(se *webrtc.SettingEngine) {
 				if c.setting != nil {
 					c.setting(t, se)
 				}
@@ -71,6 +73,10 @@ func TestUnusualPeers(t *testing.T) {
 			ev.connected(t, "bbbb")
 			defer a.play(nil)()
 			defer b.play(nil)()
+			ev.wait(t, "channel open", func(v event) bool { return v.kind == "open" && v.ep == "aaaa" })
+			await.True(t, "channel open at the client", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.open })
+			must(t, a.ep.SendMessage([]byte(`{}`)))
+			await.True(t, "a message", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.texts) > 0 })
 			await.True(t, "audio both ways", func() bool { return b.count(a.ssrc(0)) > 10 && a.count(b.ssrc(0)) > 10 })
 		})
 	}

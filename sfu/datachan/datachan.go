@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// label and protocol name the channel that clients open.
+	// label and protocol name the channel that we open, as Jitsi's clients do theirs.
 	label    = "JVB data channel"
 	protocol = "http://jitsi.org/protocols/colibri"
 	// buffered is how many bytes SCTP may hold for a peer before the writer waits.
@@ -74,12 +74,7 @@ func Serve(ctx context.Context, conn net.Conn, cfg Config) {
 			}
 			return
 		}
-		if dc.Config.Label != label && dc.Config.Protocol != protocol {
-			cfg.Log.Debug("foreign data channel closed", "label", dc.Config.Label)
-			_ = dc.Close()
-			continue
-		}
-		cfg.serve(dc)
+		cfg.serve(dc) // whatever its name: JVB does not look at it either
 	}
 }
 
