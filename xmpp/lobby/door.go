@@ -102,8 +102,8 @@ func (i *Inside) Left(room, real stanza.JID, _ string) {
 // Destroyed implements the observer of rooms.
 func (i *Inside) Destroyed(stanza.JID) {}
 
-// Kicked tells the meeting that a knocker was sent away.
-func (i *Inside) Kicked(room, _ stanza.JID, nick, name, actor string) {
+// Kicked tells the meeting that a knocker was sent away, in the name that who did it has there: jitsi-meet takes another one in the lobby.
+func (i *Inside) Kicked(room, _, by stanza.JID, nick, name string) {
 	i.c.mu.Lock()
 	l := i.c.byRoom[room]
 	i.c.mu.Unlock()
@@ -112,5 +112,5 @@ func (i *Inside) Kicked(room, _ stanza.JID, nick, name, actor string) {
 		return
 	}
 	i.c.count("denied")
-	i.c.tell(l.meeting, actor, notice{Event: "LOBBY-ACCESS-DENIED", Value: addr.String(), Name: name})
+	i.c.tell(l.meeting, i.c.meetings.Nick(l.meeting, by), notice{Event: "LOBBY-ACCESS-DENIED", Value: addr.String(), Name: name})
 }

@@ -364,8 +364,12 @@ func (r *room) kick(o *occupant, actor, reason string) []AffiliationRecord {
 		r.setAffiliation(o.bare(), affEntry{})
 		changed = []AffiliationRecord{{JID: o.bare().String(), Affiliation: none.String()}}
 	}
+	var by stanza.JID
+	if a := r.nicks[actor]; a != nil {
+		by = a.real()
+	}
 	real, name := o.real(), displayName(o.primary().presence)
 	r.remove(o, 307, actor, reason)
-	r.kicked(o, real, name, actor)
+	r.kicked(o, real, by, name)
 	return changed
 }

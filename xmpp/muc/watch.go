@@ -18,8 +18,8 @@ type InviteObserver interface {
 
 // KickObserver learns who was put out by a moderator.
 type KickObserver interface {
-	// Kicked comes after Left. actor is the nick of who did it, "" for the server; name the display name.
-	Kicked(room, real stanza.JID, nick, name, actor string)
+	// Kicked comes after Left. by is the real full address of who did it, zero for the server; name the display name.
+	Kicked(room, real, by stanza.JID, nick, name string)
 }
 
 // PresenceObserver learns of presence updates and changes of roles.
@@ -65,11 +65,11 @@ func (r *room) invited(by, invitee stanza.JID) {
 	})
 }
 
-func (r *room) kicked(who *occupant, real stanza.JID, name, actor string) {
+func (r *room) kicked(who *occupant, real, by stanza.JID, name string) {
 	nick := who.nick
 	r.observe(func(o Observer) {
 		if k, ok := o.(KickObserver); ok {
-			k.Kicked(r.jid, real, nick, name, actor)
+			k.Kicked(r.jid, real, by, nick, name)
 		}
 	})
 }

@@ -140,7 +140,7 @@ func (c *Component) Left(room, real stanza.JID, _ string) {
 }
 
 // Kicked implements muc.KickObserver: who was put out comes back as others come.
-func (c *Component) Kicked(room, real stanza.JID, _, _, _ string) {
+func (c *Component) Kicked(room, real, _ stanza.JID, _, _ string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if a := c.audiences[room]; a != nil {
