@@ -4,7 +4,11 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A sleeper returns when its time has come, not before, and was idle for no longer than it took.
 func TestSleeper(t *testing.T) {

@@ -6,7 +6,11 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // flaky fails once before each connection.
 type flaky struct {

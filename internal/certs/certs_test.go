@@ -11,8 +11,15 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"konzil/internal/oops"
 )
+
+// pebble, the authority of the tests, cannot be ended.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks"))
+}
 
 var quiet = slog.New(slog.DiscardHandler)
 

@@ -12,7 +12,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var testConfig = Config{Domain: "example.org", GuestDomain: "guest.example.org", MUC: "conference.example.org", Focus: "focus.example.org", SSRCRewriting: true}
 

@@ -10,9 +10,13 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"konzil/signaling/colibri"
 	"konzil/signaling/jingle"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeBridge has one meeting, m, with one endpoint in it.
 type fakeBridge struct{ got []*colibri.ConferenceModify }

@@ -7,9 +7,13 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"konzil/xmpp/jitsi"
 	"konzil/xmpp/stanza"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	room = stanza.MustJID("standup@rooms.example.org")

@@ -20,7 +20,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func hashOf(name string) (func() hash.Hash, int) {
 	if name == "SHA-1" {
