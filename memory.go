@@ -20,7 +20,7 @@ const (
 	fullGrowth   = 64 << 20 // and with so much in use leastGC: to collect costs what is in use, each time
 	leastPercent = 15       // in between
 	leastGC      = 50       // percent of what is in use that may become garbage, at least
-	growthBytes  = 1 << 20  // more in use after a collection than before: it grows
+	growthBytes  = 1 << 20  // more in use after a collection than ever since it was calm: it grows
 	steadyGCs    = 2        // collections between two looks from which on it can be told that it does not,
 	steadyLooks  = 4        // and so many such looks after each other make sure
 	memoryLook   = 250 * time.Millisecond
@@ -37,7 +37,7 @@ type keeper struct {
 	swept   uint64 // and when the last one was swept
 	stacks  uint64 // in use before that, bytes
 	calm    int    // looks in a row
-	least   uint64 // the least that was in use since it grew
+	most    uint64 // that was in use since it was calm, within growthBytes
 	cycles  uint64 // collections until the last look
 	steady  int    // looks since when much has been done, and what is in use has not grown; steadyLooks at most
 	percent int    // target of the collector, as set last
@@ -88,12 +88,11 @@ func (k *keeper) look(allocated, live, cycles, stacks uint64) (percent int, swee
 		k.calm = 0
 	}
 	switch {
-	case k.calm > 0 || live > k.least+growthBytes:
-		k.steady, k.least = 0, live
+	case k.calm > 0 || live > k.most+growthBytes: // what comes and goes, as messages do on their way into the archive, does not grow
+		k.steady, k.most = 0, live
 	case cycles-k.cycles >= steadyGCs && k.steady < steadyLooks:
 		k.steady++
 	}
-	k.least = min(k.least, live)
 	k.before, k.cycles = allocated, cycles
 	percent = 100
 	switch {

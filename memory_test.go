@@ -31,15 +31,17 @@ func TestKeeper(t *testing.T) {
 		{190 * mb, 20 * mb, 20, 15, false},
 		{200 * mb, 20 * mb, 22, 15, false},
 		{210 * mb, 20 * mb, 24, 100, false}, // and is steady
-		{210 * mb, 20 * mb, 24, 15, true},   // calm
-		{210 * mb, 20 * mb, 25, 15, false},  // was done
-		{211 * mb, 20 * mb, 25, 15, false},  // a little
-		{213 * mb, 20 * mb, 25, 15, false},  // busy again
-		{213 * mb, 20 * mb, 26, 15, false},  // calm, for too little
-		{213 * mb, 20 * mb, 26, 15, false},
-		{213 * mb, 20 * mb, 26, 15, false},
-		{213 * mb, 20 * mb, 26, 15, true}, // and for so long that little is enough
-		{213 * mb, 20 * mb, 26, 15, false},
+		{240 * mb, 12 * mb, 26, 200, false}, // what comes and goes
+		{270 * mb, 20 * mb, 28, 100, false}, // does not grow
+		{270 * mb, 20 * mb, 28, 15, true},   // calm
+		{270 * mb, 20 * mb, 29, 15, false},  // was done
+		{271 * mb, 20 * mb, 29, 15, false},  // a little
+		{273 * mb, 20 * mb, 29, 15, false},  // busy again
+		{273 * mb, 20 * mb, 30, 15, false},  // calm, for too little
+		{273 * mb, 20 * mb, 30, 15, false},
+		{273 * mb, 20 * mb, 30, 15, false},
+		{273 * mb, 20 * mb, 30, 15, true}, // and for so long that little is enough
+		{273 * mb, 20 * mb, 30, 15, false},
 	} {
 		if percent, sweep := k.look(c.allocated, c.live, c.cycles, 5*mb); percent != c.percent || sweep != c.sweep {
 			t.Errorf("look %d: %d %%, sweep %v", i, percent, sweep)

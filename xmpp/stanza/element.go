@@ -29,6 +29,9 @@ type Element struct {
 // NewElement makes an element; attrs are name, value pairs, and a pair whose value is "" is left out.
 func NewElement(space, local string, attrs ...string) *Element {
 	e := &Element{Name: Name{space, local}}
+	if len(attrs) > 1 {
+		e.Attrs = make([]Attr, 0, len(attrs)/2)
+	}
 	for i := 0; i+1 < len(attrs); i += 2 {
 		if attrs[i+1] != "" {
 			e.Attrs = append(e.Attrs, Attr{Local: attrs[i], Value: attrs[i+1]})
