@@ -32,6 +32,8 @@ const (
 	tick = 10 * time.Millisecond
 	// restTick is the same for a shard that has nothing pending. Each wake-up of a sleeping process costs as much as ten packets.
 	restTick = 50 * time.Millisecond
+	// emptyTick is the same for a shard without endpoints: the first one ends the rest.
+	emptyTick = time.Second
 	// never is when the worker looks after them while receive batches do so: a timer that only watches over these would wake the process, and
 	// the runtime's monitor with it. That they have ceased is found by SFU.clock.
 	never = math.MaxInt64
@@ -227,6 +229,8 @@ func (sh *shard) watch(now int64) (rest time.Duration) {
 		return 0
 	case sh.pressing:
 		rest = tick
+	case len(sh.endpoints) == 0:
+		rest = emptyTick
 	default:
 		rest = restTick
 	}
@@ -364,6 +368,9 @@ func (sh *shard) flush() {
 func (sh *shard) join(e *Endpoint) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	if len(sh.endpoints) == 0 {
+		sh.hurry()
+	}
 	sh.endpoints = append(sh.endpoints, e)
 	r := sh.rooms[e.conf]
 	if r == nil {
