@@ -270,8 +270,7 @@ func (l *Loop) wait() error {
 func (l *Loop) sleep() {
 	if l.vigil.inKernel() {
 		l.bell.mute()
-		n, _ := unix.EpollWait(l.ep, l.events[:], -1)
-		if l.got = max(n, 0); l.got > 0 { // else a signal has come
+		if l.got = l.vigil.wait(l.ep, l.events[:]); l.got > 0 {
 			return
 		}
 	}

@@ -4,18 +4,34 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// calm is for how long nobody must have waited in the kernel for an added processor to go: adding and removing it stops the world for some 50 µs.
-const calm = 10 * time.Second
+const (
+	// calm is for how long nobody must have waited in the kernel for an added processor to go: adding and removing it stops the world for some 50 µs.
+	calm = 10 * time.Second
+	// rest is for how long nobody waits in the kernel when the runtime has wanted a processor back: longer than the 10 ms between two looks of the
+	// runtime's monitor.
+	rest = 12 * time.Millisecond
+	// restEvery is the least time between the beginnings of two rests: where the monitor has reasons to stay awake they do not help.
+	restEvery = 100 * time.Millisecond
+)
 
-// Processors are those of the Go scheduler (GOMAXPROCS), of which goroutines may hold one each while they wait in a system call of their own, see
-// vigil. The runtime's monitor takes a processor away from who is in a system call, and looks each 20 µs where there is one to take, unless another one is
-// idle: so there has to be one that nobody holds. Where there is none, as on one CPU, one is added for as long as somebody wants to wait so.
+// Processors are those of the Go scheduler (GOMAXPROCS), of which goroutines may hold one each while they wait in a system call that the scheduler is not
+// told of, see vigil. For all others there has to be one that nobody holds. Where there is none, as on one CPU, one is added for as long as somebody wants to
+// wait so.
+//
+// The runtime's monitor, a thread that looks 100 times a second and more often, sleeps when it has found all processors idle; a timer wakes it, or a system call that
+// the scheduler is told of. Then it wants back, by a signal, who has run for 10 ms. So all waits are in the runtime's poller for a moment after such a signal,
+// in which the monitor finds its rest.
 type Processors struct {
 	fixed bool           // the operator has chosen how many there are
 	wg    sync.WaitGroup // of what changes their number
+	start time.Time
+
+	restFrom atomic.Int64 // when the last rest began, ns since start
+	resting  atomic.Bool  // it is not over, as far as anybody has seen
 
 	mu     sync.Mutex // guards the fields below
 	held   int
@@ -25,7 +41,11 @@ type Processors struct {
 }
 
 // NewProcessors is for the whole program: there should be one.
-func NewProcessors() *Processors { return &Processors{fixed: os.Getenv("GOMAXPROCS") != ""} }
+func NewProcessors() *Processors {
+	p := &Processors{fixed: os.Getenv("GOMAXPROCS") != "", start: time.Now()}
+	p.restFrom.Store(-int64(restEvery))
+	return p
+}
 
 // take holds a processor; false when there is none to hold now.
 func (p *Processors) take() bool {
@@ -43,6 +63,33 @@ func (p *Processors) take() bool {
 		p.added = true
 		p.wg.Go(func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) }) // which waits for the end of a collection
 	}
+	return false
+}
+
+// suffice tells whether there is still one that nobody holds: their number may be changed by others.
+func (p *Processors) suffice() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held < runtime.GOMAXPROCS(0)
+}
+
+// disturbed is told that the runtime wants a processor back.
+func (p *Processors) disturbed() {
+	now, from := int64(time.Since(p.start)), p.restFrom.Load()
+	if now-from >= int64(restEvery) && p.restFrom.CompareAndSwap(from, now) {
+		p.resting.Store(true)
+	}
+}
+
+// rests tells whether nobody is to wait in the kernel now.
+func (p *Processors) rests() bool {
+	if !p.resting.Load() {
+		return false
+	}
+	if int64(time.Since(p.start))-p.restFrom.Load() < int64(rest) {
+		return true
+	}
+	p.resting.Store(false)
 	return false
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,13 @@ func (p *Processors) holds() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.held
+}
+
+// fixedProcessors never adds one.
+func fixedProcessors() *Processors {
+	p := NewProcessors()
+	p.fixed = true
+	return p
 }
 
 // eventually waits until ok holds.
@@ -32,7 +40,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // both.
 func TestLoopWaitsInTheKernel(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
-	procs := &Processors{fixed: true}
+	procs := fixedProcessors()
 	l, err := NewLoop(procs)
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +153,7 @@ func TestVigilAlarm(t *testing.T) {
 		t.Fatal(os.NewSyscallError("epoll_create1", err))
 	}
 	defer unix.Close(ep)
-	procs := &Processors{fixed: true}
+	procs := fixedProcessors()
 	var v vigil
 	if err := v.open(ep, procs); err != nil {
 		t.Fatal(err)
@@ -173,4 +181,50 @@ func TestVigilAlarm(t *testing.T) {
 	if !v.rang(events[0].Fd) || procs.holds() != 0 {
 		t.Error("gave back what it did not hold")
 	}
+}
+
+// The runtime gets back the processor of who waits in the kernel, also when nothing comes: the collector does not wait for the alarm. Then nobody waits so for a
+// moment.
+func TestVigilIsDisturbed(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	ep, err := unix.EpollCreate1(0)
+	if err != nil {
+		t.Fatal(os.NewSyscallError("epoll_create1", err))
+	}
+	defer unix.Close(ep)
+	v := vigil{procs: fixedProcessors()}
+	woken := make(chan int)
+	go func() { woken <- v.wait(ep, make([]unix.EpollEvent, 1)) }()
+	eventually(t, "the end of a wait that nothing else ends", func() bool {
+		runtime.GC()
+		select {
+		case n := <-woken:
+			return n == 0
+		default:
+			return false
+		}
+	})
+	if v.procs.restFrom.Load() < 0 {
+		t.Error("the monitor would not come to rest")
+	}
+}
+
+// Rests are short, and not too many.
+func TestRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewProcessors()
+		for _, step := range []struct {
+			after     time.Duration
+			disturbed bool
+			want      bool
+		}{{0, false, false}, {0, true, true}, {rest - 1, false, true}, {1, false, false}, {0, true, false}, {restEvery - rest - 1, true, false}, {1, true, true}, {rest, false, false}} {
+			time.Sleep(step.after)
+			if step.disturbed {
+				p.disturbed()
+			}
+			if p.rests() != step.want {
+				t.Errorf("%v, want %v", !step.want, step)
+			}
+		}
+	})
 }
