@@ -70,7 +70,6 @@ type Config struct {
 	SourceDelay func(members int) time.Duration
 
 	StartTimeout  time.Duration // a meeting that nobody joins ends after this; default 20 s
-	EmptyGrace    time.Duration // and one that everybody left after this; default 5 s: a reload of the last page takes less
 	SingleTimeout time.Duration // a lone member's session is ended after this; default 20 s
 	JoinTimeout   time.Duration // for the room to let the focus in; default 10 s
 	DiscoTimeout  time.Duration // for a client to say what it can do; default 5 s, then audio, video and sctp are assumed
@@ -125,7 +124,6 @@ func (c *Config) setDefaults() {
 	num(&c.MaxMeetings, 10000)
 	num(&c.MaxEmpty, 100)
 	dur(&c.StartTimeout, 20*time.Second)
-	dur(&c.EmptyGrace, 5*time.Second)
 	dur(&c.SingleTimeout, 20*time.Second)
 	dur(&c.JoinTimeout, 10*time.Second)
 	dur(&c.DiscoTimeout, 5*time.Second)

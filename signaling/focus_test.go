@@ -396,11 +396,7 @@ func TestFocusLeavesLast(t *testing.T) {
 			t.Fatal("focus left before the last member")
 		}
 		b.leave()
-		time.Sleep(4 * time.Second)
-		if w.occupants() != 1 {
-			t.Fatal("focus left without grace")
-		}
-		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if w.occupants() != 0 || w.focus.Counters()["meetings"] != 0 {
 			t.Error("focus is still there")
 		}
@@ -410,6 +406,32 @@ func TestFocusLeavesLast(t *testing.T) {
 		// The room starts anew.
 		if r := a.request(); r.Child(nsFocus, "conference").Attr("ready") != "true" {
 			t.Errorf("got %s", r)
+		}
+	})
+}
+
+// TestEmptyButExpected: a meeting that everybody has left waits for who has asked for it and is on the way.
+func TestEmptyButExpected(t *testing.T) {
+	inWorld(t, Config{}, func(t *testing.T, w *world) {
+		a, b := meet(w, webFeatures, webFeatures)
+		time.Sleep(time.Minute)
+		c := w.client("cccccccc", webFeatures)
+		c.request()
+		a.leave()
+		b.leave()
+		time.Sleep(19 * time.Second)
+		if w.occupants() != 1 {
+			t.Fatal("focus did not wait")
+		}
+		c.join()
+		time.Sleep(time.Minute)
+		if w.occupants() != 2 {
+			t.Fatal("focus left one alone")
+		}
+		c.leave()
+		synctest.Wait()
+		if w.occupants() != 0 {
+			t.Error("focus is still there")
 		}
 	})
 }

@@ -48,6 +48,7 @@ type meeting struct {
 	joinTimer, emptyTimer, lastTimer *time.Timer  // join; empty room; single member
 	sourceTimer, visitorTimer        *time.Timer
 	emptyUntil                       time.Time
+	expected                         time.Time // when somebody asked for the meeting who may not be there yet; zero: nobody
 
 	recorders    []*jibriSession
 	recordStarts []time.Time     // of the last minute
@@ -188,6 +189,7 @@ func (m *meeting) handleRequest(req *request, a answer, reply func(answer)) {
 		}
 		reply(a)
 	}
+	m.expected = time.Now()
 	switch {
 	case m.ended: // the client asks again in a second, and gets a new meeting
 		w(false, nil)

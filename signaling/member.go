@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"slices"
+	"time"
 
 	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
@@ -96,10 +97,20 @@ func (m *meeting) leave(mem *member) {
 	if mem.visitor() {
 		m.countVisitors()
 	}
-	if len(m.members) == 0 && m.joined {
-		m.waitEmpty(m.f.cfg.EmptyGrace)
-	}
 	m.review()
+}
+
+// emptied ends a meeting that everybody has left, at once, as jicofo does: who comes next finds no password and no policy of it. Only for who has asked
+// for it and is not there yet it stays.
+func (m *meeting) emptied() {
+	if len(m.members) > 0 || !m.joined {
+		return
+	}
+	if rest := m.f.cfg.StartTimeout - time.Since(m.expected); rest > 0 {
+		m.waitEmpty(rest)
+		return
+	}
+	m.end("", "")
 }
 
 // review does what the present members call for: asks what they can do, makes an owner, invites, or ends a lonely session.

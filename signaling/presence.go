@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"time"
 
 	"konzil/signaling/jingle"
 	"konzil/xmpp/stanza"
@@ -33,6 +34,7 @@ func (m *meeting) presence(st *stanza.Stanza) {
 	case "unavailable":
 		if mem := m.members[nick]; mem != nil && mem.occ == st.From { // not a visitor whose nick somebody has now
 			m.leave(mem)
+			m.emptied()
 		}
 	}
 }
@@ -101,6 +103,7 @@ func (m *meeting) available(nick string, st *stanza.Stanza) {
 		mem.place = m.people(func(*member) bool { return true })
 		m.f.count.joins.Add(1)
 		stop(&m.emptyTimer)
+		m.expected = time.Time{}
 		if len(m.members) == 1 {
 			m.f.notEmpty(m)
 		}
