@@ -1,10 +1,9 @@
 package xmpp
 
 import (
-	"errors"
+	"context"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"konzil/xmpp/stanza"
 )
@@ -24,11 +23,6 @@ type hold struct {
 	n    int
 	gone chan struct{} // closed when nothing is held any more
 }
-
-// holdTimeout bounds the waiting for what is held: as long as the archive may take.
-const holdTimeout = 30 * time.Second
-
-var errHeld = errors.New("xmpp: what was sent before is still not handed on")
 
 // Hold tells that a message with that origin waits; the caller calls release once it was handed on.
 func (s *Server) Hold(o stanza.Origin) (release func()) {
@@ -74,18 +68,17 @@ func (h *holds) held(channel uint32) *hold {
 // holding tells whether something of a channel is held.
 func (h *holds) holding(channel uint32) bool { return h.held(channel) != nil }
 
-// wait returns when nothing of a channel is held, or an error when that takes too long.
-func (h *holds) wait(channel uint32) error {
+// wait returns when nothing of a channel is held; false: ctx has ended before. There is no bound but that: a program that was stopped for a minute, or a slow disk,
+// must not make anything count as handled.
+func (h *holds) wait(ctx context.Context, channel uint32) bool {
 	w := h.held(channel)
 	if w == nil {
-		return nil
+		return true
 	}
-	t := time.NewTimer(holdTimeout)
-	defer t.Stop()
 	select {
 	case <-w.gone:
-		return nil
-	case <-t.C:
-		return errHeld
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

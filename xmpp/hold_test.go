@@ -1,9 +1,12 @@
 package xmpp
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"konzil/internal/await"
 	"konzil/internal/ledger"
@@ -88,4 +91,41 @@ func TestHeldInRoom(t *testing.T) {
 	if id := <-disk.sent; id != "private" {
 		t.Errorf("%s is done", id)
 	}
+}
+
+// TestNeverSettled: what a room still holds when the server ends is not counted, however long that took: a program that stood still for a minute once told of
+// messages that were in no archive yet.
+func TestNeverSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultConfig()
+		cfg.Domain = "x.test"
+		s, err := New(cfg, testAccounts{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := ledger.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Hooks().Keeper(&slowDisk{l: l, fast: true})
+		room := &waitingRoom{srv: s}
+		s.Mount("rooms.x.test", room)
+		in, ch := s.NewInbound(func(h uint32) { t.Errorf("%d are told of", h) }), l.New("in")
+		in.Number(ch, 0)
+		in.Take(stanza.NewMessage("groupchat", stanza.MustJID("a@elsewhere.test/x"), stanza.MustJID("r@rooms.x.test"), stanza.TextElement(stanza.NSClient, "body", "x")))
+		in.Ask()
+		time.Sleep(time.Hour)
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		in.Drain()
+		for _, k := range l.Kept() {
+			if k.Handled != 0 {
+				t.Errorf("%d are handled", k.Handled)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

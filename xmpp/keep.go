@@ -47,7 +47,7 @@ type inOrder struct {
 	queue   []inItem
 	running bool
 	plain   int        // of the queue, and under way: stanzas that are not kept
-	less    *sync.Cond // queue or passing got shorter, or one of their goroutines ended
+	less    *sync.Cond // queue or passing got shorter, or one of their goroutines ended; nil: nobody has waited yet (wait)
 
 	unsettled bool // messages were handled since the last settle; belongs to whoever carries out
 
@@ -79,11 +79,8 @@ func (q *inOrder) take(it inItem) {
 		q.carryOut(&it)
 		return
 	}
-	if q.less == nil {
-		q.less = sync.NewCond(&q.mu)
-	}
 	for len(q.queue) >= maxKeeping {
-		q.less.Wait()
+		q.wait()
 	}
 	q.queue = append(q.queue, it)
 	if it.plain() {
@@ -96,6 +93,21 @@ func (q *inOrder) take(it inItem) {
 	q.mu.Unlock()
 }
 
+// wait returns when something has got shorter, or ended; mu is held.
+func (q *inOrder) wait() {
+	if q.less == nil {
+		q.less = sync.NewCond(&q.mu)
+	}
+	q.less.Wait()
+}
+
+// wake is for those in wait; mu is held.
+func (q *inOrder) wake() {
+	if q.less != nil {
+		q.less.Broadcast()
+	}
+}
+
 // carryOutAll empties the queue and ends.
 func (q *inOrder) carryOutAll() {
 	for {
@@ -105,7 +117,7 @@ func (q *inOrder) carryOutAll() {
 		if len(batch) == 0 {
 			q.running = false
 		}
-		q.less.Broadcast()
+		q.wake()
 		q.mu.Unlock()
 		if len(batch) == 0 {
 			return
@@ -115,7 +127,7 @@ func (q *inOrder) carryOutAll() {
 			if batch[i].plain() {
 				q.mu.Lock()
 				q.plain--
-				q.less.Broadcast()
+				q.wake()
 				q.mu.Unlock()
 			}
 		}
@@ -129,37 +141,36 @@ func (it *inItem) plain() bool { return it.st != nil && it.ticket == 0 }
 func (q *inOrder) plainFirst() {
 	q.mu.Lock()
 	for q.plain > 0 {
-		q.less.Wait()
+		q.wait()
 	}
 	q.mu.Unlock()
 	q.released()
 }
 
-// released returns when no room holds anything of the peer's.
-func (q *inOrder) released() {
-	if err := q.srv.holds.wait(q.ch.ID()); err != nil {
-		q.srv.log.Error("a room goes on too slowly: what it holds would be lost with a kill", "err", err)
-	}
-}
+// released returns when no room holds anything of the peer's; false: the server has ended before.
+func (q *inOrder) released() bool { return q.srv.holds.wait(q.srv.ctx, q.ch.ID()) }
 
 // drained returns when nothing waits any more.
 func (q *inOrder) drained() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.running || q.passes {
-		q.less.Wait()
+		q.wait()
 	}
 }
 
-// settle makes sure that what was handled is on disk or with those who get it, so that it may be counted to the peer.
-func (q *inOrder) settle() {
+// settle makes sure that what was handled is on disk or with those who get it, so that it may be counted to the peer; false: it may not.
+func (q *inOrder) settle() bool {
 	if q.unsettled && q.srv.hooks.keeper != nil {
-		q.released() // what a room lets go may be for an archive
+		if !q.released() { // what a room lets go may be for an archive
+			return false
+		}
 		if err := q.srv.hooks.keeper.Settle(0); err != nil {
-			q.srv.log.Error("what was handled may not be on disk", "err", err)
+			q.srv.log.Error("what was handled may not be on disk", "err", err) // who sent it has got an error
 		}
 	}
 	q.unsettled = false
+	return true
 }
 
 // keptBefore returns once what the sender of st has sent before it is on disk. The queue that takes st remembers it as handled, and with it all before
@@ -177,7 +188,9 @@ func (s *Server) keptBefore(st *stanza.Stanza) {
 func (q *inOrder) carryOut(it *inItem) {
 	switch {
 	case it.st == nil:
-		q.settle()
+		if !q.settle() {
+			return
+		}
 	case it.ticket != 0:
 		if err := q.srv.hooks.keeper.Settle(it.ticket); err != nil {
 			q.srv.log.Error("message not kept", "from", it.st.From.String(), "err", err)
@@ -202,11 +215,8 @@ func (q *inOrder) passOn(st *stanza.Stanza) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.less == nil {
-		q.less = sync.NewCond(&q.mu)
-	}
 	for len(q.passing) >= maxKeeping {
-		q.less.Wait()
+		q.wait()
 	}
 	q.passing = append(q.passing, st)
 	if !q.passes {
@@ -215,20 +225,23 @@ func (q *inOrder) passOn(st *stanza.Stanza) {
 	}
 }
 
-// passAll empties passing and ends.
+// passAll empties passing and ends, with the server at the latest.
 func (q *inOrder) passAll() {
 	k := q.srv.hooks.keeper
-	for {
+	for going := true; ; {
 		q.mu.Lock()
 		batch := q.passing
 		q.passing = nil
-		q.passes = len(batch) > 0
-		q.less.Broadcast()
+		q.passes = going && len(batch) > 0
+		q.wake()
+		more := q.passes
 		q.mu.Unlock()
-		if len(batch) == 0 {
+		if !more {
 			return
 		}
-		q.released()
+		if going = q.released(); !going { // a restart hands on what passes
+			continue
+		}
 		if k.Keeping(q.ch.ID()) {
 			if err := k.Settle(0); err != nil {
 				q.srv.log.Error("what was passed on may not be on disk", "err", err)
@@ -331,6 +344,8 @@ func (in *Inbound) Ask() { in.q.take(inItem{}) }
 // Drain returns when all that was taken is handled and on disk, with how many stanzas that are since the beginning.
 func (in *Inbound) Drain() uint32 {
 	in.q.drained()
-	in.q.settle()
+	if !in.q.settle() {
+		return in.handled.Load() // nobody is told it any more
+	}
 	return in.noteHandled()
 }

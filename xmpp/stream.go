@@ -157,8 +157,9 @@ func (st *stream) finish(err error) {
 	orderly := errors.Is(err, stanza.ErrStreamEnd)
 	if st.sess != nil { // what it has sent comes first
 		st.in.drained()
-		st.in.settle()
-		st.sess.noteHandled()
+		if st.in.settle() {
+			st.sess.noteHandled()
+		}
 	}
 	if st.sess == nil {
 		if se != nil || orderly {

@@ -146,7 +146,8 @@ func (m *Service) refusal(err error) *stanza.Error {
 	return stanza.ErrInternal.With("The message could not be stored")
 }
 
-// Settle implements xmpp.Keeper.
+// Settle implements xmpp.Keeper. It waits for as long as the disk takes: an answer before that would tell that a message is not kept, or that one is handled,
+// which may not be so.
 func (m *Service) Settle(ticket uint64) error {
 	t := archive.Ticket(ticket)
 	if ticket == 0 {
@@ -155,9 +156,7 @@ func (m *Service) Settle(ticket uint64) error {
 	if over, err := m.archive.Settled(t); over { // as a rule: one batch has much of a stream
 		return err
 	}
-	ctx, cancel := ioContext()
-	defer cancel()
-	return m.archive.Wait(ctx, t)
+	return m.archive.Wait(context.Background(), t)
 }
 
 // Sent implements xmpp.Keeper.
