@@ -120,7 +120,7 @@ func (l *link) takeBack() (*way, error) {
 		return nil, l.s.ctx.Err()
 	}
 	if l.backwards && l.managed && l.smID != "" && l.smID == b.smID {
-		if err := l.acked(b.base); err != nil {
+		if err := l.ackedBefore(b.base); err != nil {
 			_ = b.in.raw.Close()
 			return nil, err
 		}

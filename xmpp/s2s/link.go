@@ -315,6 +315,16 @@ func (l *link) acked(h uint32) error {
 	return nil
 }
 
+// ackedBefore is acked for what the other server says when a session is resumed. Where the counts do not agree they never will: the link forgets the session, and
+// the next stream begins a new one.
+func (l *link) ackedBefore(h uint32) error {
+	err := l.acked(h)
+	if err != nil {
+		l.setSession(false, "", false)
+	}
+	return err
+}
+
 // requeue puts what was sent and not acknowledged before what waits, for a new stream. It may arrive twice only if the other server lost its
 // count: messages go again, requests come back, presence is out of date.
 func (l *link) requeue() error {

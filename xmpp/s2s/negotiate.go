@@ -268,7 +268,7 @@ func (l *link) manage(o *out) error {
 		}
 		h, herr := strconv.ParseUint(e.Attr("h"), 10, 32)
 		if herr == nil {
-			if err := l.acked(uint32(h)); err != nil {
+			if err := l.ackedBefore(uint32(h)); err != nil {
 				return err
 			}
 		}
