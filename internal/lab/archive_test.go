@@ -33,11 +33,11 @@ func (k *killing) archives() {
 		}
 		for _, o := range owners {
 			n := in[o][id]
-			if n == 1 || n == 0 && (!m.acked || m.bounced > 0 || m.unsure) {
+			if n == 1 || n == 0 && (m.acked.IsZero() || m.bounced > 0 || m.unsure) {
 				continue
 			}
 			if wrong++; wrong < 20 {
-				k.t.Errorf("%s is in the archive of %s %d times (acknowledged %v, came back %d)", id, o, n, m.acked, m.bounced)
+				k.t.Errorf("%s is in the archive of %s %d times (acknowledged %v, came back %d)", id, o, n, !m.acked.IsZero(), m.bounced)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -28,7 +29,7 @@ type message struct {
 	private  bool // to somebody in a room
 	kept     bool // belongs into archives
 	at       time.Time
-	acked    bool // the sender's server has it
+	acked    time.Time // the sender's server has it; zero: not known
 	unsure   bool // the sender was killed before it knew
 	bounced  int
 	why      string              // it came back
@@ -40,18 +41,25 @@ type books struct {
 	mu       sync.Mutex // guards all below
 	messages map[string]*message
 	outages  map[string][]outage // of people: when their clients were killed, and inside rooms again
+	away     []outage            // of servers
 	doubled  []string
 	inside   map[string]map[string]bool // people, rooms
+	events   strings.Builder            // what happened when, to be compared with the logs of the servers
 }
 
-// outage is a time in which a killed client misses what rooms say.
+// note writes an event down; mu is held.
+func (b *books) note(format string, args ...any) {
+	fmt.Fprintf(&b.events, time.Now().Format(time.StampMilli)+" "+format+"\n", args...)
+}
+
+// outage is a time in which a killed client misses what rooms say, or a server is away.
 type outage struct{ from, to time.Time }
 
 func (b *books) ack(id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if m := b.messages[id]; m != nil {
-		m.acked = true
+		m.acked = time.Now()
 	}
 }
 
@@ -75,6 +83,7 @@ func (b *books) take(c *client, st *stanza.Stanza) {
 		if e := st.Child(stanza.NSClient, "error"); e != nil && len(e.Children()) > 0 {
 			m.why = e.Children()[0].Local
 		}
+		b.note("%s came back: %s", st.ID, m.why)
 		if m.room {
 			delete(b.inside[c.jid()], m.to)
 		}
@@ -109,6 +118,7 @@ func (b *books) presence(c *client, st *stanza.Stanza) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	room := st.From.Bare().String()
+	b.note("%s %q in %s", c.jid(), st.Type, room)
 	if st.Type != "" {
 		delete(b.inside[c.jid()], room)
 		return
@@ -121,17 +131,34 @@ func (b *books) presence(c *client, st *stanza.Stanza) {
 	}
 }
 
-func (b *books) missed(who string, at time.Time) bool {
+// missed tells that somebody's client may have been away when m came to it.
+func (b *books) missed(who string, m *message) bool {
 	for _, o := range b.outages[who] {
-		if at.After(o.from.Add(-slack)) && (o.to.IsZero() || at.Before(o.to.Add(slack))) {
+		if b.underWay(m).After(o.from) && (o.to.IsZero() || m.at.Before(o.to.Add(slack))) {
 			return true
 		}
 	}
 	return false
 }
 
-// slack is how long a message of a room may be under way when a client is killed or comes back: over an outage of a server.
+// slack is how long a message may be under way when it is with the sender's server, or to it, on a busy machine.
 const slack = 3 * time.Second
+
+// underWay is until when m may have been under way: servers that were away held it up.
+func (b *books) underWay(m *message) time.Time {
+	for until := m.acked.Add(slack); ; {
+		later := m.acked.Add(slack)
+		for _, o := range b.away {
+			if o.to.After(m.at) && o.from.Before(until) {
+				later = later.Add(o.to.Sub(o.from))
+			}
+		}
+		if !later.After(until) {
+			return until
+		}
+		until = later
+	}
+}
 
 // killing is the test's world.
 type killing struct {
@@ -241,6 +268,7 @@ func (k *killing) enter(n int) {
 	for _, c := range k.clients { // a new session is in no room
 		c.mu.Lock()
 		c.up = func(c *client) {
+			k.note("%s has a new session", c.jid())
 			for _, room := range k.rooms {
 				k.join(c, room)
 			}
@@ -301,7 +329,9 @@ func (k *killing) strike(r *rand.Rand) {
 		k.killServer(r, r.IntN(len(k.servers)))
 	case p < 50:
 		k.count.links++
-		k.relays[r.IntN(len(k.relays))].cut()
+		i := r.IntN(len(k.relays))
+		k.relays[i].cut()
+		k.note("cut of the link to %s", k.servers[i].zone.domain)
 	case p < 60:
 		i := r.IntN(len(k.clients))
 		k.killClient(k.clients[i])
@@ -311,7 +341,9 @@ func (k *killing) strike(r *rand.Rand) {
 		}
 	default:
 		k.count.cuts++
-		k.clients[r.IntN(len(k.clients))].cut()
+		c := k.clients[r.IntN(len(k.clients))]
+		c.cut()
+		k.note("cut of %s", c.jid())
 	}
 }
 
@@ -323,8 +355,10 @@ const (
 // killServer kills a server and starts it anew, now and then once more in the middle of that.
 func (k *killing) killServer(r *rand.Rand, i int) {
 	s := k.servers[i]
+	away := outage{from: time.Now()}
 	s.Kill()
 	k.count.servers++
+	k.note("kill of %s", s.zone.domain)
 	for r.IntN(3) == 0 {
 		if err := s.begin(); err != nil {
 			k.t.Fatal(err)
@@ -332,14 +366,27 @@ func (k *killing) killServer(r *rand.Rand, i int) {
 		pause(time.Duration(r.Int64N(int64(starting))))
 		s.Kill()
 		k.count.starts++
+		k.note("kill of %s that starts", s.zone.domain)
 	}
 	if err := s.run(); err != nil {
 		k.t.Fatal(err)
 	}
+	k.note("%s serves", s.zone.domain)
+	away.to = time.Now()
+	k.books.mu.Lock()
+	defer k.books.mu.Unlock()
+	k.books.away = append(k.books.away, away)
+}
+
+func (k *killing) note(format string, args ...any) {
+	k.books.mu.Lock()
+	defer k.books.mu.Unlock()
+	k.books.note(format, args...)
 }
 
 func (k *killing) killClient(c *client) {
 	k.count.clients++
+	k.note("kill of %s", c.jid())
 	k.books.mu.Lock()
 	k.books.outages[c.jid()] = append(k.books.outages[c.jid()], outage{from: time.Now()})
 	clear(k.books.inside[c.jid()])
@@ -375,12 +422,12 @@ func (k *killing) lost() (out []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id, m := range b.messages {
-		if !m.acked || m.unsure {
+		if m.acked.IsZero() || m.unsure {
 			continue
 		}
 		if !m.room {
 			// What must not be stored goes with the client that it was for.
-			if len(m.got[m.to]) == 0 && m.bounced == 0 && (m.kept || !b.missed(m.to, m.at)) {
+			if len(m.got[m.to]) == 0 && m.bounced == 0 && (m.kept || !b.missed(m.to, m)) {
 				out = append(out, fmt.Sprintf("%s to %s (kept %v), sent %s", id, m.to, m.kept, m.at.Format(time.StampMilli)))
 			}
 			continue
@@ -389,7 +436,7 @@ func (k *killing) lost() (out []string) {
 			continue
 		}
 		for _, c := range k.clients {
-			if len(m.got[c.jid()]) == 0 && !b.missed(c.jid(), m.at) {
+			if len(m.got[c.jid()]) == 0 && !b.missed(c.jid(), m) {
 				out = append(out, fmt.Sprintf("%s in %s for %s, sent %s", id, m.to, c.jid(), m.at.Format(time.StampMilli)))
 			}
 		}
@@ -406,7 +453,7 @@ func (k *killing) judge() {
 	defer b.mu.Unlock()
 	acked, bounced, private, passing := 0, 0, 0, 0
 	for id, m := range b.messages {
-		if m.acked {
+		if !m.acked.IsZero() {
 			acked++
 		}
 		if m.private {
@@ -424,12 +471,17 @@ func (k *killing) judge() {
 	}
 	k.t.Logf("%d private in rooms, %d not to be stored", private, passing)
 	k.t.Logf("%d acknowledged, %d came back; lost %d, doubled %d", acked, bounced, len(lost), len(b.doubled))
-	for _, list := range [][]string{lost, b.doubled} {
+	for what, list := range map[string][]string{"lost": lost, "doubled": b.doubled} {
 		for i, l := range list {
-			if i == 20 {
-				break
+			b.note("%s: %s", what, l)
+			if i < 20 {
+				k.t.Errorf("%s: %s", what, l)
 			}
-			k.t.Errorf("%s", l)
+		}
+	}
+	if dump := os.Getenv("KONZIL_LAB_LOGS"); dump != "" {
+		if err := os.WriteFile(filepath.Join(dump, "events.log"), []byte(b.events.String()), 0o600); err != nil {
+			k.t.Error(err)
 		}
 	}
 }
