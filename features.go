@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"konzil/xmpp/ext"
 	"konzil/xmpp/mam"
 	"konzil/xmpp/pubsub"
@@ -20,7 +22,10 @@ func (s *server) attachFeatures() (err error) {
 	s.mam = mam.Attach(x, s.archive, mam.SQLStore{DB: s.db}, mam.Options{ // then: what goes on is on disk
 		Refused: s.blocking.Refuses,
 		Contact: func(owner, peer stanza.JID) bool { return s.roster.Contact(owner, peer) },
-		Ledger:  s.ledger, Displayed: s.displayed, Rooms: s.roomsOf,
+		Waits: func(ctx context.Context, owner stanza.JID, id string) (bool, error) {
+			return s.offline.Waits(ctx, owner, id)
+		},
+		Ledger: s.ledger, Displayed: s.displayed, Rooms: s.roomsOf,
 	}, log)
 	s.attachRegister()
 	s.roster = roster.Attach(x, roster.SQLStore{DB: s.db}, log)

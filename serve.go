@@ -299,19 +299,23 @@ func (s *server) openFocus(context.Context) (err error) {
 	return nil
 }
 
-// restore brings back what was under way when the program ended: sessions first, then who is where, then what was on its way.
+// restore brings back what was under way when the program ended: sessions first, and links to other servers before anything is said on them; then who is where,
+// of whom some have gone; then what was on its way.
 func (s *server) restore(ctx context.Context) error {
 	waiting, err := s.mam.Undelivered(ctx)
 	if err != nil {
 		return err
 	}
 	s.xmpp.Restore()
-	s.meetings.rooms.Restore(func(j stanza.JID) bool { return s.xmpp.Session(j) != nil })
 	s.federation.Restore()
+	s.meetings.rooms.Restore(func(j stanza.JID) bool { return s.xmpp.Session(j) != nil })
 	waiting.Deliver(s.meetings.rooms.Redeliver, func(by ledger.Served, to, from stanza.JID) bool {
 		return s.xmpp.Served(by, to) || s.federation.Served(by, to, from)
 	})
 	s.xmpp.EndLost()
+	if err := s.offline.Resume(ctx); err != nil {
+		return err
+	}
 	s.ledger.Trust()
 	return nil
 }

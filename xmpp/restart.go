@@ -19,6 +19,7 @@ const (
 	keyPresence = "presence"
 	keyDirected = "to "   // then a target of directed presence
 	keyNote     = "note " // then the name of a note
+	keyOver     = "over"  // its end has begun: nobody resumes it
 )
 
 // Note reads what a feature has noted of the session with SetNote, "" for nothing.
@@ -140,19 +141,19 @@ func (x *Session) Restarted() bool {
 	return x.restarted
 }
 
-// LastKept is the greatest ref of SendKept that the client has not got yet, 0 for none.
-func (x *Session) LastKept() uint64 {
+// LastKept is the greatest ref of SendKept that a restored session has in its queue, and the greatest that its client had acknowledged, of which Hooks.Signed may
+// not have been told; 0 for none.
+func (x *Session) LastKept() (waiting, had uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	last := uint64(0)
 	for _, q := range []fifo{x.sm.unacked, x.pending} {
 		for _, o := range q.items[q.head:] {
 			if o.kept {
-				last = max(last, o.ref)
+				waiting = max(waiting, o.ref)
 			}
 		}
 	}
-	return last
+	return waiting, x.had
 }
 
 // Restore brings back the sessions that the ledger knows, before anything is served: those that can be resumed wait for their clients as if their
@@ -225,13 +226,14 @@ func (s *Server) EndLost() {
 
 // restoreValues reads what a session was; trusted: its client may resume it.
 func (x *Session) restoreValues(k *ledger.Kept, trusted bool) {
+	_, over := k.Values[keyOver]
 	for key, v := range k.Values {
 		switch {
 		case key == keySM:
 			id, rest, _ := strings.Cut(string(v), " ")
 			secs, lang, _ := strings.Cut(rest, " ")
 			x.lang = lang
-			if n, err := strconv.Atoi(secs); err == nil && n > 0 && trusted {
+			if n, err := strconv.Atoi(secs); err == nil && n > 0 && trusted && !over {
 				x.smid = id
 				x.sm.on, x.sm.resume = true, time.Duration(n)*time.Second
 			}
@@ -253,7 +255,7 @@ func (x *Session) restoreValues(k *ledger.Kept, trusted bool) {
 			x.notes[key[len(keyNote):]] = string(v)
 		}
 	}
-	x.sm.acked, x.sm.handled = k.Acked, k.Handled
+	x.sm.acked, x.sm.handled, x.had = k.Acked, k.Handled, k.Had
 }
 
 // restoreQueue makes the queue of what the client had not acknowledged. shared has the messages that went to several clients of an account: one that

@@ -48,6 +48,7 @@ type Session struct {
 	directed  map[stanza.JID]struct{}
 	values    map[any]any
 	notes     map[string]string
+	had       uint64 // restored: the greatest ref of SendKept that the client had acknowledged
 }
 
 // JID is the full address.
@@ -228,6 +229,7 @@ func (x *Session) end() {
 	directed := x.directed
 	x.directed = nil
 	handled := x.sm.handled
+	x.ch.Set(keyOver, []byte{})
 	x.mu.Unlock()
 	x.showing.Lock()
 	//lint:ignore SA2001 a Renew that is under way ends first
@@ -239,7 +241,12 @@ func (x *Session) end() {
 	for _, f := range x.srv.hooks.closed {
 		f(x)
 	}
-	x.srv.reroute(left)
+	for i := range left {
+		x.srv.reroute(left[i : i+1])
+		if left[i].logged { // it is with somebody else: a kill from here on does not hand it on again
+			x.ch.Ack(1, 0)
+		}
+	}
 	x.ch.Drop()
 	over()
 }

@@ -30,7 +30,7 @@ type message struct {
 	kept     bool // belongs into archives
 	at       time.Time
 	acked    time.Time // the sender's server has it; zero: not known
-	unsure   bool // the sender was killed before it knew
+	unsure   bool      // the sender was killed before it knew
 	bounced  int
 	why      string              // it came back
 	got      map[string][]string // recipient: the stanza-id of each arrival, "" where it has none

@@ -207,6 +207,7 @@ type Kept struct {
 	Items   []Item
 	Acked   uint32 // what the peer has counted, as far as it said
 	Handled uint32
+	Had     uint64 // the greatest Ref of a Kept item that the peer has acknowledged
 }
 
 // Kept gives all channels in the order they were made. It is for the start, before anything is written.
@@ -219,7 +220,7 @@ func (l *Ledger) Kept() []Kept {
 	var out []Kept
 	for _, id := range slices.Sorted(maps.Keys(l.state.channels)) {
 		c := l.state.channels[id]
-		k := Kept{Channel: &Channel{l, id}, Name: c.name, Values: maps.Clone(c.values), Acked: c.acked, Handled: c.handled}
+		k := Kept{Channel: &Channel{l, id}, Name: c.name, Values: maps.Clone(c.values), Acked: c.acked, Handled: c.handled, Had: c.had}
 		for _, it := range c.items[c.head:] {
 			for range it.hollow {
 				k.Items = append(k.Items, Item{Hollow: true, Counted: true})

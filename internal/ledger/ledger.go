@@ -252,7 +252,7 @@ func (l *Ledger) dropSpare() error {
 func (l *Ledger) live() int {
 	n := 0
 	for _, c := range l.state.channels {
-		n += 64 + len(c.name)
+		n += 96 + len(c.name)
 		for k, v := range c.values {
 			n += 32 + len(k) + len(v)
 		}
@@ -315,6 +315,9 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 		}
 		put(packed.Numbers(l.start(opAck), uint64(id), 0, uint64(c.acked)))
 		put(packed.Numbers(l.start(opHandled), uint64(id), uint64(c.handled)))
+		if c.had != 0 {
+			put(packed.Numbers(l.start(opHad), uint64(id), c.had))
+		}
 		for _, p := range c.parts {
 			put(packed.Numbers(l.start(opPart), uint64(id), uint64(p.number), uint64(p.to), uint64(p.whom)))
 		}

@@ -99,6 +99,11 @@ func againstModel(t *testing.T, r *rand.Rand) {
 			a := r.IntN(len(k.Items) + 1)
 			k.Acked += uint32(a)
 			c.Ack(a, k.Acked)
+			for _, it := range k.Items[:a] {
+				if it.Kept {
+					k.Had = max(k.Had, it.Ref)
+				}
+			}
 			k.Items = k.Items[a:]
 		case 9:
 			a := r.IntN(len(k.Items) + 1)

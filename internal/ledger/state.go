@@ -31,6 +31,7 @@ const (
 	opPart                  // channel, number, channel that has got it, for whom: likewise
 	opDoubted               // what was written before is not exact
 	opTrusted               // and has been set right
+	opHad                   // channel, ref: only in a compacted log
 )
 
 // flags of an item in a record.
@@ -81,6 +82,7 @@ type channel struct {
 	count   int // of entries, hollow ones too
 	acked   uint32
 	handled uint32
+	had     uint64 // the greatest ref of what was kept elsewhere and acknowledged
 	parts   []part // of what is not handled
 }
 
@@ -159,6 +161,8 @@ func (s *state) applyChannel(kind op, end int, d *decoder) bool {
 		c.setHandled(uint32(d.Number()))
 	case opPart:
 		c.parts = append(c.parts, part{uint32(d.Number()), uint32(d.Number()), uint32(d.Number())})
+	case opHad:
+		c.had = d.Number()
 	case opDrop:
 		delete(s.channels, id)
 	default:
@@ -240,6 +244,9 @@ func (s *state) drop(c *channel, n int) {
 		n -= max(1, it.hollow)
 		if it.flags&flagShared != 0 {
 			s.arrived[it.ref] = struct{}{}
+		}
+		if it.flags&flagKept != 0 {
+			c.had = max(c.had, it.ref)
 		}
 		*it = item{}
 		c.head++

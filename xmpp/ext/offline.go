@@ -36,14 +36,19 @@ type OfflineStore interface {
 	AddOffline(ctx context.Context, owner stanza.JID, at time.Time, archive string, xml []byte, maxCount, maxBytes int) error
 	// Offline gives what waits, oldest first.
 	Offline(ctx context.Context, owner stanza.JID) ([]OfflineMessage, error)
+	// HasOffline tells whether a message with that id in the archive waits.
+	HasOffline(ctx context.Context, owner stanza.JID, archive string) (bool, error)
+	// OfflineOwners are those for whom something waits.
+	OfflineOwners(ctx context.Context) ([]stanza.JID, error)
 	// DeleteOffline removes those up to an ID.
 	DeleteOffline(ctx context.Context, owner stanza.JID, upTo int64) error
 }
 
 // Offline keeps messages for people who are not there (XEP-0160).
 //
-// A message stays on disk until the client has it: acknowledged (XEP-0198), or written where the client does not acknowledge. So it is never lost; it
-// comes a second time if the server is killed between the client's having it and the removal.
+// A message stays on disk until the client has it: acknowledged (XEP-0198), or written where the client does not acknowledge. So it is never lost. It does not
+// come a second time either, whenever the server is killed: the session remembers the last message that it was given, and the last that the client has
+// acknowledged (Session.LastKept), until these are removed.
 type Offline struct {
 	srv   *xmpp.Server
 	store OfflineStore
@@ -63,8 +68,9 @@ type box struct {
 	to   *xmpp.Session
 	upTo int64 // the last message that was handed to it
 
-	have atomic.Int64 // the last message that a client has
-	gone atomic.Int64 // the last message that is removed
+	have     atomic.Int64 // the last message that a client has
+	gone     atomic.Int64 // the last message that is removed
+	removing atomic.Bool  // a goroutine does that
 }
 
 // AttachOffline adds offline messages to s. They are handed to the first client that becomes available with a priority of 0 or more, and when that one
@@ -163,6 +169,7 @@ func (o *Offline) closed(s *xmpp.Session) {
 	if b == nil {
 		return
 	}
+	o.removeAll(owner, b) // the session, which would tell a restart what its client has, is about to be forgotten
 	b.mu.Lock()
 	mine := b.to == s
 	if mine {
@@ -186,13 +193,7 @@ func (o *Offline) closed(s *xmpp.Session) {
 
 // handOver gives what waits for owner to s, or to the client that is getting it already. False: that one has ended meanwhile.
 func (o *Offline) handOver(owner stanza.JID, s *xmpp.Session) bool {
-	o.mu.Lock()
-	b := o.boxes[owner]
-	if b == nil {
-		b = &box{}
-		o.boxes[owner] = b
-	}
-	o.mu.Unlock()
+	b := o.box(owner)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.to == nil || o.srv.Session(b.to.JID()) != b.to {
@@ -204,6 +205,18 @@ func (o *Offline) handOver(owner stanza.JID, s *xmpp.Session) bool {
 		o.log.Error("offline messages", "of", owner.String(), "err", err)
 	}
 	return ok || err != nil // another client would meet the same error
+}
+
+// box gives that of an account, and makes it.
+func (o *Offline) box(owner stanza.JID) *box {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b := o.boxes[owner]
+	if b == nil {
+		b = &box{}
+		o.boxes[owner] = b
+	}
+	return b
 }
 
 // deliver hands over what b's client was not given yet; the lock of b is held. False: the client has ended.
@@ -220,6 +233,7 @@ func (o *Offline) deliver(b *box, owner stanza.JID) (bool, error) {
 	}
 	last := waiting[len(waiting)-1].ID
 	var ready []*stanza.Stanza
+	var refs []uint64
 	for _, m := range waiting {
 		if m.ID <= b.upTo {
 			continue
@@ -230,7 +244,7 @@ func (o *Offline) deliver(b *box, owner stanza.JID) (bool, error) {
 			o.log.Error("offline message as stored", "of", owner.String(), "err", err)
 			continue
 		}
-		ready = append(ready, delayed(st, from, m.Stamp))
+		ready, refs = append(ready, delayed(st, from, m.Stamp)), append(refs, uint64(m.ID))
 	}
 	if len(ready) == 0 {
 		if last > b.upTo {
@@ -239,12 +253,9 @@ func (o *Offline) deliver(b *box, owner stanza.JID) (bool, error) {
 		return true, nil
 	}
 	b.upTo = last
+	refs[len(refs)-1] = uint64(last) // with what cannot be read behind it
 	for i, st := range ready {
-		ref := uint64(0)
-		if i == len(ready)-1 { // clients acknowledge in order
-			ref = uint64(last)
-		}
-		if !b.to.SendKept(st, ref) {
+		if !b.to.SendKept(st, refs[i]) {
 			return false, nil // closed sees to the rest, if it has not run yet
 		}
 		o.delivered.Add(1)
@@ -262,19 +273,59 @@ func (o *Offline) signed(owner stanza.JID, ref uint64) {
 	}
 }
 
-// restored goes on, after a restart, with a client that was getting messages.
+// restored remembers, after a restart, what a client was given and what it has.
 func (o *Offline) restored(s *xmpp.Session) {
-	if ref := s.LastKept(); ref != 0 {
-		o.mu.Lock()
-		o.boxes[s.JID().Bare()] = &box{to: s, upTo: int64(ref)}
-		o.mu.Unlock()
+	waiting, had := s.LastKept()
+	if waiting == 0 && had == 0 {
+		return
 	}
+	b := o.box(s.JID().Bare())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	raise(&b.have, int64(had))
+	if int64(waiting) > b.upTo {
+		b.to, b.upTo = s, int64(waiting)
+	}
+}
+
+// Resume ends a restart: what clients had is removed, and what waits goes to those that are found again, as none of them may say again that it is there.
+func (o *Offline) Resume(ctx context.Context) error {
+	owners, err := o.store.OfflineOwners(ctx)
+	if err != nil {
+		return err
+	}
+	for _, owner := range owners {
+		o.removeAll(owner, o.box(owner))
+		for _, y := range o.srv.Sessions(owner) {
+			if takes(y) && o.handOver(owner, y) {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// Waits tells whether a message waits, by its id in the archive of owner.
+func (o *Offline) Waits(ctx context.Context, owner stanza.JID, archive string) (bool, error) {
+	return o.store.HasOffline(ctx, owner, archive)
 }
 
 // gotten notes that a client has the messages up to an ID. It blocks on nothing.
 func (o *Offline) gotten(owner stanza.JID, b *box, upTo int64) {
 	raise(&b.have, upTo)
-	o.removing.Go(func() { o.remove(owner, b, upTo) })
+	if b.removing.CompareAndSwap(false, true) {
+		o.removing.Go(func() {
+			b.removing.Store(false) // what a client gets from here on is for the next
+			o.removeAll(owner, b)
+		})
+	}
+}
+
+// removeAll forgets messages that clients have.
+func (o *Offline) removeAll(owner stanza.JID, b *box) {
+	if upTo := b.have.Load(); upTo > b.gone.Load() {
+		o.remove(owner, b, upTo)
+	}
 }
 
 // raise sets v, which never falls: clients that take turns may tell of what they have in another order.

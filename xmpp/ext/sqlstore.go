@@ -133,6 +133,34 @@ func (s SQLStore) Offline(ctx context.Context, owner stanza.JID) ([]OfflineMessa
 	return out, rows.Err()
 }
 
+// HasOffline implements OfflineStore.
+func (s SQLStore) HasOffline(ctx context.Context, owner stanza.JID, archive string) (has bool, err error) {
+	err = s.DB.Read().QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM offline_messages WHERE owner = ? AND archive = ?)`, owner.String(), archive).Scan(&has)
+	return has, err
+}
+
+// OfflineOwners implements OfflineStore.
+func (s SQLStore) OfflineOwners(ctx context.Context) ([]stanza.JID, error) {
+	rows, err := s.DB.Read().QueryContext(ctx, `SELECT DISTINCT owner FROM offline_messages`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var out []stanza.JID
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		owner, err := stanza.ParseJID(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, owner)
+	}
+	return out, rows.Err()
+}
+
 // DeleteOffline implements OfflineStore.
 func (s SQLStore) DeleteOffline(ctx context.Context, owner stanza.JID, upTo int64) error {
 	return s.exec(ctx, `DELETE FROM offline_messages WHERE owner = ? AND id <= ?`, owner.String(), upTo)

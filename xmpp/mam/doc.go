@@ -58,6 +58,8 @@ type Options struct {
 	Displayed func(owner stanza.JID) map[string]string
 	// Rooms gives the rooms with an archive of Service.Rooms that owner belongs to, for its list of conversations.
 	Rooms func(owner stanza.JID) []Room
+	// Waits tells whether a message waits for owner to come, by its id in the archive.
+	Waits func(ctx context.Context, owner stanza.JID, id string) (bool, error)
 	// Ledger remembers what is on its way from the archive to those who get it; nil: a kill leaves that to queries.
 	Ledger *ledger.Ledger
 }

@@ -58,20 +58,41 @@ func (u *Undelivered) Deliver(room func(st *stanza.Stanza, room stanza.JID, serv
 		last[x.Origin] = x.Owner
 	}
 	for _, x := range u.list {
-		if u.m.private(x.st) && (len(x.Served) > 0 || x.Origin.Channel != 0 && last[x.Origin] != x.Owner) {
-			u.m.opt.Ledger.Done(x.Ref) // it has left the room: the copy of whom it is for is handed on
-			continue
-		}
 		by := func(to, from stanza.JID) bool { return served(x.Served, to, from) }
 		switch {
+		case u.m.private(x.st):
+			if len(x.Served) > 0 || x.Origin.Channel != 0 && last[x.Origin] != x.Owner {
+				continue // it has left the room: the copy of whom it is for is handed on
+			}
+			u.m.srv.Resend(x.st.WithOrigin(stanza.Origin(x.Origin))) // which that copy keeps, so that a further restart knows it again
 		case x.st.Type == "groupchat":
 			room(x.st, x.owner, by)
-		case !u.m.served(x.st, by):
+		case !u.m.served(x.st, by) && !u.m.waits(x.st):
 			u.m.srv.Resend(x.st)
 		}
 		u.m.redelivered.Add(1)
+	}
+	if err := u.m.Settle(0); err != nil { // what rooms passed on is kept for whom it is for
+		u.m.log.Error("messages from before the start may not be on disk", "err", err)
+	}
+	for _, x := range u.list {
 		u.m.opt.Ledger.Done(x.Ref)
 	}
+}
+
+// waits tells whether st waits for its recipient to come, as it was kept before the kill.
+func (m *Service) waits(st *stanza.Stanza) bool {
+	if m.opt.Waits == nil {
+		return false
+	}
+	ctx, cancel := ioContext()
+	defer cancel()
+	has, err := m.opt.Waits(ctx, st.To.Bare(), st.Archive())
+	if err != nil {
+		m.failures.Add(1)
+		m.log.Error("messages that wait", "of", st.To.Bare().String(), "err", err)
+	}
+	return has
 }
 
 // private tells a message to somebody in a room, of which there is a copy for its sender, and one for whom it is for once the room has passed it on.
