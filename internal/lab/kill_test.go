@@ -41,7 +41,7 @@ type books struct {
 	mu       sync.Mutex // guards all below
 	messages map[string]*message
 	outages  map[string][]outage // of people: when their clients were killed, and inside rooms again
-	away     []outage            // of servers
+	away     []outage            // of servers and links
 	doubled  []string
 	inside   map[string]map[string]bool // people, rooms
 	events   strings.Builder            // what happened when, to be compared with the logs of the servers
@@ -168,6 +168,7 @@ type killing struct {
 	relays  []*relay
 	clients []*client
 	rooms   []string
+	pace    time.Duration // how long the last server was away: of this machine, now
 	count   struct{ servers, starts, clients, cuts, links int }
 }
 
@@ -331,7 +332,10 @@ func (k *killing) strike(r *rand.Rand) {
 		k.count.links++
 		i := r.IntN(len(k.relays))
 		k.relays[i].cut()
-		k.note("cut of the link to %s", k.servers[i].zone.domain)
+		k.books.mu.Lock()
+		defer k.books.mu.Unlock()
+		k.books.note("cut of the link to %s", k.servers[i].zone.domain)
+		k.books.away = append(k.books.away, outage{time.Now(), time.Now().Add(k.pace)})
 	case p < 60:
 		i := r.IntN(len(k.clients))
 		k.killClient(k.clients[i])
@@ -372,9 +376,10 @@ func (k *killing) killServer(r *rand.Rand, i int) {
 		k.t.Fatal(err)
 	}
 	k.note("%s serves", s.zone.domain)
-	away.to = time.Now()
 	k.books.mu.Lock()
 	defer k.books.mu.Unlock()
+	k.pace = time.Since(away.from)
+	away.to = time.Now().Add(k.pace) // clients and links take as long again
 	k.books.away = append(k.books.away, away)
 }
 
