@@ -195,19 +195,21 @@ func TestKilledStoring(t *testing.T) {
 func TestKilledEnding(t *testing.T) {
 	r := afterKill(t, func(r *remains) {
 		ch := r.session()
-		for _, id := range []string{"1", "2"} {
-			ch.Push(ledger.Item{Counted: true, At: time.Now()}, ledger.Key{}, func(b []byte) []byte { return append(b, r.message(id)...) })
+		for _, id := range []string{"1", "2", "3"} {
+			ch.Push(ledger.Item{Counted: true, Shared: true, At: time.Now()}, ledger.Key{}, func(b []byte) []byte { return append(b, r.message(id)...) })
 		}
 		ch.Set("over", []byte{})
 		ch.Ack(1, 0)
 	})
 	r.wantQueue("session")
 	all := r.stored()
-	if len(all) != 1 {
+	if len(all) != 2 {
 		t.Fatalf("%d are stored", len(all))
 	}
-	if st, err := stanza.Parse(all[0].XML); err != nil || st.ID != "2" {
-		t.Errorf("stored: %v %v", st, err)
+	for i, want := range []string{"2", "3"} {
+		if st, err := stanza.Parse(all[i].XML); err != nil || st.ID != want {
+			t.Errorf("stored: %v %v, want %s", st, err, want)
+		}
 	}
 }
 

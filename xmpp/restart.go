@@ -269,7 +269,7 @@ func (x *Session) restoreQueue(k *ledger.Kept, shared map[string]*delivery) {
 		if st, err := stanza.Parse(it.Body); !it.Hollow && err == nil {
 			if !st.To.IsBare() { // one body may stand for messages to many
 				st = st.WithTo(x.jid)
-			} else if it.Shared {
+			} else if it.Shared && it.Ref != 0 { // one that no archive has cannot be told from others: it goes on from each
 				o.shared = sharedDelivery(shared, x.jid.Bare(), it.Ref)
 				o.shared.left.Add(1)
 				if it.Arrived {
