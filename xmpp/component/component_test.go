@@ -151,6 +151,17 @@ func TestBetween(t *testing.T) {
 	if st := a.wants("message").Stanza; st.Type != "error" || st.ID != "3" {
 		t.Errorf("got %v, want an error", st)
 	}
+	// Programs that were written as clients name no sender, or nobody that they write to.
+	fmt.Fprint(a.conn, "<message id='4' to='v@b.x.test'><body>x</body></message>")
+	if st := b.wants("message").Stanza; st.ID != "4" || st.From.String() != "a.x.test" {
+		t.Errorf("got %v, want it from the component", st)
+	}
+	fmt.Fprint(a.conn, "<presence id='5'/><message id='6' type='error'/><iq id='7' type='get'><ping xmlns='urn:xmpp:ping'/></iq>")
+	for _, want := range []struct{ kind, id string }{{"presence", "5"}, {"iq", "7"}} {
+		if st := a.wants(want.kind).Stanza; st.Type != "error" || st.ID != want.id {
+			t.Errorf("got %v, want an error", st)
+		}
+	}
 	fmt.Fprint(a.conn, "<!DOCTYPE x>")
 	a.wants("restricted-xml")
 }

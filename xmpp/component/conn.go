@@ -142,18 +142,32 @@ func (c *conn) loop() error {
 		case it.Stanza == nil:
 			return stanza.NewStreamError("unsupported-stanza-type", "")
 		case je != nil && je.Attr == "to":
-			c.k.send(it.Stanza.WithTo(c.k.jid).ErrorReply(stanza.ErrJIDMalformed))
+			c.refuse(it.Stanza.WithTo(c.k.jid), stanza.ErrJIDMalformed)
 			continue
-		case je != nil || it.Stanza.From.Domain() != c.k.cfg.Domain:
+		}
+		st := it.Stanza
+		if je == nil && st.From.IsZero() { // from the component itself, as programs that were clients before have it
+			st = st.WithFrom(c.k.jid)
+		}
+		switch {
+		case je != nil || st.From.Domain() != c.k.cfg.Domain:
 			c.s.count.forged.Add(1)
 			return stanza.NewStreamError("invalid-from", "a component speaks for its domain") // XEP-0114 §3: the server checks
-		case it.Stanza.To.IsZero():
-			return stanza.NewStreamError("improper-addressing", "stanzas of components have both addresses")
+		case st.To.IsZero():
+			c.refuse(st, stanza.ErrBadRequest.With("Stanzas of components say whom they are for"))
+			continue
 		}
 		c.s.count.in.Add(1)
-		if !c.k.privileged(it.Stanza) && !c.k.nested(it.Stanza) && !c.k.delegated(it.Stanza) {
-			c.in.Take(it.Stanza)
+		if !c.k.privileged(st) && !c.k.nested(st) && !c.k.delegated(st) {
+			c.in.Take(st)
 		}
+	}
+}
+
+// refuse answers a stanza of the component's that goes nowhere.
+func (c *conn) refuse(st *stanza.Stanza, e *stanza.Error) {
+	if r := st.ErrorReply(e); r != nil {
+		c.k.send(r)
 	}
 }
 
