@@ -171,6 +171,8 @@ func TestMalformedAddresses(t *testing.T) {
 	p.expect("id='1'", "type='error'", "<jid-malformed")
 	p.send("<message to='a b@x.test' id='2'/>")
 	p.expect("id='2'", "<jid-malformed")
+	p.send("<presence to='room@x.test/\u2764\ufe0f' id='4'/>") // a resource with what PRECIS disallows: the bare address answers
+	p.expect("id='4'", "from='room@x.test'", "<jid-malformed")
 	p.send("<message to='a b@x.test' type='error' id='3'/>") // no answer to an error
 	for _, iq := range []string{"<iq type='get' id='1'/>", "<iq type='get'><a xmlns='b'/></iq>", "<iq id='1'><a xmlns='b'/></iq>",
 		"<iq type='get' id='1'><a xmlns='b'/><a xmlns='b'/></iq>"} {

@@ -297,8 +297,8 @@ func (x *Session) received(st *stream, s *stanza.Stanza, bad *stanza.JIDError) e
 }
 
 func (x *Session) dispatch(s *stanza.Stanza, bad *stanza.JIDError) {
-	if bad != nil {
-		x.refuse(s, stanza.ErrJIDMalformed)
+	if bad != nil { // a room whose nick cannot be in an address answers for it
+		x.refuse(s.WithTo(bad.Near()), stanza.ErrJIDMalformed)
 		return
 	}
 	if s.Kind == stanza.IQ {

@@ -4,15 +4,24 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 )
 
 // JIDError tells that an address attribute of a stanza is no JID: the answer is jid-malformed (RFC 6120 §8.3.3.8).
 type JIDError struct {
-	Attr string // to or from
-	Err  error
+	Attr  string // to or from
+	Value string // as it was written
+	Err   error
 }
 
 func (e *JIDError) Error() string { return "stanza: bad address in " + e.Attr + ": " + e.Err.Error() }
+
+// Near is who an error about the address comes from: what is left of it without its resourcepart, or the zero value.
+func (e *JIDError) Near() JID {
+	bare, _, _ := strings.Cut(e.Value, "/")
+	j, _ := ParseJID(bare)
+	return j
+}
 
 // Item is one first-level element of a stream: a stanza or something else (SASL, stream management, ...), never both.
 type Item struct {
@@ -195,7 +204,7 @@ func (s *scanner) head(st *Stanza) (jerr *JIDError, err error) {
 			st.From, bad = addr(string(v))
 		}
 		if bad != nil {
-			jerr = &JIDError{intern(a.local), bad}
+			jerr = &JIDError{intern(a.local), string(v), bad}
 		}
 	}
 	return jerr, nil
