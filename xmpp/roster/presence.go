@@ -37,6 +37,7 @@ func (r *Roster) available(s *xmpp.Session, st *stanza.Stanza) {
 	if st.Type == "unavailable" {
 		if cs.available.Swap(false) {
 			r.broadcast(s, st)
+			s.Send(st.WithFromTo(s.JID(), s.JID())) // to itself too (§4.5.2)
 		}
 		return
 	}
