@@ -40,8 +40,8 @@ const maxKeeping = 256
 // nothing waits, else on one of its own that ends when the queue is empty. take and drained are for one goroutine.
 type inOrder struct {
 	srv *Server
-	do  func(it *inItem) // does what is left to do, in order
-	ch  *ledger.Channel  // of the peer; nil: nothing is remembered
+	do  func(it inItem) // does what is left to do, in order
+	ch  *ledger.Channel // of the peer; nil: nothing is remembered
 
 	mu      sync.Mutex // guards queue, running, plain
 	queue   []inItem
@@ -76,7 +76,7 @@ func (q *inOrder) take(it inItem) {
 	q.mu.Lock()
 	if !q.running && it.ticket == 0 && (it.st != nil || !q.unsettled) {
 		q.mu.Unlock()
-		q.carryOut(&it)
+		q.carryOut(it)
 		return
 	}
 	for len(q.queue) >= maxKeeping {
@@ -123,7 +123,7 @@ func (q *inOrder) carryOutAll() {
 			return
 		}
 		for i := range batch {
-			q.carryOut(&batch[i])
+			q.carryOut(batch[i])
 			if batch[i].plain() {
 				q.mu.Lock()
 				q.plain--
@@ -185,7 +185,7 @@ func (s *Server) keptBefore(st *stanza.Stanza) {
 	}
 }
 
-func (q *inOrder) carryOut(it *inItem) {
+func (q *inOrder) carryOut(it inItem) {
 	switch {
 	case it.st == nil:
 		if !q.settle() {
@@ -254,7 +254,7 @@ func (q *inOrder) passAll() {
 }
 
 // carryOut is the last step of what a client has sent.
-func (st *stream) carryOut(it *inItem) {
+func (st *stream) carryOut(it inItem) {
 	x := st.sess
 	switch {
 	case it.st == nil:
@@ -287,7 +287,7 @@ type Inbound struct {
 func (s *Server) NewInbound(asked func(h uint32)) *Inbound {
 	in := &Inbound{asked: asked}
 	in.q.srv = s
-	in.q.do = func(it *inItem) {
+	in.q.do = func(it inItem) {
 		switch {
 		case it.st == nil:
 			in.asked(in.noteHandled())

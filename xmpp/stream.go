@@ -110,8 +110,8 @@ func (st *stream) loop() error {
 			}
 			continue
 		}
-		var je *stanza.JIDError
-		if err != nil && !errors.As(err, &je) {
+		je, err := badAddress(err)
+		if err != nil {
 			return err
 		}
 		if st.sess.closedTo(st) {
@@ -127,6 +127,18 @@ func (st *stream) loop() error {
 			return err
 		}
 	}
+}
+
+// badAddress takes from what next says the error of an address, with which the stream goes on.
+func badAddress(err error) (*stanza.JIDError, error) {
+	if err == nil {
+		return nil, nil
+	}
+	var je *stanza.JIDError
+	if errors.As(err, &je) {
+		return je, nil
+	}
+	return nil, err
 }
 
 // asStreamError tells which stream error err is answered with; nil: none, the connection is gone or was closed properly.
