@@ -48,7 +48,7 @@ func (g *gate) admit(p []byte, from netip.AddrPort) bool {
 func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 	m := &g.msg
 	m.Raw = append(m.Raw[:0], p...)
-	if err := m.Decode(); err != nil {
+	if m.Decode() != nil || m.Contains(stun.AttrFingerprint) && stun.Fingerprint.Check(m) != nil { // then it is no STUN (RFC 8489 §7)
 		g.s.count.malformed.Add(1)
 		return false
 	}

@@ -307,6 +307,29 @@ func TestRubbish(t *testing.T) {
 	}
 }
 
+// TestFingerprint: what has a wrong one is no STUN, and gets no answer.
+func TestFingerprint(t *testing.T) {
+	s := start(t, testConfig(), nil)
+	r := newRaw(t, s, "user", "secret")
+	r.nonce = ""
+	for _, wrong := range [][]byte{{1, 2, 3, 4}, {1}} {
+		if _, err := r.conn.Write(r.build(stun.MethodBinding, attr(stun.AttrFingerprint, wrong...)).Raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := r.build(stun.MethodBinding, stun.Fingerprint)
+	if _, err := r.conn.Write(q.Raw); err != nil {
+		t.Fatal(err)
+	}
+	m := &stun.Message{Raw: r.read()}
+	if m.Decode() != nil || m.TransactionID != q.TransactionID || codeOf(t, m) != 0 {
+		t.Errorf("the first answer is %v", m)
+	}
+	if n := s.Counters(); n["malformed"] != 2 || n["requests"] != 2 { // newRaw's, and the last
+		t.Error(n)
+	}
+}
+
 func TestLimiter(t *testing.T) {
 	var l limiter
 	a := netip.MustParseAddr("192.0.2.1")
