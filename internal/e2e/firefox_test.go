@@ -83,14 +83,18 @@ func newFox(t *testing.T, name string) *fox {
 		}
 	}()
 	t.Cleanup(func() {
+		var last json.RawMessage
 		if f.conn != nil {
+			if t.Failed() {
+				last, _ = tryFox[json.RawMessage](f, "window.konzil?.stats?.() ?? null")
+			}
 			f.conn.CloseNow()
 		}
 		cmd.Process.Kill()
 		<-read
 		cmd.Wait()
 		if t.Failed() {
-			t.Logf("%s: %s", name, f.log)
+			t.Logf("%s: last numbers %s\n%s", name, last, f.log)
 		}
 	})
 	select {
@@ -227,7 +231,7 @@ func (f *fox) id() string {
 	return foxEval[string](f, "konzil.conference.id")
 }
 
-// TestFirefox: Firefox and Chromium see and hear each other.
+// TestFirefox: Firefox and Chromium see and hear each other, and Chromium gets the low and the high simulcast layer of Firefox's camera.
 func TestFirefox(t *testing.T) {
 	s := startServer(t)
 	ada, grace := newPerson(t, "Ada"), newFox(t, "Grace")
@@ -235,16 +239,20 @@ func TestFirefox(t *testing.T) {
 	ada.join(url)
 	grace.join(url)
 	adas, graces := ada.id(), grace.id()
-	hears := func(of string) func(stats) bool {
-		return func(s stats) bool {
-			return s.Inbound[of+"-v0"].FramesDecoded > 30 && s.Inbound[of+"-a0"].AudioEnergy > 0
-		}
-	}
-	ada.stats(30*time.Second, "video and audio of Firefox", hears(graces))
+	video := graces + "-v0"
+	ada.stats(30*time.Second, "a small picture and audio of Firefox", func(s stats) bool {
+		in := s.Inbound[video]
+		return in.FramesDecoded > 30 && in.Height <= 360 && s.Inbound[graces+"-a0"].AudioEnergy > 0
+	})
 	got := grace.stats(30*time.Second, "video of Chromium", func(s stats) bool { return s.Inbound[adas+"-v0"].FramesDecoded > 30 })
-	// Known: on a busy machine Firefox now and then ties the audio's SSRC to the m-line of its own microphone (mid 0), though the bridge sends nothing
-	// before Firefox has acknowledged the source. The sound is played, but it is nobody's.
 	if got.Inbound[adas+"-a0"].AudioEnergy == 0 {
-		t.Log("Firefox does not hear Chromium (yet)")
+		t.Log("Firefox does not hear Chromium (yet): README, what does not work")
 	}
+	ada.click(fmt.Sprintf(".tile[data-key=%q] .tile-button", video))
+	// On a busy processor Firefox makes all layers smaller: the highest one is larger than the middle one, whatever they measure.
+	ada.stats(60*time.Second, "the highest layer on stage", func(s stats) bool {
+		sent := grace.stats(10*time.Second, "three layers", func(s stats) bool { return len(s.Outbound[video]) == 3 }).Outbound[video]
+		h := s.Inbound[video].Height
+		return h > sent[1].Height && sent[1].Height > sent[0].Height && h == sent[2].Height
+	})
 }

@@ -170,6 +170,22 @@ test('a browser without RTX still gets a SIM group', () => {
   assert.deepEqual(layers.groups, [{ semantics: 'SIM', ssrcs: [1, 7] }]);
 });
 
+test('layers that the browser answers by RID become a SIM group in their order', () => {
+  const o = jingle.parseOffer(offerStanza([]));
+  const slot = { mid: '1', kind: 'video', direction: 'sendrecv', source: null, rids: ['1', '2', '3'] };
+  const lines = sections(buildOffer({ offer: o, slots: [slot], sessionId: 1, version: 1 }))[1];
+  assert.deepEqual(lines.slice(-4), ['a=rid:1 recv', 'a=rid:2 recv', 'a=rid:3 recv', 'a=simulcast:recv 1;2;3']);
+
+  const answer = (simulcast) =>
+    [ANSWER.split('a=ssrc')[0].trim().split('\r\n').filter((l) => !l.startsWith('a=simulcast')).join('\r\n'), simulcast, ...[50, 51, 30, 31, 40, 41].map((n) => `a=ssrc:${n} cname:c`)]
+      .concat(['a=ssrc-group:FID 50 51', 'a=ssrc-group:FID 30 31', 'a=ssrc-group:FID 40 41', ''])
+      .join('\r\n');
+  const groups = (sdp) => Object.values(parseAnswer(sdp).byMid).at(-1).groups;
+  assert.deepEqual(groups(answer('a=simulcast:send 1;2;3'))[0], { semantics: 'SIM', ssrcs: [50, 30, 40] });
+  assert.equal(groups(answer('a=simulcast:send 1;2')).some((g) => g.semantics === 'SIM'), false, 'as many layers as RIDs, or none');
+  assert.equal(groups(answer('a=inactive')).some((g) => g.semantics === 'SIM'), false);
+});
+
 test('a source-add has only the contents that it needs', () => {
   const iq = jingle.sourceChange('source-add', { peer: 'f', sid: 's', initiator: 'i' }, [{ name: 'me-v1', kind: 'video', videoType: 'desktop', msid: 'm t', ssrcs: [5, 6], groups: [{ semantics: 'FID', ssrcs: [5, 6] }] }]);
   assert.deepEqual(iq.child('jingle').all('content').map((c) => c.attr('name')), ['video']);

@@ -14,7 +14,7 @@ const CODEC_ORDER = ['vp8', 'vp9', 'h264', 'av1']; // VP8 first: it is what we s
 const clean = (s) => String(s ?? '').replace(/[\u0000-\u0020\u007f]/g, '_');
 const cleanLine = (s) => String(s ?? '').replace(/[\u0000-\u001f\u007f]/g, '_');
 
-// buildOffer writes the remote description. slots: [{mid, kind, direction, source}] in the order of their mids.
+// buildOffer writes the remote description. slots: [{mid, kind, direction, source, rids}] in the order of their mids.
 export function buildOffer({ offer, slots, sessionId, version }) {
   const lines = [
     'v=0',
@@ -46,6 +46,7 @@ function mediaSection(slot, offer) {
     ...payloads.flatMap(payloadLines),
     ...content.extensions.map((x) => `a=extmap:${x.id} ${clean(x.uri)}`),
     ...(slot.source ? sourceLines(slot.source) : []),
+    ...(slot.rids ? ridLines(slot.rids) : []),
   ];
 }
 
@@ -95,6 +96,11 @@ function sourceLines(s) {
     ...s.groups.map((g) => `a=ssrc-group:${clean(g.semantics)} ${g.ssrcs.join(' ')}`),
     ...s.ssrcs.flatMap((ssrc) => [`a=ssrc:${ssrc} cname:${clean(s.name)}`, `a=ssrc:${ssrc} msid:${msid}`]),
   ];
+}
+
+// ridLines ask the browser for simulcast (RFC 8853 §5.1): a layer by RID each (RFC 8851), from low to high.
+function ridLines(rids) {
+  return [...rids.map((rid) => `a=rid:${rid} recv`), `a=simulcast:recv ${rids.join(';')}`];
 }
 
 function byPreference(payloads) {
@@ -179,11 +185,19 @@ function parseMedia(lines) {
 }
 
 function parseSSRCs(lines) {
-  return {
-    ssrcs: [...new Set(findAll(lines, /^a=ssrc:(\d+) /).map((m) => Number(m[1])))],
-    groups: findAll(lines, /^a=ssrc-group:(\S+) (.+)$/).map((m) => ({ semantics: m[1], ssrcs: m[2].split(' ').map(Number) })),
-    cname: find(lines, /^a=ssrc:\d+ cname:(.+)$/)?.[1],
-  };
+  const ssrcs = [...new Set(findAll(lines, /^a=ssrc:(\d+) /).map((m) => Number(m[1])))];
+  const groups = findAll(lines, /^a=ssrc-group:(\S+) (.+)$/).map((m) => ({ semantics: m[1], ssrcs: m[2].split(' ').map(Number) }));
+  const layers = layersOf(lines, ssrcs, groups);
+  if (layers) groups.unshift({ semantics: 'SIM', ssrcs: layers });
+  return { ssrcs, groups, cname: find(lines, /^a=ssrc:\d+ cname:(.+)$/)?.[1] };
+}
+
+// layersOf gives the SSRCs of the layers that an answer to ridLines sends: Firefox writes them in the order of the RIDs, and knows no SIM group.
+function layersOf(lines, ssrcs, groups) {
+  const rids = find(lines, /^a=simulcast:.*\bsend (\S+)/)?.[1].split(';') ?? [];
+  const rtx = new Set(groups.filter((g) => g.semantics === 'FID').map((g) => g.ssrcs[1]));
+  const layers = ssrcs.filter((n) => !rtx.has(n));
+  return rids.length > 1 && layers.length === rids.length && !groups.some((g) => g.semantics === 'SIM') ? layers : null;
 }
 
 // withSources replaces the ssrc lines of one m-section of our answer. Chromium sends as many simulcast layers as the SIM group of

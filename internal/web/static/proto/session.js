@@ -4,7 +4,8 @@
 import { Emitter } from './emitter.js';
 import { buildOffer, parseAnswer, withSources, msidOf, simulcast } from './sdp.js';
 
-const LAYERS = 3; // simulcast layers of the camera: 1/4, 1/2, 1/1 of its size
+const RIDS = ['1', '2', '3']; // simulcast layers of the camera, low to high: 1/4, 1/2, 1/1 of its size
+const LAYERS = RIDS.length;
 const LAYER_BITRATES = [200_000, 500_000, 1_500_000]; // bit/s, low to high
 const SCREEN_BITRATE = 2_500_000; // bit/s
 
@@ -18,7 +19,7 @@ export class MediaSession extends Emitter {
     this.slots = [];
     this.local = new Map(); // 'a0' | 'v0' | 'v1' -> {key, slot, track, wanted, source}
     this.heights = new Map(); // our source name -> what receivers want at most
-    this.simulcast = true; // until the browser shows that it cannot
+    this.layering = null; // how the browser is brought to send layers: 'rid' (our offer), 'ssrc' (its answer, rewritten) or 'none'; null: not known yet
     this.version = 0;
     this.description = null; // our last answer
     this.accepted = false;
@@ -152,6 +153,9 @@ export class MediaSession extends Emitter {
 
   async #negotiate() {
     this.version++;
+    this.layering ??= (await signalsLayers()) ? 'rid' : 'ssrc';
+    const camera = this.local.get('v0');
+    if (camera && this.layering === 'rid') camera.slot.rids = RIDS;
     await this.pc.setRemoteDescription({ type: 'offer', sdp: buildOffer(this) });
     for (const local of this.local.values()) {
       const t = this.#transceiver(local.slot);
@@ -176,7 +180,7 @@ export class MediaSession extends Emitter {
     const answer = await this.pc.createAnswer();
     const camera = this.local.get('v0');
     let { sdp } = answer;
-    if (camera?.wanted && this.simulcast) {
+    if (camera?.wanted && this.layering === 'ssrc') {
       const ours = parseAnswer(sdp).byMid[camera.slot.mid];
       if (ours?.ssrcs.length > 0) {
         camera.layers ??= simulcast({ ssrcs: ours.ssrcs, groups: ours.groups, cname: ours.cname }, LAYERS, randomSSRC);
@@ -191,7 +195,7 @@ export class MediaSession extends Emitter {
       await this.pc.setLocalDescription(answer);
     }
     if (camera?.layers) {
-      this.simulcast = false; // Firefox and Safari: one layer
+      this.layering = 'none';
       camera.layers = null;
     }
     return this.pc.localDescription.sdp;
@@ -247,6 +251,21 @@ export class MediaSession extends Emitter {
     });
     p.degradationPreference = local.key === 'v1' ? 'maintain-resolution' : 'balanced';
     await sender.setParameters(p);
+  }
+}
+
+// signalsLayers says whether this browser writes the SSRCs of layers with RIDs into its descriptions (Firefox does, Chromium does not): the
+// bridge learns layers by their SSRCs.
+async function signalsLayers() {
+  const pc = new RTCPeerConnection();
+  try {
+    pc.addTransceiver('video', { direction: 'sendonly', sendEncodings: RIDS.map((rid) => ({ rid })) });
+    const { sdp } = await pc.createOffer();
+    return new Set(sdp.match(/^a=ssrc:\d+ /gm)).size >= LAYERS;
+  } catch {
+    return false;
+  } finally {
+    pc.close();
   }
 }
 
