@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // What the documentation says exists, and the habits that a machine can look after are kept.
@@ -260,6 +262,61 @@ func TestLinks(t *testing.T) {
 			t.Errorf("README.md's map lacks %s/", d)
 		}
 	}
+}
+
+// TestHeadings: a heading has an empty line before and behind it, and docs/decisions.md begins with a list of its decisions by room. UPDATE=1 writes that.
+func TestHeadings(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	heading := regexp.MustCompile(`^#{1,3} `)
+	for _, page := range append(pages, "README.md", "CHANGELOG.md", "bench/README.md") {
+		code := false
+		lines := strings.Split(read(t, page), "\n")
+		for i, l := range lines {
+			if strings.HasPrefix(l, "```") {
+				code = !code
+			}
+			if !code && heading.MatchString(l) && (i > 0 && lines[i-1] != "" || i+1 < len(lines) && lines[i+1] != "") {
+				t.Errorf("%s:%d: a heading without empty lines around it", page, i+1)
+			}
+		}
+	}
+
+	const file = "docs/decisions.md"
+	text := read(t, file)
+	var list strings.Builder
+	for _, m := range regexp.MustCompile(`(?m)^##(#?) (.*)$`).FindAllStringSubmatch(text, -1) {
+		indent := strings.Repeat("  ", len(m[1]))
+		fmt.Fprintf(&list, "%s- [%s](#%s)\n", indent, m[2], anchor(m[2]))
+	}
+	had := regexp.MustCompile(`(?m)(^ *- \[.*\n)+`).FindStringIndex(text)
+	first := strings.Index(text, "\n## ")
+	if had == nil || first < had[1] {
+		t.Fatalf("%s has no list of its decisions before the first of them", file)
+	}
+	want := text[:had[0]] + list.String() + text[had[1]:]
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want != text {
+		t.Errorf("the list in %s is stale: UPDATE=1 go test -run TestHeadings . (a decision is ### below its room, ##)", file)
+	}
+}
+
+// anchor is how a web page calls a heading of Markdown.
+func anchor(title string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ':
+			return '-'
+		case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, title)
 }
 
 // rooms are the folders at the top.
