@@ -23,7 +23,7 @@ const usage = `konzil: chat, rooms and video meetings in one program
   konzil check [-config FILE]       print the DNS records to set; look at DNS, certificate, ports, directory and say what is wrong;
                                     with the name of another server: exchange a ping with it; with the word config: read the file alone
   konzil config                     print the whole configuration with its documentation
-  konzil user [-config FILE] ...    list, add, passwd, disable, enable, delete, tokens of and import accounts
+  konzil user [-config FILE] ...    list, add, invite, passwd, disable, enable, delete, tokens of, export and import accounts
   konzil ldap [-config FILE] ...    test a login of the directory step by step, read it now
   konzil bench ...                  load for servers: konzil bench -h
   konzil doap                       print which specifications are implemented, for machines (XEP-0453)
