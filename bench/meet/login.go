@@ -39,7 +39,19 @@ func (c *Client) login(ctx context.Context) error {
 		return err
 	}
 	c.step("sasl")
-	if err = c.conn.send(ctx, fmt.Sprintf("<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='%s'/></iq>", nsBind)); err != nil {
+	if err = c.bind(ctx); err != nil {
+		return err
+	}
+	c.step("bind")
+	if f.Child(nsSM, "sm") == nil || c.cfg.NoSM {
+		return nil
+	}
+	return c.manage(ctx)
+}
+
+// bind gets an address (RFC 6120 §7) and the endpoint id of it.
+func (c *Client) bind(ctx context.Context) error {
+	if err := c.conn.send(ctx, fmt.Sprintf("<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='%s'/></iq>", nsBind)); err != nil {
 		return err
 	}
 	for c.jid == "" {
@@ -49,24 +61,22 @@ func (c *Client) login(ctx context.Context) error {
 		}
 		switch {
 		case e.Name.Local == "iq" && e.Attr("id") == "bind":
-			if j := e.Child(nsBind, "bind").Child(nsBind, "jid"); e.Attr("type") == "result" && j != nil {
-				c.jid = j.Text
-			} else {
+			j := e.Child(nsBind, "bind").Child(nsBind, "jid")
+			if e.Attr("type") != "result" || j == nil {
 				return fmt.Errorf("meet: bind: %w", stanzaError(e))
 			}
+			c.jid = j.Text
 		case e.Name.Local == "message": // services pushed before the result
 		default:
 			return fmt.Errorf("meet: <%s> while binding", e.Name.Local)
 		}
 	}
-	if err := c.chooseID(); err != nil {
-		return err
-	}
-	c.step("bind")
-	if f.Child(nsSM, "sm") == nil || c.cfg.NoSM {
-		return nil
-	}
-	if err = c.conn.send(ctx, fmt.Sprintf("<enable xmlns='%s' resume='true'/>", nsSM)); err != nil {
+	return c.chooseID()
+}
+
+// manage turns stream management on (XEP-0198).
+func (c *Client) manage(ctx context.Context) error {
+	if err := c.conn.send(ctx, fmt.Sprintf("<enable xmlns='%s' resume='true'/>", nsSM)); err != nil {
 		return err
 	}
 	for {
