@@ -78,7 +78,7 @@ func (m *meeting) allocated(mem *member, s *session, offer *jingle.Offer, r *col
 		local = r.Endpoints[0].Transport
 	}
 	if local == nil {
-		m.inviteFailed(mem, s, err)
+		m.inviteFailed(mem, err)
 		return
 	}
 	if !r.Sources.Empty() {
@@ -110,7 +110,7 @@ func (m *meeting) allocated(mem *member, s *session, offer *jingle.Offer, r *col
 }
 
 // inviteFailed tries again later.
-func (m *meeting) inviteFailed(mem *member, s *session, err error) {
+func (m *meeting) inviteFailed(mem *member, err error) {
 	m.log.Warn("bridge gave no endpoint", "nick", mem.nick, "err", err)
 	m.dropSession(mem)
 	if !m.bridgeMissing {

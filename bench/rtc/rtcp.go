@@ -105,7 +105,7 @@ func (t *Transport) feedback(now int64) {
 	if len(t.arrivals) > 0 {
 		t.sendTWCC()
 	}
-	t.nacks(now)
+	t.nacks()
 	if now < t.reportAt {
 		return
 	}
@@ -223,7 +223,7 @@ func (st *inStream) block(p []byte, now int64) []byte {
 }
 
 // nacks asks for what is missing (RFC 4585 §6.2.1).
-func (t *Transport) nacks(now int64) {
+func (t *Transport) nacks() {
 	be := binary.BigEndian
 	for _, st := range t.streams {
 		if len(st.missing) == 0 || st.codec == codecOpus || st.codec == codecRTX {

@@ -89,7 +89,7 @@ type idle struct {
 	have int
 }
 
-func (s *idle) prepare(ctx context.Context, _ func(string)) error {
+func (s *idle) prepare(context.Context, func(string)) error {
 	if len(s.w.target.PIDs) == 0 && s.w.target.Cgroup == "" {
 		return errors.New("xmppload: idle needs the server's process ids")
 	}

@@ -60,7 +60,7 @@ func Load(certFile, keyFile string, log *slog.Logger) (*Source, error) {
 		return nil, err
 	}
 	s.stamps = stamps
-	c, err := read(certFile, keyFile, s.now())
+	c, err := read(certFile, keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (s *Source) ours() bool {
 }
 
 // refresh looks at the files now.
-func (s *Source) refresh() { s.check(s.now()) }
+func (s *Source) refresh() { s.check() }
 
 // Leaf is the certificate in use now.
 func (s *Source) Leaf() *x509.Certificate { return s.current.Load().Leaf }
@@ -109,12 +109,12 @@ func (s *Source) Leaf() *x509.Certificate { return s.current.Load().Leaf }
 func (s *Source) get() *tls.Certificate {
 	now, next := s.now(), s.next.Load()
 	if now.UnixNano() >= next && s.next.CompareAndSwap(next, now.Add(checkEvery).UnixNano()) {
-		s.check(now)
+		s.check()
 	}
 	return s.current.Load()
 }
 
-func (s *Source) check(now time.Time) {
+func (s *Source) check() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stamps, err := s.stat()
@@ -126,7 +126,7 @@ func (s *Source) check(now time.Time) {
 			return
 		}
 		var c *tls.Certificate
-		if c, err = read(s.certFile, s.keyFile, now); err == nil {
+		if c, err = read(s.certFile, s.keyFile); err == nil {
 			s.stamps, s.awaited = stamps, false
 			s.current.Store(c)
 			s.reloads.Add(1)
@@ -159,7 +159,7 @@ func settingHint(i int) string {
 
 // read loads and checks the pair. An expired certificate is loaded: it is the clients' to refuse, and a server that does
 // not start helps nobody; Stats and the log tell.
-func read(certFile, keyFile string, now time.Time) (*tls.Certificate, error) {
+func read(certFile, keyFile string) (*tls.Certificate, error) {
 	certPEM, err := os.ReadFile(certFile)
 	if err != nil {
 		return nil, oops.File("certs", certFile, settingHint(0), err)

@@ -159,7 +159,7 @@ func (f *frames) byPicture(v *codec.VP8, newest bool) (pic uint16, ok bool) {
 		d = 1
 	}
 	if d <= 0 {
-		return f.known(v, -d, newest)
+		return f.known(v, -d)
 	}
 	for ; d > 0; d-- {
 		f.hi = (f.hi + 1) & f.mask
@@ -178,7 +178,7 @@ func (f *frames) byPicture(v *codec.VP8, newest bool) (pic uint16, ok bool) {
 }
 
 // known decides for a packet of a frame that is not the newest, or of the newest one.
-func (f *frames) known(v *codec.VP8, back int, newest bool) (pic uint16, ok bool) {
+func (f *frames) known(v *codec.VP8, back int) (pic uint16, ok bool) {
 	if back >= f.n {
 		return 0, false // from before the switch to this layer
 	}

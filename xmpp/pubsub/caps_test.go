@@ -100,7 +100,7 @@ func FuzzForm(f *testing.F) {
 		}
 		if x, bad := readForm(el, formConfig); bad == nil {
 			c := defaults(true, "")
-			if bad := c.apply(x, true); bad == nil && (c.MaxItems < 1 || c.MaxItems > maxItems || c.Expire < 0 || c.Access == "") {
+			if bad := c.apply(x); bad == nil && (c.MaxItems < 1 || c.MaxItems > maxItems || c.Expire < 0 || c.Access == "") {
 				t.Fatal(c)
 			}
 		}

@@ -104,7 +104,7 @@ func truth(v string) (value, ok bool) {
 }
 
 // apply changes c by the fields of a form. Fields that are not known are passed over; a value that is not possible is an error.
-func (c *Config) apply(f form, account bool) *stanza.Error {
+func (c *Config) apply(f form) *stanza.Error {
 	for name, values := range f {
 		key, ok := strings.CutPrefix(name, "pubsub#")
 		if !ok {
@@ -114,14 +114,15 @@ func (c *Config) apply(f form, account bool) *stanza.Error {
 		if len(values) > 0 {
 			v = values[0]
 		}
-		if !c.set(key, v, values, account) {
+		if !c.set(key, v, values) {
 			return stanza.ErrNotAcceptable.With("The value of " + name + " is not possible here")
 		}
 	}
 	return nil
 }
 
-func (c *Config) set(key, v string, values []string, account bool) (ok bool) {
+// set changes one setting by the name of its field without pubsub#, v is the first of values. ok is false if the value is not possible.
+func (c *Config) set(key, v string, values []string) (ok bool) {
 	flag := func(to *bool) bool {
 		b, ok := truth(v)
 		*to = b
@@ -230,7 +231,7 @@ func newForm(typ, formType string, fields ...*stanza.Element) *stanza.Element {
 }
 
 // form is the settings as a form to fill in (XEP-0060 §8.2).
-func (c *Config) form(account bool) *stanza.Element {
+func (c *Config) form() *stanza.Element {
 	expire := "max"
 	if c.Expire > 0 {
 		expire = strconv.Itoa(c.Expire)
@@ -271,9 +272,9 @@ func (c *Config) maxPayload() int {
 }
 
 // knows tells whether all fields of a form are settings of nodes: options of a publication that are not known are not met (XEP-0060 §7.1.5).
-func knows(f form, account bool) bool {
+func knows(f form) bool {
 	names := []string{"FORM_TYPE"}
-	for _, el := range (&Config{}).form(account).Children() {
+	for _, el := range (&Config{}).form().Children() {
 		names = append(names, el.Attr("var"))
 	}
 	for name := range f {
@@ -285,9 +286,9 @@ func knows(f form, account bool) bool {
 }
 
 // met tells whether a node with these settings is what the options of a publication ask for (XEP-0060 §7.1.5).
-func (c *Config) met(f form, account bool) (bool, *stanza.Error) {
+func (c *Config) met(f form) (bool, *stanza.Error) {
 	want := *c
-	if err := want.apply(f, account); err != nil {
+	if err := want.apply(f); err != nil {
 		return false, err
 	}
 	return reflect.DeepEqual(want, *c), nil

@@ -23,7 +23,7 @@ func (r *request) node() string { return r.el.Attr("node") }
 func (r *request) who() stanza.JID { return r.iq.From }
 
 // accountIQ is what is asked of an account; without an address it is one's own.
-func (e *Engine) accountIQ(sess *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
+func (e *Engine) accountIQ(_ *xmpp.Session, iq *stanza.Stanza) *stanza.Stanza {
 	owner := iq.To.Bare()
 	if iq.To.IsZero() {
 		owner = iq.From.Bare()
@@ -111,7 +111,7 @@ func (r *request) perform() (*stanza.Element, *stanza.Error) {
 	}
 	if key == "get default" {
 		c := defaults(r.o.account, "")
-		return owner("default", "").Add(c.form(r.o.account)).wrap(), nil
+		return owner("default", "").Add(c.form()).wrap(), nil
 	}
 	n, bad := r.owned()
 	if bad != nil {
@@ -120,7 +120,7 @@ func (r *request) perform() (*stanza.Element, *stanza.Error) {
 	defer n.mu.Unlock()
 	switch key {
 	case "get configure":
-		return owner("configure", n.name).Add(n.cfg.form(r.o.account)).wrap(), nil
+		return owner("configure", n.name).Add(n.cfg.form()).wrap(), nil
 	case "set configure":
 		return r.configure(n)
 	case "set delete":

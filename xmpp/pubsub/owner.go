@@ -14,7 +14,7 @@ func (r *request) create() (*stanza.Element, *stanza.Error) {
 	cfg := defaults(r.o.account, name)
 	f, bad := readForm(r.op.Child(nsPubSub, "configure").Child(nsData, "x"), formConfig)
 	if bad == nil {
-		bad = cfg.apply(f, r.o.account)
+		bad = cfg.apply(f)
 	}
 	if bad != nil {
 		return nil, bad
@@ -42,7 +42,7 @@ func (r *request) configure(n *node) (*stanza.Element, *stanza.Error) {
 	f, bad := readForm(x, formConfig)
 	cfg := n.cfg
 	if bad == nil {
-		bad = cfg.apply(f, r.o.account)
+		bad = cfg.apply(f)
 	}
 	if bad != nil {
 		return nil, bad
@@ -58,7 +58,7 @@ func (r *request) configure(n *node) (*stanza.Element, *stanza.Error) {
 	if cfg.NotifyConfig {
 		el := stanza.NewElement(nsEvent, "configuration", "node", n.name)
 		if cfg.Payloads {
-			c := n.cfg.form(r.o.account)
+			c := n.cfg.form()
 			el.Add(c.SetAttr("type", "result"))
 		}
 		n.queue = append(n.queue, event{el: el})

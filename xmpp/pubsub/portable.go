@@ -20,7 +20,7 @@ func (e *Engine) Import(owner stanza.JID, settings, items *stanza.Element) (node
 			}
 			for _, f := range c.Child(nsData, "x").ChildrenNamed(nsData, "field") { // one by one: what we do not know or cannot do is passed over
 				one := cfg
-				if form, bad := readForm(stanza.NewElement(nsData, "x").Add(f), formConfig); bad == nil && one.apply(form, true) == nil {
+				if form, bad := readForm(stanza.NewElement(nsData, "x").Add(f), formConfig); bad == nil && one.apply(form) == nil {
 					cfg = one
 				}
 			}
@@ -70,7 +70,7 @@ func (e *Engine) exportNode(ctx context.Context, n *node, settings, items *stanz
 	if n.gone {
 		return nil
 	}
-	settings.Add(stanza.NewElement(nsOwner, "configure", "node", n.name).Add(n.cfg.form(true).SetAttr("type", "submit")))
+	settings.Add(stanza.NewElement(nsOwner, "configure", "node", n.name).Add(n.cfg.form().SetAttr("type", "submit")))
 	affiliations := stanza.NewElement(nsOwner, "affiliations", "node", n.name)
 	for j, a := range n.affs {
 		affiliations.Add(stanza.NewElement(nsOwner, "affiliation", "jid", j.String(), "affiliation", string(a)))

@@ -18,7 +18,7 @@ func (r *request) publish() (*stanza.Element, *stanza.Error) {
 	if bad != nil {
 		return nil, bad
 	}
-	if len(opts) > 0 && !knows(opts, r.o.account) {
+	if len(opts) > 0 && !knows(opts) {
 		return nil, fault(stanza.ErrConflict, "precondition-not-met")
 	}
 	it, bad := readItem(r.el)
@@ -29,14 +29,14 @@ func (r *request) publish() (*stanza.Element, *stanza.Error) {
 	n := r.o.lock(r.node())
 	if n == nil {
 		cfg := defaults(r.o.account, r.node())
-		if bad := cfg.apply(opts, r.o.account); bad != nil {
+		if bad := cfg.apply(opts); bad != nil {
 			return nil, bad
 		}
 		if n, bad = r.e.make(r.o, r.node(), r.who(), cfg); bad != nil {
 			return nil, bad
 		}
 	} else if len(opts) > 0 {
-		met, bad := n.cfg.met(opts, r.o.account)
+		met, bad := n.cfg.met(opts)
 		if bad == nil && !met {
 			bad = fault(stanza.ErrConflict, "precondition-not-met")
 		}
