@@ -141,24 +141,7 @@ func (s SQLStore) HasOffline(ctx context.Context, owner stanza.JID, archive stri
 
 // OfflineOwners implements OfflineStore.
 func (s SQLStore) OfflineOwners(ctx context.Context) ([]stanza.JID, error) {
-	rows, err := s.DB.Read().QueryContext(ctx, `SELECT DISTINCT owner FROM offline_messages`)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	var out []stanza.JID
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		owner, err := stanza.ParseJID(text)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, owner)
-	}
-	return out, rows.Err()
+	return s.jids(ctx, `SELECT DISTINCT owner FROM offline_messages`)
 }
 
 // DeleteOffline implements OfflineStore.
@@ -168,7 +151,12 @@ func (s SQLStore) DeleteOffline(ctx context.Context, owner stanza.JID, upTo int6
 
 // Blocked implements BlockStore.
 func (s SQLStore) Blocked(ctx context.Context, owner stanza.JID) ([]stanza.JID, error) {
-	rows, err := s.DB.Read().QueryContext(ctx, `SELECT jid FROM block_lists WHERE owner = ?`, owner.String())
+	return s.jids(ctx, `SELECT jid FROM block_lists WHERE owner = ?`, owner.String())
+}
+
+// jids are what a query for one column of addresses finds.
+func (s SQLStore) jids(ctx context.Context, query string, args ...any) ([]stanza.JID, error) {
+	rows, err := s.DB.Read().QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
