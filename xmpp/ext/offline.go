@@ -163,9 +163,7 @@ func (o *Offline) present(s *xmpp.Session, st *stanza.Stanza) bool {
 // closed gives what a client did not get to another one of the account.
 func (o *Offline) closed(s *xmpp.Session) {
 	owner := s.JID().Bare()
-	o.mu.Lock()
-	b := o.boxes[owner]
-	o.mu.Unlock()
+	b := o.boxOf(owner)
 	if b == nil {
 		return
 	}
@@ -205,6 +203,13 @@ func (o *Offline) handOver(owner stanza.JID, s *xmpp.Session) bool {
 		o.log.Error("offline messages", "of", owner.String(), "err", err)
 	}
 	return ok || err != nil // another client would meet the same error
+}
+
+// boxOf gives that of an account, nil when there is none.
+func (o *Offline) boxOf(owner stanza.JID) *box {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.boxes[owner]
 }
 
 // box gives that of an account, and makes it.
@@ -265,9 +270,7 @@ func (o *Offline) deliver(b *box, owner stanza.JID) (bool, error) {
 
 // signed is told that a client has a message and those before it.
 func (o *Offline) signed(owner stanza.JID, ref uint64) {
-	o.mu.Lock()
-	b := o.boxes[owner]
-	o.mu.Unlock()
+	b := o.boxOf(owner)
 	if b != nil {
 		o.gotten(owner, b, int64(ref))
 	}
@@ -295,7 +298,9 @@ func (o *Offline) Resume(ctx context.Context) error {
 		return err
 	}
 	for _, owner := range owners {
-		o.removeAll(owner, o.box(owner))
+		if b := o.boxOf(owner); b != nil { // most of them have no session
+			o.removeAll(owner, b)
+		}
 		for _, y := range o.srv.Sessions(owner) {
 			if takes(y) && o.handOver(owner, y) {
 				break
