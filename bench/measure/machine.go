@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Machine describes where a run happened: what a reader must know before comparing its figures with others.
-func Machine() map[string]string {
+// machine describes where a run happened: what a reader must know before comparing its figures with others.
+func machine() map[string]string {
 	m := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "cpus": strconv.Itoa(runtime.NumCPU())}
 	put := func(key, path string) {
 		if b, err := os.ReadFile(path); err == nil {

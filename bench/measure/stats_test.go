@@ -144,7 +144,7 @@ func TestWindow(t *testing.T) {
 }
 
 func TestMachine(t *testing.T) {
-	m := Machine()
+	m := machine()
 	for _, k := range []string{"go", "cpus", "kernel", "mitigations", "governor", "memory"} {
 		if m[k] == "" {
 			t.Errorf("no %s: %v", k, m)

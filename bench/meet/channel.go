@@ -83,16 +83,6 @@ func (c *Client) Constrain(r ReceiverConstraints) {
 	c.sendBridge(b)
 }
 
-// SendMessage sends an EndpointMessage with a JSON payload to one endpoint, or to all when to is "".
-func (c *Client) SendMessage(to string, payload json.RawMessage) error {
-	b, err := json.Marshal(map[string]any{"colibriClass": "EndpointMessage", "to": to, "msgPayload": payload})
-	if err != nil {
-		return err
-	}
-	c.sendBridge(b)
-	return nil
-}
-
 func (c *Client) sendBridge(b []byte) {
 	c.mu.Lock()
 	send := c.bridgeSend

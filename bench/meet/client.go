@@ -39,7 +39,6 @@ type Client struct {
 	started time.Time
 	work    chan func(context.Context)
 	nextID  atomic.Uint64
-	muted   atomic.Bool
 	sent    sentCounter
 	joined  chan error    // self presence or refusal
 	left    chan struct{} // own unavailable presence came back
@@ -141,15 +140,6 @@ func (c *Client) maxHeight(source string) int {
 
 // ID is the endpoint id.
 func (c *Client) ID() string { return c.id }
-
-// Number is the sender in the stamps of the client's media.
-func (c *Client) Number() uint32 { return c.number }
-
-// Mute stops or starts the microphone's packets, and says so in the presence.
-func (c *Client) Mute(ctx context.Context, on bool) error {
-	c.muted.Store(on)
-	return c.conn.send(ctx, c.presence(false))
-}
 
 // WaitMedia waits until the bridge channel is open, which is the last thing to come.
 func (c *Client) WaitMedia(ctx context.Context) error {

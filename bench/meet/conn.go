@@ -57,7 +57,7 @@ func (c *conn) frame(ctx context.Context) ([]byte, error) {
 }
 
 func element(b []byte) (*Element, error) {
-	e, err := ParseElement(b)
+	e, err := parseElement(b)
 	if err != nil {
 		return nil, fmt.Errorf("meet: %w in %.200q", err, b)
 	}

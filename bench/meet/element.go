@@ -19,8 +19,8 @@ type Element struct {
 	Text     string // character data directly inside
 }
 
-// ParseElement parses one document.
-func ParseElement(b []byte) (*Element, error) {
+// parseElement parses one document.
+func parseElement(b []byte) (*Element, error) {
 	d := xml.NewDecoder(bytes.NewReader(b))
 	var root *Element
 	var stack []*Element

@@ -69,7 +69,7 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return
 		}
-		e, err := ParseElement(b)
+		e, err := parseElement(b)
 		if err != nil {
 			f.t.Errorf("client sent %q: %v", b, err)
 			return
@@ -295,7 +295,7 @@ func (f *fake) toJingle(text string, ssrc map[string]uint32, rtx uint32) string 
 
 // answer translates a session-accept into the SDP answer of the pion side.
 func (f *fake) answer(j *Element) {
-	s, err := ParseJingle(j)
+	s, err := parseJingle(j)
 	if err != nil {
 		f.t.Error(err)
 		return

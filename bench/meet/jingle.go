@@ -74,8 +74,8 @@ type Group struct {
 	SSRCs     []uint32
 }
 
-// ParseJingle reads a <jingle/> element.
-func ParseJingle(j *Element) (*Session, error) {
+// parseJingle reads a <jingle/> element.
+func parseJingle(j *Element) (*Session, error) {
 	s := &Session{SID: j.Attr("sid"), Initiator: j.Attr("initiator"), BridgeID: j.Child(nsFocus, "bridge-session").attrOf("id")}
 	for _, c := range j.All(nsJingle, "content") {
 		ct, err := s.content(c)

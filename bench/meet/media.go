@@ -49,7 +49,6 @@ type audioGen struct {
 	ts      uint32
 	counter uint32
 	sent    *sentCounter
-	muted   *atomic.Bool
 	speaks  func(now time.Time) bool
 }
 
@@ -75,10 +74,6 @@ func (g *audioGen) packet(now time.Time) *rtp.Packet {
 }
 
 func (g *audioGen) tick(now time.Time) error {
-	if g.muted.Load() {
-		g.ts += 960 // time goes on
-		return nil
-	}
 	p := g.packet(now)
 	if err := g.track.WriteRTP(p); err != nil {
 		return err

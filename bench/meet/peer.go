@@ -127,7 +127,7 @@ func (c *Client) addAudio(k *call) error {
 		return err
 	}
 	k.audio = newAudioGen(t, c.number, &c.sent)
-	k.audio.muted, k.audio.speaks = &c.muted, c.speaks
+	k.audio.speaks = c.speaks
 	for _, x := range k.s.Content("audio").Exts {
 		if x.URI == extAudioLevel {
 			k.audio.levelID = uint8(x.ID)

@@ -42,7 +42,7 @@ func (c *Client) presence(join bool) string {
 	if join {
 		fmt.Fprintf(&b, "<x xmlns='%s'/>", nsMUC)
 	}
-	info := fmt.Sprintf(`{"%s-a0":{"muted":%t},"%s-v0":{"muted":%t}`, c.id, c.cfg.NoAudio || c.muted.Load(), c.id, c.cfg.NoVideo)
+	info := fmt.Sprintf(`{"%s-a0":{"muted":%t},"%s-v0":{"muted":%t}`, c.id, c.cfg.NoAudio, c.id, c.cfg.NoVideo)
 	c.mu.Lock()
 	if c.screen {
 		info += fmt.Sprintf(`,"%s-v1":{"muted":false,"videoType":"desktop"}`, c.id)

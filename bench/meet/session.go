@@ -124,7 +124,7 @@ func (c *Client) post(f func(ctx context.Context)) {
 
 // jingle handles an acknowledged Jingle request.
 func (c *Client) jingle(ctx context.Context, from string, j *Element) {
-	s, err := ParseJingle(j)
+	s, err := parseJingle(j)
 	if err != nil {
 		c.note(err.Error())
 		return

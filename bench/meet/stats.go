@@ -58,16 +58,6 @@ func (h *Hist) Add(d time.Duration) {
 	h.n[min(i, uint64(len(h.n)-1))]++
 }
 
-// Merge adds another histogram.
-func (h *Hist) Merge(o *Hist) {
-	for i, n := range o.n {
-		h.n[i] += n
-	}
-	h.Count += o.Count
-	h.Skipped += o.Skipped
-	h.Max = max(h.Max, o.Max)
-}
-
 // Sub takes away what an earlier copy of the same histogram had counted. Max stays that of the whole.
 func (h *Hist) Sub(o *Hist) {
 	for i, n := range o.n {
@@ -133,14 +123,6 @@ type Received struct {
 	TSBack     uint64 // timestamps that went back while sequence numbers went on
 	SeqJumps   uint64 // sequence numbers that leapt by more than 1000
 	Latency    Hist
-}
-
-// Lost is how many packets never came.
-func (r *Received) Lost() uint64 {
-	if got := r.Packets; got < r.Expected {
-		return r.Expected - got
-	}
-	return 0
 }
 
 // recvStream counts one SSRC.

@@ -32,15 +32,10 @@ func startCoturn(ctx context.Context, o Options) (*measure.Target, error) {
 		"--min-port=49152", "--max-port=65535", "--realm="+domain, "--use-auth-secret", "--static-auth-secret="+secret, "--fingerprint",
 		"--relay-threads="+o.setting("threads", strconv.Itoa(o.cpus())), "--allow-loopback-peers", "--no-multicast-peers", "--no-cli", "--no-dtls",
 		"--cert="+o.path("cert.pem"), "--pkey="+o.path("key.pem"), "--pidfile="+o.path("pid"), "--userdb="+o.path("db"), "--log-file=stdout", "--simple-log")
-	p, err := o.run(cmd)
+	host := func(port string) string { return "127.0.0.1:" + port }
+	p, err := o.start(ctx, cmd, listening(host(plain)), listeningTLS(host(secure)))
 	if err != nil {
 		return nil, err
-	}
-	host := func(port string) string { return "127.0.0.1:" + port }
-	for _, look := range []func() error{listening(host(plain)), listeningTLS(host(secure))} {
-		if err := p.ready(ctx, look); err != nil {
-			return nil, err
-		}
 	}
 	return &measure.Target{Version: coturnVersion(ctx, bin), Config: map[string]string{"command line": strings.Join(cmd.Args, " ")}, Command: strings.Join(cmd.Args, " "),
 		Addr:   map[string]string{"turn": host(plain), "turn-tcp": host(plain), "turns": host(secure)},

@@ -98,10 +98,6 @@ func startEjabberd(ctx context.Context, o Options) (*measure.Target, error) {
 		"-eval", fmt.Sprintf(`{ok, _} = file:script("%s"), ok = file:write_file("%s", <<"ready">>).`, o.path("accounts.erl"), o.path("ready")))
 	cmd.Env = append(os.Environ(), "EJABBERD_CONFIG_PATH="+o.path("ejabberd.yml"), "EJABBERD_LOG_PATH="+o.path("ejabberd.log"), "ERL_MAX_PORTS=32000",
 		"ERL_LIBS="+ejabberdLibs(), "ERL_CRASH_DUMP_BYTES=0", "HOME="+o.Dir)
-	p, err := o.run(cmd)
-	if err != nil {
-		return nil, err
-	}
 	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
 	started := func() error {
 		if _, err := os.Stat(o.path("ready")); err != nil {
@@ -109,10 +105,9 @@ func startEjabberd(ctx context.Context, o Options) (*measure.Target, error) {
 		}
 		return nil
 	}
-	for _, look := range []func() error{started, listeningTLS(at(1)), listeningTLS(at(2))} {
-		if err := p.ready(ctx, look); err != nil {
-			return nil, err
-		}
+	p, err := o.start(ctx, cmd, started, listeningTLS(at(1)), listeningTLS(at(2)))
+	if err != nil {
+		return nil, err
 	}
 	return &measure.Target{Version: ejabberdVersion(), Config: map[string]string{"ejabberd.yml": conf}, Command: strings.Join(cmd.Args, " "),
 		Addr:   map[string]string{"ws": "wss://" + at(2) + "/xmpp-websocket", "xmpp": at(0), "xmpps": at(1)},

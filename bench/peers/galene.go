@@ -60,11 +60,8 @@ func startGalene(ctx context.Context, o Options) (*measure.Target, error) {
 		return nil, fmt.Errorf("udp=%s: own or mux", o.Settings["udp"])
 	}
 	cmd := exec.Command(bin, args...)
-	p, err := o.run(cmd)
+	p, err := o.start(ctx, cmd, listening(at))
 	if err != nil {
-		return nil, err
-	}
-	if err := p.ready(ctx, listening(at)); err != nil {
 		return nil, err
 	}
 	return &measure.Target{Version: galeneVersion(ctx, bin), Config: map[string]string{"groups/" + galeneGroup + ".json": galeneDescription}, Command: strings.Join(cmd.Args, " "),

@@ -79,12 +79,9 @@ func startJanus(ctx context.Context, o Options) (*measure.Target, error) {
 		}
 	}
 	cmd := exec.Command(bin, "-F", o.Dir, "-C", o.path("janus.jcfg"), "-o")
-	p, err := o.run(cmd)
-	if err != nil {
-		return nil, err
-	}
 	at := "127.0.0.1:" + strconv.Itoa(ports[0])
-	if err := p.ready(ctx, listening(at)); err != nil {
+	p, err := o.start(ctx, cmd, listening(at))
+	if err != nil {
 		return nil, err
 	}
 	return &measure.Target{Version: janusVersion(ctx, bin), Config: map[string]string{"janus.jcfg": conf, "janus.transport.websockets.jcfg": sockets},

@@ -87,13 +87,9 @@ func startJVB(ctx context.Context, o Options) (*measure.Target, error) {
 	}
 	cmd := exec.Command(java, "-Xmx"+o.setting("heap", "3072m"), "-XX:+UseG1GC", "-Djdk.tls.ephemeralDHKeySize=2048", "-Djava.util.logging.config.file="+o.path("logging.properties"),
 		"-Dconfig.file="+o.path("jvb.conf"), "-cp", home+"/jitsi-videobridge.jar:"+home+"/lib/*", "org.jitsi.videobridge.MainKt")
-	p, err := o.run(cmd)
-	if err != nil {
-		return nil, err
-	}
 	rest := "http://127.0.0.1:" + strconv.Itoa(ports[0])
 	version := ""
-	err = p.ready(ctx, func() (err error) {
+	p, err := o.start(ctx, cmd, func() (err error) {
 		version, err = jvbVersion(ctx, rest)
 		return err
 	})

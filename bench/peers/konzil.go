@@ -72,15 +72,10 @@ turn: {port: %d, tls_port: %d, secret: %s, users: ["bench:%s"], allow: ["127.0.0
 		return nil, err
 	}
 	cmd := exec.Command(bin, "serve", "-config", o.path("konzil.yaml"))
-	p, err := o.run(cmd)
+	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	p, err := o.start(ctx, cmd, listeningTLS(at(0)), listeningTLS(at(2)), listeningTLS(at(5)))
 	if err != nil {
 		return nil, err
-	}
-	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
-	for _, i := range []int{0, 2, 5} {
-		if err := p.ready(ctx, listeningTLS(at(i))); err != nil {
-			return nil, err
-		}
 	}
 	version, _ := output(ctx, bin, "version")
 	return &measure.Target{Version: firstLine(version), Config: map[string]string{"konzil.yaml": conf}, Command: strings.Join(cmd.Args, " "),

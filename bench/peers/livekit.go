@@ -66,12 +66,9 @@ func startLiveKit(ctx context.Context, o Options) (*measure.Target, error) {
 		return nil, err
 	}
 	cmd := exec.Command(bin, "--config", o.path("livekit.yaml"))
-	p, err := o.run(cmd)
-	if err != nil {
-		return nil, err
-	}
 	at := "127.0.0.1:" + strconv.Itoa(ports[0])
-	if err := p.ready(ctx, listening(at)); err != nil {
+	p, err := o.start(ctx, cmd, listening(at))
+	if err != nil {
 		return nil, err
 	}
 	version, _ := output(ctx, bin, "--version")

@@ -98,6 +98,20 @@ func (p *process) stop() error {
 	return nil
 }
 
+// start is run, and waits until the program answers: until each of looks succeeds.
+func (o *Options) start(ctx context.Context, cmd *exec.Cmd, looks ...func() error) (*process, error) {
+	p, err := o.run(cmd)
+	if err != nil {
+		return nil, err
+	}
+	for _, look := range looks {
+		if err := p.ready(ctx, look); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
 // ready waits until look succeeds. A program that ends before is an error with the end of its output; it is stopped on any error.
 func (p *process) ready(ctx context.Context, look func() error) error {
 	tick := time.NewTicker(readyPause)

@@ -92,15 +92,10 @@ func startProsody(ctx context.Context, o Options) (*measure.Target, error) {
 		return nil, err
 	}
 	cmd := exec.Command(bin, "-F", "--config", o.path("prosody.cfg.lua"))
-	p, err := o.run(cmd)
+	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	p, err := o.start(ctx, cmd, listeningTLS(at(1)), listeningTLS(at(2)))
 	if err != nil {
 		return nil, err
-	}
-	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
-	for _, i := range []int{1, 2} {
-		if err := p.ready(ctx, listeningTLS(at(i))); err != nil {
-			return nil, err
-		}
 	}
 	return &measure.Target{Version: prosodyVersion(ctx), Config: map[string]string{"prosody.cfg.lua": conf}, Command: strings.Join(cmd.Args, " "),
 		Addr:   map[string]string{"ws": "wss://" + at(2) + "/xmpp-websocket", "xmpp": at(0), "xmpps": at(1)},

@@ -91,7 +91,7 @@ func (t *Transport) startDTLS() {
 }
 
 // shake does the handshake and makes the SRTP contexts of it.
-func shake(p *pipe, r sfuload.Remote, profile dtls.SRTPProtectionProfile, id identity) (conn *dtls.Conn, in, out *srtp.Context, err error) {
+func shake(p *pipe, r sfuload.Remote, profile dtls.SRTPProtectionProfile, id identity) (conn *dtls.Conn, in *srtp.Context, out sealer, err error) {
 	shared := []dtls.Option{
 		dtls.WithCertificates(id.cert), dtls.WithSRTPProtectionProfiles(profile), dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
 		dtls.WithInsecureSkipVerify(true), // self-signed by design: the signalled fingerprint is what counts
@@ -136,7 +136,7 @@ func shake(p *pipe, r sfuload.Remote, profile dtls.SRTPProtectionProfile, id ide
 	if err := cfg.ExtractSessionKeysFromDTLS(&st, client); err != nil {
 		return conn, nil, nil, fmt.Errorf("rtc: %s: %w", keyLabel, err)
 	}
-	if out, err = srtp.CreateContext(cfg.Keys.LocalMasterKey, cfg.Keys.LocalMasterSalt, cfg.Profile); err != nil {
+	if out, err = newSealer(&cfg); err != nil {
 		return conn, nil, nil, fmt.Errorf("rtc: SRTP: %w", err)
 	}
 	if in, err = srtp.CreateContext(cfg.Keys.RemoteMasterKey, cfg.Keys.RemoteMasterSalt, cfg.Profile); err != nil {
@@ -146,7 +146,7 @@ func shake(p *pipe, r sfuload.Remote, profile dtls.SRTPProtectionProfile, id ide
 }
 
 // up begins with media.
-func (t *Transport) up(in, out *srtp.Context) {
+func (t *Transport) up(in *srtp.Context, out sealer) {
 	if t.state != stateDTLS {
 		return
 	}

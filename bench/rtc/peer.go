@@ -15,21 +15,14 @@ type Peer struct {
 	Name           string
 	Number         uint32 // in stamps
 	room           uint32
+	began          time.Time // its steps count from here
 	tracks         []*sfuload.Track
 	heard, watched atomic.Bool
 
 	mu         sync.Mutex // guards all below
-	began      time.Time
 	steps      map[string]time.Duration
 	transports []*Transport
 	closed     bool
-}
-
-// Begin sets the start of the steps to now.
-func (p *Peer) Begin() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.began = time.Now()
 }
 
 // Step implements sfuload.Connector.
@@ -103,7 +96,7 @@ func (p *Peer) Expect(from *Peer, layer int) {
 	for _, t := range p.transports {
 		t.sh.post(func() {
 			t.expect, t.expectFrom, t.expectAt = int16(layer), from.Number, now
-			for _, st := range t.streams {
+			for _, st := range t.list {
 				st.all = st.all || st.codec == codecVP8 || st.codec == codecVP9
 			}
 			t.keepWhole(now)

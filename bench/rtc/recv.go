@@ -135,14 +135,11 @@ func (t *Transport) rtp(b []byte, size int, at int64, sampled bool) {
 		return
 	}
 	ssrc := binary.BigEndian.Uint32(b[8:])
-	st := t.recent[ssrc%recentStreams]
+	st := t.last
 	if st == nil || st.ssrc != ssrc {
-		if st = t.streams[ssrc]; st == nil {
-			st = t.newStream(ssrc, at)
-		}
-		t.recent[ssrc%recentStreams] = st
+		st = t.stream(ssrc, at)
+		t.last = st
 	}
-	t.last = st
 	if pt := b[1] & 127; pt != st.pt {
 		st.pt, st.codec = pt, t.codecs[pt]
 		st.all = st.codec == codecRTX || (st.codec == codecVP8 || st.codec == codecVP9) && !st.keyDone
@@ -173,9 +170,22 @@ func (t *Transport) rtp(b []byte, size int, at int64, sampled bool) {
 	}
 }
 
+// stream finds the one of an SSRC, or makes it.
+func (t *Transport) stream(ssrc uint32, at int64) *inStream {
+	st := t.recent[ssrc%recentStreams]
+	if st == nil || st.ssrc != ssrc {
+		if st = t.streams[ssrc]; st == nil {
+			st = t.newStream(ssrc, at)
+		}
+		t.recent[ssrc%recentStreams] = st
+	}
+	return st
+}
+
 func (t *Transport) newStream(ssrc uint32, at int64) *inStream {
 	st := &inStream{ssrc: ssrc, pt: 255, keyAt: -1}
 	t.streams[ssrc] = st
+	t.list = append(t.list, st)
 	t.keepWhole(at)
 	return st
 }
@@ -198,7 +208,7 @@ func (t *Transport) settle(now int64) {
 	if t.heads || t.deep || now-t.wholeAt < settleAfter {
 		return
 	}
-	for _, st := range t.streams {
+	for _, st := range t.list {
 		if st.all && st.codec != codecRTX {
 			return
 		}

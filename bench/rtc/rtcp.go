@@ -18,9 +18,9 @@ const (
 
 // RTCP packet types and feedback formats (RFC 3550 §12.1, RFC 4585 §6).
 const (
-	rtcpSR, rtcpRR, rtcpSDES, rtcpBYE, rtcpRTPFB, rtcpPSFB = 200, 201, 202, 203, 205, 206
-	fbNACK, fbTWCC                                         = 1, 15
-	fbPLI, fbFIR, fbALFB                                   = 1, 4, 15
+	rtcpSR, rtcpRR, rtcpRTPFB, rtcpPSFB = 200, 201, 205, 206
+	fbNACK, fbTWCC                      = 1, 15
+	fbPLI, fbFIR, fbALFB                = 1, 4, 15
 )
 
 // rtcp takes a compound packet.
@@ -131,7 +131,7 @@ func (t *Transport) own() uint32 {
 func (t *Transport) sendRTCP(p []byte) {
 	sh := t.sh
 	binary.BigEndian.PutUint16(p[2:], uint16(len(p)/4-1))
-	out, err := t.out.EncryptRTCP(sh.room(), p, &sh.rtcpHdr)
+	out, err := t.out.rtcp(sh.room(), p)
 	if err != nil {
 		sh.count.SendErrors++
 		return
@@ -176,7 +176,7 @@ func (t *Transport) reports(now int64) {
 		be.PutUint32(p[4:], t.own())
 	}
 	start()
-	for _, st := range t.streams {
+	for _, st := range t.list {
 		got := st.got + st.pad
 		if got == st.rrGot {
 			continue
@@ -225,8 +225,11 @@ func (st *inStream) block(p []byte, now int64) []byte {
 // nacks asks for what is missing (RFC 4585 §6.2.1).
 func (t *Transport) nacks() {
 	be := binary.BigEndian
-	for _, st := range t.streams {
-		if len(st.missing) == 0 || st.codec == codecOpus || st.codec == codecRTX {
+	for _, st := range t.list {
+		if len(st.missing) == 0 {
+			continue
+		}
+		if st.codec == codecOpus || st.codec == codecRTX {
 			st.missing = st.missing[:0]
 			continue
 		}
@@ -258,7 +261,7 @@ func (t *Transport) nacks() {
 // plis asks for the keyframes of video streams that have none yet.
 func (t *Transport) plis(now int64) {
 	be := binary.BigEndian
-	for _, st := range t.streams {
+	for _, st := range t.list {
 		if st.codec != codecVP8 && st.codec != codecVP9 || st.keyDone || st.got == 0 {
 			continue
 		}
@@ -296,7 +299,7 @@ func (t *Transport) sendREMB(now int64) {
 		exp++
 	}
 	n := 0
-	for _, st := range t.streams {
+	for _, st := range t.list {
 		if st.codec != codecRTX && n < 255 && len(p)+4 <= maxRTCP {
 			p = p[:len(p)+4]
 			be.PutUint32(p[len(p)-4:], st.ssrc)

@@ -40,6 +40,7 @@ type outLayer struct {
 	rtxPT            uint8
 	rtxSeq           uint16
 	seq              uint16
+	roc, rtxRoc      uint32 // how often seq and rtxSeq went round
 	ts               uint32
 	counter          uint32
 	pic              uint16
@@ -222,21 +223,22 @@ func (l *outLayer) send() {
 	run := sh.room()
 	seg := 0
 	for _, p := range parts {
-		b := l.packet(sh.plain, p, now)
+		b := l.packet(l.place(p), p, now)
 		before := len(run)
-		out, err := t.out.EncryptRTP(run[before:before], b, &sh.hdr)
+		all, err := t.out.rtp(run, b, len(l.head), l.roc)
 		if err != nil {
 			sh.count.SendErrors++
 			continue
 		}
-		if seg != 0 && (len(out) != seg || before+len(out) > maxRun) { // another message begins, right behind
+		size := len(all) - before
+		if seg != 0 && (size != seg || len(all) > maxRun) { // another message begins, right behind
 			t.put(run, seg, t.to)
-			run, before = run[before:before], 0
+			all = all[before:]
 		}
-		seg = len(out)
-		run = run[:before+len(out)]
-		l.keep(b)
-		l.seq++
+		run, seg = all, size
+		if l.seq++; l.seq == 0 {
+			l.roc++
+		}
 		l.counter++
 		l.bytes += uint64(len(b) - len(l.head))
 	}
@@ -247,10 +249,9 @@ func (l *outLayer) send() {
 	l.advance()
 }
 
-// packet writes one packet in the clear.
+// packet writes one packet in the clear into b, which has its size.
 func (l *outLayer) packet(b []byte, p part, now int64) []byte {
 	t := l.o.t
-	b = b[:len(l.head)+p.size]
 	copy(b, l.head)
 	if p.end && l.codec != codecOpus {
 		b[1] |= 0x80
@@ -293,16 +294,21 @@ func (t *Transport) extensions(l *outLayer, b []byte, now int64) {
 	}
 }
 
-// keep remembers a packet of video for a while.
-func (l *outLayer) keep(b []byte) {
+// place is where the next packet is written: video is remembered for a while.
+func (l *outLayer) place(p part) []byte {
+	n := len(l.head) + p.size
 	if l.rtxPT == 0 {
-		return
+		return l.o.t.sh.plain[:n]
 	}
 	if l.ring == nil {
 		l.ring = make([][]byte, history)
 	}
-	i := l.seq % history
-	l.ring[i] = append(l.ring[i][:0], b...)
+	b := &l.ring[l.seq%history]
+	if cap(*b) < n {
+		*b = make([]byte, n)
+	}
+	*b = (*b)[:n]
+	return *b
 }
 
 // again sends a packet once more, on the repair flow (RFC 4588).
@@ -324,12 +330,14 @@ func (l *outLayer) again(seq uint16) {
 	binary.BigEndian.PutUint32(b[8:], l.RTX)
 	binary.BigEndian.PutUint16(b[n:], seq)
 	t.extensions(l, b, time.Now().UnixNano())
-	out, err := t.out.EncryptRTP(sh.room(), b, &sh.hdr)
+	out, err := t.out.rtp(sh.room(), b, n, l.rtxRoc)
 	if err != nil {
 		sh.count.SendErrors++
 		return
 	}
-	l.rtxSeq++
+	if l.rtxSeq++; l.rtxSeq == 0 {
+		l.rtxRoc++
+	}
 	sh.count.SentRTX++
 	t.put(out, len(out), t.to)
 }

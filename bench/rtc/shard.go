@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/stun/v4"
 
@@ -22,7 +21,6 @@ const (
 	tick = int64(20 * time.Millisecond)
 	// wheelSlots: with each tick one slot is looked after, so that every transport is once in a turn of 100 ms, evenly spread.
 	wheelSlots = 5
-	turn       = wheelSlots * tick
 	// tickPhase is where ticks lie in the schedule that phase makes: not where the only sender of a scenario sends.
 	tickPhase = int64(13 * time.Millisecond)
 	// early is how much before its time a tick may be, when the shard is awake anyway.
@@ -67,7 +65,6 @@ type shard struct {
 	tickAt int64
 
 	hdr     rtp.Header
-	rtcpHdr rtcp.Header
 	plain   []byte // one packet before encryption
 	scratch []byte // decrypted packet
 	parts   []part

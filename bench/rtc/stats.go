@@ -144,7 +144,7 @@ func (p *Peer) snapshot(sh *shard, ps *PeerStats) {
 				ps.Sent[o.index][i] += uint64(l.counter)
 			}
 		}
-		for _, st := range t.streams {
+		for _, st := range t.list {
 			if st.codec == codecRTX || st.got == 0 {
 				continue
 			}

@@ -53,13 +53,15 @@ type Transport struct {
 	remote     sfuload.Remote
 	to         netip.AddrPort
 	pipe       *pipe
-	in, out    *srtp.Context
+	in         *srtp.Context
+	out        sealer
 	early      []earlyPacket
 	ssrc       uint32 // of our RTCP when nothing is sent
 	twccID     uint8  // extension in what comes, 0: none
 	remb       bool
 	codecs     [128]codec
-	streams    map[uint32]*inStream
+	streams    map[uint32]*inStream // by SSRC
+	list       []*inStream          // all of them
 	last       *inStream
 	recent     [recentStreams]*inStream // by SSRC modulo, to spare the map
 	wholeAt    int64                    // when there was last a reason to have the tap keep everything

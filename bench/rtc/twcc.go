@@ -42,10 +42,8 @@ func (t *Transport) anySSRC() uint32 {
 	return 0
 }
 
-// Symbols of packet status chunks.
-const (
-	twccMissing, twccSmall, twccLarge = 0, 1, 2
-)
+// Symbols of packet status chunks; 0 is a packet that is missing.
+const twccSmall, twccLarge = 1, 2
 
 // twccRoom is the most symbols of one feedback: with 2 bytes of delta each and their chunks they fit into an MTU.
 const twccRoom = 400

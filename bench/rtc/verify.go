@@ -115,7 +115,7 @@ func (t *Transport) repaired(p []byte) {
 		return
 	}
 	osn := binary.BigEndian.Uint16(p)
-	for _, st := range t.streams {
+	for _, st := range t.list {
 		for i := range st.missing {
 			if uint16(st.missing[i].seq) == osn && st.missing[i].tries > 0 {
 				st.missing = append(st.missing[:i], st.missing[i+1:]...)

@@ -19,7 +19,7 @@ func TestAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sections, receive := Answer(offer)
+	sections, receive := answer(offer)
 	answer, err := ParseSDP(WriteSDP(l, "active", 1, sections))
 	if err != nil || len(answer.Media) != 5 || len(receive) != 2 {
 		t.Fatal(err, answer, receive)

@@ -20,7 +20,6 @@ const (
 	rcvBuffer = 8 << 20      // of the peer, which all allocations send to
 	cliBuffer = 1 << 20      // of a client's socket
 	timeSlack = 1000         // ns by which the kernel may delay the end of a wait
-	maxRunLen = 65507        // bytes of a run: the largest UDP payload
 	ctlSize   = 32           // of a control message UDP_GRO or UDP_SEGMENT
 	ipUDP     = unix.IPPROTO_UDP
 )

@@ -20,7 +20,8 @@ type client struct {
 	jid  string // full, as the server says
 
 	sock *sock
-	top  upper // TLS, WebSocket or sock
+	top  upper     // TLS, WebSocket or sock
+	tls  *tls.Conn // that did the handshake; nil: there is no TLS
 	ws   bool
 	sc   scanner
 	got  []string // while logging in: elements not yet asked for
@@ -96,12 +97,9 @@ func (c *client) secure() error {
 		}
 	}
 	if w.useTLS {
-		cfg := w.tls
-		t := tls.Client(c.sock, cfg)
-		if err := t.Handshake(); err != nil {
+		if err := c.handshake(); err != nil {
 			return err
 		}
-		c.top = t
 	}
 	if w.cfg.Transport == "ws" {
 		u, err := url.Parse(w.target.Addr["ws"])
@@ -112,6 +110,30 @@ func (c *client) secure() error {
 			return err
 		}
 		c.ws = true
+	}
+	return nil
+}
+
+// handshake is that of TLS. Connections that stay have their records taken over.
+func (c *client) handshake() error {
+	cfg, secrets := c.w.tls, &secretLog{}
+	stays := c.w.cfg.Scenario != "login"
+	if stays {
+		cfg = cfg.Clone()
+		cfg.KeyLogWriter = secrets
+	}
+	c.tls = tls.Client(c.sock, cfg)
+	c.top = c.tls
+	c.sock.framed = stays
+	err := c.tls.Handshake()
+	c.sock.framed = false
+	if err != nil || !stays {
+		return err
+	}
+	if r, err := newRecords(c.tls, c.sock, secrets); err != nil {
+		return err
+	} else if r != nil {
+		c.top = r
 	}
 	return nil
 }

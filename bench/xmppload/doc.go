@@ -6,7 +6,8 @@
 //	step      where                     goroutine  what
 //	login     client.go, scram.go       login      blocking and in order, as a person's client does it; PBKDF2 once for each salt
 //	adopt     sock.go, loop.go          loop       the socket leaves Go's poller; from here on nothing blocks
-//	read      loop.go feed              loop       epoll, one read into a shared buffer, TLS in place
+//	read      loop.go feed              loop       epoll, one read into a shared buffer
+//	open      records.go                loop       TLS 1.3 with the keys that crypto/tls agreed on, decrypted in place; else crypto/tls
 //	cut       scan.go                   loop       first-level elements; names and attributes only as far as counting needs
 //	judge     message.go arrived        loop       id, hash, addressee, order of each sender, time
 //	send      message.go lane.send      loop       one TLS record for each stanza, one system call for each client and turn of the loop

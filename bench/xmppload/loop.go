@@ -86,12 +86,12 @@ func (l *loop) adopt(c *client, handle func(c *client, el *elem, now time.Time))
 		}
 		l.byFD[int32(c.sock.fd)] = c
 		err = syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_ADD, c.sock.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(c.sock.fd)})
-		l.feed(c, nil, time.Now()) // what TLS had read already
 		for _, e := range c.got {
 			l.el = elemOf([]byte(e))
 			c.handle(c, &l.el, time.Now())
 		}
 		c.got = nil
+		l.feed(c, c.sock.take(), time.Now()) // what was read already, here and by TLS
 	})
 	return err
 }
@@ -184,13 +184,13 @@ func (l *loop) poll(events []syscall.EpollEvent, wait int) (int, error) {
 	return int(n), nil
 }
 
-// readNow and writeNow are system calls that do not block.
+// readNow and writeNow are system calls that do not block. Those of sockets know sooner than read(2) and write(2) what they have at hand.
 func readNow(fd int, b []byte) (int, error) {
-	return now(syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b))))
+	return now(syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_DONTWAIT, 0, 0))
 }
 
 func writeNow(fd int, b []byte) (int, error) {
-	return now(syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b))))
+	return now(syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0))
 }
 
 func now(n, _ uintptr, e syscall.Errno) (int, error) {
@@ -231,27 +231,38 @@ func (l *loop) readable(c *client) {
 
 // feed decrypts and cuts.
 func (l *loop) feed(c *client, b []byte, now time.Time) {
-	c.sock.in = b
-	var known func(b []byte) int
-	if c.known != nil {
-		known = func(b []byte) int { return c.known(c, b, now) }
+	cut := func(plain []byte) error { return c.cut(plain, now) }
+	if r, ok := c.top.(*records); ok {
+		if err := r.each(b, cut); err != nil {
+			l.end(c, err)
+		}
+		return
 	}
+	c.sock.in = b
 	for {
 		n, err := c.top.Read(l.plain)
 		if n > 0 {
-			if ferr := c.sc.feed(l.plain[:n], known, func(raw []byte) { c.element(raw, now) }); ferr != nil {
-				l.end(c, ferr)
+			if err := cut(l.plain[:n]); err != nil {
+				l.end(c, err)
 				return
 			}
 		}
 		if err != nil {
-			if err == (again{}) { // nobody wraps it, and this is the hot path
-				return
+			if err != (again{}) { // nobody wraps it
+				l.end(c, err)
 			}
-			l.end(c, err)
 			return
 		}
 	}
+}
+
+// cut takes what the server says, as it comes.
+func (c *client) cut(plain []byte, now time.Time) error {
+	var known func(b []byte) int
+	if c.known != nil {
+		known = func(b []byte) int { return c.known(c, b, now) }
+	}
+	return c.sc.feed(plain, known, func(raw []byte) { c.element(raw, now) })
 }
 
 // element looks for the end of the stream before the scenario gets what came.

@@ -19,8 +19,8 @@ func (w *world) labels() map[string]string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.clients {
-		if t, ok := c.top.(*tls.Conn); ok {
-			cs := t.ConnectionState()
+		if c.tls != nil {
+			cs := c.tls.ConnectionState()
 			l["tls"] = tls.VersionName(cs.Version) + " " + cs.CurveID.String()
 			break
 		}
@@ -33,8 +33,8 @@ func (w *world) notes() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.clients {
-		if t, ok := c.top.(*tls.Conn); ok {
-			return []string{"cipher: " + tls.CipherSuiteName(t.ConnectionState().CipherSuite)}
+		if c.tls != nil {
+			return []string{"cipher: " + tls.CipherSuiteName(c.tls.ConnectionState().CipherSuite)}
 		}
 	}
 	return nil

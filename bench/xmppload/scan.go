@@ -26,7 +26,9 @@ func (s *scanner) feed(p []byte, known func(b []byte) int, f func(raw []byte)) e
 		b = s.rest
 	}
 	for {
-		b = bytes.TrimLeft(b, " \t\r\n")
+		for len(b) > 0 && (b[0] == ' ' || b[0] == '\n' || b[0] == '\t' || b[0] == '\r') {
+			b = b[1:]
+		}
 		if len(b) == 0 {
 			s.rest = s.rest[:0]
 			return nil

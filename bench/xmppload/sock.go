@@ -2,21 +2,28 @@ package xmppload
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"net"
 	"syscall"
 	"time"
 )
 
-// sock is the transport under a client. While a client logs in it is a plain blocking connection. Once it has been adopted by a loop it neither
+// sock is the transport under a client. While a client logs in it is a blocking connection. Once it has been adopted by a loop it neither
 // blocks nor reads: the loop puts in what it has read from the socket, and takes out what is to be written. crypto/tls goes along with that,
-// because an error of its connection that calls itself temporary leaves it as it was.
+// where its records were not taken over, because an error of its connection that calls itself temporary leaves it as it was.
 type sock struct {
-	net.Conn     // nil once adopted
-	fd       int // -1 until adopted
-	in       []byte
+	net.Conn        // nil once adopted
+	fd       int    // -1 until adopted
+	in       []byte // read and not taken
 	out      []byte
+	room     []byte // until adopted: where in lies
+	framed   bool   // what comes is TLS records, and no Read gives bytes of two: what is behind the handshake is left for records
+	left     int    // framed: of the record at hand
 }
+
+// firstRead is what a sock reads at once until it is adopted: what a server sends in a handshake fits.
+const firstRead = 8 << 10
 
 // again is the answer of an adopted sock that has nothing to read.
 type again struct{}
@@ -26,23 +33,65 @@ func (again) Timeout() bool   { return true }
 func (again) Temporary() bool { return true }
 
 func (s *sock) Read(p []byte) (int, error) {
-	if s.fd < 0 {
-		return s.Conn.Read(p)
-	}
 	if len(s.in) == 0 {
-		return 0, again{}
+		if err := s.more(); err != nil {
+			return 0, err
+		}
 	}
-	n := copy(p, s.in)
+	n := min(len(p), len(s.in))
+	if s.framed {
+		if s.left == 0 {
+			for len(s.in) < recordHead {
+				if err := s.more(); err != nil {
+					return 0, err
+				}
+			}
+			s.left = recordHead + int(binary.BigEndian.Uint16(s.in[3:]))
+		}
+		n = min(n, s.left)
+		s.left -= n
+	}
+	copy(p, s.in[:n])
 	s.in = s.in[n:]
 	return n, nil
 }
 
-func (s *sock) Write(p []byte) (int, error) {
-	if s.fd < 0 {
-		return s.Conn.Write(p)
+// take gives what was read and not taken.
+func (s *sock) take() []byte {
+	b := s.in
+	s.in = nil
+	return b
+}
+
+// more reads behind what was not taken.
+func (s *sock) more() error {
+	if s.fd >= 0 {
+		return again{}
 	}
+	if s.room == nil {
+		s.room = make([]byte, firstRead)
+	}
+	k := copy(s.room, s.in)
+	n, err := s.Conn.Read(s.room[k:])
+	if s.in = s.room[:k+n]; n > 0 {
+		return nil
+	}
+	return err
+}
+
+func (s *sock) Write(p []byte) (int, error) {
 	s.out = append(s.out, p...)
-	return len(p), nil
+	return len(p), s.push()
+}
+
+// push sends what waits, unless that is the loop's to do.
+func (s *sock) push() error {
+	if s.fd >= 0 {
+		return nil
+	}
+	_, err := s.Conn.Write(s.out)
+	s.out = s.out[:0]
+	return err
 }
 
 func (s *sock) Close() error {
@@ -94,6 +143,7 @@ func (s *sock) adopt() error {
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
 	_ = s.Conn.Close()
 	s.fd = fd
+	s.in, s.room = append([]byte(nil), s.in...), nil
 	return nil
 }
 

@@ -11,12 +11,10 @@ import (
 
 // down is a stream of somebody else.
 type down struct {
-	t       sfuload.Transport
-	source  string // client id
-	name    string // of the participant
-	started bool
-	version int    // of the answers
-	asked   string // what was last requested of it, "" for what is requested of all
+	rx     sfuload.Receiver
+	source string // client id
+	name   string // of the participant
+	asked  string // what was last requested of it, "" for what is requested of all
 }
 
 // Want implements sfuload.Session.
@@ -28,13 +26,9 @@ func (s *session) Want(_ context.Context, w sfuload.Want) error {
 }
 
 // offered answers an offer: of a new stream, or the next one of a stream that we have.
-func (s *session) offered(m *message) (err error) {
-	sd, err := sfuload.ParseSDP(m.SDP)
-	if err != nil {
-		return err
-	}
+func (s *session) offered(m *message) error {
 	if old := s.downs[m.Replace]; m.Replace != "" && old != nil {
-		old.t.Close()
+		old.rx.Close()
 		delete(s.downs, m.Replace)
 	}
 	d := s.downs[m.ID]
@@ -43,26 +37,17 @@ func (s *session) offered(m *message) (err error) {
 		if m.Username != nil {
 			d.name = *m.Username
 		}
-		if d.t, err = s.c.Transport("sub-" + d.name); err != nil {
-			return err
-		}
+		d.rx = sfuload.Receiver{Connector: s.c, Label: "sub-" + d.name}
 		s.downs[m.ID] = d
 	}
-	sections, receive := sfuload.Answer(sd)
-	for _, md := range receive {
-		if err := d.t.Receive(md); err != nil {
-			return err
-		}
-	}
-	d.version++
-	if err := s.write(s.Ctx, message{Type: "answer", ID: m.ID, SDP: sfuload.WriteSDP(d.t.Local(), "active", d.version, sections)}); err != nil {
+	sdp, offer, err := d.rx.Answer(m.SDP)
+	if err != nil {
 		return err
 	}
-	if d.started {
-		return s.tune()
+	if err := s.write(s.Ctx, message{Type: "answer", ID: m.ID, SDP: sdp}); err != nil {
+		return err
 	}
-	d.started = true
-	if err := d.t.Start(sd.Remote(false)); err != nil {
+	if err := d.rx.Connect(offer); err != nil {
 		return err
 	}
 	return s.tune()
@@ -75,7 +60,7 @@ const againAfter = 300 * time.Millisecond
 // those of the tracks who were there when the stream was offered, 200 ms later; who came between must ask again.
 func (s *session) closed(id string) {
 	if d := s.downs[id]; d != nil {
-		d.t.Close()
+		d.rx.Close()
 		delete(s.downs, id)
 		return
 	}

@@ -57,7 +57,7 @@ func (s *session) closeAll() {
 		u.t.Close()
 	}
 	for _, d := range s.downs {
-		d.t.Close()
+		d.rx.Close()
 	}
 }
 
@@ -232,7 +232,7 @@ func (s *session) ice(m *message) error {
 	if u := s.ups[m.ID]; u != nil {
 		u.t.AddCandidates(ap)
 	} else if d := s.downs[m.ID]; d != nil {
-		d.t.AddCandidates(ap)
+		return d.rx.AddCandidates(ap)
 	}
 	return nil
 }

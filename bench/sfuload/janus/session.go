@@ -24,27 +24,26 @@ type session struct {
 	c sfuload.Connector
 
 	// All below is guarded by Mu.
-	last     int                           // transaction
-	open     map[string]func(*event) error // what to do with the answer to a transaction
-	id       uint64                        // of the session
-	room     uint64
-	pubH     uint64 // handle of the publisher
-	subH     uint64 // handle of the subscriber, 0 before it is attached
-	pub, sub sfuload.Transport
-	offered  []sfuload.Section
+	last    int                           // transaction
+	open    map[string]func(*event) error // what to do with the answer to a transaction
+	id      uint64                        // of the session
+	room    uint64
+	pubH    uint64 // handle of the publisher
+	subH    uint64 // handle of the subscriber, 0 before it is attached
+	pub     sfuload.Transport
+	sub     sfuload.Receiver
+	offered []sfuload.Section
 
 	// Of subscribe.go.
 	feeds    map[uint64]*feed
 	have     map[source]*received
 	want     sfuload.Want
 	busy     bool // a change of the subscription is under way
-	started  bool // sub has been started
-	version  int  // of the answers in sub
 	attached bool // the subscriber has joined the room
 }
 
 func newSession(ws *websocket.Conn, p *sfuload.Participant, c sfuload.Connector) *session {
-	s := &session{p: p, c: c, open: map[string]func(*event) error{}, room: roomID(p.Room),
+	s := &session{p: p, c: c, sub: sfuload.Receiver{Connector: c, Label: "sub"}, open: map[string]func(*event) error{}, room: roomID(p.Room),
 		feeds: map[uint64]*feed{}, have: map[source]*received{}, want: p.Want}
 	s.Open(ws, maxFrame, s.closeAll)
 	return s
@@ -62,11 +61,10 @@ func (s *session) Leave(ctx context.Context) error {
 }
 
 func (s *session) closeAll() {
-	for _, t := range []sfuload.Transport{s.pub, s.sub} {
-		if t != nil {
-			t.Close()
-		}
+	if s.pub != nil {
+		s.pub.Close()
 	}
+	s.sub.Close()
 }
 
 func (s *session) read() error {
@@ -221,8 +219,8 @@ func (s *session) trickled(e *event) error {
 	case !ok:
 	case e.Sender == s.pubH && s.pub != nil:
 		s.pub.AddCandidates(ap)
-	case e.Sender == s.subH && s.sub != nil:
-		s.sub.AddCandidates(ap)
+	case e.Sender == s.subH:
+		return s.sub.AddCandidates(ap)
 	}
 	return nil
 }

@@ -201,31 +201,17 @@ func (s *session) changed(e *event) (err error) {
 		}
 		return nil
 	}
-	sd, err := sfuload.ParseSDP(e.JSEP.SDP)
+	sdp, offer, err := s.sub.Answer(e.JSEP.SDP)
 	if err != nil {
 		return err
 	}
-	if s.sub == nil {
-		if s.sub, err = s.c.Transport("sub"); err != nil {
-			return err
-		}
-	}
-	sections, receive := sfuload.Answer(sd)
-	for _, m := range receive {
-		if err := s.sub.Receive(m); err != nil {
-			return err
-		}
-	}
-	s.version++
 	s.busy = true
-	answer := &jsep{Type: "answer", SDP: sfuload.WriteSDP(s.sub.Local(), "active", s.version, sections)}
-	err = s.body(s.subH, map[string]any{"request": "start"}, answer, func(*event) error {
+	err = s.body(s.subH, map[string]any{"request": "start"}, &jsep{Type: "answer", SDP: sdp}, func(*event) error {
 		s.busy = false
 		return s.sync()
 	})
-	if err != nil || s.started {
+	if err != nil {
 		return err
 	}
-	s.started = true
-	return s.sub.Start(sd.Remote(false))
+	return s.sub.Connect(offer)
 }

@@ -24,18 +24,17 @@ type session struct {
 	c sfuload.Connector
 
 	// All below is guarded by Mu.
-	pub, sub sfuload.Transport
-	started  bool // sub has been started
-	offered  []sfuload.Section
-	waiting  map[string]bool // cids of tracks that the server has yet to take
-	version  int             // of the answers in sub
-	want     sfuload.Want
-	remote   map[string]*remoteTrack // by sid
-	auto     bool                    // the server subscribes us to everything by itself
+	pub     sfuload.Transport
+	sub     sfuload.Receiver
+	offered []sfuload.Section
+	waiting map[string]bool // cids of tracks that the server has yet to take
+	want    sfuload.Want
+	remote  map[string]*remoteTrack // by sid
+	auto    bool                    // the server subscribes us to everything by itself
 }
 
 func newSession(ws *websocket.Conn, p *sfuload.Participant, c sfuload.Connector, auto bool) *session {
-	s := &session{p: p, c: c, waiting: map[string]bool{}, want: p.Want,
+	s := &session{p: p, c: c, sub: sfuload.Receiver{Connector: c, Label: "sub"}, waiting: map[string]bool{}, want: p.Want,
 		remote: map[string]*remoteTrack{}, auto: auto}
 	s.Open(ws, maxFrame, s.closeAll)
 	return s
@@ -47,11 +46,10 @@ func (s *session) Leave(ctx context.Context) error {
 }
 
 func (s *session) closeAll() {
-	for _, t := range []sfuload.Transport{s.pub, s.sub} {
-		if t != nil {
-			t.Close()
-		}
+	if s.pub != nil {
+		s.pub.Close()
 	}
+	s.sub.Close()
 }
 
 // send writes a SignalRequest.
@@ -206,33 +204,16 @@ func (s *session) answered(d *description) error {
 }
 
 // answer accepts an offer of the subscribing peer connection.
-func (s *session) answer(d *description) (err error) {
-	sd, err := sfuload.ParseSDP(d.SDP)
+func (s *session) answer(d *description) error {
+	sdp, offer, err := s.sub.Answer(d.SDP)
 	if err != nil {
 		return err
 	}
-	if s.sub == nil {
-		if s.sub, err = s.c.Transport("sub"); err != nil {
-			return err
-		}
-	}
-	sections, receive := sfuload.Answer(sd)
-	for _, m := range receive {
-		if err := s.sub.Receive(m); err != nil {
-			return err
-		}
-	}
-	s.version++
-	reply := description{Type: "answer", SDP: sfuload.WriteSDP(s.sub.Local(), "active", s.version, sections), ID: d.ID}
+	reply := description{Type: "answer", SDP: sdp, ID: d.ID}
 	if err := s.send(s.Ctx, reqAnswer, reply.encode()); err != nil {
 		return err
 	}
-	if s.started {
-		s.sub.AddCandidates(sd.Candidates...)
-		return nil
-	}
-	s.started = true
-	return s.sub.Start(sd.Remote(false))
+	return s.sub.Connect(offer)
 }
 
 func (s *session) trickled(t *trickle) (err error) {
@@ -244,12 +225,7 @@ func (s *session) trickled(t *trickle) (err error) {
 	case t.Target == targetPublisher && s.pub != nil:
 		s.pub.AddCandidates(ap)
 	case t.Target == targetSubscriber:
-		if s.sub == nil {
-			if s.sub, err = s.c.Transport("sub"); err != nil {
-				return err
-			}
-		}
-		s.sub.AddCandidates(ap)
+		return s.sub.AddCandidates(ap)
 	}
 	return nil
 }

@@ -101,7 +101,6 @@ type Transport struct {
 	c        *Connector
 	local    sfuload.Local
 	up, done chan struct{}
-	limits   []string
 }
 
 // Local implements sfuload.Transport.
@@ -114,16 +113,7 @@ func (t *Transport) Start(r sfuload.Remote) error {
 }
 
 // Limit implements sfuload.Transport.
-func (t *Transport) Limit(tr *sfuload.Track, maxHeight int) {
-	t.c.note(func() { t.limits = append(t.limits, fmt.Sprintf("%s %d", tr.Name, maxHeight)) })
-}
-
-// Limits are the calls of Limit so far, as "track lines".
-func (t *Transport) Limits() []string {
-	t.c.mu.Lock()
-	defer t.c.mu.Unlock()
-	return slices.Clone(t.limits)
-}
+func (t *Transport) Limit(*sfuload.Track, int) {}
 
 // AddCandidates implements sfuload.Transport.
 func (t *Transport) AddCandidates(c ...netip.AddrPort) {
