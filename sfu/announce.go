@@ -1,8 +1,8 @@
 package sfu
 
-// New sources. A receiver is told of a source by the signalling while its RTP may already be on the way. Chromium from 148 on and Firefox tie
-// RTP of an SSRC that they do not know to some m-line, and that SSRC stays silent on its own for good. So a source that was not in
-// the offer flows only once the receiver knows it:
+// New sources. A receiver is told of a source by the signalling while its RTP may already be on the way. Chromium from 148 on, and Firefox
+// where it was offered MIDs, tie RTP of an SSRC that they do not know to some m-line, and that SSRC stays silent on its own for good. So a
+// source that was not in the offer flows only once the receiver knows it:
 //
 //  1. the focus sends the source-add, and puts its answer to the bridge (colibri.Endpoint.Acked, Endpoint.AckSources here);
 //  2. allocation targets the source meanwhile, and looks at knows before it applies that (control.go).
@@ -16,7 +16,7 @@ const (
 	// renegotiateTime is how long it waits after an acknowledgement of receipt.
 	renegotiateTime = 400 * 1e6
 	// ackLimit is how long an acknowledgement is waited for, and appliedLimit how long that of a client which answers when it is done: on a busy
-	// machine that takes seconds, and Firefox gives audio that comes before to somebody else's m-line for good.
+	// machine that takes seconds, and what comes before is lost for good in browsers that tie it to another m-line.
 	ackLimit     = 3000 * 1e6
 	appliedLimit = 10000 * 1e6
 )

@@ -40,11 +40,11 @@ type Conference struct {
 	log  *slog.Logger
 	home *shard
 
-	phase            int // of SFU.clock
+	phase            int // of the clock
 	fbAudio, fbVideo uint32
 	loudest          loudest
 	cmds             chan func()
-	looks            chan struct{} // SFU.clock's
+	looks            chan struct{} // the clock's
 	stop             chan struct{}
 	done             chan struct{}
 	tracks           atomic.Pointer[map[uint32]*track] // by media SSRC, written by the control loop
@@ -65,6 +65,7 @@ type Conference struct {
 	some      int64 // the same for the first of the receivers (Endpoint.again)
 	retell    bool  // somebody has said for the first time what it wants
 	allocated int64
+	lookout   lookout
 	wake      *time.Timer // for what act has put off
 	wakeAt    int64       // 0: it is stopped
 	closed    bool
@@ -106,9 +107,6 @@ func randomSSRC() uint32 {
 		}
 	}
 }
-
-// ID is the conference's name as given to NewConference.
-func (c *Conference) ID() string { return c.id }
 
 // FeedbackSSRCs are the SSRCs that the bridge uses in its own RTCP.
 func (c *Conference) FeedbackSSRCs() (audio, video uint32) { return c.fbAudio, c.fbVideo }
@@ -358,6 +356,9 @@ func (c *Conference) trackOf(ssrc uint32) *track { return (*c.tracks.Load())[ssr
 
 // look reads what the packet path gathered and acts on it.
 func (c *Conference) look(now int64) {
+	if c.lookout.putsOff(now) {
+		return
+	}
 	for _, e := range c.ordered {
 		if e.observe(now) {
 			c.dirty = true

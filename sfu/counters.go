@@ -28,6 +28,7 @@ const (
 	cRTXIn
 	cRTXOut
 	cRTXTwice
+	cRTXTail
 	cRecovered
 	cNACKOut
 	cNACKIn
@@ -96,7 +97,7 @@ var counterNames = [numCounters]string{
 	"packets_in", "bytes_in", "packets_out", "bytes_out", "rtp_in", "rtcp_in", "stun_in", "dtls_in", "relay_in",
 	"tcp_in", "tcp_out", "tcp_accepted", "tcp_refused", "tcp_malformed", "tcp_stalled", "tcp_connections", "nat_asked", "nat_answered", "nat_mapped",
 	"rtx_in",
-	"rtx_out", "rtx_twice", "recovered", "nack_out", "nack_in", "nack_miss", "nack_limit", "nack_early", "silence_withheld", "quiet_withheld", "red_out", "fec_out", "replays", "replay_refused", "replay_foreseen", "replay_packets", "pli_out", "pli_in", "twcc_out", "twcc_in", "remb_in", "probes", "probe_packets", "paced", "handed_over",
+	"rtx_out", "rtx_twice", "rtx_tail", "recovered", "nack_out", "nack_in", "nack_miss", "nack_limit", "nack_early", "silence_withheld", "quiet_withheld", "red_out", "fec_out", "replays", "replay_refused", "replay_foreseen", "replay_packets", "pli_out", "pli_in", "twcc_out", "twcc_in", "remb_in", "probes", "probe_packets", "paced", "handed_over",
 	"drop_unknown_byte", "drop_unknown_address", "drop_stun_malformed", "drop_stun_user", "drop_stun_transaction",
 	"drop_stun_auth", "drop_dtls_queue", "drop_no_keys", "drop_unknown_ssrc", "drop_decrypt", "drop_replay",
 	"drop_malformed", "drop_duplicate", "drop_padding", "drop_unknown_pt", "drop_pt_unwanted", "drop_muted", "drop_nonce",

@@ -92,10 +92,7 @@ func (sh *shard) demux(b *batch, local int, pkts []udpio.Packet) {
 			sh.media(t, pkts[i].Data, now)
 		}
 	}
-	sh.fanOut()
-	sh.tick(now)
-	sh.flush()
-	sh.mu.Unlock()
+	sh.end(now)
 }
 
 // route handles everything but media: STUN goes to its agent, which leaves what has to be sent in io, DTLS to the transport that ICE validated the address for

@@ -31,7 +31,8 @@
 // is cut only for receivers that have the dependency descriptor. Other codecs' descriptors are not passed on: numbers in the
 // payload say the same to the receiver, and simulcast layers each have descriptors of their own.
 //
-// A receiver that loses packets and has negotiated FlexFEC gets repair packets with its video (protect.go, package fec), made where emit sends.
+// A receiver that loses packets and has negotiated FlexFEC gets repair packets with its video (protect.go, package fec), made where emit sends. One that has
+// RTX gets the last packets of pictures, and repetitions, a second time (second.go).
 //
 // RTCP takes the same way to shard.rtcpIn (rtcp.go): NACKs are answered from the history (resend.go), keyframe requests from the
 // keyframe cache (replay.go; foresee.go fills it for newcomers) or upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
@@ -47,7 +48,7 @@
 //
 // A shard's mu guards the packet state (media, track, send) of the endpoints that belong to it, and is taken per batch. A
 // conference's control goroutine (conference.go, endpoint.go, observe.go, control.go, subscribe.go, constrain.go) owns everything else: sources, constraints,
-// slots, speakers, allocation. What concerns one receiver it does at once (Conference.act), it looks at the packet path each 100 ms, takes one shard's mu at a time, and is the only
+// slots, speakers, allocation. What concerns one receiver it does at once (Conference.act), it looks at the packet path each 100 ms (clock.go: receive batches ring it), takes one shard's mu at a time, and is the only
 // caller of Events. ICE (icein.go) has a lock of its own for each endpoint: sockets and the shard's
 // timers take it. One more goroutine asks STUN servers for our public address (nat.go). DTLS and SCTP run in goroutines of the transport, which begin when ICE has a valid pair
 // and end with it; without SCTP they end when DTLS is put away after the handshake (park.go).

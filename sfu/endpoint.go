@@ -115,9 +115,6 @@ func (e *Endpoint) freshSSRC() uint32 {
 	}
 }
 
-// ID is the endpoint's name.
-func (e *Endpoint) ID() string { return e.id }
-
 // LocalTransport is our side: credentials, fingerprint, and all candidates at once.
 func (e *Endpoint) LocalTransport(context.Context) (Transport, error) { return e.t.local() }
 
@@ -264,7 +261,7 @@ func (e *Endpoint) installTracks() {
 			tracks[ssrc] = o // keeps its statistics
 		}
 	}
-	e.m.tracks, e.m.list = tracks, list
+	e.m.tracks, e.m.newest, e.m.list = tracks, nil, list
 }
 
 // SetVideoType says what a source of this endpoint shows now.
@@ -376,6 +373,7 @@ func (e *Endpoint) become(st TransportState) {
 	e.connected = st == TransportConnected
 	if e.connected && e.connectedAt == 0 {
 		e.connectedAt = e.conf.s.now()
+		e.conf.foreseeSpeakers(e, e.connectedAt)
 	}
 	e.conf.dirty = true // others' sources may be wanted by one more
 	e.stir()

@@ -49,9 +49,23 @@ func TestForesee(t *testing.T) {
 	if n := asked(); n != 2 {
 		t.Errorf("asked %d times for one who wants it", n)
 	}
-	b.c.do(func() { e.connectedAt = 1 })
-	e.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 360}})
+	// One who has not said it when it has connected will.
+	age()
+	b.c.do(func() { e.become(TransportConnected) })
 	if n := asked(); n != 2 {
+		t.Errorf("asked %d times for one who has said what it wants", n)
+	}
+	e = answer("silent")
+	n := asked()
+	age()
+	b.c.do(func() { e.become(TransportConnected) })
+	if asked() != n+1 {
+		t.Errorf("asked %d times for one who has not", asked()-n)
+	}
+	e.SetConstraints(VideoConstraints{LastN: -1})
+	n = asked()
+	e.SetConstraints(VideoConstraints{LastN: -1, Default: Constraint{MaxHeight: 360}})
+	if asked() != n {
 		t.Error("asked for one who is there already")
 	}
 }

@@ -24,7 +24,7 @@ func (sh *shard) media(t *transport, pkt []byte, now int64) {
 		return
 	}
 	sh.count.inc(cRTPIn)
-	tr := m.tracks[ssrcOf(pkt)]
+	tr := m.track(ssrcOf(pkt))
 	if tr == nil {
 		// Not opened: SRTP state is made only for what was signalled.
 		sh.count.inc(cDropUnknownSSRC)
@@ -179,10 +179,9 @@ func (sh *shard) describe(p *packet, tr *track, m *media, plain []byte, now int6
 // shape fills what rewriting needs. p.hdr, p.payload, p.codec and p.dd are set.
 func (sh *shard) shape(p *packet, tr *track, clock uint32, now int64) {
 	in := &p.in
-	*in = rewrite.In{
-		SSRC: tr.ssrc, Seq: p.hdr.Seq, TS: p.hdr.Timestamp, Marker: p.hdr.Marker, Padding: len(p.payload) == 0,
-		ClockRate: clock, Arrival: now,
-	}
+	*in = rewrite.In{} // and field by field, see sequence.take in package rewrite
+	in.SSRC, in.Seq, in.TS, in.Marker, in.Padding = tr.ssrc, p.hdr.Seq, p.hdr.Timestamp, p.hdr.Marker, len(p.payload) == 0
+	in.ClockRate, in.Arrival = clock, now
 	if tr.src.kind == Audio {
 		in.Start, in.Keyframe = true, true
 		return
@@ -276,8 +275,8 @@ func (sh *shard) send(l *link, p *packet) {
 		sh.whole.SVC = nil
 		in = &sh.whole
 	}
-	r, ok := o.stream.Map(in)
-	if !ok {
+	var r rewrite.Out
+	if !o.stream.Map(in, &r) {
 		if (p.in.Start || in.SVC != nil && in.SVC.Start) && p.in.SSRC == o.target && o.stream.WantsKeyframe() {
 			sh.askKeyframe(p.tr, p.in.Arrival)
 		}
@@ -289,21 +288,25 @@ func (sh *shard) send(l *link, p *packet) {
 		return
 	}
 	sh.forReceiver(p, m, o, &r)
-	if sh.emit(e, o, p, payload, rtp.OutHeader{Marker: r.Marker, PT: pt, Seq: r.Seq, TS: r.TS, SSRC: o.ssrc}, index, false) {
+	var h rtp.OutHeader // as above
+	h.Marker, h.PT, h.Seq, h.TS, h.SSRC = r.Marker, pt, r.Seq, r.TS, o.ssrc
+	if sh.emit(e, o, p, payload, &h, index, false) {
 		o.packets++
 		o.octets += uint32(len(payload))
 		o.active, o.codec = true, p.codec
+		if r.Marker && m.lossy {
+			sh.keepTail(m, o, r.Seq, len(payload))
+		}
 	}
 }
 
 // emit writes and protects one packet for e straight into the arena, or holds it back (pacing.go). again is an identical repetition without RTX.
-func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.OutHeader, index uint64, again bool) bool {
+func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h *rtp.OutHeader, index uint64, again bool) bool {
 	m := &e.m
 	if o.kind == Video && (m.pacer.bucket.Full() || m.pacer.head != nil) && !m.pacer.releasing && !again {
 		return sh.hold(m, o, p, payload, h, index)
 	}
-	dst := sh.reserve()
-	dst = rtp.AppendHeader(dst, h, sh.extensions(e, o, p, h.Seq, again))
+	dst := sh.header(sh.reserve(), e, o, p, h, again)
 	out, err := m.sealer.RTP(dst, len(dst), payload, h.SSRC, index)
 	if err != nil {
 		sh.count.inc(cDropTooLong)
@@ -318,16 +321,61 @@ func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h rtp.Out
 	m.sentBytes[o.kind] += uint64(len(out))
 	sh.queue(e, len(out))
 	if o.protection != nil && h.SSRC == o.ssrc && !again {
-		sh.protect(e, o, &h, dst, payload)
+		sh.protect(e, o, h, dst, payload)
 	}
 	return true
 }
 
+// header appends the header of a packet for e to dst, which reserve gave. Of the packets of a frame mostly only numbers differ: the second one's is a copy of
+// the first one's, which stands in the arena.
+func (sh *shard) header(dst []byte, e *Endpoint, o *send, p *packet, h *rtp.OutHeader, again bool) []byte {
+	m, l := &e.m, &sh.like
+	bare := len(p.level)+len(p.orientation)+len(p.ddOut) == 0 && o.playout.left == 0 && o.playout.units == m.playout && !again
+	if bare && l.out == o {
+		dst = rtp.AppendLike(dst, sh.arena[l.off:l.off+l.n], h)
+		if m.ext.twcc != 0 {
+			binary.BigEndian.PutUint16(dst[l.twcc:], m.twccOut)
+		}
+		o.stamped(h.Seq, m.twccOut, &sh.abs)
+		return dst
+	}
+	dst = rtp.AppendHeader(dst, h, sh.extensions(e, o, p, h.Seq, again))
+	if l.out = nil; bare {
+		l.out, l.off, l.n = o, sh.used, len(dst)
+		if m.ext.twcc != 0 {
+			l.twcc = rtp.FirstExt(dst)
+		}
+	}
+	return dst
+}
+
+// stamped notes what a plain repetition of the packet must repeat.
+func (o *send) stamped(seq, twcc uint16, abs *[3]byte) {
+	if o.exts != nil {
+		s := &o.exts[seq%plainRing]
+		s.seq, s.used, s.twcc, s.abs = seq, true, twcc, *abs
+	}
+}
+
 // extensions lists the header extensions of one outgoing packet with the receiver's ids: what is the sender's own
-// (audio level, orientation, and the dependency descriptor that forReceiver made) is kept, what belongs to the path is written anew.
+// (audio level, orientation, and the dependency descriptor that forReceiver made) is kept, what belongs to the path is written anew. The transport-wide
+// number is the first, so that header finds it again.
 func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again bool) []rtp.Ext {
 	m := &e.m
 	x := sh.exts[:0]
+	if again {
+		if s := &o.exts[seq%plainRing]; s.used && s.seq == seq {
+			sh.abs = s.abs
+			binary.BigEndian.PutUint16(sh.seq[:], s.twcc)
+		}
+	} else {
+		rtp.PutAbsSendTime(&sh.abs, sh.clock)
+		binary.BigEndian.PutUint16(sh.seq[:], m.twccOut)
+		o.stamped(seq, m.twccOut, &sh.abs)
+	}
+	if m.ext.twcc != 0 {
+		x = append(x, rtp.Ext{ID: m.ext.twcc, Data: sh.seq[:]})
+	}
 	if len(p.level) > 0 && m.ext.level != 0 {
 		x = append(x, rtp.Ext{ID: m.ext.level, Data: p.level})
 	}
@@ -340,18 +388,6 @@ func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again b
 	if len(o.midBytes) > 0 && m.ext.mid != 0 {
 		x = append(x, rtp.Ext{ID: m.ext.mid, Data: o.midBytes})
 	}
-	if again {
-		if s := &o.exts[seq%plainRing]; s.used && s.seq == seq {
-			sh.abs = s.abs
-			binary.BigEndian.PutUint16(sh.seq[:], s.twcc)
-		}
-	} else {
-		rtp.PutAbsSendTime(&sh.abs, sh.clock)
-		binary.BigEndian.PutUint16(sh.seq[:], m.twccOut)
-		if o.exts != nil {
-			o.exts[seq%plainRing] = sentExt{seq: seq, used: true, twcc: m.twccOut, abs: sh.abs}
-		}
-	}
 	if m.ext.abs != 0 && o.kind == Video {
 		x = append(x, rtp.Ext{ID: m.ext.abs, Data: sh.abs[:]})
 	}
@@ -359,9 +395,6 @@ func (sh *shard) extensions(e *Endpoint, o *send, p *packet, seq uint16, again b
 		if b := sh.playoutExt(m, o); b != nil {
 			x = append(x, rtp.Ext{ID: m.ext.playout, Data: b})
 		}
-	}
-	if m.ext.twcc != 0 {
-		x = append(x, rtp.Ext{ID: m.ext.twcc, Data: sh.seq[:]})
 	}
 	return x
 }

@@ -109,7 +109,6 @@ func (sh *shard) drain() {
 	}
 	now := sh.s.now()
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
 	sh.clock = now
 	for i := range got.list {
 		it := &got.list[i]
@@ -135,7 +134,5 @@ func (sh *shard) drain() {
 		}
 		it.t, it.tr, it.dd, it.want = nil, nil, nil, repeat{}
 	}
-	sh.fanOut()
-	sh.tick(now)
-	sh.flush()
+	sh.end(now)
 }

@@ -94,6 +94,7 @@ type media struct {
 	twccOut uint16
 	ext     extensionIDs
 	playout uint8 // least playout delay of video, in rtp.PlayoutUnit
+	lossy   bool  // packets are lost: some are sent a second time (second.go)
 	out     [numCodecs]uint8
 	pacer   pacer
 	probe   probing
@@ -107,6 +108,7 @@ type media struct {
 	muted  [Video + 1]bool
 
 	tracks map[uint32]*track // by incoming SSRC, repair flows too
+	newest *track            // of tracks: that of the last packet, see track
 	sends  map[uint32]*send  // by outgoing SSRC, repair flows too
 	list   []*track          // media tracks only, for the timer
 
@@ -119,8 +121,9 @@ type media struct {
 	twccSSRC  uint32 // of the last packet that carried the extension
 	unfed     int    // packets since the last feedback
 	resent    int    // packets repeated since the last tick
-	fedBack   int64  // when feedback was last sent
-	reported  int64  // when receiver reports were last sent
+	seconds   []second
+	fedBack   int64 // when feedback was last sent
+	reported  int64 // when receiver reports were last sent
 	firSeq    uint8
 	rtt       int64 // ns, 0 unknown
 	gone      bool
@@ -222,6 +225,7 @@ type send struct {
 	playout       playout
 	packets       uint32
 	octets        uint32
+	tailAt        uint32 // octets from which the end of a picture may be repeated
 	midBytes      []byte
 	exts          []sentExt   // what plain retransmissions must repeat, nil with RTX
 	protection    *protection // nil: the receiver does not want it
@@ -316,6 +320,15 @@ func (m *media) configure(cfg *EndpointConfig) {
 	}
 	m.tracks = map[uint32]*track{}
 	m.sends = map[uint32]*send{}
+}
+
+// track finds the track of an incoming SSRC, which mostly is that of the packet before.
+func (m *media) track(ssrc uint32) *track {
+	if tr := m.newest; tr != nil && tr.ssrc == ssrc {
+		return tr
+	}
+	m.newest = m.tracks[ssrc]
+	return m.newest
 }
 
 func ssrcOf(pkt []byte) uint32 { return binary.BigEndian.Uint32(pkt[8:]) }

@@ -19,6 +19,34 @@ const (
 	guessTop = 720
 )
 
+// lookout tells looks that come in time from those after a standstill of the process or its host. What the cameras sent meanwhile still waits in the
+// sockets then: such a look would find that they send little, and the next ones that they send more than the path carries. So it is put off until the
+// packet path has had time to read.
+type lookout struct {
+	at     int64 // of the last look, put off or not; 0: none yet
+	putOff bool  // that one was
+}
+
+const (
+	lookLate = 2 * int64(look) // after the last one: looks were missed
+	lookRest = int64(look) / 2 // that the packet path has after one that was put off
+)
+
+// putsOff says that nothing should be looked at now.
+func (l *lookout) putsOff(now int64) bool {
+	d := now - l.at
+	switch {
+	case l.putOff && d < lookRest:
+		return true
+	case l.at != 0 && !l.putOff && d > lookLate:
+		l.putOff = true
+	default:
+		l.putOff = false
+	}
+	l.at = now
+	return l.putOff
+}
+
 // observed is what the control loop knows of a track. Control goroutine.
 type observed struct {
 	bytes   [rateSlots]rates[uint32]

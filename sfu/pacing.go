@@ -77,7 +77,7 @@ func (p *heldPool) put(k *heldPacket) {
 }
 
 // hold keeps a packet back; false when there is no room.
-func (sh *shard) hold(m *media, o *send, p *packet, payload []byte, h rtp.OutHeader, index uint64) bool {
+func (sh *shard) hold(m *media, o *send, p *packet, payload []byte, h *rtp.OutHeader, index uint64) bool {
 	n := len(payload) + len(p.orientation) + len(p.ddOut)
 	if m.pacer.n == maxHeld || n > slotSize {
 		sh.count.inc(cDropPaced)
@@ -88,7 +88,7 @@ func (sh *shard) hold(m *media, o *send, p *packet, payload []byte, h rtp.OutHea
 		sh.count.inc(cDropPaced)
 		return false
 	}
-	k.next, k.o, k.h, k.index = nil, o, h, index
+	k.next, k.o, k.h, k.index = nil, o, *h, index
 	k.payload = copy(k.buf, payload)
 	k.orientation = copy(k.buf[k.payload:], p.orientation)
 	k.dd = copy(k.buf[k.payload+k.orientation:], p.ddOut)
@@ -124,7 +124,7 @@ func (sh *shard) paceOut(e *Endpoint, now int64) {
 		p.payload = k.buf[:k.payload]
 		p.orientation = k.buf[k.payload:][:k.orientation]
 		p.ddOut = k.buf[k.payload+k.orientation:][:k.dd]
-		sh.emit(e, k.o, p, p.payload, k.h, k.index, false)
+		sh.emit(e, k.o, p, p.payload, &k.h, k.index, false)
 		sh.drop(w)
 	}
 	w.releasing = false

@@ -52,11 +52,16 @@ func (sh *shard) probes(e *Endpoint, now int64) {
 	}
 }
 
-// filler is the stream that probes to m are filled from: one with repair flow that is being sent.
+// filler is the stream that probes to m are filled from: one with repair flow that is being sent, else one that was. A receiver of which all video was
+// taken would get none back without.
 func (m *media) filler() *send {
 	var best *send
 	for _, o := range m.sends {
-		if o.kind == Video && o.rtxSSRC != 0 && o.active && o.src != nil && m.rtx[o.codec] != noPT && (best == nil || o.packets > best.packets) {
+		if o.kind != Video || o.rtxSSRC == 0 || !o.active || m.rtx[o.codec] == noPT {
+			continue
+		}
+		sent := o.src != nil
+		if best == nil || sent && best.src == nil || sent == (best.src != nil) && o.packets > best.packets {
 			best = o
 		}
 	}
@@ -66,27 +71,23 @@ func (m *media) filler() *send {
 // fill sends one packet of a probe and returns its size, 0 when nothing could be sent.
 func (sh *shard) fill(e *Endpoint, b *probing) int {
 	m, o := &e.m, b.out
-	if o.src == nil || m.sealer == nil || m.pacer.bucket.Full() || m.pacer.head != nil {
+	if m.sealer == nil || m.pacer.bucket.Full() || m.pacer.head != nil {
 		return 0 // what waits fills the probe
 	}
 	before := b.bytes
 	for range 4 { // some numbers belong to nothing
+		if o.src == nil {
+			break
+		}
 		seq := o.stream.Newest() - b.back
 		b.back = (b.back + 1) % fillBack
-		ssrc, orig, r, ok := o.stream.Back(seq)
-		if !ok {
-			continue
-		}
-		tr := e.conf.trackOf(ssrc)
+		tr, orig, w := sh.sentAs(e, o, seq, forProbe)
 		if tr == nil {
 			continue
 		}
-		w := repeat{ep: e, out: o, r: r, seq: seq, probe: true}
-		if tr.ep.sh != sh {
-			tr.ep.sh.inbox.push(tr.ep.sh, item{kind: itemRepeat, tr: tr, seq: orig, want: w}, nil)
+		if !sh.repeatOf(tr, orig, &w) {
 			return maxPacket // it is counted when it comes
 		}
-		sh.repeat(tr, orig, &w)
 		if n := b.bytes - before; n > 0 {
 			return n
 		}
@@ -108,7 +109,7 @@ func (sh *shard) pad(e *Endpoint, o *send) {
 	sh.rtxb = append(sh.rtxb[:0], make([]byte, padSize)...)
 	sh.rtxb[padSize-1] = padSize
 	h := rtp.OutHeader{Padding: true, PT: e.m.rtx[o.codec], Seq: o.rtxSeq, SSRC: o.rtxSSRC}
-	if sh.emit(e, o, p, sh.rtxb, h, index, false) {
+	if sh.emit(e, o, p, sh.rtxb, &h, index, false) {
 		sh.count.inc(cProbePackets)
 	}
 }

@@ -33,3 +33,25 @@ func TestProbe(t *testing.T) {
 		t.Errorf("probes %d, packets of them %d", n["probes"], n["probe_packets"])
 	}
 }
+
+// TestProbeOfNothing: a receiver of which all video was taken is probed all the same, or it would get none back.
+func TestProbeOfNothing(t *testing.T) {
+	b := newBedOf(t, endpointConfig, Source{Name: "from-v0", Kind: Video, SSRCs: []uint32{200}, RTX: []uint32{300}}, 1, nil)
+	b.enc = []*vp8Encoder{{seq: 100}}
+	_, _, e, o := b.forwarding()
+	e.SetConstraints(VideoConstraints{LastN: 0})
+	await.True(t, "nothing is sent", func() bool {
+		e.sh.mu.Lock()
+		defer e.sh.mu.Unlock()
+		return o.src == nil
+	})
+	await.True(t, "probe packets", func() bool {
+		e.sh.mu.Lock()
+		e.m.est.OnREMB(e.sh.s.now(), 1_000_000)
+		e.m.est.SetProbing(true)
+		e.m.est.SetWish(1_500_000, 1_500_000) // a camera that would fit
+		e.sh.mu.Unlock()
+		e.sh.hurry()
+		return b.s.Counters()["probe_packets"] > 10
+	})
+}

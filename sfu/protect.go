@@ -60,7 +60,7 @@ func (sh *shard) repair(e *Endpoint, o *send) {
 			return
 		}
 		h := rtp.OutHeader{PT: m.out[codecFlexFEC], Seq: f.seq, TS: f.ts, SSRC: f.ssrc}
-		if sh.emit(e, o, &sh.bare, payload, h, index, false) {
+		if sh.emit(e, o, &sh.bare, payload, &h, index, false) {
 			sh.count.inc(cFECOut)
 			m.fecBytes += uint64(len(payload))
 		}

@@ -42,6 +42,18 @@ func (l *lossMeter) note(lost, total int, now int64) {
 	}
 }
 
+// noteLoss takes the fate of packets to m's receiver, and does about it what is not decided packet by packet.
+func (m *media) noteLoss(lost, total int, now int64) {
+	m.loss.note(lost, total, now)
+	if lossy := m.loss.level(now) > 0; lossy != m.lossy {
+		m.lossy = lossy
+		for _, o := range m.sends {
+			o.tailAt = o.octets
+		}
+	}
+	m.judgePlayout(now)
+}
+
 // level is how many packets back audio is worth repeating: 0, 1 or 2.
 func (l *lossMeter) level(now int64) int {
 	switch {

@@ -16,8 +16,18 @@ type repeat struct {
 	r   rewrite.Out
 	seq uint16 // outgoing
 
-	probe bool // to fill a probe: nobody asked for it
+	why repeatReason
 }
+
+// repeatReason is why a packet is sent again.
+type repeatReason uint8
+
+const (
+	askedFor repeatReason = iota
+	forProbe              // to fill a probe (probe.go)
+	asTail                // it ended a picture (second.go)
+	asSecond              // the first repetition may be lost (second.go)
+)
 
 // maxResends bounds the packets repeated to one receiver in one tick (10 ms), so that a hostile one cannot multiply its
 // traffic: 100 are 96 Mb/s, more than any honest loss.
@@ -30,29 +40,41 @@ func (sh *shard) resend(e *Endpoint, o *send, seq uint16, now int64) {
 		return
 	}
 	e.m.resent++
+	switch tr, orig, w := sh.sentAs(e, o, seq, askedFor); {
+	case tr == nil:
+		sh.count.inc(cNACKMiss)
+	case !o.answer(now, seq, &e.m):
+		sh.count.inc(cNACKEarly)
+	default:
+		sh.repeatOf(tr, orig, &w)
+	}
+}
+
+// sentAs finds what went out to e on o as seq; tr is nil when that is not known any more.
+func (sh *shard) sentAs(e *Endpoint, o *send, seq uint16, why repeatReason) (tr *track, orig uint16, w repeat) {
 	ssrc, orig, r, ok := o.stream.Back(seq)
 	if !ok {
-		sh.count.inc(cNACKMiss)
-		return
+		return nil, 0, w
 	}
-	tr := e.conf.trackOf(ssrc)
-	if tr == nil {
-		sh.count.inc(cNACKMiss)
-		return
+	return e.conf.trackOf(ssrc), orig, repeat{ep: e, out: o, r: r, seq: seq, why: why}
+}
+
+// repeatOf sends a packet of tr again, whose history another shard may have. true: that was done at once.
+func (sh *shard) repeatOf(tr *track, orig uint16, w *repeat) bool {
+	if to := tr.ep.sh; to != sh {
+		to.inbox.push(to, item{kind: itemRepeat, tr: tr, seq: orig, want: *w}, nil)
+		return false
 	}
+	sh.repeat(tr, orig, w)
+	return true
+}
+
+// answer says whether seq is to be sent again now, and notes it.
+func (o *send) answer(now int64, seq uint16, m *media) bool {
 	if o.answers == nil {
 		o.answers = new(nack.Answers)
 	}
-	if !o.answers.Due(now, seq, e.m.onItsWay()) {
-		sh.count.inc(cNACKEarly)
-		return
-	}
-	w := repeat{ep: e, out: o, r: r, seq: seq}
-	if tr.ep.sh == sh {
-		sh.repeat(tr, orig, &w)
-		return
-	}
-	tr.ep.sh.inbox.push(tr.ep.sh, item{kind: itemRepeat, tr: tr, seq: orig, want: w}, nil)
+	return o.answers.Due(now, seq, m.onItsWay())
 }
 
 // onItsWay is how long an answer is surely on its way, with the request for another one, ns: most of the round trip, or of the queue that has
@@ -90,7 +112,7 @@ func (sh *shard) repeat(tr *track, orig uint16, w *repeat) {
 
 // missed counts a request for what is not there any more.
 func (sh *shard) missed(w *repeat) {
-	if !w.probe {
+	if w.why == askedFor {
 		sh.count.inc(cNACKMiss)
 	}
 }
@@ -118,7 +140,7 @@ func (sh *shard) again(tr *track, plain []byte, id codecID, st *dd.Structure, w 
 		sh.wrapped(e, o, p, h, w)
 		return
 	}
-	if w.probe {
+	if w.why != askedFor {
 		return
 	}
 	// The same index again is only safe with the same bytes.
@@ -127,41 +149,41 @@ func (sh *shard) again(tr *track, plain []byte, id codecID, st *dd.Structure, w 
 		sh.count.inc(cNACKMiss)
 		return
 	}
-	if sh.emit(e, o, p, p.payload, h, index, true) {
+	if sh.emit(e, o, p, p.payload, &h, index, true) {
 		sh.count.inc(cRTXOut)
 	}
 }
 
-// wrapped sends p over RTX with header h, whose number is the original's. Where many packets are lost it goes twice: what was asked for and is lost again
-// comes a round trip later, and mostly too late.
+// wrapped sends p over RTX with header h, whose number is the original's.
 func (sh *shard) wrapped(e *Endpoint, o *send, p *packet, h rtp.OutHeader, w *repeat) {
 	m := &e.m
 	sh.rtxb = binary.BigEndian.AppendUint16(sh.rtxb[:0], w.seq)
 	sh.rtxb = append(sh.rtxb, p.payload...)
-	for n := 0; ; n++ {
-		o.rtxSeq++
-		index, ok := o.rtxIndex.Next(o.rtxSeq)
-		if !ok {
-			sh.count.inc(cDropNonce)
-			return
-		}
-		h.Seq = o.rtxSeq
-		if !sh.emit(e, o, p, sh.rtxb, h, index, false) {
-			return
-		}
-		switch {
-		case w.probe:
-			sh.count.inc(cProbePackets)
-			m.probBytes += uint64(len(sh.rtxb))
-			return
-		case n == 1:
-			sh.count.inc(cRTXTwice)
-		default:
-			sh.count.inc(cRTXOut)
-		}
-		m.rtxBytes += uint64(len(sh.rtxb))
-		if n == 1 || m.loss.level(sh.clock) < 2 {
-			return
+	o.rtxSeq++
+	index, ok := o.rtxIndex.Next(o.rtxSeq)
+	if !ok {
+		sh.count.inc(cDropNonce)
+		return
+	}
+	h.Seq = o.rtxSeq
+	if !sh.emit(e, o, p, sh.rtxb, &h, index, false) {
+		return
+	}
+	if w.why == forProbe {
+		sh.count.inc(cProbePackets)
+		m.probBytes += uint64(len(sh.rtxb))
+		return
+	}
+	m.rtxBytes += uint64(len(sh.rtxb))
+	switch w.why {
+	case asTail:
+		sh.count.inc(cRTXTail)
+	case asSecond:
+		sh.count.inc(cRTXTwice)
+	default:
+		sh.count.inc(cRTXOut)
+		if m.lossy {
+			sh.keepSecond(m, o, w.seq, asSecond)
 		}
 	}
 }

@@ -88,8 +88,7 @@ func (sh *shard) transportFeedback(e *Endpoint, p rtp.RTCP, now int64) {
 		if m.est.Congested() {
 			lost = 0 // a queue that fills loses them: to send more, and some of it twice, would not help
 		}
-		m.loss.note(lost, len(acked), now)
-		m.judgePlayout(now)
+		m.noteLoss(lost, len(acked), now)
 		sh.squeezed(e)
 	}
 }
@@ -121,8 +120,7 @@ func (sh *shard) reported(e *Endpoint, r *rtp.ReportBlock, now int64) {
 	}
 	m.est.OnLossReport(now, r.Fraction)
 	if m.ext.twcc == 0 {
-		m.loss.note(int(r.Fraction), 256, now)
-		m.judgePlayout(now)
+		m.noteLoss(int(r.Fraction), 256, now)
 	}
 	if r.LSR != 0 && r.LSR == o.srMid {
 		if rtt := now - o.srAt - int64(r.DLSR)*1e9/65536; rtt > 0 {

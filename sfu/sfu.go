@@ -43,7 +43,8 @@ type SFU struct {
 	users  iceUsers
 	tcp    tcpServer
 	nat    natWatch
-	done   chan struct{} // ends clock
+	clock  clock
+	done   chan struct{} // ends clock.run
 	routes routes
 	guest  atomic.Pointer[Guest]
 	count  counters
@@ -79,6 +80,7 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 		}
 	}
 	s := &SFU{cfg: cfg, log: log, identity: identity, epoch: time.Now(), park: parkAfter, confs: map[string]*Conference{}, done: make(chan struct{})}
+	s.clock.init(s)
 	s.routes.init()
 	s.users.init()
 	s.tcp.init(s)
@@ -99,49 +101,8 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 	}
 	s.tcp.serve()
 	s.nat.start(s)
-	s.wg.Go(s.clock)
+	s.wg.Go(s.clock.run)
 	return s, nil
-}
-
-// clockPhases spread the looks of many conferences over the interval; few of them share one wake-up.
-const (
-	clockPhases = 10
-	clockFew    = 32
-)
-
-// clock tells each conference and each shard when to look.
-func (s *SFU) clock() {
-	t := time.NewTicker(look)
-	defer t.Stop()
-	for phase, phases := 0, 1; ; phase++ {
-		select {
-		case <-s.done:
-			return
-		case <-t.C:
-		}
-		now := s.now()
-		for _, sh := range s.shards {
-			sh.look(now)
-		}
-		s.mu.Lock()
-		for _, c := range s.confs {
-			if c.phase%phases == phase%phases {
-				select {
-				case c.looks <- struct{}{}:
-				default:
-				}
-			}
-		}
-		want := 1
-		if len(s.confs) > clockFew {
-			want = clockPhases
-		}
-		s.mu.Unlock()
-		if want != phases {
-			phases = want
-			t.Reset(look / time.Duration(phases))
-		}
-	}
 }
 
 // bind opens each address once per shard. The kernel picks a port for 0, the other shards then share it.

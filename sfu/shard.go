@@ -35,7 +35,7 @@ const (
 	// emptyTick is the same for a shard without endpoints: the first one ends the rest.
 	emptyTick = time.Second
 	// never is when the worker looks after them while receive batches do so: a timer that only watches over these would wake the process, and
-	// the runtime's monitor with it. That they have ceased is found by SFU.clock.
+	// the runtime's monitor with it. That they have ceased is found by clock.
 	never = math.MaxInt64
 )
 
@@ -75,6 +75,7 @@ type shard struct {
 	ofSource [stageSize]*packet // scratch of fanOut
 	pkt      packet             // scratch of a packet that is repeated
 	exts     [8]rtp.Ext
+	like     lastHeader
 	whole    rewrite.In // the packet at hand without layers
 
 	ddFresh dd.Structure
@@ -103,6 +104,14 @@ type datagram struct {
 	off  uint32
 	n    uint16
 	next int32
+}
+
+// lastHeader is where the last header stands in the arena that the next one may be like (shard.header).
+type lastHeader struct {
+	out  *send // whose it is; nil: there is none
+	off  int
+	n    int
+	twcc int // where in it the transport-wide number is
 }
 
 // room is what a shard knows of a conference.
@@ -254,13 +263,24 @@ func (sh *shard) tick(now int64) {
 	}
 }
 
-// look wakes the worker when batches have ceased to run the timers.
-func (sh *shard) look(now int64) {
+// end is the end of a batch, whose packets are opened and staged: it sends them, runs what is due, and unlocks sh.mu.
+func (sh *shard) end(now int64) {
+	sh.fanOut()
+	sh.tick(now)
+	sh.flush()
+	sh.mu.Unlock()
+	sh.s.clock.due(now)
+}
+
+// look wakes the worker when batches have ceased to run the timers, and says whether they do so.
+func (sh *shard) look(now int64) (flows bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.due == never && !sh.flows(now) {
+	flows = sh.flows(now)
+	if sh.due == never && !flows {
 		sh.hurry()
 	}
+	return flows
 }
 
 // empty makes room in the arena, all of which was sent.
@@ -317,6 +337,7 @@ func (sh *shard) datagram(i int32) []byte {
 
 // flush sends what this batch made: the datagrams of one receiver next to each other, so that they form runs.
 func (sh *shard) flush() {
+	sh.like.out = nil
 	if len(sh.dirty) == 0 && len(sh.ice.List) == 0 {
 		sh.used = 0
 		return
@@ -418,7 +439,7 @@ func (sh *shard) leave(e *Endpoint) {
 			delete(sh.rooms, e.conf)
 		}
 	}
-	e.m.tracks, e.m.list = nil, nil
+	e.m.tracks, e.m.newest, e.m.list = nil, nil, nil
 	sh.forgetHeld(&e.m.pacer)
 	sh.load.Add(-1)
 }
@@ -452,8 +473,5 @@ func (s *SFU) inject(t *transport, local int, from netip.AddrPort, pkts [][]byte
 			sh.media(t, p, now)
 		}
 	}
-	sh.fanOut()
-	sh.tick(now)
-	sh.flush()
-	sh.mu.Unlock()
+	sh.end(now)
 }

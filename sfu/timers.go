@@ -42,6 +42,7 @@ func (sh *shard) timers(now int64) {
 		}
 		m.resent = 0
 		sh.paceOut(e, now)
+		sh.sendSeconds(e, now)
 		sh.repairLate(e, now)
 		sh.probes(e, now)
 		if m.unfed > 0 && (now-m.fedBack >= feedbackEvery || m.unfed >= feedbackPackets) {

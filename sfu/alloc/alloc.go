@@ -25,7 +25,7 @@ const (
 // Heights and rates of the rules.
 const (
 	baseHeight  = 360        // lines from which on a camera gets its full frame rate, and the first goal of a camera on stage
-	OversendBps = 500 * 1000 // how far the lowest layer of a source on stage may exceed the budget: a frozen stage is worse than a late one
+	oversendBps = 500 * 1000 // how far the lowest layer of a source on stage may exceed the budget: a frozen stage is worse than a late one
 	maxLayers   = 64         // of one source; more are not looked at
 )
 
@@ -240,7 +240,7 @@ func improve(s *Source, c *Choice, left int64) (cost int64, ok bool) {
 	if to < 0 {
 		if c.Layer < 0 && c.kept && c.allowed != 0 {
 			i := lowest(c.allowed)
-			if b := int64(s.Layers[i].Bitrate); b <= left+OversendBps { // left sinks below 0: all that is oversent has this bound
+			if b := int64(s.Layers[i].Bitrate); b <= left+oversendBps { // left sinks below 0: all that is oversent has this bound
 				c.Layer, c.Oversend = i, true
 				return b, true
 			}

@@ -143,7 +143,7 @@ func TestRandom(t *testing.T) {
 			sum += y.Bitrate
 			over = over || c.Oversend
 		}
-		if sum > budget && !over || sum > budget+OversendBps {
+		if sum > budget && !over || sum > budget+oversendBps {
 			t.Fatalf("%d of %d", sum, budget)
 		}
 	}

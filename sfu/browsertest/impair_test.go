@@ -46,7 +46,8 @@ type impairment struct {
 	name string
 	path func(l *linksim.Link, second int)
 	secs int
-	back int // second from which on the way back to the top is timed, 0: none
+	back int  // second from which on the way back to the top is timed, 0: none
+	join bool // the watcher comes over that path; in the other rows over a good one
 }
 
 const (
@@ -59,17 +60,17 @@ func impairments() []impairment {
 		return func(l *linksim.Link, _ int) { l.Loss = share }
 	}
 	return []impairment{
-		{"clean", "clean", func(*linksim.Link, int) {}, 10, 0},
-		{"loss1", "1 % loss", lossy(0.01), 18, 0},
-		{"loss5", "5 % loss", lossy(0.05), 18, 0},
-		{"loss10", "10 % loss", lossy(0.10), 18, 0},
+		{"clean", "clean", func(*linksim.Link, int) {}, 10, 0, false},
+		{"loss1", "1 % loss", lossy(0.01), 30, 0, false},
+		{"loss5", "5 % loss", lossy(0.05), 18, 0, false},
+		{"loss10", "10 % loss", lossy(0.10), 18, 0, false},
 		{"steps", "3→0.5→3 Mbit/s", func(l *linksim.Link, s int) {
 			l.Rate = 3e6
 			if s >= 10 && s < 23 {
 				l.Rate = 0.5e6
 			}
-		}, 40, 23},
-		{"rtt200", "200 ms RTT", func(l *linksim.Link, _ int) { l.Delay = 100 * int64(time.Millisecond) }, 18, 0},
+		}, 40, 23, false},
+		{"rtt200", "200 ms RTT", func(l *linksim.Link, _ int) { l.Delay = 100 * int64(time.Millisecond) }, 10, 0, true},
 	}
 }
 
@@ -101,17 +102,40 @@ type watched struct {
 	Frozen                        float64 // s
 	Lost, RTX, NACK, PLI, Dropped int
 	Jitter                        float64 // mean delay in the jitter buffer, s
+
+	// From the first ICE check of the connection that brings the picture, ms; 0: not yet.
+	Picture float64 // until the first picture was decoded
+	Top     float64 // and one of 720 lines
 }
 
-// statsScript reads getStats: of the peer connection that inbound() gives, and of all() how many pictures were encoded.
+// statsScript reads getStats: of the peer connection that inbound() gives, and of all() how many pictures were encoded, and how. timed() begins to look
+// for the first pictures.
 const statsScript = `
 async function encoded() {
   let most = 0;
   for (const pc of all()) for (const r of (await pc.getStats()).values()) if (r.type == 'outbound-rtp' && r.kind == 'video') most = Math.max(most, r.framesEncoded || 0);
   return '' + most;
 }
+async function sent() {
+  const out = [];
+  for (const pc of all()) for (const r of (await pc.getStats()).values()) if (r.type == 'outbound-rtp' && r.kind == 'video') out.push((r.frameHeight || 0) + 'p ' + (r.scalabilityMode || '?'));
+  return out.join(', ');
+}
+const began = new Map();
+let picture = 0, top720 = 0;
+async function timed() {
+  const now = performance.now();
+  for (const pc of all()) if (!began.has(pc) && pc.iceConnectionState != 'new') began.set(pc, now);
+  for (const pc of began.keys()) for (const r of (await pc.getStats()).values()) {
+    if (r.type != 'inbound-rtp' || r.kind != 'video' || !(r.framesDecoded > 0)) continue;
+    const since = performance.now() - began.get(pc);
+    if (!picture) picture = since;
+    if (Math.min(r.frameHeight, r.frameWidth) >= 720) top720 = since;
+  }
+  if (!top720) setTimeout(timed, 10);
+}
 async function watched() {
-  const out = {Frames: 0, Height: 0, Freezes: 0, Frozen: 0, Lost: 0, RTX: 0, NACK: 0, PLI: 0, Dropped: 0, Jitter: 0};
+  const out = {Picture: picture, Top: top720, Frames: 0, Height: 0, Freezes: 0, Frozen: 0, Lost: 0, RTX: 0, NACK: 0, PLI: 0, Dropped: 0, Jitter: 0};
   for (const r of (await inbound().getStats()).values()) {
     if (r.type != 'inbound-rtp' || r.kind != 'video' || !(r.framesDecoded > out.Frames)) continue;
     Object.assign(out, {Frames: r.framesDecoded, Height: Math.min(r.frameHeight || 0, r.frameWidth || 0), Freezes: r.freezeCount || 0, Frozen: r.totalFreezesDuration || 0,
@@ -153,7 +177,7 @@ func TestImpairment(t *testing.T) {
 	n := newFarNet(t)
 	rounds, _ := strconv.Atoi(os.Getenv("KONZIL_IMPAIR_ROUNDS"))
 	var table strings.Builder
-	fmt.Fprintf(&table, "\n%-8s %-16s %8s %8s %6s %7s %9s %5s %6s %5s %8s %9s  %s\n", "server", "path", "frozen s", "freezes", "fps", "at top", "top again", "lost", "rtx", "pli", "dropped", "buffer ms", "machine")
+	fmt.Fprintf(&table, "\n%-8s %-16s %10s %7s %8s %8s %6s %6s %7s %9s %5s %6s %5s %8s %9s  %s\n", "server", "path", "picture ms", "top ms", "frozen s", "freezes", "fps", "unseen", "at top", "top again", "lost", "rtx", "pli", "dropped", "buffer ms", "machine")
 	made := servers(t, n.dev)
 	for _, im := range selected(t) {
 		for range max(rounds, 1) {
@@ -168,7 +192,6 @@ func TestImpairment(t *testing.T) {
 // row measures and writes one line of the table.
 func row(t *testing.T, n *farNet, s server, im impairment) string {
 	m := impair(t, n, s, im)
-	d := float64(im.secs)
 	back := "-"
 	if im.back > 0 {
 		back = "never"
@@ -176,8 +199,8 @@ func row(t *testing.T, n *farNet, s server, im impairment) string {
 			back = fmt.Sprintf("%.1f s", m.again.Seconds())
 		}
 	}
-	line := fmt.Sprintf("%-8s %-16s %8.2f %8d %6.1f %5.0f %% %9s %5d %6d %5d %8d %9.0f  %s\n", s.name(), im.name, m.last.Frozen-m.first.Frozen, m.last.Freezes-m.first.Freezes,
-		float64(m.last.Frames-m.first.Frames)/d, 100*m.top, back, m.last.Lost-m.first.Lost, m.last.RTX-m.first.RTX, m.last.PLI-m.first.PLI, m.last.Dropped-m.first.Dropped, m.last.Jitter*1000, m.load)
+	line := fmt.Sprintf("%-8s %-16s %10.0f %7.0f %8.2f %8d %6.1f %6d %5.0f %% %9s %5d %6d %5d %8d %9.0f  %s\n", s.name(), im.name, m.last.Picture, m.last.Top, m.last.Frozen-m.first.Frozen, m.last.Freezes-m.first.Freezes,
+		float64(m.last.Frames-m.first.Frames)/m.load.took.Seconds(), m.load.pictures-(m.last.Frames-m.first.Frames), 100*m.top, back, m.last.Lost-m.first.Lost, m.last.RTX-m.first.RTX, m.last.PLI-m.first.PLI, m.last.Dropped-m.first.Dropped, m.last.Jitter*1000, m.load)
 	t.Log(line)
 	return line
 }
@@ -197,6 +220,10 @@ func impair(t *testing.T, n *farNet, s server, im impairment) (m measured) {
 	pub := open(t, "chromium", s.page()+statsScript)
 	sub := open(t, n.command(t, "chromium"), s.page()+statsScript)
 	s.publish(t, pub)
+	if im.join {
+		n.set(func(l *linksim.Link) { im.path(l, 0) })
+	}
+	sub("(timed(), '')")
 	s.watch(t, sub)
 	look := func() (w watched) {
 		t.Helper()
@@ -216,6 +243,7 @@ func impair(t *testing.T, n *farNet, s server, im impairment) (m measured) {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	m.load.before = good(t, s, look, tick.C)
+	t.Logf("sent: %s", pub("sent()"))
 	m.first, m.again = look(), -1
 	m.load.start(encoded())
 	begin := time.Now()
@@ -239,6 +267,7 @@ func impair(t *testing.T, n *farNet, s server, im impairment) (m measured) {
 			}
 		}
 	}
+	m.last = look()
 	m.load.end(encoded())
 	m.top = float64(atTop) / float64(looks)
 	return m
@@ -299,7 +328,8 @@ func (o *ours) name() string { return "konzil" }
 
 func (o *ours) page() string {
 	p := strings.TrimSuffix(strings.TrimPrefix(page, "<!doctype html><script>"), "</script>")
-	return p + "\nfunction inbound() { return pcs['recv'].pc; }\nfunction all() { return Object.values(pcs).map(p => p.pc); }\n"
+	return p + "\nfunction inbound() { return pcs['recv'].pc; }\nfunction all() { return Object.values(pcs).map(p => p.pc); }\n" +
+		"function want() { const dc = pcs['recv'].dc, say = () => dc.send('want'); if (dc.readyState == 'open') say(); else dc.onopen = say; return ''; }\n"
 }
 
 func (o *ours) start(t *testing.T, far netip.Addr) {
@@ -334,18 +364,24 @@ func (o *ours) join(t *testing.T, call func(string, ...any) string, id string, v
 	if err := e.SetRemote(rt); err != nil {
 		t.Fatal(err)
 	}
+	o.until(t, "transport "+id+" 1")
+	return e, sources
+}
+
+// until waits for an event.
+func (o *ours) until(t *testing.T, what string) {
+	t.Helper()
 	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for !o.ev.has("transport " + id + " 1") {
+	for !o.ev.has(what) {
 		select {
 		case <-deadline.C:
-			t.Fatalf("%s did not connect: %v", id, o.s.Counters())
+			t.Fatalf("no %q: %v", what, o.s.Counters())
 		case <-tick.C:
 		}
 	}
-	return e, sources
 }
 
 func (o *ours) publish(t *testing.T, call func(string, ...any) string) {
@@ -354,6 +390,8 @@ func (o *ours) publish(t *testing.T, call func(string, ...any) string) {
 
 func (o *ours) watch(t *testing.T, call func(string, ...any) string) {
 	e, _ := o.join(t, call, "recv", false, o.sources)
+	call("want()") // over the data channel, as clients do
+	o.until(t, "message recv want")
 	e.SetConstraints(sfu.VideoConstraints{LastN: -1, OnStage: []string{"send-v0"}, Default: sfu.Constraint{MaxHeight: 720}})
 }
 
@@ -365,5 +403,5 @@ func (o *ours) explain() string {
 			path = fmt.Sprintf("estimate %d kbit/s (%s); %s: %s; ", r.Estimate/1000, r.Why, r.Sources[0].Layer, r.Sources[0].Why)
 		}
 	}
-	return path + fmt.Sprintf("probes %d of %d packets, rtx %d, nacks %d missed %d, paced %d, pli in %d out %d", c["probes"], c["probe_packets"], c["rtx_out"], c["nack_in"], c["nack_miss"], c["paced"], c["pli_in"], c["pli_out"])
+	return path + fmt.Sprintf("probes %d of %d packets, rtx %d and %d tails, nacks %d missed %d, paced %d, pli in %d out %d", c["probes"], c["probe_packets"], c["rtx_out"], c["rtx_tail"], c["nack_in"], c["nack_miss"], c["paced"], c["pli_in"], c["pli_out"])
 }

@@ -19,7 +19,9 @@ const (
 type load struct {
 	before      float64 // pictures a second that the watcher saw before
 	encoded     int
-	rate        float64 // pictures a second that the publisher encoded meanwhile
+	pictures    int // that the publisher encoded meanwhile,
+	took        time.Duration
+	rate        float64 // and how many a second
 	stolen, all float64 // of the processors' time
 	at, from    time.Time
 	gap         time.Duration // longest between two looks
@@ -36,7 +38,8 @@ func (l *load) look() {
 }
 
 func (l *load) end(encoded int) {
-	l.rate = float64(encoded-l.encoded) / time.Since(l.from).Seconds()
+	l.pictures, l.took = encoded-l.encoded, time.Since(l.from)
+	l.rate = float64(l.pictures) / l.took.Seconds()
 	stolen, all := processors()
 	l.stolen, l.all = stolen-l.stolen, all-l.all
 }

@@ -29,7 +29,9 @@ import (
 const (
 	DefaultStart = 2_500_000
 	DefaultMin   = 30_000
-	DefaultMax   = 20_000_000
+	// DefaultMax is 22 cameras of 2 Mbit/s with the room that allocation wants above them, and what package twcc can still tell of: its window is 0.4 s of
+	// that, a long round trip and the interval of feedback.
+	DefaultMax = 50_000_000
 )
 
 const (
@@ -224,25 +226,39 @@ func (e *Estimator) Due(now int64) (Probe, bool) {
 			return Probe{}, false
 		}
 		rate := p.want(now, e.rate)
-		if rate <= e.rate || e.usage == overuse || e.transit.queue() > probeQueue || e.loss.average > preferUpTo || e.loss.limited && e.loss.average > inherentOffset {
+		if rate <= e.rate || e.crowded(now) {
 			return Probe{}, false
 		}
 		d := int64(probeTime)
-		if e.byReports(now) {
-			if e.reports.remb == 0 {
-				return Probe{}, false // nobody would tell what came of it
-			}
+		switch {
+		case !e.byReports(now):
+		case e.reports.remb > 0:
 			d = rembProbeTime
+		case e.fedAt == 0:
+			return Probe{}, false // nobody would tell what came of it
 		}
 		p.begin(now, math.Min(rate, float64(e.cfg.Max)), d)
 	}
 	if now >= p.now.End {
-		if now > p.now.End+2*probeAnswer+2*e.rtt { // no feedback at all
+		switch {
+		case !e.byReports(now) || e.reports.remb == 0: // feedback may have ended with the probe
+			e.answer(now)
+			e.delay.rate = e.bound(e.delay.rate)
+			e.settle()
+		case now > p.now.End+2*probeAnswer+2*e.rtt: // no REMB at all
 			p.end(now, false)
 		}
 		return Probe{}, false
 	}
 	return p.now, true
+}
+
+// crowded says that a probe would only lengthen a queue or add to losses, as far as is known: when nothing has flowed for a while, nothing is.
+func (e *Estimator) crowded(now int64) bool {
+	if e.fedAt != 0 && now-e.fedAt > probeStale {
+		return false
+	}
+	return e.usage == overuse || e.transit.queue() > probeQueue || e.loss.average > preferUpTo || e.loss.limited && e.loss.average > inherentOffset
 }
 
 // OnRTT takes a measured round-trip time.

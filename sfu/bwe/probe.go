@@ -20,6 +20,7 @@ const (
 	probeWaitMin  = 1e9          // ns between two probes, doubled by each that fails
 	probeWaitMax  = 2e9          // a path that has become better is found within this time
 	probeQueue    = 100 * 1e6    // ns of queueing delay above which no probe begins; less may be the others', whose share a probe wins back
+	probeStale    = 1e9          // ns without feedback after which the last one's queue, trend and losses forbid no probe
 	probeBunched  = 2.5          // arriving so much faster than sent means that packets were held up together: worth nothing
 )
 

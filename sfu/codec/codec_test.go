@@ -178,7 +178,7 @@ func FuzzVP9(f *testing.F) {
 		if !ok {
 			return
 		}
-		if d.HeaderLen < 1 || d.HeaderLen >= len(b) || d.Spatial > MaxVP9Spatial || int(d.NumRefs) > len(d.Refs) {
+		if d.HeaderLen < 1 || d.HeaderLen >= len(b) || d.Spatial > maxVP9Spatial || int(d.NumRefs) > len(d.Refs) {
 			t.Fatalf("%+v of %d", d, len(b))
 		}
 		PatchVP9(b, &d, 0x1abc, 0x5a)

@@ -96,62 +96,26 @@ func (r *bitReader) skipScaling(n int) {
 // maxH264Side bounds what is believed: level 6.2 has no picture wider than 16888 pixels (H.264 table A-1).
 const maxH264Side = 16888
 
+// parseSPS reads the picture's size from a sequence parameter set (H.264 §7.3.2.1.1), after the byte of the NAL unit's type.
 func parseSPS(b []byte) (width, height int, ok bool) {
 	r := bitReader{b: b}
 	profile := r.u(8)
-	r.u(16) // constraints, level
+	r.u(16) // constraint flags, level_idc
 	r.ue()  // seq_parameter_set_id
-	chroma, planes := uint32(1), uint32(0)
-	switch profile {
-	case 100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135:
-		if chroma = r.ue(); chroma == 3 {
-			planes = r.u1()
-		}
-		r.ue() // bit depths
-		r.ue()
-		r.u1()
-		if r.u1() == 1 {
-			lists := 8
-			if chroma == 3 {
-				lists = 12
-			}
-			for i := range lists {
-				if r.u1() == 1 {
-					r.skipScaling([2]int{16, 64}[min(i/6, 1)])
-				}
-				if r.bad {
-					return 0, 0, false
-				}
-			}
-		}
-	}
+	chroma, planes := r.chromaFormat(profile)
 	r.ue() // log2_max_frame_num_minus4
-	switch r.ue() {
-	case 0:
-		r.ue()
-	case 1:
-		r.u1()
-		r.ue()
-		r.ue()
-		n := r.ue()
-		if n > 255 {
-			return 0, 0, false
-		}
-		for range n {
-			r.ue()
-		}
-	}
+	r.skipPicOrder()
 	r.ue() // max_num_ref_frames
-	r.u1()
+	r.u1() // gaps_in_frame_num_value_allowed_flag
 	w, h := int64(r.ue())+1, int64(r.ue())+1
-	frames := r.u1() // frame_mbs_only_flag
-	if frames == 0 {
-		r.u1()
+	fields := int64(2 - r.u1()) // of a frame: 1 with frame_mbs_only_flag
+	if fields == 2 {
+		r.u1() // mb_adaptive_frame_field_flag
 	}
-	r.u1()
-	w, h = w*16, h*16*int64(2-frames)
-	if r.u1() == 1 {
-		ux, uy := int64(1), int64(2-frames)
+	r.u1() // direct_8x8_inference_flag
+	w, h = w*16, h*16*fields
+	if r.u1() == 1 { // frame_cropping_flag: in units of the chroma samples (table 6-1)
+		ux, uy := int64(1), fields
 		if planes == 0 && chroma != 0 {
 			ux *= [4]int64{1, 2, 2, 1}[min(chroma, 3)]
 			uy *= [4]int64{1, 2, 1, 1}[min(chroma, 3)]
@@ -164,4 +128,56 @@ func parseSPS(b []byte) (width, height int, ok bool) {
 		return 0, 0, false
 	}
 	return int(w), int(h), true
+}
+
+// chromaFormat reads what only some profiles have: chroma_format_idc and separate_colour_plane_flag, then bit depths and scaling lists,
+// which are passed over. The other profiles are 4:2:0.
+func (r *bitReader) chromaFormat(profile uint32) (chroma, planes uint32) {
+	switch profile {
+	case 100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135:
+	default:
+		return 1, 0
+	}
+	if chroma = r.ue(); chroma == 3 {
+		planes = r.u1()
+	}
+	r.ue()           // bit_depth_luma_minus8
+	r.ue()           // bit_depth_chroma_minus8
+	r.u1()           // qpprime_y_zero_transform_bypass_flag
+	if r.u1() == 0 { // seq_scaling_matrix_present_flag
+		return chroma, planes
+	}
+	lists := 8
+	if chroma == 3 {
+		lists = 12
+	}
+	for i := 0; i < lists && !r.bad; i++ {
+		if r.u1() == 1 {
+			r.skipScaling([2]int{16, 64}[min(i/6, 1)])
+		}
+	}
+	return chroma, planes
+}
+
+// maxRefFrames bounds num_ref_frames_in_pic_order_cnt_cycle (H.264 §7.4.2.1.1).
+const maxRefFrames = 255
+
+// skipPicOrder reads over how pictures are ordered.
+func (r *bitReader) skipPicOrder() {
+	switch r.ue() { // pic_order_cnt_type
+	case 0:
+		r.ue() // log2_max_pic_order_cnt_lsb_minus4
+	case 1:
+		r.u1() // delta_pic_order_always_zero_flag
+		r.ue() // offset_for_non_ref_pic
+		r.ue() // offset_for_top_to_bottom_field
+		n := r.ue()
+		if n > maxRefFrames {
+			r.bad = true
+			return
+		}
+		for range n {
+			r.ue() // offset_for_ref_frame
+		}
+	}
 }

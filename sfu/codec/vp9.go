@@ -1,7 +1,7 @@
 package codec
 
-// MaxVP9Spatial is how many spatial layers a VP9 stream can have: N_S has three bits (RFC 9628 §4.2.1).
-const MaxVP9Spatial = 8
+// maxVP9Spatial is how many spatial layers a VP9 stream can have: N_S has three bits (RFC 9628 §4.2.1).
+const maxVP9Spatial = 8
 
 // VP9 is the payload descriptor of one VP9 packet (RFC 9628 §4.2).
 type VP9 struct {
@@ -27,8 +27,8 @@ type VP9 struct {
 	Width        uint16
 	Height       uint16 // of the highest spatial layer in the scalability structure
 	HasSizes     bool   // the structure tells the size of each spatial layer
-	Widths       [MaxVP9Spatial]uint16
-	Heights      [MaxVP9Spatial]uint16
+	Widths       [maxVP9Spatial]uint16
+	Heights      [maxVP9Spatial]uint16
 	PicOff       int
 	TL0Off       int
 	HeaderLen    int

@@ -2,10 +2,10 @@ package dd
 
 // Bounds of a template structure. Where the format allows more, the values are what scalability modes in use stay far below.
 const (
-	MaxTemplates = 64 // template ids have six bits
+	maxTemplates = 64 // template ids have six bits
 	MaxTargets   = 32 // dt_cnt_minus_one has five bits
-	MaxSpatial   = 4  // AV1 has at most four spatial layers
-	MaxTemporal  = 8  // and eight temporal ones
+	maxSpatial   = 4  // AV1 has at most four spatial layers
+	maxTemporal  = 8  // and eight temporal ones
 	MaxRefs      = 8  // frame differences of one frame: AV1 frames refer to seven others at most
 	maxChains    = 32 // chain_cnt is at most DtCnt
 )
@@ -27,7 +27,7 @@ type Structure struct {
 	Templates int
 	Targets   int
 	Chains    int
-	Template  [MaxTemplates]Template
+	Template  [maxTemplates]Template
 
 	Protected  [MaxTargets]uint8 // chain that protects each decode target
 	TargetSID  [MaxTargets]uint8
@@ -35,10 +35,10 @@ type Structure struct {
 	MaxSID     uint8
 	MaxTID     uint8
 	HasSizes   bool
-	Width      [MaxSpatial]uint16 // of each spatial layer, 65536 counts as 65535
-	Height     [MaxSpatial]uint16
-	within     [MaxSpatial][MaxTemporal]uint32
-	top        [MaxSpatial][MaxTemporal]int8
+	Width      [maxSpatial]uint16 // of each spatial layer, 65536 counts as 65535
+	Height     [maxSpatial]uint16
+	within     [maxSpatial][maxTemporal]uint32
+	top        [maxSpatial][maxTemporal]int8
 	apart      bool
 	bits, from int // length and place in the packet that it came in
 }
@@ -109,7 +109,7 @@ func (s *Structure) read(r *reader) bool {
 func (s *Structure) readLayers(r *reader) bool {
 	var sid, tid uint8
 	for {
-		if s.Templates == MaxTemplates || sid >= MaxSpatial || tid >= MaxTemporal || r.bad {
+		if s.Templates == maxTemplates || sid >= maxSpatial || tid >= maxTemporal || r.bad {
 			return false
 		}
 		t := &s.Template[s.Templates]
@@ -198,8 +198,8 @@ func (s *Structure) targetLayers() {
 			}
 		}
 	}
-	for sid := range uint8(MaxSpatial) {
-		for tid := range uint8(MaxTemporal) {
+	for sid := range uint8(maxSpatial) {
+		for tid := range uint8(maxTemporal) {
 			best := -1
 			for i := range s.Targets {
 				if s.TargetSID[i] > sid || s.TargetTID[i] > tid {

@@ -7,8 +7,8 @@ import (
 
 // Sizes of groups.
 const (
-	// MinGroup and MaxGroup bound the packets that share a repair packet: it costs 33 % at most, 4 % at least.
-	MinGroup, MaxGroup = 3, 24
+	// minGroup and maxGroup bound the packets that share a repair packet: it costs 33 % at most, 4 % at least.
+	minGroup, maxGroup = 3, 24
 	// lossShare is the expected loss in a group: with 0.6, two of one group are lost in about a tenth of the groups that have a loss.
 	lossShare = 0.6
 	// shortTrip is a round trip, ns, within which repetitions come in time: there protection is halved.
@@ -67,18 +67,18 @@ func Group(loss float64, rtt int64) int {
 	if rtt > 0 && rtt < shortTrip {
 		n *= 2
 	}
-	return int(math.Round(min(max(n, MinGroup), MaxGroup)))
+	return int(math.Round(min(max(n, minGroup), maxGroup)))
 }
 
 // Tune sets how many packets share a repair packet from now on; 0 ends protection, and forgets what was collected.
 func (e *Encoder) Tune(size int) {
 	if e.size = size; size == 0 {
-		e.Reset()
+		e.reset()
 	}
 }
 
-// Reset forgets what was collected.
-func (e *Encoder) Reset() {
+// reset forgets what was collected.
+func (e *Encoder) reset() {
 	e.groups[0].clear()
 	e.groups[1].clear()
 	e.ready = [2]bool{}

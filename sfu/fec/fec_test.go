@@ -105,7 +105,7 @@ func recover(fec []byte, have map[uint16][]byte) ([]byte, error) {
 // TestRecovers: each packet of each group, lost alone, comes back bit for bit.
 func TestRecovers(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for _, size := range []int{MinGroup, 5, 15, 16, MaxGroup} {
+	for _, size := range []int{minGroup, 5, 15, 16, maxGroup} {
 		var e Encoder
 		e.Tune(size)
 		sent := map[uint16][]byte{}
@@ -313,7 +313,7 @@ func TestGroup(t *testing.T) {
 		loss float64
 		rtt  int64
 		want int
-	}{{0, 0, 0}, {0.001, 0, MaxGroup}, {0.05, 100 * ms, 12}, {0.05, 10 * ms, 24}, {0.1, 0, 6}, {0.9, 0, MinGroup}} {
+	}{{0, 0, 0}, {0.001, 0, maxGroup}, {0.05, 100 * ms, 12}, {0.05, 10 * ms, 24}, {0.1, 0, 6}, {0.9, 0, minGroup}} {
 		if got := Group(c.loss, c.rtt); got != c.want {
 			t.Errorf("loss %v, RTT %d: %d, want %d", c.loss, c.rtt, got, c.want)
 		}

@@ -10,8 +10,8 @@ package history
 import "konzil/sfu/rtp"
 
 const (
-	// MaxPacket is the longest packet that is stored: the largest UDP payload that fits an Ethernet frame.
-	MaxPacket = 1500
+	// maxPacket is the longest packet that is stored: the largest UDP payload that fits an Ethernet frame.
+	maxPacket = 1500
 	// chunkSize is a size class of the allocator's, and some 27 packets of a good picture.
 	chunkSize = 32 << 10
 	// firstSlots is how many numbers there is room for at first.
@@ -59,7 +59,7 @@ func New(least, most int, keep int64) *Log {
 	return &Log{slots: make([]slot, firstSlots), least: int64(min(least, n)), most: int64(n), keep: keep}
 }
 
-// Put stores a copy of pkt. A packet that is too far back or longer than MaxPacket is not stored.
+// Put stores a copy of pkt. A packet that is too far back or longer than maxPacket is not stored.
 func (l *Log) Put(seq uint16, pkt []byte, now int64) {
 	i := l.seq.Unwrap(seq)
 	if !l.any || i > l.hi {
@@ -68,7 +68,7 @@ func (l *Log) Put(seq uint16, pkt []byte, now int64) {
 	if i <= l.hi-l.most || len(pkt) == 0 {
 		return
 	}
-	if len(pkt) > MaxPacket {
+	if len(pkt) > maxPacket {
 		*l.slot(i) = slot{}
 		return
 	}
@@ -86,18 +86,18 @@ func (l *Log) Put(seq uint16, pkt []byte, now int64) {
 	c := &l.chunks[len(l.chunks)-1]
 	copy(c.bytes[l.used:], pkt)
 	c.newest, c.hi = now, max(c.hi, i)
-	*s = slot{at: now, index: uint32(i), chunk: l.first + uint32(len(l.chunks)-1), off: uint16(l.used), n: uint16(len(pkt))}
+	s.at, s.index, s.chunk, s.off, s.n = now, uint32(i), l.first+uint32(len(l.chunks)-1), uint16(l.used), uint16(len(pkt))
 	l.used += len(pkt)
 }
 
 // Get returns the packet with that sequence number, if it is still there.
 func (l *Log) Get(seq uint16) ([]byte, bool) {
-	b, _, ok := l.GetAt(seq)
+	b, _, ok := l.getAt(seq)
 	return b, ok
 }
 
-// GetAt is Get, and the time of arrival as given to Put.
-func (l *Log) GetAt(seq uint16) (pkt []byte, at int64, ok bool) {
+// getAt is Get, and the time of arrival as given to Put.
+func (l *Log) getAt(seq uint16) (pkt []byte, at int64, ok bool) {
 	i := l.seq.Peek(seq)
 	s := l.slot(i)
 	if s.n == 0 || s.index != uint32(i) || i <= l.hi-l.most || !l.holds(s) {
@@ -119,7 +119,7 @@ func (l *Log) spent(c *chunk, now int64) bool {
 }
 
 // maxChunks is how many there are at most: enough for so many of the longest packets, and it bounds what repetitions of one number take.
-func (l *Log) maxChunks() int { return int(l.most)/(chunkSize/MaxPacket) + 2 }
+func (l *Log) maxChunks() int { return int(l.most)/(chunkSize/maxPacket) + 2 }
 
 // turn makes the last chunk one that has room for everything.
 func (l *Log) turn(now int64) {

@@ -27,7 +27,7 @@ func TestLog(t *testing.T) {
 					continue
 				}
 				s := seq - uint16(back)
-				b, at, ok := l.GetAt(s)
+				b, at, ok := l.getAt(s)
 				if want := back < 512; ok != want {
 					t.Fatalf("start %d packet %d back %d: %v", start, i, back, ok)
 				} else if ok && (!bytes.Equal(b, pkt(s, 20+(i-back)%50)) || at != int64(i-back)) {
@@ -60,7 +60,7 @@ func TestReorderGapLong(t *testing.T) {
 	if _, ok := l.Get(36); ok {
 		t.Error("36 is 64 back")
 	}
-	l.Put(101, pkt(101, MaxPacket+1), 0)
+	l.Put(101, pkt(101, maxPacket+1), 0)
 	if _, ok := l.Get(101); ok {
 		t.Error("too long packet stored")
 	}
@@ -130,9 +130,9 @@ func TestShrinks(t *testing.T) {
 func TestBounded(t *testing.T) {
 	l := New(288, 1024, 1e9)
 	for i := range 20_000 {
-		l.Put(7, pkt(7, MaxPacket), 0)
+		l.Put(7, pkt(7, maxPacket), 0)
 		if i%3 == 0 {
-			l.Put(uint16(i*5000), pkt(1, MaxPacket), 0)
+			l.Put(uint16(i*5000), pkt(1, maxPacket), 0)
 		}
 		if len(l.chunks) > l.maxChunks() {
 			t.Fatalf("%d chunks", len(l.chunks))

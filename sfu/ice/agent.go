@@ -8,8 +8,8 @@ import (
 // Times of the agent, in ns.
 const (
 	ms = 1e6
-	// Pace is Ta, the least time between ordinary checks (RFC 8445 §14.2).
-	Pace = 50 * ms
+	// pace is Ta, the least time between ordinary checks (RFC 8445 §14.2).
+	pace = 50 * ms
 	// firstRTO is the time to the first retransmission. RFC 8445 §14.3 says 500 ms, for peers on any line; a check costs 100 bytes, and a
 	// lost one of the first would make most of the time of a join.
 	firstRTO = 50 * ms
@@ -169,23 +169,12 @@ func (a *Agent) OldUfrag() string {
 // State is where the agent stands.
 func (a *Agent) State() State { return a.state }
 
-// Controlling tells the present role; a role conflict may change it.
-func (a *Agent) Controlling() bool { return a.controlling }
-
 // Selected is the pair to send on.
 func (a *Agent) Selected() (local int, remote netip.AddrPort, ok bool) {
 	if a.selected == nil {
 		return 0, netip.AddrPort{}, false
 	}
 	return a.selected.local, a.selected.remote, true
-}
-
-// RTT is of the selected pair as last measured, ns; 0 unknown.
-func (a *Agent) RTT() int64 {
-	if a.selected == nil {
-		return 0
-	}
-	return a.selected.rtt
 }
 
 // Next is when Tick has something to do, or Never.

@@ -90,7 +90,7 @@ func (a *Agent) Tick(now int64, out *Out) {
 		a.overdue(s, now, out)
 	}
 	if p := a.waiting(); p != nil && now >= a.paced {
-		a.paced = now + Pace
+		a.paced = now + pace
 		a.start(p, now, out)
 	}
 	a.keep(now, out)

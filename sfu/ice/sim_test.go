@@ -179,8 +179,8 @@ func TestConnects(t *testing.T) {
 		if !n.run(second, func() bool { return a.a.selected.nominated && b.a.selected.nominated }) {
 			t.Fatal("not nominated")
 		}
-		if a.a.State() != Connected || a.a.RTT() < 20*ms {
-			t.Fatalf("state %v, round trip %d", a.a.State(), a.a.RTT())
+		if a.a.State() != Connected || a.a.selected.rtt < 20*ms {
+			t.Fatalf("state %v, round trip %d", a.a.State(), a.a.selected.rtt)
 		}
 	}
 }
@@ -407,8 +407,8 @@ func TestRoleConflict(t *testing.T) {
 			ok := n.run(5*second, func() bool {
 				return a.a.selected != nil && b.a.selected != nil && a.a.selected.nominated && b.a.selected.nominated
 			})
-			if !ok || a.a.Controlling() == b.a.Controlling() {
-				t.Fatalf("both %v: connected %v, controlling %v and %v", role, ok, a.a.Controlling(), b.a.Controlling())
+			if !ok || a.a.controlling == b.a.controlling {
+				t.Fatalf("both %v: connected %v, controlling %v and %v", role, ok, a.a.controlling, b.a.controlling)
 			}
 		}
 	}

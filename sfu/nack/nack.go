@@ -9,8 +9,8 @@ import "konzil/sfu/rtp"
 
 // Limits of Generator.
 const (
-	Window      = 1000            // sequence numbers back that are still asked for: more is cheaper to replace by a keyframe
-	MaxTries    = 10              // requests for one packet
+	window      = 1000            // sequence numbers back that are still asked for: more is cheaper to replace by a keyframe
+	maxTries    = 10              // requests for one packet
 	reorderWait = 5 * 1e6         // ns before the first request: a packet merely overtaken arrives meanwhile
 	minRetry    = 20 * 1e6        // ns between requests when the round trip is shorter: a sender answers from its pacer
 	defaultRTT  = 100 * 1e6       // ns, while the round trip is unknown
@@ -27,8 +27,6 @@ type Generator struct {
 	got     [recvWords]uint64 // bit per number in (hi-recvWindow, hi]
 	missing []miss            // ascending
 	gaveUp  bool
-	asked   uint64
-	lost    uint64
 }
 
 type miss struct {
@@ -62,7 +60,7 @@ func (g *Generator) Received(seq uint16, now int64) (isNew bool) {
 		g.found(i)
 		return true
 	}
-	if i-g.hi > Window {
+	if i-g.hi > window {
 		// Nothing that is missing now will be asked for.
 		g.giveUp(len(g.missing) + 1)
 		g.got = [recvWords]uint64{}
@@ -77,7 +75,7 @@ func (g *Generator) Received(seq uint16, now int64) (isNew bool) {
 	w, m := g.bit(i)
 	*w |= m
 	n := 0
-	for n < len(g.missing) && g.missing[n].seq <= i-Window {
+	for n < len(g.missing) && g.missing[n].seq <= i-window {
 		n++
 	}
 	g.giveUp(n)
@@ -102,7 +100,7 @@ func (g *Generator) Newest() uint16 { return uint16(g.hi) }
 
 func (g *Generator) add(s, now int64) {
 	if g.missing == nil {
-		g.missing = make([]miss, 0, Window)
+		g.missing = make([]miss, 0, window)
 	}
 	if len(g.missing) == cap(g.missing) {
 		g.giveUp(1)
@@ -110,13 +108,12 @@ func (g *Generator) add(s, now int64) {
 	g.missing = append(g.missing, miss{seq: s, next: now + reorderWait})
 }
 
-// giveUp drops the n oldest missing numbers; n beyond them means that others were never listed.
+// giveUp drops the n oldest missing numbers.
 func (g *Generator) giveUp(n int) {
 	if n <= 0 {
 		return
 	}
 	g.gaveUp = true
-	g.lost += uint64(n)
 	n = min(n, len(g.missing))
 	g.missing = g.missing[:copy(g.missing, g.missing[n:])]
 }
@@ -138,7 +135,7 @@ func (g *Generator) found(s int64) {
 }
 
 // Due appends to dst the sequence numbers to ask for now, in ascending order. Each is asked for again after rtt (<= 0: unknown), at
-// most MaxTries times.
+// most maxTries times.
 func (g *Generator) Due(now int64, rtt int64, dst []uint16) []uint16 {
 	if len(g.missing) == 0 {
 		return dst
@@ -150,13 +147,11 @@ func (g *Generator) Due(now int64, rtt int64, dst []uint16) []uint16 {
 	keep := g.missing[:0]
 	for _, m := range g.missing {
 		if m.next <= now {
-			if m.tries == MaxTries {
+			if m.tries == maxTries {
 				g.gaveUp = true
-				g.lost++
 				continue
 			}
 			dst = append(dst, uint16(m.seq))
-			g.asked++
 			m.tries++
 			m.next = now + rtt
 		}
@@ -172,9 +167,3 @@ func (g *Generator) GaveUp() bool {
 	g.gaveUp = false
 	return v
 }
-
-// Missing is how many packets are being waited for.
-func (g *Generator) Missing() int { return len(g.missing) }
-
-// Counters returns how many numbers were asked for (repetitions included) and how many were given up.
-func (g *Generator) Counters() (asked, gaveUp uint64) { return g.asked, g.lost }

@@ -80,13 +80,5 @@ func (s *Stats) Report(now int64, ssrc uint32) rtp.ReportBlock {
 	return b
 }
 
-// Packets and Expected are the totals behind the reports.
+// Packets is the total behind the reports.
 func (s *Stats) Packets() int64 { return s.n }
-
-// Expected is how many packets the sender has sent by the sequence numbers.
-func (s *Stats) Expected() int64 {
-	if !s.any {
-		return 0
-	}
-	return s.hi - s.base + 1
-}

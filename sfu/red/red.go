@@ -10,14 +10,14 @@ import "encoding/binary"
 
 // Limits of a block: the header has 10 bits for its length and 14 for its distance in time (RFC 2198 §3).
 const (
-	MaxBlock  = 1<<10 - 1
+	maxBlock  = 1<<10 - 1
 	maxOffset = 1<<14 - 1
-	// MaxDistance is how many packets back a block can be.
-	MaxDistance = 2
+	// maxDistance is how many packets back a block can be.
+	maxDistance = 2
 	// maxKept is the longest payload that is repeated: Opus at 128 kb/s has 320 bytes in 20 ms. Longer ones would not fit a datagram twice.
 	maxKept = 480
 	// ringSize leaves room for packets that change places.
-	ringSize = 2 * MaxDistance
+	ringSize = 2 * maxDistance
 )
 
 // Primary returns the primary block of a payload and its payload type, nil when it is malformed. Redundant blocks have headers of four
@@ -74,9 +74,9 @@ func (r *Ring) Put(seq uint16, ts uint32, payload []byte) {
 // Append appends the redundant payload of packet seq to dst, with up to distance kept blocks of packets before it, oldest first. ok is
 // false, and dst as it was, when there is none to repeat or the result would not fit dst's capacity.
 func (r *Ring) Append(dst []byte, pt uint8, seq uint16, ts uint32, payload []byte, distance int) (out []byte, ok bool) {
-	var use [MaxDistance]*block
+	var use [maxDistance]*block
 	n, size := 0, 1+len(payload)
-	for d := min(distance, MaxDistance); d > 0; d-- {
+	for d := min(distance, maxDistance); d > 0; d-- {
 		b := &r.kept[(seq-uint16(d))%ringSize]
 		if off := ts - b.ts; !b.any || b.seq != seq-uint16(d) || off == 0 || off > maxOffset {
 			continue
@@ -85,7 +85,7 @@ func (r *Ring) Append(dst []byte, pt uint8, seq uint16, ts uint32, payload []byt
 		n++
 		size += 4 + b.n
 	}
-	if n == 0 || len(payload) > MaxBlock || len(dst)+size > cap(dst) {
+	if n == 0 || len(payload) > maxBlock || len(dst)+size > cap(dst) {
 		return dst, false
 	}
 	for _, b := range use[:n] {

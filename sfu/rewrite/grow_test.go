@@ -18,7 +18,7 @@ func TestWindowGrows(t *testing.T) {
 			if n%7 == 3 {
 				continue // lost: its number is kept
 			}
-			out, ok := s.Map(in)
+			out, ok := s.mapped(in)
 			if !ok {
 				t.Fatalf("packet %d", n)
 			}
@@ -46,7 +46,7 @@ func TestWindowGrowsForABurst(t *testing.T) {
 		}
 		in := one(1, n, 0, false, n == 0)
 		in.Arrival, in.VP8 = 1e9, nil
-		if _, ok := s.Map(in); !ok {
+		if _, ok := s.mapped(in); !ok {
 			t.Fatalf("packet %d", n)
 		}
 	}
@@ -58,7 +58,7 @@ func TestWindowGrowsForABurst(t *testing.T) {
 	}
 	late := one(1, 190, 0, false, false)
 	late.VP8 = nil
-	if out, ok := s.Map(late); !ok || out.Seq != 290 {
+	if out, ok := s.mapped(late); !ok || out.Seq != 290 {
 		t.Error("a late packet found no place", out, ok)
 	}
 }

@@ -106,7 +106,7 @@ func TestInOrder(t *testing.T) {
 				}
 				for _, p := range l.frame(r, n, now) {
 					before := s.Current()
-					out, ok := s.Map(&p.in)
+					out, ok := s.mapped(&p.in)
 					if !ok {
 						if s.Current() == p.in.SSRC {
 							dropped++
@@ -159,8 +159,8 @@ func TestInOrder(t *testing.T) {
 				}
 			}
 		}
-		if got < 500 || dropped == 0 || s.Switches() < 5 {
-			t.Fatalf("seed %d: %d forwarded, %d dropped, %d switches: too little to prove anything", seed, got, dropped, s.Switches())
+		if got < 500 || dropped == 0 || s.switches < 5 {
+			t.Fatalf("seed %d: %d forwarded, %d dropped, %d switches: too little to prove anything", seed, got, dropped, s.switches)
 		}
 	}
 }
@@ -240,7 +240,7 @@ func TestImpaired(t *testing.T) {
 			}
 			p := all[i]
 			p.in.VP8 = &p.v
-			out, ok := s.Map(&p.in)
+			out, ok := s.mapped(&p.in)
 			if !ok {
 				continue
 			}
@@ -253,7 +253,7 @@ func TestImpaired(t *testing.T) {
 				t.Fatalf("seed %d: outgoing number %d twice", seed, out.Seq)
 			}
 			used[ext] = true
-			log = append(log, sentPacket{p, out, ext, s.Switches()})
+			log = append(log, sentPacket{p, out, ext, s.switches})
 			sentAs[ext] = len(log) - 1
 			// Any number: Back answers for exactly those that were sent and are in the window.
 			probe := hi + 20 - int64(r.IntN(1200))
@@ -268,8 +268,8 @@ func TestImpaired(t *testing.T) {
 				}
 			}
 		}
-		if len(log) < 500 || s.Switches() < 3 {
-			t.Fatalf("seed %d: only %d packets and %d switches", seed, len(log), s.Switches())
+		if len(log) < 500 || s.switches < 3 {
+			t.Fatalf("seed %d: only %d packets and %d switches", seed, len(log), s.switches)
 		}
 		for i := range log {
 			for j := max(0, i-200); j < i; j++ {
@@ -317,7 +317,7 @@ func TestReorderedComplete(t *testing.T) {
 		seen := make(map[uint16]int)
 		for i := range mixed {
 			mixed[i].in.VP8 = &mixed[i].v
-			out, ok := s.Map(&mixed[i].in)
+			out, ok := s.mapped(&mixed[i].in)
 			if !ok {
 				t.Fatalf("seed %d: packet %d lost", seed, i)
 			}
@@ -341,7 +341,7 @@ func TestAudioSwitchTimestamps(t *testing.T) {
 	s.Reset(10, 1000)
 	s.Target(1, 0)
 	in := audio(65535, 7, 1, 0)
-	if out, ok := s.Map(&in); !ok || out != (Out{Seq: 10, TS: 1000}) {
+	if out, ok := s.mapped(&in); !ok || out != (Out{Seq: 10, TS: 1000}) {
 		t.Fatal(out, ok)
 	}
 	if ts, ok := s.Timestamp(1, 8); !ok || ts != 1001 {
@@ -352,17 +352,17 @@ func TestAudioSwitchTimestamps(t *testing.T) {
 	}
 	s.Target(2, 0)
 	in = audio(500, 1<<31, 2, 20_000_000)
-	if out, ok := s.Map(&in); !ok || out != (Out{Seq: 11, TS: 1960}) {
+	if out, ok := s.mapped(&in); !ok || out != (Out{Seq: 11, TS: 1960}) {
 		t.Fatal(out, ok)
 	}
 	s.Target(1, 0) // the same moment: at least one tick
 	in = audio(9, 9, 1, 20_000_000)
-	if out, ok := s.Map(&in); !ok || out != (Out{Seq: 12, TS: 1961}) {
+	if out, ok := s.mapped(&in); !ok || out != (Out{Seq: 12, TS: 1961}) {
 		t.Fatal(out, ok)
 	}
 	s.Target(2, 0) // days later: bounded
 	in = audio(9, 9, 2, 1<<60)
-	if out, ok := s.Map(&in); !ok || out.TS != 1961+maxTSJump {
+	if out, ok := s.mapped(&in); !ok || out.TS != 1961+maxTSJump {
 		t.Fatal(out, ok)
 	}
 }
@@ -376,7 +376,7 @@ func TestPaddingAndJump(t *testing.T) {
 	mapOne := func(seq uint16, pad bool) (Out, bool) {
 		in := audio(seq, uint32(seq)*960, 1, int64(seq)*20e6)
 		in.Padding = pad
-		return s.Map(&in)
+		return s.mapped(&in)
 	}
 	for i := range uint16(10) {
 		out, ok := mapOne(i, i%3 == 1)
@@ -390,7 +390,7 @@ func TestPaddingAndJump(t *testing.T) {
 	if _, ok := mapOne(9, false); ok {
 		t.Error("duplicate forwarded")
 	}
-	if _, _, ok := s.Pending(99); ok {
+	if _, _, ok := pending(&s, 99); ok {
 		t.Error("the number before the first is awaited")
 	}
 	// A gap of 3 of which the middle is padding: its number stays unused.
@@ -400,10 +400,10 @@ func TestPaddingAndJump(t *testing.T) {
 	if _, ok := mapOne(11, true); ok {
 		t.Error("padding forwarded")
 	}
-	if _, _, ok := s.Pending(next); !ok {
+	if _, _, ok := pending(&s, next); !ok {
 		t.Error("10 is still awaited")
 	}
-	if _, _, ok := s.Pending(next + 1); ok {
+	if _, _, ok := pending(&s, next+1); ok {
 		t.Error("11 is known to be padding")
 	}
 	if _, _, _, ok := s.Back(next + 1); ok {
@@ -440,25 +440,25 @@ func TestPendingAfterLateStart(t *testing.T) {
 	s.Reset(0, 0)
 	s.Target(l.ssrc, 2)
 	for i := 1; i < 5; i++ {
-		if _, ok := s.Map(&all[i].in); ok {
+		if _, ok := s.mapped(&all[i].in); ok {
 			t.Fatal("forwarded before the keyframe's start")
 		}
 	}
-	if _, ok := s.Map(&all[0].in); !ok {
+	if _, ok := s.mapped(&all[0].in); !ok {
 		t.Fatal("no switch")
 	}
-	if out, ok := s.Map(&all[5].in); !ok || out.Seq != 5 {
+	if out, ok := s.mapped(&all[5].in); !ok || out.Seq != 5 {
 		t.Fatal(out)
 	}
 	for i := uint16(1); i < 5; i++ {
-		ssrc, seq, ok := s.Pending(i)
+		ssrc, seq, ok := pending(&s, i)
 		if !ok || ssrc != l.ssrc || seq != all[i].in.Seq {
 			t.Fatal(i, ssrc, seq, ok)
 		}
-		if out, ok := s.Map(&all[i].in); !ok || out.Seq != i {
+		if out, ok := s.mapped(&all[i].in); !ok || out.Seq != i {
 			t.Fatal(i, out, ok)
 		}
-		if _, _, ok := s.Pending(i); ok {
+		if _, _, ok := pending(&s, i); ok {
 			t.Error("still pending")
 		}
 	}
@@ -476,15 +476,15 @@ func TestSwitchNeedsFirstPacket(t *testing.T) {
 	s.Target(1, 2)
 	in := one(1, 5, 0, false, true)
 	in.Start = false
-	if _, ok := s.Map(in); ok || !s.WantsKeyframe() {
+	if _, ok := s.mapped(in); ok || !s.WantsKeyframe() {
 		t.Error("switched in the middle of a keyframe")
 	}
 	in.Start, in.Keyframe = true, false
-	if _, ok := s.Map(in); ok {
+	if _, ok := s.mapped(in); ok {
 		t.Error("switched without a keyframe")
 	}
 	in.Keyframe, in.Padding = true, true
-	if _, ok := s.Map(in); ok || s.Current() != 0 {
+	if _, ok := s.mapped(in); ok || s.Current() != 0 {
 		t.Error("switched at padding")
 	}
 }
@@ -495,35 +495,35 @@ func TestSwitchDropsTheOldLayer(t *testing.T) {
 	s.Window = 16
 	s.Reset(0, 0)
 	s.Target(1, 2)
-	s.Map(one(1, 0, 0, false, true))
-	s.Map(one(1, 10, 0, false, false)) // 1 to 9 are missing: their slots say so
-	if _, seq, ok := s.Pending(5); !ok || seq != 5 {
+	s.mapped(one(1, 0, 0, false, true))
+	s.mapped(one(1, 10, 0, false, false)) // 1 to 9 are missing: their slots say so
+	if _, seq, ok := pending(&s, 5); !ok || seq != 5 {
 		t.Fatal("5 is awaited")
 	}
 	s.Target(2, 2)
-	out, ok := s.Map(one(2, 20, 0, false, true))
+	out, ok := s.mapped(one(2, 20, 0, false, true))
 	if !ok || out.Seq != 11 {
 		t.Fatal(out, ok)
 	}
-	if _, _, ok := s.Pending(5); ok {
+	if _, _, ok := pending(&s, 5); ok {
 		t.Error("the old layer is still awaited")
 	}
-	if _, ok := s.Map(one(1, 5, 0, false, false)); ok {
+	if _, ok := s.mapped(one(1, 5, 0, false, false)); ok {
 		t.Error("late packet of the old layer forwarded")
 	}
 	old := one(2, 19, 0, false, false)
 	old.VP8 = nil // without pictures only the numbers can tell
-	if _, ok := s.Map(old); ok {
+	if _, ok := s.mapped(old); ok {
 		t.Error("the number before the switch")
 	}
 	for n := 19; n > 4; n-- { // also those whose slots say "missing" from the layer before
-		if _, ok := s.Map(one(2, n, 0, false, false)); ok {
+		if _, ok := s.mapped(one(2, n, 0, false, false)); ok {
 			t.Errorf("%d is from before the switch", n)
 		}
 	}
 	in := one(2, 21, 0, false, false)
 	in.VP8.PictureID = 15
-	if _, ok := s.Map(in); ok {
+	if _, ok := s.mapped(in); ok {
 		t.Error("picture from before the switch")
 	}
 	if ssrc, seq, _, ok := s.Back(10); !ok || ssrc != 1 || seq != 10 {
@@ -538,7 +538,7 @@ func TestLateFrames(t *testing.T) {
 	s.Target(1, 0)
 	is := func(want bool, in *In) {
 		t.Helper()
-		if _, ok := s.Map(in); ok != want {
+		if _, ok := s.mapped(in); ok != want {
 			t.Errorf("frame %d: %v", in.Seq, ok)
 		}
 	}
@@ -563,15 +563,15 @@ func TestJumpWithPictures(t *testing.T) {
 	s.Window = 32
 	s.Reset(0, 0)
 	s.Target(1, 2)
-	s.Map(one(1, 0, 0, false, true))
-	first, _ := s.Map(one(1, 1, 0, false, false))
-	out, ok := s.Map(one(1, 101, 0, false, false)) // beyond the window of numbers, not beyond that of pictures
+	s.mapped(one(1, 0, 0, false, true))
+	first, _ := s.mapped(one(1, 1, 0, false, false))
+	out, ok := s.mapped(one(1, 101, 0, false, false)) // beyond the window of numbers, not beyond that of pictures
 	if !ok || out.Seq != first.Seq+1 || out.PictureID != first.PictureID+1 || out.TS != first.TS+100*3000 {
 		t.Errorf("%+v after %+v", out, first)
 	}
 	in := one(1, 1000, 0, false, false) // time went back, too
 	in.TS = 5
-	if o, ok := s.Map(in); !ok || o.Seq != out.Seq+1 || int32(o.TS-out.TS) <= 0 {
+	if o, ok := s.mapped(in); !ok || o.Seq != out.Seq+1 || int32(o.TS-out.TS) <= 0 {
 		t.Errorf("%+v after %+v", o, out)
 	}
 }
@@ -583,7 +583,7 @@ func TestTemporalRaiseWaitsForSync(t *testing.T) {
 	send := func(n int, tid uint8, sync, key bool) bool {
 		v := codec.VP8{Start: true, Keyframe: key, HasPictureID: true, Long: true, PictureID: uint16(n), HasTID: true, TID: tid, LayerSync: sync}
 		in := In{SSRC: 1, Seq: uint16(n), TS: uint32(n) * 3000, Start: true, Keyframe: key, VP8: &v, ClockRate: 90000}
-		_, ok := s.Map(&in)
+		_, ok := s.mapped(&in)
 		return ok
 	}
 	if !send(0, 0, false, true) || send(1, 1, true, false) {
@@ -621,7 +621,7 @@ func TestEase(t *testing.T) {
 		got = map[uint32][]uint8{}
 		for _, l := range ls {
 			for _, p := range l.frame(r, n, now) {
-				out, ok := s.Map(&p.in)
+				out, ok := s.mapped(&p.in)
 				if !ok {
 					continue
 				}
@@ -690,7 +690,7 @@ func TestNoPictureID(t *testing.T) {
 			}
 			v := codec.VP8{Start: k == 0, Keyframe: n == 0 && k == 0, HasTID: true, TID: tid, LayerSync: true}
 			in := In{SSRC: 1, Seq: uint16(n*2 + k), TS: uint32(n) * 3000, Start: k == 0, Keyframe: v.Keyframe, VP8: &v, ClockRate: 90000}
-			out, ok := s.Map(&in)
+			out, ok := s.mapped(&in)
 			if want := tid == 0 || n > 50; ok != want {
 				t.Fatalf("frame %d packet %d tid %d: %v", n, k, tid, ok)
 			}
@@ -712,7 +712,7 @@ func TestNoAllocs(t *testing.T) {
 	if a := testing.AllocsPerRun(2000, func() {
 		v := codec.VP8{Start: true, Keyframe: true, HasPictureID: true, Long: true, PictureID: n & 0x7fff, HasTL0: true, HasTID: true, TID: uint8(n & 1)}
 		in := In{SSRC: 1, Seq: n, TS: uint32(n) * 3000, Start: true, Keyframe: true, VP8: &v, ClockRate: 90000}
-		out, _ := s.Map(&in)
+		out, _ := s.mapped(&in)
 		_, _, _, _ = s.Back(out.Seq)
 		n++
 	}); a != 0 {
@@ -738,7 +738,7 @@ func FuzzMap(f *testing.F) {
 			if b[5]&7 == 0 {
 				s.Target(uint32(b[5]>>3)%4, b[5]>>6)
 			}
-			if out, ok := s.Map(&in); ok {
+			if out, ok := s.mapped(&in); ok {
 				if used[out.Seq] {
 					t.Fatalf("number %d twice", out.Seq)
 				}
@@ -754,12 +754,28 @@ func FuzzMap(f *testing.F) {
 
 func BenchmarkMap(b *testing.B) {
 	var s Stream
+	var out Out
 	s.Reset(0, 0)
 	s.Target(1, 2)
 	b.ReportAllocs()
 	for i := range b.N {
 		v := codec.VP8{Start: true, Keyframe: i == 0, HasPictureID: true, Long: true, PictureID: uint16(i) & 0x7fff, HasTL0: true, HasTID: true}
 		in := In{SSRC: 1, Seq: uint16(i), TS: uint32(i) * 3000, Start: true, Keyframe: i == 0, VP8: &v, ClockRate: 90000}
-		s.Map(&in)
+		s.Map(&in, &out)
 	}
+}
+
+// pending is the incoming packet for which an outgoing number is kept.
+func pending(s *Stream, outSeq uint16) (ssrc uint32, seq uint16, ok bool) {
+	o := s.seqs.at(outSeq)
+	if o == nil || o.state != missing || s.cur == 0 {
+		return 0, 0, false
+	}
+	return s.cur, o.seq, true
+}
+
+// mapped is Map with what it says returned.
+func (s *Stream) mapped(in *In) (out Out, ok bool) {
+	ok = s.Map(in, &out)
+	return out, ok
 }

@@ -201,13 +201,15 @@ func (q *sequence) leaveOut(seq uint16) {
 	}
 }
 
-// take marks seq as sent, as *out says, and returns its outgoing number.
+// take marks seq as sent, as *out says, and returns its outgoing number. The slot is written field by field: the compiler would make a literal
+// elsewhere and copy it in one piece, which waits for the cache, since the parts have only just been written.
 func (q *sequence) take(seq uint16, ssrc uint32, out *Out) uint16 {
 	s := &q.in[seq&uint16(len(q.in)-1)]
 	s.state = sent
 	if q.outHi-s.out < uint16(q.outN) {
 		i := s.out & uint16(len(q.out)-1)
-		q.out[i] = outSlot{ssrc: ssrc, ts: out.TS, seq: seq, pic: out.PictureID, tl0: out.TL0, flags: out.flags(), state: sent}
+		o := &q.out[i]
+		o.ssrc, o.ts, o.seq, o.pic, o.tl0, o.flags, o.state = ssrc, out.TS, seq, out.PictureID, out.TL0, out.flags(), sent
 		if out.WriteActive {
 			if q.active == nil {
 				q.active = make([]uint32, len(q.out))
@@ -219,7 +221,7 @@ func (q *sequence) take(seq uint16, ssrc uint32, out *Out) uint16 {
 }
 
 // Back returns the incoming packet that was sent under an outgoing sequence number, and how. ok is false for numbers that were not sent
-// yet, are out of the window, or belong to nothing. See Pending for numbers that are promised only.
+// yet, are out of the window, or belong to nothing.
 func (s *Stream) Back(outSeq uint16) (ssrc uint32, seq uint16, out Out, ok bool) {
 	o := s.seqs.at(outSeq)
 	if o == nil || o.state != sent {
@@ -233,16 +235,6 @@ func (s *Stream) Back(outSeq uint16) (ssrc uint32, seq uint16, out Out, ok bool)
 		out.Active = s.seqs.active[outSeq&uint16(len(s.seqs.out)-1)]
 	}
 	return o.ssrc, o.seq, out, true
-}
-
-// Pending returns the incoming packet for which an outgoing number is kept. A receiver that asks for it can be served when the packet
-// is at hand after all (it came before the switch to its layer, say): give it to Map and send the result.
-func (s *Stream) Pending(outSeq uint16) (ssrc uint32, seq uint16, ok bool) {
-	o := s.seqs.at(outSeq)
-	if o == nil || o.state != missing || s.cur == 0 {
-		return 0, 0, false
-	}
-	return s.cur, o.seq, true
 }
 
 func (q *sequence) at(outSeq uint16) *outSlot {

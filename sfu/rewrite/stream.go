@@ -173,15 +173,12 @@ func (s *Stream) WantsKeyframe() bool {
 	return s.target != 0 && (s.target != s.cur || s.svc.pending)
 }
 
-// Switches counts the layer switches since Reset.
-func (s *Stream) Switches() uint64 { return s.switches }
-
-// Map says whether and how to forward a packet. It returns false for packets of other SSRCs than the current one, of left-out
-// temporal layers, without payload, seen before, and later than the window reaches back.
-func (s *Stream) Map(in *In) (Out, bool) {
+// Map says whether to forward a packet, and in out how. It returns false for packets of other SSRCs than the current one, of left-out
+// temporal layers, without payload, seen before, and later than the window reaches back; out means nothing then.
+func (s *Stream) Map(in *In, out *Out) bool {
 	if in.SSRC != s.cur {
 		if in.SSRC != s.target || s.target == 0 || !in.Start || !in.Keyframe || in.Padding {
-			return Out{}, false
+			return false
 		}
 		s.switchTo(in)
 	}
@@ -190,7 +187,7 @@ func (s *Stream) Map(in *In) (Out, bool) {
 	}
 	place, ok := s.seqs.place(in.Seq, in.Arrival)
 	if !ok {
-		return Out{}, false
+		return false
 	}
 	if place == placeJump { // more was missing than the window holds: only the order still counts
 		if d := int32(in.TS + s.tsOff - s.lastTS); d <= 0 || d > maxTSJump {
@@ -201,18 +198,19 @@ func (s *Stream) Map(in *In) (Out, bool) {
 	}
 	if in.Padding {
 		s.seqs.leaveOut(in.Seq)
-		return Out{}, false
+		return false
 	}
-	out := Out{Marker: in.Marker}
-	if in.SVC != nil && !s.svc.frame(in, place != placeLate, &out) {
+	*out = Out{} // and field by field, see sequence.take
+	out.Marker = in.Marker
+	if in.SVC != nil && !s.svc.frame(in, place != placeLate, out) {
 		s.seqs.leaveOut(in.Seq)
-		return Out{}, false
+		return false
 	}
 	if v := in.VP8; v != nil {
 		f, ok := s.frames.frame(in, place != placeLate)
 		if !ok {
 			s.seqs.leaveOut(in.Seq)
-			return Out{}, false
+			return false
 		}
 		out.PictureID, out.TL0 = f.pic, f.tl0
 		out.PatchVP8 = v.HasPictureID || v.HasTL0
@@ -224,8 +222,8 @@ func (s *Stream) Map(in *In) (Out, bool) {
 	if int32(out.TS-s.lastTS) > 0 {
 		s.lastTS, s.lastAt = out.TS, in.Arrival
 	}
-	out.Seq = s.seqs.take(in.Seq, in.SSRC, &out)
-	return out, true
+	out.Seq = s.seqs.take(in.Seq, in.SSRC, out)
+	return true
 }
 
 // switchTo makes in's layer the current one; in is the first packet of a keyframe.

@@ -170,7 +170,7 @@ func svcInOrder(t *testing.T, seed uint64) {
 			wasCurrent := s.Current() == x.ssrc
 			for _, p := range x.picture(r, n, key) {
 				p.in.SVC = &p.v
-				out, ok := s.Map(&p.in)
+				out, ok := s.mapped(&p.in)
 				if !ok {
 					continue
 				}
@@ -232,8 +232,8 @@ func svcInOrder(t *testing.T, seed uint64) {
 			}
 		}
 	}
-	if reached < 200 || reachedDown < 50 || marked < 50 || s.Switches() < 2 {
-		t.Fatalf("reached %d, %d, marked %d, %d switches: too little to prove anything", reached, reachedDown, marked, s.Switches())
+	if reached < 200 || reachedDown < 50 || marked < 50 || s.switches < 2 {
+		t.Fatalf("reached %d, %d, marked %d, %d switches: too little to prove anything", reached, reachedDown, marked, s.switches)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestSVCImpaired(t *testing.T) {
 				s.TargetSVC(x.ssrc, uint8(r.IntN(3)), uint8(r.IntN(3)))
 			}
 			p.in.SVC = &p.v
-			out, ok := s.Map(&p.in)
+			out, ok := s.mapped(&p.in)
 			if !ok {
 				continue
 			}
@@ -309,7 +309,7 @@ func (s *Stream) feed(t *testing.T, ps []svcPacket) (layers string) {
 	t.Helper()
 	for i := range ps {
 		ps[i].in.SVC = &ps[i].v
-		if out, ok := s.Map(&ps[i].in); ok {
+		if out, ok := s.mapped(&ps[i].in); ok {
 			if ps[i].v.Start {
 				layers += fmt.Sprint(ps[i].sid)
 			}
@@ -379,7 +379,7 @@ func TestSVCDownInPicture(t *testing.T) {
 			if i == 1 {
 				s.TargetSVC(x.ssrc, 0, 2)
 			}
-			if out, ok := s.Map(&ps[i].in); !ok || out.Marker != (i == len(ps)-1) {
+			if out, ok := s.mapped(&ps[i].in); !ok || out.Marker != (i == len(ps)-1) {
 				t.Errorf("kind %d packet %d: %v %+v", kind, i, ok, out)
 			}
 		}
@@ -400,7 +400,7 @@ func TestSVCActiveTargets(t *testing.T) {
 		ps := x.picture(r, n, key)
 		for i := range ps {
 			ps[i].in.SVC = &ps[i].v
-			if out, ok := s.Map(&ps[i].in); ok && out.WriteActive {
+			if out, ok := s.mapped(&ps[i].in); ok && out.WriteActive {
 				masks = append(masks, out.Active)
 			}
 		}
@@ -444,7 +444,7 @@ func TestSVCNoAllocs(t *testing.T) {
 		if a := testing.AllocsPerRun(1000, func() {
 			p := &all[i]
 			p.in.SVC = &p.v
-			out, _ := s.Map(&p.in)
+			out, _ := s.mapped(&p.in)
 			_, _, _, _ = s.Back(out.Seq)
 			i++
 		}); a != 0 {
@@ -476,7 +476,7 @@ func FuzzMapSVC(f *testing.F) {
 			if b[6]&7 == 0 {
 				s.TargetSVC(uint32(b[6]>>3)%4, b[6]>>6, b[5]>>6)
 			}
-			if out, ok := s.Map(&in); ok {
+			if out, ok := s.mapped(&in); ok {
 				if used[out.Seq] {
 					t.Fatalf("number %d twice", out.Seq)
 				}
@@ -534,7 +534,7 @@ func apart(t *testing.T, described bool) {
 			if p.v.Key && !described {
 				p.v.Apart = 3
 			}
-			o, ok := out.Map(&p.in)
+			o, ok := out.mapped(&p.in)
 			if !ok {
 				continue
 			}

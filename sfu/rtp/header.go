@@ -4,10 +4,10 @@ import "encoding/binary"
 
 // Sizes and profile numbers of the header (RFC 3550 §5.1, RFC 8285 §4.2, §4.3).
 const (
-	HeaderSize = 12 // without CSRCs and extension
+	headerSize = 12 // without CSRCs and extension
 
-	ProfileOneByte = 0xBEDE // one-byte header extensions
-	ProfileTwoByte = 0x1000 // two-byte header extensions; the low 4 bits are free for the application
+	profileOneByte = 0xBEDE // one-byte header extensions
+	profileTwoByte = 0x1000 // two-byte header extensions; the low 4 bits are free for the application
 )
 
 // Header is the parsed head of an RTP packet. Offsets count from the first byte of the packet.
@@ -26,7 +26,7 @@ type Header struct {
 // Parse reads the header of packet b and checks all bounds, so that b[PayloadOff:PayloadEnd] and Ext are safe afterwards.
 // It overwrites every field of h. On an error (one of the Err constants) h is not usable.
 func (h *Header) Parse(b []byte) error {
-	if len(b) < HeaderSize {
+	if len(b) < headerSize {
 		return ErrShort
 	}
 	if b[0]>>6 != 2 {
@@ -42,7 +42,7 @@ func (h *Header) Parse(b []byte) error {
 		CSRCs:       int(b[0] & 0x0f),
 		PayloadEnd:  len(b),
 	}
-	off := HeaderSize + 4*h.CSRCs
+	off := headerSize + 4*h.CSRCs
 	if off > len(b) {
 		return ErrShort
 	}
@@ -80,10 +80,10 @@ func (h *Header) Ext(b []byte, id uint8) []byte {
 		return nil
 	}
 	e := b[h.ExtOff : h.ExtOff+h.ExtLen]
-	if h.ExtProfile == ProfileOneByte {
+	if h.ExtProfile == profileOneByte {
 		return extOneByte(e, id)
 	}
-	if h.ExtProfile&0xfff0 == ProfileTwoByte {
+	if h.ExtProfile&0xfff0 == profileTwoByte {
 		return extTwoByte(e, id)
 	}
 	return nil
@@ -154,20 +154,45 @@ type Ext struct {
 	Data []byte // at most 255 bytes; longer elements are left out
 }
 
-// AppendHeader appends an RTP header with the given extensions to dst and returns the longer slice. It uses the one-byte form when
-// all ids are 1..14 and all data 1..16 bytes long, else the two-byte form (RFC 8285 §4.1.2). The block is padded to 4 bytes.
-func AppendHeader(dst []byte, h OutHeader, exts []Ext) []byte {
-	var b0, b1 byte = 0x80, h.PT & 0x7f
+// put writes all but the extensions. extended is 0x10 if there are any.
+func (h *OutHeader) put(b []byte, extended byte) {
+	var b0, b1 byte = 0x80 | extended, h.PT & 0x7f
 	if h.Marker {
 		b1 |= 0x80
 	}
 	if h.Padding {
 		b0 |= 0x20
 	}
+	_ = b[headerSize-1]
+	b[0], b[1] = b0, b1
+	binary.BigEndian.PutUint16(b[2:], h.Seq)
+	binary.BigEndian.PutUint32(b[4:], h.TS)
+	binary.BigEndian.PutUint32(b[8:], h.SSRC)
+}
+
+// AppendLike appends a header with the extensions of another one that AppendHeader wrote.
+func AppendLike(dst, like []byte, h *OutHeader) []byte {
 	at := len(dst)
-	dst = append(dst, b0, b1, byte(h.Seq>>8), byte(h.Seq),
-		byte(h.TS>>24), byte(h.TS>>16), byte(h.TS>>8), byte(h.TS),
-		byte(h.SSRC>>24), byte(h.SSRC>>16), byte(h.SSRC>>8), byte(h.SSRC))
+	dst = append(dst, like...)
+	h.put(dst[at:], like[0]&0x10)
+	return dst
+}
+
+// FirstExt is where the data of the first extension element stands in a header that AppendHeader wrote with one.
+func FirstExt(header []byte) int {
+	at := headerSize + 4 + 1
+	if binary.BigEndian.Uint16(header[headerSize:]) == profileTwoByte {
+		at++
+	}
+	return at
+}
+
+// AppendHeader appends an RTP header with the given extensions to dst and returns the longer slice. It uses the one-byte form when
+// all ids are 1..14 and all data 1..16 bytes long, else the two-byte form (RFC 8285 §4.1.2). The block is padded to 4 bytes.
+func AppendHeader(dst []byte, h *OutHeader, exts []Ext) []byte {
+	at := len(dst)
+	dst = append(dst, make([]byte, headerSize)...)
+	h.put(dst[at:], 0)
 	n, one := 0, true
 	for i := range exts {
 		e := &exts[i]
@@ -181,9 +206,9 @@ func AppendHeader(dst []byte, h OutHeader, exts []Ext) []byte {
 		return dst
 	}
 	dst[at] |= 0x10
-	profile := uint16(ProfileTwoByte)
+	profile := uint16(profileTwoByte)
 	if one {
-		profile = ProfileOneByte
+		profile = profileOneByte
 	}
 	dst = append(dst, byte(profile>>8), byte(profile), 0, 0)
 	body := len(dst)

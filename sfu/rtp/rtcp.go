@@ -2,15 +2,13 @@ package rtp
 
 import "encoding/binary"
 
-// RTCP packet types (RFC 3550 §12.1, RFC 4585 §6.1, RFC 3611 §2).
+// RTCP packet types (RFC 3550 §12.1, RFC 4585 §6.1).
 const (
 	TypeSR    = 200
 	TypeRR    = 201
 	TypeSDES  = 202
-	TypeAPP   = 204
 	TypeRTPFB = 205
 	TypePSFB  = 206
-	TypeXR    = 207
 )
 
 // Feedback message types: the Count of a TypeRTPFB or TypePSFB packet (RFC 4585 §6.2, §6.3, RFC 5104 §4.3.1).

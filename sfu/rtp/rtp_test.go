@@ -49,7 +49,7 @@ func TestHeaderAgainstPion(t *testing.T) {
 		p := prtp.Packet{Header: prtp.Header{Version: 2, Marker: true, PayloadType: 100, SequenceNumber: 0xfffe, Timestamp: 0xdeadbeef,
 			SSRC: 0x01020304, CSRC: []uint32{7, 8}}, Payload: []byte{1, 2, 3, 4, 5}}
 		if two {
-			p.Header.Extension, p.Header.ExtensionProfile = true, ProfileTwoByte
+			p.Header.Extension, p.Header.ExtensionProfile = true, profileTwoByte
 			must(t, p.Header.SetExtension(200, bytes.Repeat([]byte{9}, 20)))
 		}
 		must(t, p.Header.SetExtension(1, []byte{0x85}))
@@ -82,7 +82,7 @@ func TestHeaderAgainstPion(t *testing.T) {
 }
 
 func TestAppendHeader(t *testing.T) {
-	h := OutHeader{Marker: true, PT: 96, Seq: 65535, TS: 1, SSRC: 2}
+	h := &OutHeader{Marker: true, PT: 96, Seq: 65535, TS: 1, SSRC: 2}
 	for _, c := range []struct {
 		name string
 		exts []Ext
@@ -321,7 +321,7 @@ func TestWalkErrors(t *testing.T) {
 func TestNoAllocs(t *testing.T) {
 	exts := []Ext{{5, []byte{1, 2}}, {3, []byte{1, 2, 3}}, {1, []byte{9}}}
 	buf := make([]byte, 0, 1500)
-	pkt := AppendHeader(nil, OutHeader{PT: 96}, exts)
+	pkt := AppendHeader(nil, &OutHeader{PT: 96}, exts)
 	comp := AppendNACK(AppendPLI(AppendSR(nil, 1, 2, 3, 4, 5, make([]ReportBlock, 2)), 1, 2), 1, 2, []uint16{1, 2, 3})
 	seqs := []uint16{1, 2, 3}
 	sum := 0
@@ -330,7 +330,7 @@ func TestNoAllocs(t *testing.T) {
 		if h.Parse(pkt) != nil || h.Ext(pkt, 1) == nil {
 			sum++
 		}
-		b := AppendHeader(buf, OutHeader{PT: 96}, exts)
+		b := AppendHeader(buf, &OutHeader{PT: 96}, exts)
 		b = AppendNACK(b, 1, 2, seqs)
 		_ = Walk(comp, func(p RTCP) bool {
 			EachReportBlock(p, func(r ReportBlock) { sum += int(r.SSRC) })
@@ -353,15 +353,15 @@ func must(t testing.TB, err error) {
 }
 
 func FuzzHeader(f *testing.F) {
-	f.Add(AppendHeader(nil, OutHeader{PT: 96}, []Ext{{5, []byte{1, 2}}}))
-	f.Add(AppendHeader(nil, OutHeader{PT: 96}, []Ext{{200, []byte{1, 2}}}))
+	f.Add(AppendHeader(nil, &OutHeader{PT: 96}, []Ext{{5, []byte{1, 2}}}))
+	f.Add(AppendHeader(nil, &OutHeader{PT: 96}, []Ext{{200, []byte{1, 2}}}))
 	f.Add([]byte{0xa0, 0x60, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var h Header
 		if h.Parse(b) != nil {
 			return
 		}
-		if h.PayloadOff < HeaderSize || h.PayloadOff > h.PayloadEnd || h.PayloadEnd > len(b) {
+		if h.PayloadOff < headerSize || h.PayloadOff > h.PayloadEnd || h.PayloadEnd > len(b) {
 			t.Fatalf("bounds %+v of %d", h, len(b))
 		}
 		for id := range 256 {
@@ -395,7 +395,7 @@ func FuzzWalk(f *testing.F) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	pkt := append(AppendHeader(nil, OutHeader{PT: 96}, []Ext{{5, []byte{1, 2}}, {3, []byte{1, 2, 3}}}), make([]byte, 1100)...)
+	pkt := append(AppendHeader(nil, &OutHeader{PT: 96}, []Ext{{5, []byte{1, 2}}, {3, []byte{1, 2, 3}}}), make([]byte, 1100)...)
 	b.ReportAllocs()
 	for b.Loop() {
 		var h Header
@@ -405,12 +405,26 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
+// TestAppendLike: the header like another one is what AppendHeader makes of the same extensions.
+func TestAppendLike(t *testing.T) {
+	for _, exts := range [][]Ext{nil, {{5, []byte{1, 2}}, {3, []byte{9}}}, {{20, []byte{1, 2}}, {3, []byte{9}}}} {
+		like := AppendHeader(nil, &OutHeader{Padding: true, PT: 96, Seq: 1, TS: 2, SSRC: 3}, exts)
+		h := &OutHeader{Marker: true, PT: 111, Seq: 65535, TS: 1 << 31, SSRC: 0xfedcba98}
+		if got, want := AppendLike([]byte{7}, like, h), AppendHeader([]byte{7}, h, exts); !bytes.Equal(got, want) {
+			t.Errorf("%v:\n%x, not\n%x", exts, got, want)
+		}
+		if len(exts) > 0 && !bytes.HasPrefix(like[FirstExt(like):], exts[0].Data) {
+			t.Errorf("%x: the first element is not at %d", like, FirstExt(like))
+		}
+	}
+}
+
 func BenchmarkAppendHeader(b *testing.B) {
 	exts := []Ext{{5, []byte{1, 2}}, {3, []byte{1, 2, 3}}, {10, []byte{'v', '1'}}}
 	buf := make([]byte, 0, 64)
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = AppendHeader(buf, OutHeader{PT: 96}, exts)
+		_ = AppendHeader(buf, &OutHeader{PT: 96}, exts)
 	}
 }
 

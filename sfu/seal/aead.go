@@ -101,14 +101,29 @@ func (s *rtcpSealer) seal(dst, plain []byte) ([]byte, error) {
 // aeadOpener is SRTP and SRTCP with AES-GCM of one peer.
 type aeadOpener struct {
 	rtp, rtcp   aead
-	heard, told map[uint32]*Index // indexes of RTP and RTCP that were opened, by SSRC
+	heard, told indexes // of RTP and RTCP
+}
+
+// indexes are those of packets that were opened, by SSRC. A packet mostly has that of the one before.
+type indexes struct {
+	by   map[uint32]*Index
+	ssrc uint32
+	last *Index // by[ssrc]
+}
+
+// of is nil when nothing of the SSRC was opened yet.
+func (x *indexes) of(ssrc uint32) *Index {
+	if x.last == nil || x.ssrc != ssrc {
+		x.ssrc, x.last = ssrc, x.by[ssrc]
+	}
+	return x.last
 }
 
 // maxHeard bounds the SSRCs of one peer, for which there is state as soon as a packet of theirs was authentic. A client has a few.
 const maxHeard = 4096
 
 func newAEADOpener(k Keys) (*aeadOpener, error) {
-	o := &aeadOpener{heard: map[uint32]*Index{}, told: map[uint32]*Index{}}
+	o := &aeadOpener{heard: indexes{by: map[uint32]*Index{}}, told: indexes{by: map[uint32]*Index{}}}
 	if err := o.rtp.init(k, labelRTPKey, labelRTPSalt); err != nil {
 		return nil, err
 	}
@@ -122,7 +137,7 @@ func (o *aeadOpener) openRTP(dst, pkt []byte) ([]byte, error) {
 		return nil, ErrMalformed
 	}
 	ssrc := binary.BigEndian.Uint32(pkt[8:])
-	x := o.heard[ssrc]
+	x := o.heard.of(ssrc)
 	i, ok := x.guess(binary.BigEndian.Uint16(pkt[2:]))
 	if !ok {
 		return nil, ErrReplay
@@ -131,7 +146,7 @@ func (o *aeadOpener) openRTP(dst, pkt []byte) ([]byte, error) {
 	if err != nil {
 		return nil, ErrAuth
 	}
-	return out, accept(o.heard, x, ssrc, i)
+	return out, o.heard.accept(x, ssrc, i)
 }
 
 // openRTCP opens a compound packet into dst, as openRTP does. One that is authentic but was not encrypted (RFC 7714 §9.3) is taken too.
@@ -142,7 +157,7 @@ func (o *aeadOpener) openRTCP(dst, pkt []byte) ([]byte, error) {
 	}
 	ssrc, word := binary.BigEndian.Uint32(pkt[4:]), binary.BigEndian.Uint32(pkt[body:])
 	i := uint64(word &^ encrypted)
-	x := o.told[ssrc]
+	x := o.told.of(ssrc)
 	if !x.fresh(i) {
 		return nil, ErrReplay
 	}
@@ -163,7 +178,7 @@ func (o *aeadOpener) openRTCP(dst, pkt []byte) ([]byte, error) {
 	if err != nil {
 		return nil, ErrAuth
 	}
-	return out, accept(o.told, x, ssrc, i)
+	return out, o.told.accept(x, ssrc, i)
 }
 
 // behind is dst with the first n bytes of pkt in it, which stay in the clear.
@@ -175,15 +190,15 @@ func behind(dst, pkt []byte, n int) []byte {
 }
 
 // accept notes that the packet with index i was authentic.
-func accept(of map[uint32]*Index, x *Index, ssrc uint32, i uint64) error {
-	if x == nil {
-		if len(of) == maxHeard {
+func (x *indexes) accept(of *Index, ssrc uint32, i uint64) error {
+	if of == nil {
+		if len(x.by) == maxHeard {
 			return ErrTooMany
 		}
-		x = &Index{}
-		of[ssrc] = x
+		of = &Index{}
+		x.by[ssrc] = of
 	}
-	x.note(i)
+	of.note(i)
 	return nil
 }
 

@@ -61,9 +61,6 @@ func (x *Index) Sent(seq uint16) (index uint64, ok bool) {
 	return x.top - back, true
 }
 
-// Top is the newest index; ok is false before the first packet.
-func (x *Index) Top() (index uint64, ok bool) { return x.top, x.any }
-
 func (x *Index) advance(n uint64) {
 	if n-x.top >= indexWindow {
 		clear(x.seen[:])

@@ -4,7 +4,7 @@
 // Acquire gives a source its slot: the one that it has, else a new one while there are fewer than the maximum, else the one that was freed
 // longest ago, else the slot of the source that was used longest ago among those not being forwarded. A freed slot is not given away while new ones can
 // be had: a Jitsi client that learns of a source's new SSRC clears who owns the old one, though somebody else may own it by then. SetForwarded pins a slot to its source; Forget
-// frees it when the source ends. Lookup maps an SSRC in the receiver's RTCP back to the source.
+// frees it when the source ends.
 //
 // A Table has no goroutine, lock or clock and is for one user at a time.
 package slots
@@ -21,7 +21,7 @@ type Table struct {
 	newSSRC func() uint32
 	slots   []slot
 	source  map[string]int
-	ssrc    map[uint32]int // both media and repair SSRCs
+	ssrc    map[uint32]struct{} // of media and repair, of all slots
 }
 
 type slot struct {
@@ -33,7 +33,7 @@ type slot struct {
 
 // New makes a pool of at most max slots. newSSRC draws a random SSRC; it is called again while it returns 0 or one that the table has.
 func New(max int, newSSRC func() uint32) *Table {
-	return &Table{max: max, newSSRC: newSSRC, source: make(map[string]int), ssrc: make(map[uint32]int)}
+	return &Table{max: max, newSSRC: newSSRC, source: make(map[string]int), ssrc: make(map[uint32]struct{})}
 }
 
 // Acquire returns the slot of source, and notes that it was used now. changed says that the source was not on it before: the receiver
@@ -82,16 +82,16 @@ func (t *Table) pick() int {
 		return lru
 	}
 	i := len(t.slots)
-	t.slots = append(t.slots, slot{ssrc: t.draw(i), rtx: t.draw(i)})
+	t.slots = append(t.slots, slot{ssrc: t.draw(), rtx: t.draw()})
 	return i
 }
 
-// draw makes an SSRC for slot i.
-func (t *Table) draw(i int) uint32 {
+// draw makes an SSRC that no slot has.
+func (t *Table) draw() uint32 {
 	for {
 		s := t.newSSRC()
 		if _, taken := t.ssrc[s]; s != 0 && !taken {
-			t.ssrc[s] = i
+			t.ssrc[s] = struct{}{}
 			return s
 		}
 	}
@@ -109,24 +109,5 @@ func (t *Table) Forget(source string) {
 	if i, ok := t.source[source]; ok {
 		delete(t.source, source)
 		t.slots[i].source, t.slots[i].forwarded = "", false
-	}
-}
-
-// Lookup returns the source that is on the slot with that SSRC. ok is false for SSRCs of free slots and of nobody.
-func (t *Table) Lookup(ssrc uint32) (source string, isRTX bool, ok bool) {
-	i, has := t.ssrc[ssrc]
-	if !has || t.slots[i].source == "" {
-		return "", false, false
-	}
-	s := &t.slots[i]
-	return s.source, s.rtx == ssrc, true
-}
-
-// Each calls f for every slot with a source on it, in the order of slots.
-func (t *Table) Each(f func(slot int, source string, ssrc, rtx uint32, forwarded bool)) {
-	for i := range t.slots {
-		if s := &t.slots[i]; s.source != "" {
-			f(i, s.source, s.ssrc, s.rtx, s.forwarded)
-		}
 	}
 }

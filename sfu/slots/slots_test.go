@@ -32,24 +32,22 @@ func TestTable(t *testing.T) {
 	if _, _, _, _, _, ok := tb.Acquire("d", 5); ok {
 		t.Error("d got a slot that forwards")
 	}
-	if src, isRTX, ok := tb.Lookup(s2); src != "c" || isRTX || !ok {
-		t.Error(src, isRTX, ok)
+	if c := tb.slots[1]; c.source != "c" || c.ssrc != s2 || !c.forwarded {
+		t.Error(c)
 	}
-	if src, isRTX, ok := tb.Lookup(rtx); src != "a" || !isRTX || !ok {
-		t.Error(src, isRTX, ok)
+	if a := tb.slots[0]; a.source != "a" || a.ssrc != ssrc || a.rtx != rtx || !a.forwarded {
+		t.Error(a)
 	}
 	tb.Forget("a")
 	tb.Forget("a")
-	if _, _, ok := tb.Lookup(ssrc); ok {
-		t.Error("a is forgotten")
+	if a := tb.slots[0]; a.source != "" || a.forwarded {
+		t.Error("a is forgotten", a)
 	}
 	if _, s, _, changed, ev, ok := tb.Acquire("d", 6); s != ssrc || !changed || ev != "" || !ok {
 		t.Error("d takes the free slot:", s, changed, ev, ok)
 	}
-	n := 0
-	tb.Each(func(int, string, uint32, uint32, bool) { n++ })
-	if n != 2 {
-		t.Error(n)
+	if len(tb.source) != 2 {
+		t.Error(tb.source)
 	}
 }
 
@@ -93,13 +91,16 @@ func TestRandom(t *testing.T) {
 		}
 		seen := map[uint32]bool{}
 		n := 0
-		tb.Each(func(_ int, s string, a, b uint32, _ bool) {
-			if _, ok := used[s]; !ok || seen[a] || seen[b] || a == b {
-				t.Fatal("slot", s, a, b)
+		for _, s := range tb.slots {
+			if s.source == "" {
+				continue
 			}
-			seen[a], seen[b] = true, true
+			if _, ok := used[s.source]; !ok || seen[s.ssrc] || seen[s.rtx] || s.ssrc == s.rtx {
+				t.Fatal("slot", s)
+			}
+			seen[s.ssrc], seen[s.rtx] = true, true
 			n++
-		})
+		}
 		if n != len(used) || n > 10 || len(tb.ssrc) > 20 {
 			t.Fatal(n, len(used), len(tb.ssrc))
 		}
@@ -108,11 +109,10 @@ func TestRandom(t *testing.T) {
 
 func TestNoAllocs(t *testing.T) {
 	tb := New(50, rand.Uint32)
-	_, ssrc, _, _, _, _ := tb.Acquire("a", 1)
+	tb.Acquire("a", 1)
 	if n := testing.AllocsPerRun(100, func() {
 		tb.Acquire("a", 2)
 		tb.SetForwarded("a", true)
-		tb.Lookup(ssrc)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

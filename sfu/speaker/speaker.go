@@ -3,13 +3,13 @@
 // scales (immediate, 20 ms; medium, 100 ms; long, 1 s), and somebody else takes over only when ahead on all three.
 //
 // Level is called for each audio packet that carries a level (RFC 6464) and costs a map look-up; Tick, called as often as one likes,
-// decides every Interval. A Detector has no goroutine, lock or clock and is for one user at a time; times are nanoseconds.
+// decides every 300 ms. A Detector has no goroutine, lock or clock and is for one user at a time; times are nanoseconds.
 package speaker
 
 import "math"
 
-// Interval is how often a decision is made.
-const Interval = 300 * 1e6
+// interval is how often a decision is made.
+const interval = 300 * 1e6
 
 // None is the dominant speaker while nobody has spoken.
 const None int32 = -1
@@ -173,7 +173,7 @@ func (d *Detector) Tick(now int64) (dominant int32, changed bool) {
 	if now < d.next {
 		return d.dominant, false
 	}
-	d.next = now + Interval
+	d.next = now + interval
 	// Somebody must be ahead of the dominant speaker, or of a silent one when there is none.
 	ref := [3]float64{minScore, minScore, minScore}
 	if i, ok := d.index[d.dominant]; ok {
@@ -225,22 +225,8 @@ func (d *Detector) forget(id int32) {
 	}
 }
 
-// Dominant is the present dominant speaker, or None.
-func (d *Detector) Dominant() int32 { return d.dominant }
-
 // Recent appends the former dominant speakers to dst, newest first, at most 10, without the present one.
 func (d *Detector) Recent(dst []int32) []int32 { return append(dst, d.recent[:d.nRecent]...) }
-
-// Speaking reports whether id was active within the last second on the long scale.
-func (d *Detector) Speaking(id int32, now int64) bool {
-	i, ok := d.index[id]
-	if !ok {
-		return false
-	}
-	p := &d.speakers[i]
-	p.fill(now)
-	return d.scores(p)[2] > minScore
-}
 
 // Remove takes a speaker out. If it was dominant, nobody is until the next decision.
 func (d *Detector) Remove(id int32) {

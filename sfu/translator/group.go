@@ -37,9 +37,6 @@ type Group struct {
 	ends []*Channel // the same for the packet path, guarded by w.mu
 }
 
-// ID is as given to Open.
-func (g *Group) ID() string { return g.id }
-
 // Open makes a group beside g: channels of both may share transports. Errors: as of Server.Open.
 func (g *Group) Open(id string, ev Events) (*Group, error) { return g.s.open(id, ev, g.w) }
 
@@ -126,8 +123,8 @@ func (g *Group) knows(ssrc uint32) bool {
 	return slices.ContainsFunc(g.ends, func(x *Channel) bool { return x.has(ssrc) })
 }
 
-// Channels are those that are open.
-func (g *Group) Channels() []*Channel {
+// list gives the channels that are open.
+func (g *Group) list() []*Channel {
 	g.w.mu.Lock()
 	defer g.w.mu.Unlock()
 	return slices.Clone(g.ends)
@@ -153,7 +150,7 @@ func (g *Group) Close() {
 	g.closed = true
 	delete(g.s.groups, g)
 	g.s.mu.Unlock()
-	for _, ch := range g.Channels() {
+	for _, ch := range g.list() {
 		ch.Close()
 	}
 	g.w.load.Add(-1)
