@@ -23,7 +23,7 @@ import (
 // Config is the whole configuration. Its tags are the documentation: `konzil config` prints them, docs/config.md is
 // made of them. Every value has a default that works, so that no file is needed.
 type Config struct {
-	Domain   string   `yaml:"domain" doc:"The domain of the service: people are user@domain. conference., focus., auth., guest., metadata., pubsub., upload. and proxy. before it are ours as well."`
+	Domain   string   `yaml:"domain" doc:"The domain of the service: people are user@domain. conference., focus., auth., guest., anonymous., metadata., pubsub., upload. and proxy. before it are ours as well."`
 	Host     string   `yaml:"host" doc:"Name of this machine in DNS, to which the records that konzil check prints lead, and where clients find pages, files, TURN and the file proxy unless other settings say so; the certificate has to name it, too. Empty: the domain."`
 	Data     string   `yaml:"data" doc:"Folder of the database, certificate and accounts; made with mode 0700."`
 	Resolver string   `yaml:"resolver" doc:"DNS server to ask, as address:port. Empty: the system's."`
@@ -115,8 +115,9 @@ type RoomsConfig struct {
 // MeetingsConfig is the focus.
 type MeetingsConfig struct {
 	MinParticipants   int      `yaml:"min_participants" doc:"How many must be in the room before media starts."`
-	AutoOwner         bool     `yaml:"auto_owner" doc:"The first participant becomes moderator, and another when the last moderator leaves."`
+	AutoOwner         bool     `yaml:"auto_owner" doc:"The first participant becomes moderator, and another when the last moderator leaves. Where people have tokens, all do whose token does not say whether they are."`
 	RequireAccount    bool     `yaml:"require_account" doc:"Only people with an account may start a meeting; guests may join it."`
+	RequireToken      bool     `yaml:"require_token" doc:"Nobody comes as a guest without one of tokens; else guests without one may join a meeting that others have begun."`
 	LobbyNameRequired bool     `yaml:"lobby_name_required" doc:"Nobody may knock at a lobby without a display name."`
 	LobbyPersistent   bool     `yaml:"lobby_persistent" doc:"A meeting with a lobby stays while somebody waits, also when all others have left."`
 	LobbyWhiteList    []string `yaml:"lobby_whitelist" doc:"Domains and addresses that need not knock: recorders, telephone gateways."`

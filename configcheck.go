@@ -19,7 +19,7 @@ func (c *Config) check() error {
 	for _, check := range []func() error{
 		c.checkAddresses, c.checkPorts, c.checkLeast, c.TLS.check, c.Log.check, c.XMPP.check, c.Media.check, c.TURN.check,
 		c.Bridge.check, c.checkServices, c.Auth.Validate, c.TLS.ACME.Validate,
-		func() error { return c.Tokens.Validate("tokens") },
+		func() error { return c.Tokens.Validate("tokens") }, c.checkTokens,
 		func() error { return c.API.Validate("api") },
 		func() error { return c.Webhook.Validate("webhook") },
 		func() error { _, err := c.Retention.rules(); return err },
@@ -103,6 +103,19 @@ func (c *Config) checkLeast() error {
 		if n.value < n.least {
 			return fmt.Errorf("%s: %d is too small: give at least %d", n.setting, n.value, n.least)
 		}
+	}
+	return nil
+}
+
+// checkTokens looks at whom tokens keep out.
+func (c *Config) checkTokens() error {
+	switch {
+	case !c.Meetings.RequireToken:
+		return nil
+	case !c.Tokens.Enabled():
+		return errors.New("meetings.require_token: no tokens are believed: set tokens.secret, key_server or jwks")
+	case c.Tokens.AllowEmpty:
+		return errors.New("meetings.require_token: tokens.allow_empty lets everybody in: give one of them")
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (s *server) openHTTP(context.Context) (err error) {
 	}
 	page := web.Config{
 		Domain: s.cfg.Domain, MUC: s.meetings.rooms.Domain(), Focus: "focus." + s.cfg.Domain,
-		GuestDomain: s.xmpp.GuestDomain(), SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true, BOSH: true, Tenants: s.cfg.Meetings.Tenants,
+		GuestDomain: s.cfg.anonymousDomain(), SSRCRewriting: s.cfg.Meetings.SSRCRewriting, P2P: true, BOSH: true, Tenants: s.cfg.Meetings.Tenants,
 	}
 	s.http.Handle("/xmpp-websocket", s.xmpp.WebSocketHandler())
 	s.http.Handle("GET /"+invitePath+"{token}", http.HandlerFunc(s.serveInvitation))

@@ -16,11 +16,36 @@ import (
 // claimsKey is where a session keeps the claims of its token.
 type claimsKey struct{}
 
-// admit checks the token of who comes as a guest to the main domain. The guests' own domain asks for none; people with an account have a
-// password.
+// followers is the domain to which those open their streams who have no token and follow others into meetings, "" if nobody comes so. It is not the one
+// of guests' addresses, which those with a token have too: who is refused at a room under an address of hosts.anonymousdomain has come the wrong way
+// for lib-jitsi-meet, and is not told why (ChatRoom.onPresenceError).
+func (c *Config) followers() string {
+	if !c.Tokens.Enabled() || c.Tokens.AllowEmpty || c.Meetings.RequireToken || !c.XMPP.Guests {
+		return ""
+	}
+	return "anonymous." + c.Domain
+}
+
+// anonymousDomain is where Jitsi clients without token and password shall come in, "" for the main domain.
+func (c *Config) anonymousDomain() string {
+	if c.Tokens.Enabled() || !c.XMPP.Guests {
+		return c.followers()
+	}
+	return c.guestDomain()
+}
+
+// guestDomain is where guests have their addresses.
+func (c *Config) guestDomain() string { return "guest." + c.Domain }
+
+// needsToken tells whether guests who open a stream to a domain have to show a token. The domains that are for guests alone ask for none.
+func (c *Config) needsToken(domain string) bool {
+	return c.Meetings.RequireToken || domain == c.Domain && !c.Tokens.AllowEmpty
+}
+
+// admit checks the token of who comes as a guest; people with an account have a password.
 func (s *server) admit(ctx context.Context, l xmpp.Login) (func(*xmpp.Session), error) {
 	text := l.Params.Get("token")
-	if !l.Guest || text == "" && (s.jwt.Empty() || l.Domain == s.xmpp.GuestDomain()) {
+	if !l.Guest || text == "" && !s.cfg.needsToken(l.Domain) {
 		return nil, nil
 	}
 	claims, err := s.jwt.Verify(ctx, text)
@@ -54,11 +79,11 @@ func (s *server) authenticated(real stanza.JID) bool {
 	return real.Domain() == s.cfg.Domain || s.claims(real) != nil
 }
 
-// ownsMeetings tells whether somebody authenticated is made moderator of all meetings: a token can say no.
+// ownsMeetings tells whether somebody authenticated is made moderator of all meetings: a token can say, else auto_owner does.
 func (s *server) ownsMeetings(real stanza.JID) bool {
 	if c := s.claims(real); c != nil {
 		owner, said := c.Owner()
-		return owner || !said
+		return owner || !said && s.cfg.Meetings.AutoOwner
 	}
 	return s.authenticated(real)
 }

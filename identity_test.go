@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"konzil/xmpp/stanza"
+	"konzil/xmpp/visitors"
 )
 
 const tokenSecret = "a secret of sixteen bytes or more"
@@ -113,6 +116,66 @@ func TestJWT(t *testing.T) {
 	}
 	if code := ask("Authorization", "Bearer "+signed(t, "web", "localhost", nil, nil)); code != http.StatusOK {
 		t.Errorf("with token: %d", code)
+	}
+}
+
+// TestTokenOwners: whose token does not say whether they are moderators are so unless auto_owner is off.
+func TestTokenOwners(t *testing.T) {
+	const room = "standup@conference.localhost"
+	for _, auto := range []bool{true, false} {
+		h := openHouse(t, fmt.Sprintf("tokens: {secret: %s, issuers: [site], audiences: [jitsi]}\nmeetings: {auto_owner: %t}\n", tokenSecret, auto))
+		with := func(user map[string]any) *visitor {
+			v, failure := h.enter("/xmpp-websocket", "room=standup&token="+signed(t, "standup", "localhost", user, nil), "localhost")
+			if v == nil {
+				t.Fatal(failure)
+			}
+			return v
+		}
+		ana := with(map[string]any{"name": "Ana"})
+		if p := ana.meet(room); p.Type == "error" {
+			t.Fatal(p)
+		}
+		if auto {
+			ana.leads()
+			continue
+		}
+		bob := with(map[string]any{"name": "Bob", "moderator": true})
+		if p := bob.join(room, ""); !strings.Contains(p.String(), "affiliation='owner'") {
+			t.Errorf("Bob is %s", p)
+		}
+		bob.until(func(st *stanza.Stanza) bool { // the focus has looked at who is there
+			return st.Type == "get" && st.From.String() == room+"/focus"
+		})
+		ana.ask("get", room+"/"+ana.nick(), "<ping xmlns='urn:xmpp:ping'/>")
+		for _, st := range ana.got {
+			if st.Kind == stanza.Presence && st.From.Resource() == ana.nick() && strings.Contains(st.String(), "affiliation='owner'") {
+				t.Errorf("Ana is %s", st)
+			}
+		}
+	}
+}
+
+// TestWithoutToken: who has none may follow others into meetings, by a domain that is not the one of guests' addresses; unless tokens are required of all.
+func TestWithoutToken(t *testing.T) {
+	for _, x := range []struct{ require, door string }{{"false", "anonymous.localhost"}, {"true", ""}} {
+		h := openHouse(t, "tokens: {secret: "+tokenSecret+", issuers: [site], audiences: [jitsi]}\nmeetings: {visitors: 2, require_token: "+x.require+"}\n")
+		var conf struct {
+			Hosts struct{ AnonymousDomain string }
+		}
+		_, body := h.http("GET", "/config.js", "")
+		text, _, _ := strings.Cut(strings.TrimPrefix(body, "var config = "), ";")
+		if err := json.Unmarshal([]byte(text), &conf); err != nil || conf.Hosts.AnonymousDomain != x.door {
+			t.Errorf("config.js names %q, want %q: %v", conf.Hosts.AnonymousDomain, x.door, err)
+		}
+		for _, domain := range []string{"localhost", "guest.localhost", "anonymous.localhost", visitors.Door} {
+			v, failure := h.enter("/xmpp-websocket", "room=standup", domain)
+			if in := x.door != "" && domain != "localhost"; in != (v != nil) {
+				t.Errorf("require_token %s, by %s: %v %s", x.require, domain, v != nil, failure)
+			}
+			if v != nil && v.jid.Domain() != "guest.localhost" {
+				t.Errorf("a guest by %s is %s", domain, v.jid)
+			}
+		}
 	}
 }
 

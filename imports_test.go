@@ -1,6 +1,7 @@
 package main
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -34,9 +35,13 @@ var importRules = []rule{
 
 // purePackages have no goroutine, lock, clock or log: time is passed in.
 var purePackages = []string{
-	"sfu/rtp", "sfu/codec", "sfu/dd", "sfu/rewrite", "sfu/history", "sfu/nack", "sfu/twcc", "sfu/bwe", "sfu/linksim", "sfu/pace", "sfu/fec", "sfu/alloc", "sfu/speaker", "sfu/slots",
+	"sfu/rtp", "sfu/codec", "sfu/dd", "sfu/rewrite", "sfu/history", "sfu/nack", "sfu/twcc", "sfu/bwe", "sfu/linksim", "sfu/pace", "sfu/fec", "sfu/red", "sfu/alloc", "sfu/speaker",
+	"sfu/slots", "sfu/ice", "sfu/seal", "sfu/prefetch",
 	"signaling/jingle", "signaling/bridgechan",
 }
+
+// clocks are what of package time tells or waits for the time.
+var clocks = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTicker", "NewTimer"}
 
 // doors reads docs/dependencies.md: outside modules, and the folders that alone may import them (tests excepted).
 func doors(t *testing.T) map[string][]string {
@@ -107,6 +112,21 @@ func TestPurePackages(t *testing.T) {
 				t.Errorf("%s imports %s: %s is a pure package", path, imp, dir)
 			}
 		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%s starts a goroutine: %s is a pure package", path, dir)
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clocks, n.Sel.Name) {
+					t.Errorf("%s calls time.%s: %s is a pure package", path, n.Sel.Name, dir)
+				}
+			}
+			return true
+		})
 	})
 }
 

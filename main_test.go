@@ -171,6 +171,7 @@ func TestOperatorErrors(t *testing.T) {
 		"wrong type":      {[2]string{"http:", "http: {port: many}"}, []string{"line 3", "port"}},
 		"no such port":    {[2]string{"http:", "http: {port: 70000}"}, []string{"http.port", "70000"}},
 		"too small":       {[2]string{"xmpp:", "xmpp: {sessions_per_user: 0}"}, []string{"xmpp.sessions_per_user", "at least 1"}},
+		"no tokens":       {[2]string{"log:", "meetings: {require_token: true}"}, []string{"meetings.require_token", "tokens.secret"}},
 		"bad domain":      {[2]string{"log:", "domain: 'a b'"}, []string{"domain"}},
 		"http port taken": {[2]string{"http:", fmt.Sprintf("http: {port: %d}", port)}, []string{fmt.Sprint(port), "in use", "http.port"}},
 		"bad admin":       {[2]string{"http:", "http: {admin: [9090]}"}, []string{"http.admin", "9090"}},

@@ -24,6 +24,8 @@ const (
 	steadyGCs    = 2        // collections between two looks from which on it can be told that it does not,
 	steadyLooks  = 4        // and so many such looks after each other make sure
 	memoryLook   = 250 * time.Millisecond
+	restLooks    = 20 // calm looks in a row, after which the next one is memoryRest later: each wakes the process, and the runtime's monitor with it
+	memoryRest   = time.Second
 	calmBytes    = 1 << 20 // allocated between two looks at most: then it is calm
 	sweepBytes   = 8 << 20 // allocated since the last time at least: then it is worth it
 	quietLooks   = 4       // calm looks in a row, after which quietBytes are enough
@@ -49,7 +51,7 @@ func keepMemory(ctx context.Context) {
 		return
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
-	t := time.NewTicker(memoryLook)
+	t := time.NewTimer(memoryLook)
 	defer t.Stop()
 	var k keeper
 	heap := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/stacks:bytes"}}
@@ -62,6 +64,11 @@ func keepMemory(ctx context.Context) {
 		}
 		if sweep {
 			debug.FreeOSMemory()
+		}
+		if k.calm >= restLooks {
+			t.Reset(memoryRest)
+		} else {
+			t.Reset(memoryLook)
 		}
 		select {
 		case <-ctx.Done():

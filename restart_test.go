@@ -78,11 +78,30 @@ func afterKill(t *testing.T, leave func(r *remains)) *remains {
 }
 
 // session is one that can be resumed and is available.
-func (r *remains) session() *ledger.Channel {
-	ch := r.ledger.New("session " + r.owner.String() + "/here")
-	ch.Set("sm", []byte("id 600 en"))
-	ch.Set("presence", []byte("<presence xmlns='jabber:client' from='"+r.owner.String()+"/here'/>"))
+func (r *remains) session() *ledger.Channel { return r.sessionAt("here") }
+
+func (r *remains) sessionAt(resource string) *ledger.Channel {
+	full := r.owner.String() + "/" + resource
+	ch := r.ledger.New("session " + full)
+	ch.Set("sm", []byte(resource+" 600 en"))
+	ch.Set("presence", []byte("<presence xmlns='jabber:client' from='"+full+"'/>"))
 	return ch
+}
+
+// archived puts a message into the archive of the owner, and gives its number there.
+func (r *remains) archived(xml string, also ...string) uint64 {
+	r.t.Helper()
+	id, ticket, err := r.archive.Append(func(id archive.ID) []byte {
+		r.ledger.Begin(uint64(id), r.owner.String(), ledger.Origin{}, also...)
+		return []byte(xml)
+	}, archive.Copy{Owner: r.owner.String(), Peer: "juliet@elsewhere.test"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.archive.Wait(r.t.Context(), ticket); err != nil {
+		r.t.Fatal(err)
+	}
+	return uint64(id)
 }
 
 func (r *remains) message(id string) string {
@@ -175,19 +194,39 @@ func TestKilledBeforeRemoval(t *testing.T) {
 func TestKilledStoring(t *testing.T) {
 	r := afterKill(t, func(r *remains) {
 		r.session()
-		id, ticket, err := r.archive.Append(func(id archive.ID) []byte {
-			r.ledger.Begin(uint64(id), r.owner.String(), ledger.Origin{})
-			return []byte(r.message("1"))
-		}, archive.Copy{Owner: r.owner.String(), Peer: "juliet@elsewhere.test"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := r.archive.Wait(t.Context(), ticket); err != nil {
-			t.Fatal(err)
-		}
-		r.store("1", id.String())
+		r.store("1", archive.ID(r.archived(r.message("1"))).String())
 	})
 	r.wantQueue("session", "1")
+}
+
+// TestKilledBetweenTwo: a message is for two clients, and the program was killed when the first had it. The second one gets it, the first one not again.
+func TestKilledBetweenTwo(t *testing.T) {
+	r := afterKill(t, func(r *remains) {
+		first := r.session()
+		r.sessionAt("there")
+		first.Push(ledger.Item{Counted: true, Shared: true, Ref: r.archived(r.message("1")), At: time.Now(), Origin: ledger.Origin{Part: true}}, ledger.Key{},
+			func(b []byte) []byte { return append(b, r.message("1")...) })
+	})
+	for _, resource := range []string{"here", "there"} {
+		r.wantQueue("session "+r.owner.String()+"/"+resource, "1")
+	}
+}
+
+// TestKilledInRoom: a private message in a room is for one nick with two sessions, and the program was killed when the first one had it: the archive's copy tells
+// whom it is for.
+func TestKilledInRoom(t *testing.T) {
+	r := afterKill(t, func(r *remains) {
+		first := r.session()
+		r.sessionAt("there")
+		r.sessionAt("outside")
+		m := fmt.Sprintf("<message xmlns='jabber:client' from='room@conference.%s/juliet' to='%s/here' type='chat' id='1'><body>x</body></message>", r.owner.Domain(), r.owner)
+		first.Push(ledger.Item{Counted: true, Shared: true, Ref: r.archived(m, r.owner.String()+"/there"), At: time.Now(), Origin: ledger.Origin{Part: true}}, ledger.Key{},
+			func(b []byte) []byte { return append(b, m...) })
+	})
+	for _, resource := range []string{"here", "there"} {
+		r.wantQueue("session "+r.owner.String()+"/"+resource, "1")
+	}
+	r.wantQueue("session " + r.owner.String() + "/outside")
 }
 
 // TestKilledEnding: the program was killed while a session was ending, whose first message was with somebody else by then. Nobody resumes it, and the rest goes

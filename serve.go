@@ -239,8 +239,8 @@ func (s *server) openXMPP(context.Context) (err error) {
 	c := xmpp.DefaultConfig()
 	c.Domain, c.TLS = s.cfg.Domain, s.certs.Config()
 	if s.cfg.XMPP.Guests {
-		c.GuestDomain, c.AnonymousOnMain = "guest."+s.cfg.Domain, true
-		c.GuestDoors, c.GuestName = s.guestDoors(), s.promisedName
+		c.GuestDomain, c.AnonymousOnMain = s.cfg.guestDomain(), true
+		c.GuestDoors, c.GuestName = s.cfg.guestDoors(), s.promisedName
 	}
 	c.Tokens, c.Upgrades = s.tokens, s.local
 	if c.ClientCAs, err = certificatePool(s.cfg.XMPP.ClientCA, "xmpp.client_ca"); err != nil {
@@ -309,14 +309,13 @@ func (s *server) restore(ctx context.Context) error {
 	s.xmpp.Restore()
 	s.federation.Restore()
 	s.meetings.rooms.Restore(func(j stanza.JID) bool { return s.xmpp.Session(j) != nil })
-	waiting.Deliver(s.meetings.rooms.Redeliver, func(by ledger.Served, to, from stanza.JID) bool {
-		return s.xmpp.Served(by, to) || s.federation.Served(by, to, from)
-	})
+	waiting.Deliver(s.meetings.rooms.Redeliver, s.xmpp.Served)
 	s.xmpp.EndLost()
+	waiting.Done()
 	if err := s.offline.Resume(ctx); err != nil {
 		return err
 	}
-	s.ledger.Trust()
+	s.ledger.Started()
 	return nil
 }
 

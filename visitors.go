@@ -65,11 +65,14 @@ func (s *server) openVisitors(disco *ext.Disco) error {
 func (c *Config) takesVisitors() bool { return c.Meetings.Visitors > 0 && c.XMPP.Guests }
 
 // guestDoors are the domains besides its own to which guests may open streams.
-func (s *server) guestDoors() []string {
-	if !s.cfg.takesVisitors() {
-		return nil
+func (c *Config) guestDoors() (doors []string) {
+	if c.takesVisitors() {
+		doors = append(doors, visitors.Door)
 	}
-	return []string{visitors.Door}
+	if d := c.followers(); d != "" {
+		doors = append(doors, d)
+	}
+	return doors
 }
 
 // promisedName is what a guest who was a visitor is to be called in the meeting, "" for who was none.

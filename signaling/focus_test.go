@@ -291,6 +291,39 @@ func TestRestart(t *testing.T) {
 	})
 }
 
+// TestRestartAnswer: who restarts its session is answered when the bridge has ended the endpoint, and is not kept waiting by a bridge that does not.
+func TestRestartAnswer(t *testing.T) {
+	for _, dead := range []bool{false, true} {
+		inWorld(t, Config{}, func(t *testing.T, w *world) {
+			w.bridge.hold = make(chan struct{})
+			a, _ := meet(w, webFeatures, webFeatures)
+			end := stanza.NewElement(jingle.NS, "jingle", "action", "session-terminate", "sid", a.sid).Add(terminateRestart(a.alloc)...)
+			a.send(stanza.NewIQ("set", "end", a.real, stanza.MustJID(testRoom+"/focus"), end))
+			answered := func(st *stanza.Stanza) bool { return st.Kind == stanza.IQ && st.ID == "end" && st.Type == "result" }
+			time.Sleep(maxRestartAnswer / 2)
+			if a.find(answered) != nil {
+				t.Error("answered before the endpoint was gone")
+			}
+			if !dead {
+				close(w.bridge.hold)
+				a.take("answer", answered)
+				a.offer()
+				return
+			}
+			time.Sleep(maxRestartAnswer)
+			a.take("answer", answered)
+			if a.find(isJingle("session-initiate")) != nil {
+				t.Error("offered an endpoint while the old one is there")
+			}
+			close(w.bridge.hold)
+			a.offer()
+			if a.find(answered) != nil {
+				t.Error("answered twice")
+			}
+		})
+	}
+}
+
 func TestICERestart(t *testing.T) {
 	inWorld(t, Config{}, func(t *testing.T, w *world) {
 		a, _ := meet(w, webFeatures, webFeatures)

@@ -103,7 +103,7 @@ func (m *meeting) allocated(mem *member, s *session, offer *jingle.Offer, r *col
 		if r != nil && r.Type == "error" && mem.session == s { // no answer in time is taken for a slow client
 			m.f.count.inviteErrors.Add(1)
 			m.log.Warn("client refused the session", "nick", mem.nick, "err", stanzaError(r))
-			m.dropSession(mem)
+			m.dropSession(mem, nil)
 			mem.quit = true
 		}
 	})
@@ -112,7 +112,7 @@ func (m *meeting) allocated(mem *member, s *session, offer *jingle.Offer, r *col
 // inviteFailed tries again later.
 func (m *meeting) inviteFailed(mem *member, err error) {
 	m.log.Warn("bridge gave no endpoint", "nick", mem.nick, "err", err)
-	m.dropSession(mem)
+	m.dropSession(mem, nil)
 	if !m.bridgeMissing {
 		m.bridgeMissing = true
 		m.announce()
@@ -126,8 +126,9 @@ func (m *meeting) inviteFailed(mem *member, err error) {
 	})
 }
 
-// dropSession ends a session on our side: sources go, the endpoint expires. The client is not told.
-func (m *meeting) dropSession(mem *member) {
+// dropSession ends a session on our side: sources go, the endpoint expires. The client is not told. done, which may be nil, is called when the
+// bridge has ended the endpoint or does not answer.
+func (m *meeting) dropSession(mem *member, done func()) {
 	s := mem.session
 	if s == nil {
 		return
@@ -137,7 +138,11 @@ func (m *meeting) dropSession(mem *member) {
 	if len(mem.ended) > maxEnded {
 		mem.ended = mem.ended[1:]
 	}
-	m.ask(colibri.Endpoint{ID: mem.nick, Expire: true}, nil)
+	m.ask(colibri.Endpoint{ID: mem.nick, Expire: true}, func(*colibri.ConferenceModified, error) {
+		if done != nil {
+			done()
+		}
+	})
 	if !m.ledger.RemoveOwner(mem.nick).Empty() {
 		m.propagateSoon()
 	}
@@ -152,7 +157,7 @@ func (m *meeting) terminate(mem *member, reason, text string) {
 	if s.state != allocating {
 		m.request(mem, jingle.Terminate(s.sid, m.f.self.String(), reason, text), nil)
 	}
-	m.dropSession(mem)
+	m.dropSession(mem, nil)
 }
 
 // Restart limits per member: a client that cannot connect must not keep the bridge allocating.

@@ -89,7 +89,7 @@ func (m *meeting) leave(mem *member) {
 	delete(m.members, mem.nick)
 	mem.left = true
 	m.f.count.leaves.Add(1)
-	m.dropSession(mem)
+	m.dropSession(mem, nil)
 	if mem.affiliation == "owner" || mem.granting {
 		m.electOwner()
 	}

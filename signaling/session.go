@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"konzil/signaling/colibri"
@@ -161,6 +162,9 @@ func (m *meeting) iceRestart(mem *member, s *session, iq *stanza.Stanza) {
 	})
 }
 
+// maxRestartAnswer bounds how long who restarts waits for a bridge that is slow or gone; lib-jitsi-meet gives up after 10 s, and loads its page anew.
+const maxRestartAnswer = time.Second
+
 // clientTerminate: the client ends its session, perhaps to get a new one.
 func (m *meeting) clientTerminate(mem *member, s *session, iq *stanza.Stanza, msg *jingle.Message) *stanza.Error {
 	b := msg.BridgeSession
@@ -172,13 +176,21 @@ func (m *meeting) clientTerminate(mem *member, s *session, iq *stanza.Stanza, ms
 			return stanza.ErrResourceConstraint
 		}
 	}
-	m.send(iq.Result())
 	m.log.Info("client ended its session", "nick", mem.nick, "reason", msg.Reason, "restart", b != nil && b.Restart)
-	m.dropSession(mem)
-	if b != nil && b.Restart {
-		m.review()
-	} else {
+	if b == nil || !b.Restart {
+		m.send(iq.Result())
+		m.dropSession(mem, nil)
 		mem.quit = true
+		return nil
 	}
+	// At the answer lib-jitsi-meet forgets the session, and it fails at what its bridge channel brings afterwards: so the endpoint ends before.
+	// The next offer comes after the answer in any case, since the bridge is asked in order.
+	answer := sync.OnceFunc(func() { m.send(iq.Result()) })
+	late := m.after(maxRestartAnswer, answer)
+	m.dropSession(mem, func() {
+		late.Stop()
+		answer()
+	})
+	m.review()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -410,6 +411,7 @@ type fakeBridge struct {
 	confs    map[string]map[string]bool
 	err      error // answer to creating requests
 	errICE   error
+	hold     chan struct{} // if not nil, the end of an endpoint takes until it is closed; set before there is any
 	listener colibri.Listener
 }
 
@@ -418,6 +420,9 @@ func newFakeBridge() *fakeBridge { return &fakeBridge{confs: map[string]map[stri
 func (b *fakeBridge) AddListener(l colibri.Listener) { b.listener = l }
 
 func (b *fakeBridge) Modify(_ context.Context, m *colibri.ConferenceModify) (*colibri.ConferenceModified, error) {
+	if b.hold != nil && slices.ContainsFunc(m.Endpoints, func(e colibri.Endpoint) bool { return e.Expire }) {
+		<-b.hold
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked = append(b.asked, m)

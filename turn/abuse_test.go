@@ -146,11 +146,11 @@ func TestFlood(t *testing.T) {
 	c := testConfig()
 	c.PerAddress, c.Shards = 20, 1 // a nonce is its shard's
 	s := start(t, c, nil)
+	r := newRaw(t, s, "nobody", "guess")                  // has an answer: the server's goroutines have begun, with the buffers that they keep
+	guess := r.build(stun.MethodAllocate, requestUDP).Raw // made once: the limit is one of a second
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	r := newRaw(t, s, "nobody", "guess")
-	guess := r.build(stun.MethodAllocate, requestUDP).Raw // made once: the limit is one of a second
 	for range 3 * limitPerSecond {
 		if _, err := r.conn.Write(guess); err != nil {
 			t.Fatal(err)

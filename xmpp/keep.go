@@ -335,7 +335,7 @@ func (in *Inbound) Take(st *stanza.Stanza) {
 func (in *Inbound) Refuse(st *stanza.Stanza, err *stanza.Error) {
 	in.taken++
 	in.q.plainFirst()
-	in.q.take(inItem{st: st, refused: err})
+	in.q.take(inItem{st: st.WithOrigin(stanza.Origin{Channel: in.q.ch.ID(), Number: in.taken}), refused: err})
 }
 
 // Ask wants asked to be called.

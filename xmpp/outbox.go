@@ -57,6 +57,17 @@ func (d *delivery) ok() {
 	}
 }
 
+// again notes that the client of one copy had got it before a kill: waits tells that it is still in its queue, and counted as one of those.
+func (d *delivery) again(waits bool) {
+	if d == nil {
+		return
+	}
+	if !waits {
+		d.arrived.Store(true)
+	}
+	d.left.Add(-1)
+}
+
 // fifo is a queue of outItems that knows its bytes. The zero value is empty.
 type fifo struct {
 	items []outItem
@@ -141,6 +152,9 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 			return true, false
 		}
 		if !x.logLocked(&o) {
+			if id := o.st.Archive(); id != "" { // of others the copies are not known to be of one message (restoreQueue)
+				o.shared.again(x.waitsLocked(id))
+			}
 			return true, false
 		}
 		x.srv.count.stanzasOut.Add(1)
@@ -156,6 +170,18 @@ func (x *Session) pushLocked(o outItem) (ok, overflow bool) {
 	}
 	x.kickLocked()
 	return true, false
+}
+
+// waitsLocked tells whether a message is queued for the client, by its id in archives.
+func (x *Session) waitsLocked(archive string) bool {
+	for _, q := range []fifo{x.sm.unacked, x.pending} {
+		for _, o := range q.items[q.head:] {
+			if o.st != nil && o.st.Archive() == archive && !isCarbon(o.st) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // kickLocked sees to it that a flusher is at work while there is something to write and a stream to write it to.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"konzil/internal/ledger"
@@ -21,6 +22,9 @@ const (
 	keyNote     = "note " // then the name of a note
 	keyOver     = "over"  // its end has begun: nobody resumes it
 )
+
+// NoteCarbons is the note of a session whose client has asked for copies of messages (XEP-0280).
+const NoteCarbons = "carbons"
 
 // Note reads what a feature has noted of the session with SetNote, "" for nothing.
 func (x *Session) Note(name string) string {
@@ -98,6 +102,9 @@ func (x *Session) logLocked(o *outItem) bool {
 	if !o.kept {
 		it.Ref, _ = strconv.ParseUint(st.Archive(), 32, 64)
 	}
+	if isCarbon(st) { // not the message itself, which may come to this client as well
+		it.For = ledger.ForCopy
+	}
 	return x.ch.Push(it, ledger.Key{First: st.Inner(), From: st.From.String(), ID: st.ID}, func(b []byte) []byte {
 		return st.AppendXML(b, stanza.NSClient, true)
 	})
@@ -156,11 +163,32 @@ func (x *Session) LastKept() (waiting, had uint64) {
 	return waiting, x.had
 }
 
+// deliveries are those of messages that several clients of an account get, from before a restart until the start is over: what it hands on to further ones is
+// the same delivery.
+type deliveries struct {
+	mu sync.Mutex // guards of
+	of map[string]*delivery
+}
+
+// get gives that of a message in the archive of owner.
+func (s *deliveries) get(owner stanza.JID, archive string) *delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := archive + " " + owner.String()
+	d := s.of[key]
+	if d == nil {
+		d = &delivery{}
+		s.of[key] = d
+	}
+	return d
+}
+
 // Restore brings back the sessions that the ledger knows, before anything is served: those that can be resumed wait for their clients as if their
 // connections had just broken. Call EndLost when all else is restored, too.
 func (s *Server) Restore() {
 	l := s.cfg.Ledger
-	shared := map[string]*delivery{}
+	shared := &deliveries{of: map[string]*delivery{}}
+	s.restored.Store(shared)
 	for _, k := range l.Kept() {
 		full, ok := strings.CutPrefix(k.Name, sessionName)
 		if !ok {
@@ -209,6 +237,7 @@ func (s *Server) EndLost() {
 		x.end()
 	}
 	s.lost = nil
+	s.restored.Store(nil)
 	s.mu.RLock()
 	var all []*Session
 	for _, list := range s.byBare {
@@ -260,7 +289,7 @@ func (x *Session) restoreValues(k *ledger.Kept, trusted bool) {
 
 // restoreQueue makes the queue of what the client had not acknowledged. shared has the messages that went to several clients of an account: one that
 // has reached a client, or waits for another, does not go elsewhere.
-func (x *Session) restoreQueue(k *ledger.Kept, shared map[string]*delivery) {
+func (x *Session) restoreQueue(k *ledger.Kept, shared *deliveries) {
 	for _, it := range k.Items {
 		o := outItem{counted: it.Counted, logged: true, at: it.At.UnixMilli(), kept: it.Kept}
 		if it.Kept {
@@ -269,8 +298,9 @@ func (x *Session) restoreQueue(k *ledger.Kept, shared map[string]*delivery) {
 		if st, err := stanza.Parse(it.Body); !it.Hollow && err == nil {
 			if !st.To.IsBare() { // one body may stand for messages to many
 				st = st.WithTo(x.jid)
-			} else if it.Shared && it.Ref != 0 { // one that no archive has cannot be told from others: it goes on from each
-				o.shared = sharedDelivery(shared, x.jid.Bare(), it.Ref)
+			}
+			if it.Shared && it.Ref != 0 { // one that no archive has cannot be told from others: it goes on from each
+				o.shared = shared.get(x.jid.Bare(), archiveID(it.Ref))
 				o.shared.left.Add(1)
 				if it.Arrived {
 					o.shared.arrived.Store(true)
@@ -292,27 +322,21 @@ func (x *Session) restoreQueue(k *ledger.Kept, shared map[string]*delivery) {
 // archiveID is how archives write their ids (konzil/internal/archive).
 func archiveID(ref uint64) string { return fmt.Sprintf("%013s", strconv.FormatUint(ref, 32)) }
 
-func sharedDelivery(shared map[string]*delivery, owner stanza.JID, ref uint64) *delivery {
-	key := strconv.FormatUint(ref, 32) + " " + owner.String()
-	d := shared[key]
-	if d == nil {
-		d = &delivery{}
-		shared[key] = d
-	}
-	return d
-}
-
-// Resend sends again what a local session or somebody elsewhere sent before a restart, when it is on disk but was not handed on.
+// Resend sends again what a local session or somebody elsewhere sent before a restart, when it is on disk but perhaps not with all who get it: who has it does not
+// get it again (ledger.Channel.Push).
 func (s *Server) Resend(st *stanza.Stanza) {
-	if x := s.Session(st.From); x != nil {
+	x := s.Session(st.From)
+	if x == nil && s.HasAccount(st.From.Bare()) { // the session is not found again; other clients of the account get copies
+		x = &Session{srv: s, jid: st.From}
+	}
+	if x != nil {
 		x.dispatch(st, nil)
 		return
 	}
 	s.Route(st)
 }
 
-// Served tells whether the queue of a session, as the ledger knows it, has got a message.
-func (s *Server) Served(by ledger.Served, full stanza.JID) bool {
-	x := s.Session(full)
-	return x != nil && by.By(x.ch, "")
+// Served tells whether a session, as the ledger knows it, has got a message.
+func (s *Server) Served(u *ledger.Undone, full stanza.JID) bool {
+	return u.Served(sessionName + full.String())
 }

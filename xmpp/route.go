@@ -1,6 +1,7 @@
 package xmpp
 
 import (
+	"slices"
 	"time"
 
 	"konzil/internal/random"
@@ -146,10 +147,14 @@ func (s *Server) toAccount(x *Session, st *stanza.Stanza, again bool) {
 	s.messageToBare(st)
 }
 
-// toFull delivers to the session with that address; false: no such, and RFC 6121 §8.5.3.2.1 wants it treated as for the bare address. So is what a session
-// that broke did not get (again).
+// toFull delivers to the session with that address, or the sessions (Stanza.ForAll); false: no such, and RFC 6121 §8.5.3.2.1 wants it treated as for the bare
+// address. So is what a session that broke did not get (again).
 func (s *Server) toFull(st *stanza.Stanza, again bool) bool {
-	if x := s.Session(st.To); x != nil && x.push(outItem{st: st}) {
+	if also := st.Also(); also != nil {
+		if s.share(st, s.present(append([]stanza.JID{st.To}, also...))) {
+			return true
+		}
+	} else if x := s.Session(st.To); x != nil && x.push(outItem{st: st}) {
 		return true
 	}
 	if st.Kind == stanza.Presence {
@@ -231,13 +236,38 @@ func (s *Server) messageToBare(st *stanza.Stanza) {
 	}
 	all := s.Sessions(st.To.Bare())
 	best := mostAvailable(all, st.Type == "headline")
-	d := &delivery{}
-	d.left.Store(int32(len(best)) + 1) // one for us, until all have it
+	if len(best) < len(all) {
+		best = append(best, standIns(all, best)...)
+	}
+	if s.share(st, best) || st.Type == "headline" {
+		return
+	}
+	s.toOffline(st)
+}
+
+// present are the sessions of some full addresses, without those that are no more.
+func (s *Server) present(full []stanza.JID) []*Session {
+	var out []*Session
+	for _, j := range full {
+		if x := s.Session(j); x != nil {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// share gives a message to clients of an account; false: none of them can take it.
+func (s *Server) share(st *stanza.Stanza, to []*Session) bool {
+	d := s.deliveryOf(st)
+	d.left.Add(int32(len(to)) + 1) // one for us, until all have it
 	sent := 0
-	for i, y := range best {
+	for i, y := range to {
 		one := st
-		if i < len(best)-1 {
+		if i < len(to)-1 {
 			one = st.Part()
+		}
+		if st.Also() != nil {
+			one = one.WithTo(y.jid)
 		}
 		if y.push(outItem{st: one, shared: d}) {
 			sent++
@@ -245,10 +275,15 @@ func (s *Server) messageToBare(st *stanza.Stanza) {
 			d.left.Add(-1)
 		}
 	}
-	if sent > 0 && !d.lost() || st.Type == "headline" {
-		return
+	return sent > 0 && !d.lost()
+}
+
+// deliveryOf is a new one, or, at the start, that of a message from before.
+func (s *Server) deliveryOf(st *stanza.Stanza) *delivery {
+	if r := s.restored.Load(); r != nil && st.Archive() != "" {
+		return r.get(st.To.Bare(), st.Archive())
 	}
-	s.toOffline(st)
+	return &delivery{}
 }
 
 // mostAvailable are the sessions of the highest priority, or with all those of any that is not negative.
@@ -271,6 +306,21 @@ func mostAvailable(list []*Session, all bool) []*Session {
 	return out
 }
 
+// standIns are those who get a message too while each of best has lost its link: clients that are here and ask for no copies (XEP-0280). They
+// would see it only when the others are given up (Limits.ResumeTimeout).
+func standIns(all, best []*Session) []*Session {
+	if len(best) == 0 || slices.ContainsFunc(best, (*Session).linked) {
+		return nil
+	}
+	var out []*Session
+	for _, y := range all {
+		if p := y.Presence(); p != nil && priority(p) >= 0 && y.linked() && y.Note(NoteCarbons) == "" {
+			out = append(out, y)
+		}
+	}
+	return out
+}
+
 func (s *Server) toOffline(st *stanza.Stanza) {
 	for _, f := range s.hooks.offline {
 		if f(st) {
@@ -286,6 +336,11 @@ const (
 	nsCarbons = "urn:xmpp:carbons:2"
 )
 
+// isCarbon tells a copy for one client of what another one of the account sends or gets (XEP-0280).
+func isCarbon(st *stanza.Stanza) bool {
+	return st.Has(nsCarbons, "sent") || st.Has(nsCarbons, "received")
+}
+
 // reroute routes again what a session did not get: messages to other sessions, to the offline hooks or back, an iq back; presence is
 // forgotten. Each copy of a message to several sessions counts once.
 func (s *Server) reroute(items []outItem) {
@@ -297,7 +352,7 @@ func (s *Server) reroute(items []outItem) {
 		if o.st.From.IsZero() || o.st.To.IsZero() || o.st.Type == "error" { // of our own making, for that session only
 			continue
 		}
-		if o.kept || o.st.Has(nsCarbons, "sent") || o.st.Has(nsCarbons, "received") { // on disk, or a copy for that client alone
+		if o.kept || isCarbon(o.st) { // on disk, or a copy for that client alone
 			continue
 		}
 		s.count.rerouted.Add(1)

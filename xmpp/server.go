@@ -6,9 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"konzil/internal/finish"
 	"konzil/internal/slots"
@@ -45,11 +45,13 @@ type Server struct {
 	lns     map[net.Listener]struct{}
 	closing bool
 
-	lost    []*Session         // restored, but not to be resumed; before serving only
-	mounted map[string]Handler // written before Serve only
-	under   []mountedUnder     // likewise
-	remote  Handler            // for all other domains; written before Serve only
-	wg      sync.WaitGroup     // serving goroutines, flushers and timers at work
+	lost []*Session // restored, but not to be resumed; before serving only
+
+	restored atomic.Pointer[deliveries] // nil once the start is over
+	mounted  map[string]Handler         // written before Serve only
+	under    []mountedUnder             // likewise
+	remote   Handler                    // for all other domains; written before Serve only
+	wg       sync.WaitGroup             // serving goroutines, flushers and timers at work
 }
 
 // New makes a server; hooks and handlers are attached before it serves.
@@ -134,20 +136,6 @@ func (s *Server) Serves(domain string) bool { return s.serves(domain) }
 // GuestsOnly tells whether a domain of ours is for guests alone: nobody from elsewhere has business there.
 func (s *Server) GuestsOnly(domain string) bool {
 	return s.cfg.GuestDomain != "" && (domain == s.cfg.GuestDomain || slices.Contains(s.cfg.GuestDoors, domain))
-}
-
-// Domains are all that are served: the main one, the guests' ones, then the mounted ones in order.
-func (s *Server) Domains() []string {
-	out := make([]string, 0, len(s.mounted)+2)
-	for d := range s.mounted {
-		out = append(out, d)
-	}
-	sort.Strings(out)
-	out = slices.Insert(out, 0, s.cfg.GuestDoors...)
-	if s.cfg.GuestDomain != "" {
-		out = slices.Insert(out, 0, s.cfg.GuestDomain)
-	}
-	return slices.Insert(out, 0, s.cfg.Domain)
 }
 
 func (s *Server) local(domain string) bool {

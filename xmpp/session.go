@@ -77,6 +77,13 @@ func (x *Session) Presence() *stanza.Stanza {
 	return x.pres
 }
 
+// linked tells that the session is not hibernating.
+func (x *Session) linked() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.stream != nil
+}
+
 // Priority is that of the presence (RFC 6121 §4.7.2.3), 0 without one.
 func (x *Session) Priority() int { return priority(x.Presence()) }
 
@@ -284,7 +291,9 @@ func (x *Session) received(st *stream, s *stanza.Stanza, bad *stanza.JIDError) e
 		s.Lang = x.lang
 	}
 	it := inItem{st: s, bad: bad}
-	if s.Kind == stanza.Message && bad == nil {
+	if s.Kind == stanza.Message && bad != nil {
+		st.in.plainFirst()
+	} else if s.Kind == stanza.Message {
 		if s.To.IsZero() { // to oneself (RFC 6120 §10.3.1)
 			s = s.WithTo(x.jid.Bare())
 		}
@@ -362,6 +371,7 @@ func (x *Session) Renew(f func(*stanza.Stanza) *stanza.Stanza) {
 func (x *Session) refuse(s *stanza.Stanza, err *stanza.Error) {
 	if r := s.ErrorReply(err); r != nil {
 		x.srv.count.bounced.Add(1)
+		x.srv.keptBefore(r)
 		x.Send(r)
 	}
 }

@@ -1,7 +1,6 @@
 package xmpp
 
 import (
-	"slices"
 	"strconv"
 	"time"
 
@@ -274,6 +273,7 @@ func (st *stream) resumeBy(e *stanza.Element, answer func(resumed *stanza.Elemen
 		x.mu.Unlock()
 		return smRefusal("item-not-found", srv.recall(prev, st.bare)), nil
 	}
+	x.uncountedLocked()
 	if err := x.ackLocked(uint32(h)); err != nil {
 		x.hibernateLocked()
 		x.mu.Unlock()
@@ -281,9 +281,6 @@ func (st *stream) resumeBy(e *stanza.Element, answer func(resumed *stanza.Elemen
 	}
 	resumed := stanza.NewElement(nsSM, "resumed", "h", strconv.FormatUint(uint64(x.sm.handled), 10), "previd", prev)
 	first := append(rawItems(answer(resumed)), x.unackedLocked()...)
-	// what was raw is of the old stream
-	x.pending.items = slices.DeleteFunc(x.pending.items[x.pending.head:], func(o outItem) bool { return o.st == nil })
-	x.pending.head = 0
 	x.pending.prepend(first)
 	x.sm.asked, x.sm.sinceAsk = false, 0
 	st.sess, st.in.ch, x.stream = x, x.ch, st
@@ -300,6 +297,29 @@ func (st *stream) resumeBy(e *stanza.Element, answer func(resumed *stanza.Elemen
 	x.restarted = false
 	x.mu.Unlock()
 	return nil, nil
+}
+
+// uncountedLocked empties the queue of what a new stream does not get: what was raw is of the old one, and what was queued before stream management began the client
+// has, whatever became of the write: it has read <enabled/>, which came behind it.
+func (x *Session) uncountedLocked() {
+	logged := 0
+	var counted []outItem
+	for _, o := range x.pending.all() {
+		switch {
+		case o.counted:
+			counted = append(counted, o)
+		case o.st != nil:
+			o.shared.ok()
+			x.signed(&o)
+			if o.logged {
+				logged++
+			}
+		}
+	}
+	x.pending.prepend(counted)
+	if logged > 0 {
+		x.ch.Ack(logged, x.sm.acked)
+	}
 }
 
 // release takes the session away from its old stream or from hibernation and waits until the old stream's goroutine has ended, so that

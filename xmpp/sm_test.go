@@ -139,6 +139,31 @@ func TestResumeUnderLoad(t *testing.T) {
 	}
 }
 
+// A message for a client that has lost its link goes to one of less priority that is here, unless that gets copies (XEP-0280).
+func TestStandIn(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.ResumeTimeout = time.Minute })
+	p, bob := r.resumable("tcp"), r.user("bob", "b")
+	low := r.dial("alice2", r.tls).auth("x.test", "alice").bind("phone").enable().available("<priority>0</priority>")
+	copied := r.dial("alice3", r.tls).auth("x.test", "alice").bind("tablet").enable().available("<priority>0</priority>")
+	r.s.Session(copied.jid).SetNote(NoteCarbons, "on")
+	p.available("<priority>5</priority>")
+	bob.send("<message to='alice@x.test' type='chat' id='1'><body>x</body></message>")
+	if st, err := p.receive(); err != nil || st.ID != "1" {
+		t.Fatalf("got %v, %v", st, err)
+	}
+	p.cut()
+	await.True(t, "hibernation", func() bool { return r.s.Counters()["sessions_hibernating"] == 1 })
+	bob.send("<message to='alice@x.test' type='chat' id='2'><body>x</body></message>")
+	bob.sync()
+	copied.sync() // it has got nothing before that
+	q, _ := r.resume(p)
+	for _, x := range []*play{low, q} {
+		if st, err := x.receive(); err != nil || st.ID != "2" {
+			t.Errorf("%s got %v, %v", x.name, st, err)
+		}
+	}
+}
+
 func bobReads(t *testing.T, bob *play, messages int) {
 	for n := range messages {
 		it, err := bob.next()

@@ -32,13 +32,6 @@ const (
 	opForget  op = 3 // the owner's tail goes
 )
 
-// NewID gives an ID without a message, for what is sent on but not kept.
-func (a *Archive) NewID() ID {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.nextID()
-}
-
 // nextID is called with mu held.
 func (a *Archive) nextID() ID {
 	a.lastID = max(a.lastID+1, idAt(a.now()))
@@ -51,8 +44,8 @@ func (a *Archive) Append(make func(ID) []byte, copies ...Copy) (ID, Ticket, erro
 	return a.append(make, nil, copies)
 }
 
-// AppendThen is Append and calls then once the message is on disk (or is not: err), on the archive's goroutine, in the order of the IDs. then must not
-// wait.
+// AppendThen is Append and calls then once the message is on disk (or is not: err), in the order of the IDs, on a goroutine that does nothing else: then
+// may Wait for other messages.
 func (a *Archive) AppendThen(make func(ID) []byte, then func(err error), copies ...Copy) (ID, error) {
 	id, _, err := a.append(make, then, copies)
 	return id, err
@@ -74,7 +67,7 @@ func (a *Archive) mayAppend() error {
 	switch {
 	case a.closed:
 		return ErrClosed
-	case len(a.open.recs) >= maxPending:
+	case len(a.open.recs) >= maxPending, a.calls.waiting() >= maxPending:
 		a.refused.Add(1)
 		return ErrBusy
 	}
@@ -135,6 +128,7 @@ func (a *Archive) Barrier(ctx context.Context) error { return a.Wait(ctx, a.Last
 
 func (a *Archive) run() {
 	defer close(a.done)
+	defer a.calls.end()
 	tick := time.NewTicker(a.bound.tailAge / 4)
 	defer tick.Stop()
 	for {
@@ -191,9 +185,7 @@ func (a *Archive) commit() {
 	a.settled = number
 	a.cond.Broadcast()
 	a.mu.Unlock()
-	for _, f := range b.then {
-		f(err)
-	}
+	a.calls.add(b.then, err)
 	if cap(b.body) <= maxSpare {
 		b.reset()
 		a.mu.Lock()

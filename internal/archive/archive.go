@@ -100,6 +100,7 @@ type Archive struct {
 	wake    chan struct{} // capacity 1: something is in the open batch
 	quit    chan struct{}
 	done    chan struct{}
+	calls   *calls
 
 	appended, commits, flushed, refused, failures atomic.Uint64
 }
@@ -135,12 +136,13 @@ func Open(ctx context.Context, db *store.DB, log *slog.Logger) (*Archive, error)
 func open(ctx context.Context, db *store.DB, log *slog.Logger, now func() time.Time, bound limits) (*Archive, error) {
 	a := &Archive{
 		db: db, log: log, now: now, bound: bound, tails: map[string]*tail{}, ready: map[string]struct{}{}, opened: 1, failed: map[uint64]error{},
-		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}), calls: newCalls(),
 	}
 	a.cond = sync.NewCond(&a.mu)
 	if err := a.replay(ctx); err != nil {
 		return nil, err
 	}
+	go a.calls.run()
 	go a.run()
 	return a, nil
 }
@@ -205,7 +207,7 @@ func (a *Archive) reapply(ctx context.Context, rec record, r row, stored map[str
 	return nil
 }
 
-// Close writes what is pending, puts all tails into chunks and ends the goroutine. Nothing may be appended any more.
+// Close writes what is pending, puts all tails into chunks, calls those who asked for it and ends the goroutines. Nothing may be appended any more.
 func (a *Archive) Close(ctx context.Context) error {
 	a.mu.Lock()
 	if !a.closed {
@@ -213,12 +215,14 @@ func (a *Archive) Close(ctx context.Context) error {
 		close(a.quit)
 	}
 	a.mu.Unlock()
-	select {
-	case <-a.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	for _, done := range []chan struct{}{a.done, a.calls.done} {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 // Counters are numbers for metrics.

@@ -4,8 +4,9 @@
 // The path of a message, in order:
 //
 //  1. Append (append.go, the caller's goroutine) gives the message its ID and puts it into the open batch.
-//  2. Archive.run (append.go, the one goroutine) takes the batch, encodes it as one record and writes it as one row of the journal: a commit of the
-//     store for all that came meanwhile. Then those who wait (Wait) are woken, in the order of the IDs those who asked to be called (Then) are called.
+//  2. Archive.run (append.go, the goroutine that writes) takes the batch, encodes it as one record and writes it as one row of the journal: a commit of the
+//     store for all that came meanwhile. Then those who wait (Wait) are woken, and those who asked to be called (AppendThen) are called in the order of the
+//     IDs by calls.run (calls.go, a goroutine of its own: what is called may wait for the disk).
 //  3. The message stands in its owners' tails, in memory, where queries see it.
 //  4. Archive.flush (flush.go, the same goroutine) moves long or old tails into chunks: rows of up to chunkMessages messages of one owner. What is in
 //     chunks goes from the journal, in the same transaction.

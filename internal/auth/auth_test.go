@@ -34,7 +34,7 @@ func openStore(t testing.TB, dir string) *store.DB {
 
 func newLocal(t testing.TB) *Local {
 	t.Helper()
-	l, err := NewLocal(context.Background(), openStore(t, t.TempDir()), "example.org", MinIterations)
+	l, err := NewLocal(context.Background(), openStore(t, t.TempDir()), "example.org", minIterations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestUnknownIsStable(t *testing.T) {
 	var first [][]byte
 	for round := range 2 { // over a restart
 		db := openStore(t, dir)
-		l, err := NewLocal(context.Background(), db, "example.org", MinIterations)
+		l, err := NewLocal(context.Background(), db, "example.org", minIterations)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestUnknownIsStable(t *testing.T) {
 		for _, user := range []string{"nobody", "nobody2", "x@y.example", "a b", strings.Repeat("x", 2000)} {
 			for _, hash := range []string{SHA1, SHA256} {
 				salt, i, stored, server, ok, err := l.SCRAM(context.Background(), user, hash)
-				if ok || err != nil || len(salt) != saltLen || i != MinIterations {
+				if ok || err != nil || len(salt) != saltLen || i != minIterations {
 					t.Fatalf("%q: ok %v, err %v, salt %d bytes, %d iterations", user, ok, err, len(salt), i)
 				}
 				h, _ := newHash(hash)
@@ -231,7 +231,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 func TestNoClearText(t *testing.T) {
 	dir := t.TempDir()
 	db := openStore(t, dir)
-	l, err := NewLocal(context.Background(), db, "example.org", MinIterations)
+	l, err := NewLocal(context.Background(), db, "example.org", minIterations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestNoClearText(t *testing.T) {
 
 func TestDemo(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
-	l, err := NewLocal(ctx, openStore(t, dir), "example.org", MinIterations)
+	l, err := NewLocal(ctx, openStore(t, dir), "example.org", minIterations)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,8 +35,8 @@ type GroupsConfig struct {
 // vcardFields are those that a directory may fill, in the order of vcard-temp.
 var vcardFields = []string{"FN", "N.FAMILY", "N.GIVEN", "NICKNAME", "PHOTO", "TEL", "EMAIL", "TITLE", "ROLE", "ORG.ORGNAME", "ORG.ORGUNIT", "ADR.LOCALITY", "URL", "DESC"}
 
-// DefaultPeopleConfig reads the directory each hour and has vcards by inetOrgPerson (RFC 2798).
-func DefaultPeopleConfig() PeopleConfig {
+// defaultPeopleConfig reads the directory each hour and has vcards by inetOrgPerson (RFC 2798).
+func defaultPeopleConfig() PeopleConfig {
 	return PeopleConfig{
 		Sync: time.Hour, Grace: 30 * 24 * time.Hour,
 		VCard: []string{"FN=displayName,cn", "N.FAMILY=sn", "N.GIVEN=givenName", "EMAIL=mail", "TEL=telephoneNumber", "TITLE=title", "ORG.ORGNAME=o", "ORG.ORGUNIT=ou", "PHOTO=jpegPhoto"},

@@ -116,7 +116,7 @@ func parseKey(s string) (hash string, k keys, err error) {
 		return bad("no colon")
 	}
 	// Fewer iterations than new passwords get are taken as they are: the password is not known to make better ones.
-	if k.iterations, err = strconv.Atoi(iter); err != nil || k.iterations < 1 || k.iterations > MaxIterations {
+	if k.iterations, err = strconv.Atoi(iter); err != nil || k.iterations < 1 || k.iterations > maxIterations {
 		return bad("number of iterations")
 	}
 	for _, x := range []struct {

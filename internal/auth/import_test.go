@@ -61,7 +61,7 @@ func FuzzParseKey(f *testing.F) {
 			return
 		}
 		h, herr := newHash(hash)
-		if herr != nil || k.iterations < 1 || k.iterations > MaxIterations || len(k.salt) == 0 || len(k.stored) != h().Size() || len(k.server) != h().Size() {
+		if herr != nil || k.iterations < 1 || k.iterations > maxIterations || len(k.salt) == 0 || len(k.stored) != h().Size() || len(k.server) != h().Size() {
 			t.Errorf("%q: %+v", s, k)
 		}
 	})

@@ -72,11 +72,6 @@ func (d *LDAP) Close() { d.pool.close() }
 // Mechanisms is PLAIN: a directory checks passwords, it does not tell keys.
 func (d *LDAP) Mechanisms() []string { return []string{"PLAIN"} }
 
-// SCRAM never knows anybody.
-func (d *LDAP) SCRAM(context.Context, string, string) (salt []byte, iterations int, storedKey, serverKey []byte, ok bool, err error) {
-	return nil, 0, nil, nil, false, errors.New("auth: a directory has no SCRAM keys")
-}
-
 // CheckPassword finds the one entry that has user in a login attribute and binds as it. An empty password is refused before anything
 // else: a directory would take it for an anonymous bind and say yes (RFC 4513 §5.1.2).
 func (d *LDAP) CheckPassword(ctx context.Context, user, password string) (localpart string, ok bool, err error) {

@@ -30,7 +30,7 @@ func deadURL(t *testing.T) string {
 }
 
 func ldapConfig(d *ldaptest.Directory) LDAPConfig {
-	c := DefaultLDAPConfig()
+	c := defaultLDAPConfig()
 	c.URLs, c.CAFile, c.BaseDN, c.BindDN, c.BindPassword = []string{d.Plain}, d.CAFile, baseDN, searchDN, "searchpw"
 	return c
 }
@@ -273,7 +273,7 @@ func TestLDAPStuck(t *testing.T) {
 			c.Close()
 		}
 	}()
-	c := DefaultLDAPConfig()
+	c := defaultLDAPConfig()
 	c.URLs, c.BaseDN, c.Timeout, c.StartTLS = []string{"ldap://" + l.Addr().String()}, baseDN, 50*time.Millisecond, false
 	if _, ok, err := newLDAP(t, c).CheckPassword(context.Background(), "alice", "x"); ok || err == nil {
 		t.Error(ok, err)
@@ -289,7 +289,7 @@ func TestLDAPStuck(t *testing.T) {
 
 func TestLDAPValidate(t *testing.T) {
 	good := func() LDAPConfig {
-		c := DefaultLDAPConfig()
+		c := defaultLDAPConfig()
 		c.URLs, c.BaseDN = []string{"ldaps://ldap.example.org"}, baseDN
 		return c
 	}
@@ -323,7 +323,7 @@ func FuzzLDAPFilter(f *testing.F) {
 	for _, s := range []string{"alice", "*", ")(uid=*", "\\", "\x00", "ü", "\xff", "a\\2a"} {
 		f.Add(s)
 	}
-	c := DefaultLDAPConfig()
+	c := defaultLDAPConfig()
 	want, err := ldap.CompileFilter(c.filter(c.LoginAttributes, "x"))
 	if err != nil {
 		f.Fatal(err)

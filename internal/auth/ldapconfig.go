@@ -35,8 +35,8 @@ type LDAPConfig struct {
 	People          PeopleConfig  `yaml:"people" doc:"leavers, vcards, search and groups"`
 }
 
-// DefaultLDAPConfig has no servers, so it is off.
-func DefaultLDAPConfig() LDAPConfig {
+// defaultLDAPConfig has no servers, so it is off.
+func defaultLDAPConfig() LDAPConfig {
 	return LDAPConfig{
 		StartTLS:        true,
 		Filter:          "(objectClass=person)",
@@ -46,7 +46,7 @@ func DefaultLDAPConfig() LDAPConfig {
 		Connections:     8,
 		MaxWrong:        4, // directories lock at 5 or more as a rule
 		WrongWindow:     15 * time.Minute,
-		People:          DefaultPeopleConfig(),
+		People:          defaultPeopleConfig(),
 	}
 }
 

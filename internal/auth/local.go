@@ -23,13 +23,13 @@ type Config struct {
 
 // DefaultConfig has local accounts alone.
 func DefaultConfig() Config {
-	return Config{Iterations: MinIterations, LDAP: DefaultLDAPConfig()}
+	return Config{Iterations: minIterations, LDAP: defaultLDAPConfig()}
 }
 
 // Validate checks what the types cannot say; errors are for the operator.
 func (c Config) Validate() error {
-	if c.Iterations < MinIterations || c.Iterations > MaxIterations {
-		return oops.New("auth", fmt.Sprintf("auth.iterations is %d", c.Iterations), fmt.Sprintf("set it between %d and %d", MinIterations, MaxIterations), nil)
+	if c.Iterations < minIterations || c.Iterations > maxIterations {
+		return oops.New("auth", fmt.Sprintf("auth.iterations is %d", c.Iterations), fmt.Sprintf("set it between %d and %d", minIterations, maxIterations), nil)
 	}
 	return c.LDAP.Validate()
 }
@@ -47,9 +47,9 @@ type Local struct {
 	ok, wrong atomic.Uint64
 }
 
-// NewLocal gives the accounts of domain in db. iterations outside MinIterations..MaxIterations is an error.
+// NewLocal gives the accounts of domain in db. iterations outside minIterations..maxIterations is an error.
 func NewLocal(ctx context.Context, db *store.DB, domain string, iterations int) (*Local, error) {
-	if iterations < MinIterations || iterations > MaxIterations {
+	if iterations < minIterations || iterations > maxIterations {
 		return nil, fmt.Errorf("auth: %d iterations", iterations)
 	}
 	l := &Local{db: db, domain: strings.ToLower(domain), iterations: iterations, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}

@@ -22,10 +22,10 @@ const (
 var hashes = [...]string{SHA512, SHA256, SHA1}
 
 const (
-	// MinIterations is the least that is accepted: RFC 7677 §4 asks for at least 4096, XEP-0438 §3.4 for 10000.
-	MinIterations = 10_000
-	// MaxIterations bounds what one login may cost (about half a second of one core).
-	MaxIterations = 2_000_000
+	// minIterations is the least that is accepted: RFC 7677 §4 asks for at least 4096, XEP-0438 §3.4 for 10000.
+	minIterations = 10_000
+	// maxIterations bounds what one login may cost (about half a second of one core).
+	maxIterations = 2_000_000
 
 	saltLen = 16 // bytes; as long as the keys of the search space that it must spread
 )

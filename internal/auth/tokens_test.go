@@ -112,7 +112,7 @@ func TestTokenClients(t *testing.T) {
 func TestTokensEndWithPassword(t *testing.T) {
 	k, _ := newTokens(t)
 	ctx := context.Background()
-	l, err := NewLocal(ctx, k.db, "example.org", MinIterations)
+	l, err := NewLocal(ctx, k.db, "example.org", minIterations)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func (m *Manager) Run(ctx context.Context) {
 		wait := lookAgain
 		if names := m.known(ctx); m.due(names) {
 			try, cancel := context.WithTimeout(ctx, obtainTime)
-			err := m.Obtain(try, names)
+			err := m.obtain(try, names)
 			cancel()
 			switch {
 			case ctx.Err() != nil:
@@ -175,8 +175,8 @@ func (m *Manager) due(names []string) bool {
 	return m.now().After(leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 3))
 }
 
-// Obtain gets a certificate for names now (RFC 8555 §7.4).
-func (m *Manager) Obtain(ctx context.Context, names []string) error {
+// obtain gets a certificate for names now (RFC 8555 §7.4).
+func (m *Manager) obtain(ctx context.Context, names []string) error {
 	client, err := m.client()
 	if err != nil {
 		return err

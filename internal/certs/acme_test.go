@@ -91,7 +91,7 @@ func TestACME(t *testing.T) {
 			if !slices.Equal(got, []string{"chat.test", "conference.chat.test", "host.chat.test"}) || !m.due(got) {
 				t.Fatalf("names %v, due %v", got, m.due(got))
 			}
-			if err := m.Obtain(t.Context(), got); err != nil {
+			if err := m.obtain(t.Context(), got); err != nil {
 				t.Fatal(err)
 			}
 			first := shown(t, source)
@@ -107,7 +107,7 @@ func TestACME(t *testing.T) {
 			if !m.due(got) {
 				t.Error("it is not due a month before its end")
 			}
-			if err := m.Obtain(t.Context(), got); err != nil {
+			if err := m.obtain(t.Context(), got); err != nil {
 				t.Fatal(err)
 			}
 			if second := shown(t, source); second.SerialNumber.Cmp(first.SerialNumber) == 0 {
@@ -120,7 +120,7 @@ func TestACME(t *testing.T) {
 			}
 			// A name that is somebody else's.
 			dns.Host("conference.chat.test", "127.0.0.99")
-			if err := m.Obtain(t.Context(), got); err == nil {
+			if err := m.obtain(t.Context(), got); err == nil {
 				t.Error("got one for a name that is not ours")
 			}
 		})

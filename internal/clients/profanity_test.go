@@ -174,3 +174,32 @@ func TestProfanityUntrusted(t *testing.T) {
 		t.Fatal("profanity is online although it does not know the authority")
 	}
 }
+
+// TestProfanityOMEMO has two people encrypt who never did before (XEP-0384): their first keys and lists of devices, got by each other without a
+// subscription.
+func TestProfanityOMEMO(t *testing.T) {
+	needProfanity(t)
+	kim, lee := startProfanity(t, "kim", shared.ca, shared.port), startProfanity(t, "lee", shared.ca, shared.port)
+	for name, term := range map[string]*terminal{"kim": kim, "lee": lee} {
+		term.sees("[online]")
+		term.enter("/omemo trustmode blind")
+		term.enter("/omemo gen")
+		term.logs("[OMEMO] bundle published successfully")
+		term.logs("Starting device session for " + name + "@" + domain)
+	}
+	kim.enter("/msg lee@" + domain)
+	kim.enter("/omemo start")
+	kim.logs("[OMEMO] Trust lee@" + domain)
+	kim.enter("under the rose")
+	lee.sees("chat message")
+	lee.enter("/win 2")
+	lee.sees("under the rose")
+	lee.logs("<encrypted")
+	b, err := os.ReadFile(lee.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), "<body>under the rose") {
+		t.Error("it was sent in the open")
+	}
+}

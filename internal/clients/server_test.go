@@ -20,7 +20,7 @@ import (
 const domain = "localhost"
 
 // People of the tests; password gives their passwords. Tests that change a roster have people of their own.
-var people = []string{"alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy"}
+var people = []string{"alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "kim", "lee"}
 
 func password(user string) string { return user + "-secret" }
 

@@ -30,12 +30,14 @@ type person struct {
 type stats struct {
 	Inbound map[string]struct {
 		Kind          string
+		SSRC          uint32
 		FramesDecoded int
 		Width, Height int
 		AudioEnergy   float64
 		Bytes         int64
 	}
 	Outbound map[string][]struct {
+		SSRC                         uint32
 		Width, Height, FramesEncoded int
 		Active                       bool
 	}

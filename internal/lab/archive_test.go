@@ -10,14 +10,16 @@ import (
 	"konzil/xmpp/stanza"
 )
 
-// archives reads every archive and compares it with what was sent.
+// archives reads every archive and compares it with what was sent, and those of rooms with what people got.
 func (k *killing) archives() {
 	in := map[string]map[string]int{} // owner: how often it has each message
 	for i, c := range k.clients {
-		in[c.jid()] = k.readArchive(c, "")
+		in[c.jid()] = counted(k.readArchive(c, ""))
 		if i%perServer == 0 {
 			room := k.rooms[i/perServer]
-			in[room] = k.readArchive(c, room)
+			said := k.readArchive(c, room)
+			in[room] = counted(said)
+			k.gaps(room, said)
 		}
 	}
 	k.books.mu.Lock()
@@ -44,10 +46,52 @@ func (k *killing) archives() {
 	k.t.Logf("archives: %d wrong", wrong)
 }
 
-// readArchive gives how often each message is in an archive: the own one, or a room's.
-func (k *killing) readArchive(c *client, room string) map[string]int {
+// gapsEach is how many gaps an outage may leave: what a killed client had not got, and, after what reached its address on the way out of the room, what was said
+// before it was inside again.
+const gapsEach = 2
+
+// gaps compares what people got of a room with what was said there, in that order and without a look at times: an outage leaves gaps, and nothing is missing
+// between messages that came.
+func (k *killing) gaps(room string, said []string) {
+	b := &k.books
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	gaps, outages := 0, 0
+	for _, c := range k.clients {
+		var begin []string // the first message of each gap
+		missing := false
+		for _, id := range said {
+			m := b.messages[id]
+			if m == nil {
+				continue
+			}
+			lacks := len(m.got[c.jid()]) == 0
+			if lacks && !missing {
+				begin = append(begin, id)
+			}
+			missing = lacks
+		}
+		n := len(b.outages[c.jid()])
+		if len(begin) > gapsEach*n {
+			k.t.Errorf("%s, killed %d times, lacks messages of %s in %d places: %q", c.jid(), n, room, len(begin), begin)
+		}
+		gaps, outages = gaps+len(begin), outages+n
+	}
+	k.t.Logf("%s: %d gaps after %d kills of clients", room, gaps, outages)
+}
+
+func counted(ids []string) map[string]int {
+	n := map[string]int{}
+	for _, id := range ids {
+		n[id]++
+	}
+	return n
+}
+
+// readArchive gives the messages of an archive in their order: the own one, or a room's.
+func (k *killing) readArchive(c *client, room string) []string {
 	r := &client{user: c.user, resource: "reader", zone: c.zone}
-	found := map[string]int{}
+	var found []string
 	var mu sync.Mutex // guards found, last, complete
 	last, complete, more := "", false, make(chan struct{}, 1)
 	r.take = func(_ *client, st *stanza.Stanza) {
@@ -58,7 +102,7 @@ func (k *killing) readArchive(c *client, room string) map[string]int {
 			case "result":
 				for _, m := range e.Child("urn:xmpp:forward:0", "forwarded").Children() {
 					if m.Local == "message" {
-						found[m.Attr("id")]++
+						found = append(found, m.Attr("id"))
 					}
 				}
 			case "fin":

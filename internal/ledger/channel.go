@@ -27,8 +27,11 @@ type Item struct {
 	At      time.Time // to the millisecond
 	Origin  Origin    // counts as handled by the push, but a Part, with all that came before it there: that must be on disk; Kept does not tell it
 	Body    []byte
-	For     string // whom it is for, where the channel leads to several
+	For     string // whom it is for, where the channel leads to several, or ForCopy
 }
+
+// ForCopy is the Item.For of what tells somebody of a message without being it.
+const ForCopy = "copy"
 
 // Key tells that two pushes in a row are of the same bytes, which are then written once: a message to many. The zero Key is like no other.
 type Key struct {
@@ -94,7 +97,7 @@ func (c *Channel) Set(key string, value []byte) {
 }
 
 // Push puts an entry at the end of the queue. body appends its bytes; it is not called when key is that of the push before, and must not call the ledger.
-// False: the channel has got it, before a kill that others did not, and its sender sends it again.
+// False: the channel has got it, before a kill in which others did not, and it is handed on again.
 func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) bool {
 	if c == nil {
 		return true
@@ -105,7 +108,7 @@ func (c *Channel) Push(it Item, key Key, body func([]byte) []byte) bool {
 	if c.dropped() {
 		return true
 	}
-	if l.hadBefore(it.Origin, part{number: it.Origin.Number, to: c.id, whom: whom(it.For)}) {
+	if (l.parts != nil || l.served != nil) && l.hadBefore(&it, recipient{c.id, whom(it.For)}) {
 		return false
 	}
 	i := item{ref: it.Ref, at: it.At.UnixMilli(), origin: it.Origin, whom: whom(it.For)}
@@ -142,14 +145,19 @@ func whom(name string) uint32 {
 	return crc32.Checksum([]byte(name), castagnoli)
 }
 
-// hadBefore tells, once, whether a stanza of o had got to p when the program was killed; l.mu is held.
-func (l *Ledger) hadBefore(o Origin, p part) bool {
-	i := slices.Index(l.parts[o.Channel], p)
+// hadBefore tells whether a message had got to somebody when the program was killed: of one that its sender sends again (parts) once, of one that the start hands
+// on (served) until that is over. l.mu is held.
+func (l *Ledger) hadBefore(it *Item, to recipient) bool {
+	if !it.Kept && l.served[it.Ref][to] {
+		return true
+	}
+	p, channel := part{it.Origin.Number, to}, it.Origin.Channel
+	i := slices.Index(l.parts[channel], p)
 	if i < 0 {
 		return false
 	}
-	if l.parts[o.Channel] = slices.Delete(l.parts[o.Channel], i, i+1); len(l.parts[o.Channel]) == 0 {
-		delete(l.parts, o.Channel)
+	if l.parts[channel] = slices.Delete(l.parts[channel], i, i+1); len(l.parts[channel]) == 0 {
+		delete(l.parts, channel)
 	}
 	return true
 }
@@ -174,8 +182,9 @@ func (c *Channel) SetHandled(n uint32) { c.write(opHandled, uint64(n)) }
 // Drop forgets the channel.
 func (c *Channel) Drop() { c.write(opDrop) }
 
-// Begin remembers that a message is on its way into the archive of owner under ref, and came from origin; that of a Part is not handled by it.
-func (l *Ledger) Begin(ref uint64, owner string, o Origin) {
+// Begin remembers that a message is on its way into the archive of owner under ref, and came from origin; that of a Part is not handled by it. also are
+// recipients that the archived message does not name.
+func (l *Ledger) Begin(ref uint64, owner string, o Origin, also ...string) {
 	if l == nil {
 		return
 	}
@@ -184,7 +193,7 @@ func (l *Ledger) Begin(ref uint64, owner string, o Origin) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rec = appendOrigin(packed.String(packed.Numbers(l.start(opBegin), ref), owner), o)
+	l.rec = appendBegun(l.start(opBegin), ref, &begun{owner: owner, origin: o, also: also})
 	l.add()
 }
 
@@ -244,16 +253,13 @@ type Undone struct {
 	Ref    uint64
 	Owner  string
 	Origin Origin
-	Served Served
+	Also   []string // of Begin
+	Passed bool     // some channel has got it, and not only a copy
+	served []string // the names of those that have got it for themselves
 }
 
-// Served are the channels that have got a message.
-type Served map[recipient]bool
-
-// By tells whether c has got it for name, its Item.For; of what older programs wrote, whether for anybody.
-func (s Served) By(c *Channel, name string) bool {
-	return c != nil && (s[recipient{c.id, 0}] || s[recipient{c.id, whom(name)}])
-}
+// Served tells whether a channel of that name has got it.
+func (u *Undone) Served(channel string) bool { return slices.Contains(u.served, channel) }
 
 // Undone gives them in the order of their refs, at the start. The message may or may not be in the archive: say Stored or Forget when that is known, and
 // Done when the message is handed on.
@@ -266,9 +272,12 @@ func (l *Ledger) Undone() []Undone {
 	var out []Undone
 	for _, ref := range slices.Sorted(maps.Keys(l.state.begun)) {
 		b := l.state.begun[ref]
-		u := Undone{ref, b.owner, b.origin, Served{}}
+		u := Undone{Ref: ref, Owner: b.owner, Origin: b.origin, Also: b.also}
 		for _, by := range b.served {
-			u.Served[by] = true
+			u.Passed = u.Passed || by.whom != whom(ForCopy)
+			if c := l.state.channels[by.channel]; c != nil && by.whom == 0 {
+				u.served = append(u.served, c.name)
+			}
 		}
 		out = append(out, u)
 	}
@@ -297,7 +306,7 @@ func (l *Ledger) Forget(ref uint64) {
 	if b == nil {
 		return
 	}
-	l.rec = appendOrigin(packed.String(packed.Numbers(l.start(opBegin), ref), b.owner), Origin{})
+	l.rec = appendBegun(l.start(opBegin), ref, &begun{owner: b.owner})
 	l.add()
 	l.rec = packed.Numbers(l.start(opDone), ref)
 	l.add()

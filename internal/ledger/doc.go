@@ -11,12 +11,12 @@
 //     on, and the next to be written over: what it still has behind its end is of a generation before, by which checksums differ.
 //  5. Open reads the log back through the same state.apply.
 //
-// A stanza to several (Origin.Part) is handled by the push for the last of them. Of one that a kill has cut short the state knows who has it (state.go, parts), so that
-// Push takes it for the others alone when its sender sends it again.
+// A stanza to several (Origin.Part) is handled by the push for the last of them. Of one that a kill has cut short the state knows who has it (state.go: parts; served
+// of one in the archive), so that Push takes it for the others alone when its sender sends it again, or the start hands it on.
 //
 // A power cut is another matter: pages reach the disk when the kernel likes, and every syncEvery at the latest. After one, Trusted is false: the queues are
 // about right, so that they may be delivered, but numbers that peers know must not be used; so it stays, over further kills, until
-// Trust says that they are gone. What must never be lost is in the archive, which is on disk.
+// Started says that they are gone. What must never be lost is in the archive, which is on disk.
 //
 // BenchmarkPush tells what a stanza costs.
 package ledger

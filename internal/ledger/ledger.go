@@ -40,11 +40,14 @@ type Ledger struct {
 	spare  *region    // nil: none
 	state  *state
 	nextID uint32
-	rec    []byte            // the record being made
-	body   []byte            // of the push being made
-	last   Key               // of the body of the push before
-	dirty  bool              // since the last sync
-	parts  map[uint32][]part // what had got to some, by the channel it came on, when the program was killed; nil: nothing
+	rec    []byte // the record being made
+	body   []byte // of the push being made
+	last   Key    // of the body of the push before
+	dirty  bool   // since the last sync
+
+	// What had got to some when the program was killed; nil: nothing.
+	parts  map[uint32][]part             // by the channel it came on
+	served map[uint64]map[recipient]bool // what is in the archive, by its ref; until the start is over
 
 	records, compactions, failures atomic.Uint64
 }
@@ -73,7 +76,7 @@ func Open(dir string, log *slog.Logger) (*Ledger, error) {
 		l.region = old
 		l.replay()
 	}
-	l.state.doubted = !l.trusted // also for the next start, until somebody says Trust
+	l.state.doubted = !l.trusted // also for the next start, until somebody says Started
 	if err := l.compact(0); err != nil {
 		return nil, err
 	}
@@ -111,20 +114,38 @@ func (l *Ledger) replay() {
 			l.parts[id] = slices.Clone(c.parts)
 		}
 	}
+	for ref, b := range l.state.begun {
+		for _, by := range b.served {
+			if l.state.channels[by.channel] == nil { // over; a later one may get its number
+				continue
+			}
+			if l.served == nil {
+				l.served = map[uint64]map[recipient]bool{}
+			}
+			if l.served[ref] == nil {
+				l.served[ref] = map[recipient]bool{}
+			}
+			l.served[ref][by] = true
+		}
+	}
 }
 
 // Trusted tells that the ledger, as it was found, is exact: the machine has not been started anew since it was written.
 func (l *Ledger) Trusted() bool { return l.trusted }
 
-// Trust says, at the end of the start, that what a ledger that is not Trusted said is set right: the next start may take its numbers for exact.
-func (l *Ledger) Trust() {
-	if l == nil || l.trusted {
+// Started says that the start is over: what was under way is handed on, and what a ledger that is not Trusted said is set right, so that the next start may take
+// its numbers for exact.
+func (l *Ledger) Started() {
+	if l == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rec = l.start(opTrusted)
-	l.add()
+	l.served = nil
+	if !l.trusted {
+		l.rec = l.start(opTrusted)
+		l.add()
+	}
 }
 
 // Close writes everything to disk. What is called afterwards does nothing.
@@ -263,6 +284,9 @@ func (l *Ledger) live() int {
 	}
 	for _, b := range l.state.begun {
 		n += 64 + len(b.owner) + 32*len(b.served)
+		for _, to := range b.also {
+			n += 8 + len(to)
+		}
 	}
 	return n
 }
@@ -301,7 +325,7 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 		}
 	}
 	for ref, b := range before.begun {
-		put(appendOrigin(packed.String(packed.Numbers(l.start(opBegin), ref), b.owner), b.origin))
+		put(appendBegun(l.start(opBegin), ref, b))
 		for _, by := range b.served {
 			put(packed.Numbers(l.start(opServed), ref, uint64(by.channel), uint64(by.whom)))
 		}
@@ -319,7 +343,7 @@ func (l *Ledger) rewrite(before *state, old, fresh *region) {
 			put(packed.Numbers(l.start(opHad), uint64(id), c.had))
 		}
 		for _, p := range c.parts {
-			put(packed.Numbers(l.start(opPart), uint64(id), uint64(p.number), uint64(p.to), uint64(p.whom)))
+			put(packed.Numbers(l.start(opPart), uint64(id), uint64(p.number), uint64(p.to.channel), uint64(p.to.whom)))
 		}
 	}
 }
@@ -332,6 +356,15 @@ func appendOrigin(b []byte, o Origin) []byte {
 		return append(b, 0)
 	}
 	return packed.Numbers(b, uint64(o.Channel), uint64(o.Number))
+}
+
+// appendBegun is the rest of opBegin.
+func appendBegun(b []byte, ref uint64, m *begun) []byte {
+	b = appendOrigin(packed.String(packed.Numbers(b, ref), m.owner), m.origin)
+	for _, to := range m.also {
+		b = packed.String(b, to)
+	}
+	return b
 }
 
 // appendItem is what opPush and opAgain have in common.

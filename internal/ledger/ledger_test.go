@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -173,7 +174,7 @@ func TestUndone(t *testing.T) {
 
 	l = open(t, dir)
 	u := l.Undone()
-	if len(u) != 2 || u[0].Ref != 8 || u[1].Ref != 9 || !u[0].Served.By(out, "") || u[0].Served.By(in, "") || len(u[1].Served) != 0 || u[0].Owner != "owner" {
+	if len(u) != 2 || u[0].Ref != 8 || u[1].Ref != 9 || !u[0].Served("out") || u[0].Served("in") || !u[0].Passed || u[1].Passed || u[0].Owner != "owner" {
 		t.Fatalf("undone: %+v", u)
 	}
 	l.Done(8)
@@ -190,13 +191,14 @@ func TestUndone(t *testing.T) {
 	}
 }
 
-// TestServed: of a message to many over one channel it is known who has got it, over compactions too: a kill may come between any two of them.
+// TestServed: of a message to many it is known who has got it, over compactions too: a kill may come between any two of them, and the start hands it on to the
+// others alone. A channel of the same name is another one.
 func TestServed(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
 	in, link, session := l.New("in"), l.New("link"), l.New("session")
 	o := Origin{Channel: in.ID(), Number: 1}
-	l.Begin(7, "room", o)
+	l.Begin(7, "room", o, "ann", "bob")
 	session.Push(Item{Ref: 7, Origin: o}, Key{}, says("all"))
 	link.Push(Item{Ref: 7, Origin: o, For: "ann"}, Key{}, says("all"))
 	part := o
@@ -207,17 +209,30 @@ func TestServed(t *testing.T) {
 		shut(t, l)
 		l = open(t, dir)
 		u := l.Undone()
-		if len(u) != 1 {
+		if len(u) != 1 || !slices.Equal(u[0].Also, []string{"ann", "bob"}) {
 			t.Fatalf("undone: %+v", u)
 		}
-		for name, want := range map[string]bool{"ann": true, "bob": true, "eve": false} {
-			if got := u[0].Served.By(link, name); got != want {
-				t.Errorf("%s has it: %v", name, got)
-			}
+		if u := u[0]; !u.Served("session") || u.Served("in") || u.Served("link") {
+			t.Errorf("served %v", u)
 		}
-		if by := u[0].Served; !by.By(session, "") || by.By(in, "") || by.By(nil, "") {
-			t.Errorf("served %v", by)
+	}
+	k := l.Kept()
+	link, session = k[1].Channel, k[2].Channel
+	push := func(c *Channel, whom string) bool { return c.Push(Item{Ref: 7, For: whom}, Key{}, says("all")) }
+	if !push(l.New("session"), "") {
+		t.Error("a later session has not got it")
+	}
+	for range 2 {
+		if push(link, "ann") || push(link, "bob") || push(session, "") || push(session, "") {
+			t.Error("ann, bob and the session have it")
 		}
+	}
+	if !push(link, "eve") || !push(session, ForCopy) || !session.Push(Item{Kept: true, Ref: 7}, Key{}, says("of other numbers")) {
+		t.Error("that is new")
+	}
+	l.Started()
+	if !push(session, "") {
+		t.Error("the start is over")
 	}
 	shut(t, l)
 }
@@ -267,7 +282,7 @@ func TestTorn(t *testing.T) {
 	if l = open(t, dir); l.Trusted() { // the start was killed before it had set right what it found
 		t.Error("trusted")
 	}
-	l.Trust()
+	l.Started()
 	shut(t, l)
 	if l = open(t, dir); !l.Trusted() {
 		t.Error("still not trusted")

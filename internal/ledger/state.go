@@ -24,7 +24,7 @@ const (
 	opSweep                 // channel, how many
 	opHandled               // channel, count
 	opDrop                  // channel
-	opBegin                 // ref, owner, origin
+	opBegin                 // ref, owner, origin, further recipients
 	opDone                  // ref
 	opStored                // ref
 	opServed                // ref, channel, for whom: only in a compacted log
@@ -87,7 +87,10 @@ type channel struct {
 }
 
 // part is a stanza of a channel that another channel has got for somebody, while others have not.
-type part struct{ number, to, whom uint32 }
+type part struct {
+	number uint32
+	to     recipient
+}
 
 // recipient is a channel that has got a message, and for whom where it leads to several.
 type recipient struct{ channel, whom uint32 }
@@ -96,6 +99,7 @@ type recipient struct{ channel, whom uint32 }
 type begun struct {
 	owner  string
 	origin Origin
+	also   []string    // recipients that the message does not name
 	served []recipient // who has got it
 }
 
@@ -160,7 +164,7 @@ func (s *state) applyChannel(kind op, end int, d *decoder) bool {
 	case opHandled:
 		c.setHandled(uint32(d.Number()))
 	case opPart:
-		c.parts = append(c.parts, part{uint32(d.Number()), uint32(d.Number()), uint32(d.Number())})
+		c.parts = append(c.parts, part{uint32(d.Number()), recipient{uint32(d.Number()), uint32(d.Number())}})
 	case opHad:
 		c.had = d.Number()
 	case opDrop:
@@ -176,7 +180,11 @@ func (s *state) applyMessage(kind op, d *decoder) bool {
 	b := s.begun[ref]
 	switch {
 	case kind == opBegin:
-		s.begun[ref] = &begun{owner: string(d.Bytes()), origin: d.origin()}
+		b = &begun{owner: string(d.Bytes()), origin: d.origin()}
+		for len(d.Rest) > 0 && !d.Bad {
+			b.also = append(b.also, string(d.Bytes()))
+		}
+		s.begun[ref] = b
 	case b == nil:
 	case kind == opStored:
 		s.handled(b.origin)
@@ -214,7 +222,7 @@ func (s *state) push(id uint32, c *channel, it item) {
 	c.count++
 	c.items = append(c.items, it)
 	if from := s.channels[it.origin.Channel]; from != nil && it.origin.Part && int32(it.origin.Number-from.handled) > 0 {
-		from.parts = append(from.parts, part{it.origin.Number, id, it.whom})
+		from.parts = append(from.parts, part{it.origin.Number, recipient{id, it.whom}})
 	} else if !it.origin.Part {
 		s.handled(it.origin)
 	}

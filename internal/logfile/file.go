@@ -89,7 +89,7 @@ func (f *File) begin() error {
 // Write appends a line.
 func (f *File) Write(line []byte) (int, error) {
 	if f.cfg.MaskAfter == 0 {
-		line = Shorten(line)
+		line = shorten(line)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -30,7 +30,7 @@ func TestShorten(t *testing.T) {
 		"AA:BB:CC:DD:EE:FF 1.2.3 dead:beef 1.2.3.4.5": "AA:BB:CC:DD:EE:FF 1.2.3 dead:beef 1.2.3.4.5",
 		"192.0.2.x 2001:db8::x":                       "192.0.2.x 2001:db8::x",
 	} {
-		got := string(Shorten([]byte(in)))
+		got := string(shorten([]byte(in)))
 		body := strings.TrimRight(want, "\r\n")
 		want = body + strings.Repeat(" ", len(in)-len(want)) + want[len(body):]
 		if got != want {
@@ -44,11 +44,11 @@ func FuzzShorten(f *testing.F) {
 	f.Add([]byte("192.0.2.17 and [2001:db8::1]:5"), []byte{10, 1, 2, 3}, uint16(5))
 	f.Add([]byte(""), []byte("0123456789abcdef"), uint16(0))
 	f.Fuzz(func(t *testing.T, text, raw []byte, port uint16) {
-		short := Shorten(text)
+		short := shorten(text)
 		if len(short) != len(text) {
 			t.Errorf("%q became %q", text, short)
 		}
-		if again := Shorten(short); !bytes.Equal(again, short) {
+		if again := shorten(short); !bytes.Equal(again, short) {
 			t.Errorf("%q, then %q", short, again)
 		}
 		a, ok := netip.AddrFromSlice(raw)
@@ -57,7 +57,7 @@ func FuzzShorten(f *testing.F) {
 		}
 		for _, full := range []string{a.String(), a.StringExpanded(), netip.AddrPortFrom(a, port).String()} {
 			line := "addr=" + full + " x\n"
-			got := string(Shorten([]byte(line)))
+			got := string(shorten([]byte(line)))
 			if strings.Contains(got, full) || len(got) != len(line) || !strings.HasSuffix(got, "\n") || !strings.Contains(got, " x") {
 				t.Errorf("%q became %q", line, got)
 			}

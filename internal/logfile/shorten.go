@@ -9,9 +9,9 @@ import (
 // prefix6 is what remains of an IPv6 address; less is one customer (RFC 6177 §2). Of IPv4 three octets remain.
 const prefix6 = 64
 
-// Shorten gives line with each network address in it shortened: 192.0.2.x, 2001:db8::x, without port or zone. Addresses of the machine itself stay. The
+// shorten gives line with each network address in it shortened: 192.0.2.x, 2001:db8::x, without port or zone. Addresses of the machine itself stay. The
 // result has the length of line, filled up with blanks before its end; it is line itself where there is nothing to shorten.
-func Shorten(line []byte) []byte {
+func shorten(line []byte) []byte {
 	var out []byte
 	done := 0 // of line, in out
 	for i := 0; i < len(line); {
@@ -112,4 +112,4 @@ func port(rest []byte) (n int) {
 type Shortener struct{ To io.Writer }
 
 // Write takes one or more whole lines.
-func (s Shortener) Write(b []byte) (int, error) { return s.To.Write(Shorten(b)) }
+func (s Shortener) Write(b []byte) (int, error) { return s.To.Write(shorten(b)) }

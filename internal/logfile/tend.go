@@ -148,7 +148,7 @@ func (f *File) maskUntil(name string, limit time.Time) error {
 		if t, ok := stamp(line); ok && !t.Before(limit) {
 			break
 		}
-		if short := Shorten(line); !bytes.Equal(short, line) {
+		if short := shorten(line); !bytes.Equal(short, line) {
 			if _, err := file.WriteAt(short, at); err != nil {
 				return err
 			}

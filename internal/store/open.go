@@ -170,9 +170,6 @@ func lockDir(dir string) (*os.File, error) {
 // Read gives the pool of connections that can only read. They see what was committed when their statement or transaction began.
 func (db *DB) Read() *Reader { return db.read }
 
-// Dir is the data directory.
-func (db *DB) Dir() string { return db.dir }
-
 // Close lets writers that are already waiting finish, refuses new ones, and closes the files.
 func (db *DB) Close() error {
 	db.writer.close()

@@ -67,7 +67,8 @@ func insert(n int) func(*sql.Tx) error {
 }
 
 func TestPragmas(t *testing.T) {
-	db := open(t, filepath.Join(t.TempDir(), "with space", "100% ?#"))
+	dir := filepath.Join(t.TempDir(), "with space", "100% ?#")
+	db := open(t, dir)
 	for _, pool := range []*sql.DB{db.read.DB, db.write} {
 		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "10000"} {
 			var got string
@@ -80,7 +81,7 @@ func TestPragmas(t *testing.T) {
 		t.Error("the reader pool can write")
 	}
 	for _, name := range []string{fileName, fileName + "-wal", lockName} {
-		fi, err := os.Stat(filepath.Join(db.Dir(), name))
+		fi, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || fi.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, mode %v, want 0600", name, err, fi.Mode())
 		}

@@ -111,9 +111,6 @@ func (v *Verifier) Verify(ctx context.Context, text string) (*Claims, error) {
 	return c, nil
 }
 
-// Empty tells that people may come without a token.
-func (v *Verifier) Empty() bool { return v.cfg.AllowEmpty }
-
 // LoginURL is where people get a token for a room, "" if nobody has said.
 func (v *Verifier) LoginURL(room, tenant string) string {
 	return strings.NewReplacer("{room}", url.PathEscape(room), "{tenant}", url.PathEscape(tenant)).Replace(v.cfg.LoginURL)

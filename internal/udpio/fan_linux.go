@@ -85,7 +85,7 @@ func (f *Fan) message(s *Sock, to netip.AddrPort, n int) (*fanMsg, int) {
 	}
 	if at >= 0 {
 		m := &f.msgs[at]
-		if m.open && m.to == to && n <= m.seg && n > 0 && m.cnt < f.segs && m.size+n <= MaxRun && s.gso.Load() {
+		if m.open && m.to == to && n <= m.seg && n > 0 && m.cnt < f.segs && m.size+n <= maxRun && s.gso.Load() {
 			m.cnt++
 			m.size += n
 			m.open = n == m.seg

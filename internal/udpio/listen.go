@@ -13,14 +13,14 @@ import (
 const (
 	// ReadBatch is how many datagrams (or coalesced runs) one recvmmsg takes: enough that the call's cost vanishes.
 	ReadBatch = 32
-	// WriteBatch is how many messages one sendmmsg carries.
-	WriteBatch = 64
+	// writeBatch is how many messages one sendmmsg carries.
+	writeBatch = 64
 	// MaxSegments bounds a run: kernels before 6.9 refuse more than 64.
 	MaxSegments = 64
-	// MaxRun is the most bytes of a run: the largest UDP payload over IPv4.
-	MaxRun = 65507
-	// MaxDatagram is the largest datagram taken in when the kernel does not coalesce.
-	MaxDatagram = 2048
+	// maxRun is the most bytes of a run: the largest UDP payload over IPv4.
+	maxRun = 65507
+	// maxDatagram is the largest datagram taken in when the kernel does not coalesce.
+	maxDatagram = 2048
 )
 
 // Options of a socket. Buffers are bytes; 0 leaves the system's default.

@@ -22,7 +22,7 @@ const (
 	// loopRuns is how many of a Loop's slots can hold a run.
 	loopRuns = 128
 	// loopSmall is what a slot holds by itself, bytes: a datagram, or the head of a run.
-	loopSmall = MaxDatagram
+	loopSmall = maxDatagram
 )
 
 // epollET: a socket is told of once, when something comes; whether all of it was taken is for receive to say. The kernel would else look at each

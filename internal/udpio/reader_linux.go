@@ -49,7 +49,7 @@ type Reader struct {
 
 // NewReader makes a reader with its own buffers.
 func (c *Conn) NewReader() *Reader {
-	r := &Reader{c: c, slot: MaxDatagram}
+	r := &Reader{c: c, slot: maxDatagram}
 	if c.gro {
 		r.slot = coalescedSize
 	}

@@ -121,11 +121,7 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 			unix.Close(fd)
 		}
 	}()
-	if opt.ReusePort && addr.Port() != 0 { // as in Listen
-		if err = reusePort(fd); err != nil {
-			return nil, err
-		}
-	}
+	s := &Sock{handle: handle{fd: fd}, v6: v6, batch: max(1, min(opt.Batch, loopSlots)), owner: opt.Owner, shared: opt.Shared, tells: opt.Refusals}
 	// Buffers that the system caps lower are no reason to fail.
 	if opt.ReadBuffer > 0 {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, opt.ReadBuffer)
@@ -133,30 +129,8 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 	if opt.WriteBuffer > 0 {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, opt.WriteBuffer)
 	}
-	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
-	if v6 {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1) // IPv4 has a socket of its own
-	} else {
-		sa = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().Unmap().As4()}
-	}
-	if err = unix.Bind(fd, sa); err != nil {
-		return nil, os.NewSyscallError("bind", err)
-	}
-	if opt.ReusePort && addr.Port() == 0 {
-		if err = reusePort(fd); err != nil {
-			return nil, err
-		}
-	}
-	got, err := unix.Getsockname(fd)
-	if err != nil {
-		return nil, os.NewSyscallError("getsockname", err)
-	}
-	s := &Sock{handle: handle{fd: fd}, v6: v6, batch: max(1, min(opt.Batch, loopSlots)), owner: opt.Owner, shared: opt.Shared, tells: opt.Refusals}
-	switch a := got.(type) {
-	case *unix.SockaddrInet4:
-		s.local = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		s.local = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	if err = s.bind(addr, opt.ReusePort); err != nil {
+		return nil, err
 	}
 	if opt.Refusals {
 		level, option := unix.IPPROTO_IP, unix.IP_RECVERR
@@ -174,4 +148,38 @@ func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 		s.gso.Store(e == nil)
 	}
 	return s, nil
+}
+
+// bind gives the socket its address, and notes the one that it has. A port of the kernel's choice is shared only once it is chosen, as in Listen.
+func (s *Sock) bind(addr netip.AddrPort, share bool) error {
+	if share && addr.Port() != 0 {
+		if err := reusePort(s.fd); err != nil {
+			return err
+		}
+	}
+	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
+	if s.v6 {
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1) // IPv4 has a socket of its own
+	} else {
+		sa = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().Unmap().As4()}
+	}
+	if err := unix.Bind(s.fd, sa); err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+	if share && addr.Port() == 0 {
+		if err := reusePort(s.fd); err != nil {
+			return err
+		}
+	}
+	got, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	switch a := got.(type) {
+	case *unix.SockaddrInet4:
+		s.local = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		s.local = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	return nil
 }

@@ -16,15 +16,15 @@ const sendAtOnce = 16
 // Writer collects datagrams and sends them in batches over one Conn.
 type Writer struct {
 	c    *Conn
-	hdrs [WriteBatch]mmsghdr
-	name [WriteBatch]unix.RawSockaddrInet6
-	ctl  [WriteBatch][cmsgSpace]byte
-	iovs [WriteBatch * MaxSegments]unix.Iovec
-	to   [WriteBatch]netip.AddrPort
-	seg  [WriteBatch]int // size of the run's segments
-	cnt  [WriteBatch]int // datagrams of the message
-	size [WriteBatch]int // bytes of the message
-	open [WriteBatch]bool
+	hdrs [writeBatch]mmsghdr
+	name [writeBatch]unix.RawSockaddrInet6
+	ctl  [writeBatch][cmsgSpace]byte
+	iovs [writeBatch * MaxSegments]unix.Iovec
+	to   [writeBatch]netip.AddrPort
+	seg  [writeBatch]int // size of the run's segments
+	cnt  [writeBatch]int // datagrams of the message
+	size [writeBatch]int // bytes of the message
+	open [writeBatch]bool
 	n    int // messages
 	v    int // iovecs used
 
@@ -59,9 +59,6 @@ func (c *Conn) NewWriter() *Writer {
 	return w
 }
 
-// Conn is the socket written to.
-func (w *Writer) Conn() *Conn { return w.c }
-
 // Add appends one datagram, which must stay unchanged until Flush. Neighbours for one destination form a run: all of
 // one size, and at most one shorter that ends it. A full batch is flushed.
 func (w *Writer) Add(to netip.AddrPort, b []byte) {
@@ -69,7 +66,7 @@ func (w *Writer) Add(to netip.AddrPort, b []byte) {
 		return
 	}
 	if i := w.n - 1; i >= 0 && w.open[i] && w.to[i] == to && len(b) <= w.seg[i] && w.cnt[i] < MaxSegments &&
-		w.size[i]+len(b) <= MaxRun && w.v < len(w.iovs) && w.c.gso.Load() {
+		w.size[i]+len(b) <= maxRun && w.v < len(w.iovs) && w.c.gso.Load() {
 		// What stands behind the last one in memory makes one piece with it: the kernel has less to walk.
 		if v := &w.iovs[w.v-1]; unsafe.Add(unsafe.Pointer(v.Base), v.Len) == unsafe.Pointer(&b[0]) {
 			v.SetLen(int(v.Len) + len(b))
@@ -86,7 +83,7 @@ func (w *Writer) Add(to netip.AddrPort, b []byte) {
 		}
 		return
 	}
-	if w.n == WriteBatch || w.v == len(w.iovs) {
+	if w.n == writeBatch || w.v == len(w.iovs) {
 		w.Flush()
 	}
 	w.begin(to, b)

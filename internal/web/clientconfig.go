@@ -15,7 +15,7 @@ import (
 // Config is what config.js tells clients (this page and stock Jitsi clients alike).
 type Config struct {
 	Domain      string // domain of accounts; also where disco, ping and extdisco go
-	GuestDomain string // domain of guests (SASL ANONYMOUS); "": guests use Domain
+	GuestDomain string // domain to which guests open their streams (SASL ANONYMOUS); "": Domain
 	MUC         string // room service
 	Focus       string // address of the focus for conference requests
 

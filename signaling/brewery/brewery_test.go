@@ -299,7 +299,7 @@ func TestAgain(t *testing.T) {
 	m := start(t, h, &fakeBridge{}, healthy, nil)
 	g := <-h.guest
 	g.next(func(st *stanza.Stanza) bool { return isPresence(st) && !st.Has(nsMUC, "x") })
-	if !m.Joined() {
+	if !m.joined.Load() {
 		t.Error("not joined")
 	}
 	g.conn.Close()

@@ -191,9 +191,6 @@ func (m *Member) present(s *stream, stop <-chan struct{}) {
 	}
 }
 
-// Joined tells whether the room has us.
-func (m *Member) Joined() bool { return m.joined.Load() }
-
 // Counters are totals since the start, by name; joined is 0 or 1.
 func (m *Member) Counters() map[string]uint64 {
 	joined := uint64(0)

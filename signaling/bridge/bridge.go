@@ -84,9 +84,6 @@ func NewWith(eng Engine, cfg Config, log *slog.Logger) *Bridge {
 	return &Bridge{cfg: cfg, eng: eng, log: log, frames: sync.Pool{New: frames}, byID: map[string]*conference{}, byPath: map[string]*conference{}}
 }
 
-// ServerID is the part of WebSocket paths that names this bridge.
-func (b *Bridge) ServerID() string { return b.cfg.ServerID }
-
 // SendsFEC implements colibri.Protector.
 func (b *Bridge) SendsFEC() bool { return true }
 

@@ -12,12 +12,6 @@ import (
 	"strings"
 )
 
-// What a client calls its data channel.
-const (
-	Label    = "JVB data channel"
-	Protocol = "http://jitsi.org/protocols/colibri"
-)
-
 // MaxMessage is the longest message taken, in bytes: what browsers are told of SCTP.
 const MaxMessage = 262144
 

@@ -160,7 +160,7 @@ func TestErrors(t *testing.T) {
 	if got := ParseError(stanza.NewIQ("get", "1", to, from).ErrorReply(stanza.ErrFeatureNotImplemented.With("SCTP support is not configured"))); got.Reason != ReasonFeatureNotSupported {
 		t.Errorf("JVB without SCTP: %+v", got)
 	}
-	if got := ParseError(stanza.NewIQ("get", "1", to, from).ErrorReply(stanza.ErrRecipientUnavailable)); got.Reason != ReasonInternal || got.Text != "recipient-unavailable" {
+	if got := ParseError(stanza.NewIQ("get", "1", to, from).ErrorReply(&stanza.Error{Type: "wait", Condition: "recipient-unavailable"})); got.Reason != ReasonInternal || got.Text != "recipient-unavailable" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -12,22 +12,21 @@ package jingle
 
 // Namespaces.
 const (
-	NS            = "urn:xmpp:jingle:1"
-	NSErrors      = "urn:xmpp:jingle:errors:1"
-	NSRTP         = "urn:xmpp:jingle:apps:rtp:1"
-	NSRTCPFB      = "urn:xmpp:jingle:apps:rtp:rtcp-fb:0"
-	NSHdrExt      = "urn:xmpp:jingle:apps:rtp:rtp-hdrext:0"
-	NSSSMA        = "urn:xmpp:jingle:apps:rtp:ssma:0"
-	NSICE         = "urn:xmpp:jingle:transports:ice-udp:1"
-	NSDTLS        = "urn:xmpp:jingle:apps:dtls:0"
-	NSSCTP        = "urn:xmpp:jingle:transports:dtls-sctp:1"
-	NSGrouping    = "urn:xmpp:jingle:apps:grouping:0"
-	NSColibri     = "http://jitsi.org/protocol/colibri"
-	NSColibri2    = "jitsi:colibri2"
-	NSFocus       = "http://jitsi.org/protocol/focus"
-	NSJitmeet     = "http://jitsi.org/jitmeet"
-	NSStartMuted  = "http://jitsi.org/jitmeet/start-muted"
-	NSJSONSources = "http://jitsi.org/json-encoded-sources"
+	NS           = "urn:xmpp:jingle:1"
+	NSErrors     = "urn:xmpp:jingle:errors:1"
+	NSRTP        = "urn:xmpp:jingle:apps:rtp:1"
+	NSRTCPFB     = "urn:xmpp:jingle:apps:rtp:rtcp-fb:0"
+	NSHdrExt     = "urn:xmpp:jingle:apps:rtp:rtp-hdrext:0"
+	NSSSMA       = "urn:xmpp:jingle:apps:rtp:ssma:0"
+	NSICE        = "urn:xmpp:jingle:transports:ice-udp:1"
+	NSDTLS       = "urn:xmpp:jingle:apps:dtls:0"
+	NSSCTP       = "urn:xmpp:jingle:transports:dtls-sctp:1"
+	NSGrouping   = "urn:xmpp:jingle:apps:grouping:0"
+	NSColibri    = "http://jitsi.org/protocol/colibri"
+	NSColibri2   = "jitsi:colibri2"
+	NSFocus      = "http://jitsi.org/protocol/focus"
+	NSJitmeet    = "http://jitsi.org/jitmeet"
+	NSStartMuted = "http://jitsi.org/jitmeet/start-muted"
 )
 
 // BridgeOwner owns the sources that a bridge uses for its own RTCP.

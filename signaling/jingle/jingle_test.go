@@ -48,11 +48,11 @@ func TestEncodingsAgree(t *testing.T) {
 }
 
 func TestJSONForm(t *testing.T) {
-	got := string(AppendJSON(nil, []Owned{{"jvb", SourceSet{Sources: []Source{{SSRC: 2, Media: Video, Name: "jvb-v0", MSID: "m v"}, {SSRC: 1, Media: Audio, Name: "jvb-a0", MSID: "m a"}}}}}))
+	got := string(appendJSON(nil, []Owned{{"jvb", SourceSet{Sources: []Source{{SSRC: 2, Media: Video, Name: "jvb-v0", MSID: "m v"}, {SSRC: 1, Media: Audio, Name: "jvb-a0", MSID: "m a"}}}}}))
 	if want := `{"sources":{"jvb":[[{"s":2,"n":"jvb-v0","m":"m v"}],[],[{"s":1,"n":"jvb-a0","m":"m a"}]]}}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	got = string(AppendJSON(nil, []Owned{{"x", SourceSet{Sources: []Source{{SSRC: 5, Media: Video, VideoType: "desktop"}}, Groups: []Group{{Audio, FID, []uint32{1, 2}}, {Video, SIM, []uint32{5, 6}}}}}}))
+	got = string(appendJSON(nil, []Owned{{"x", SourceSet{Sources: []Source{{SSRC: 5, Media: Video, VideoType: "desktop"}}, Groups: []Group{{Audio, FID, []uint32{1, 2}}, {Video, SIM, []uint32{5, 6}}}}}}))
 	if want := `{"sources":{"x":[[{"s":5,"v":"d"}],[["s",5,6]],[],[["f",1,2]]]}}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -134,7 +134,7 @@ func TestParseAccept(t *testing.T) {
 	tr := Transport{Ufrag: "u", Pwd: "p", Fingerprints: []Fingerprint{{"sha-256", "active", "AA"}},
 		Candidates: []Candidate{{Foundation: "1", Component: 1, Protocol: "udp", Priority: 5, Type: "host", Addr: netip.MustParseAddrPort("[2001:db8::1]:9")}}}
 	vd := VideoDescription(Can{RTX: true, TCC: true})
-	d := vd.Element().Add(stanza.NewElement(NSColibri2, "initial-last-n", "value", "3"))
+	d := vd.element().Add(stanza.NewElement(NSColibri2, "initial-last-n", "value", "3"))
 	el := stanza.NewElement(NS, "jingle", "action", "session-accept", "sid", "x").
 		Add(contentElement("video").Add(d, tr.Element(false)), contentElement("data").Add(tr.Element(true)))
 	m, err := Parse(el)
@@ -208,7 +208,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("took %+v", s)
 			}
 		}
-		if len(added.Sources) > MaxSources || len(added.Groups) > MaxGroups {
+		if len(added.Sources) > MaxSources || len(added.Groups) > maxGroups {
 			t.Fatal("took too much")
 		}
 		again, err := Parse(SourceChange("source-add", "s", "i", []Owned{{"ab12cd34", added}}, false))
@@ -220,15 +220,15 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzJSON(f *testing.F) {
-	f.Add(AppendJSON(nil, []Owned{{"me", simulcast()}}))
+	f.Add(appendJSON(nil, []Owned{{"me", simulcast()}}))
 	f.Add([]byte(`{"sources":{"a":[[{"s":4294967295}],[["f",1,2]],[],[]]}}`))
 	f.Add([]byte(`{"sources":{"a":[[{"s":4294967296}],[["x",1.5]]]}}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		list, err := ParseJSON(in)
+		list, err := parseJSON(in)
 		if err != nil {
 			return
 		}
-		out := AppendJSON(nil, list)
+		out := appendJSON(nil, list)
 		if !json.Valid(out) {
 			t.Fatalf("not JSON: %s", out)
 		}

@@ -10,12 +10,12 @@ import (
 // Limits per participant; a client with a camera and a screen in three layers each needs 13 SSRCs and 8 groups.
 const (
 	MaxSources = 20
-	MaxGroups  = 20
+	maxGroups  = 20
 )
 
 // checkSize stops a message early that cannot be accepted anyhow.
 func checkSize(s *SourceSet) error {
-	if len(s.Sources) > 4*MaxSources || len(s.Groups) > 4*MaxGroups {
+	if len(s.Sources) > 4*MaxSources || len(s.Groups) > 4*maxGroups {
 		return fmt.Errorf("too many sources")
 	}
 	for _, g := range s.Groups {
@@ -49,7 +49,7 @@ func (l *Ledger) Of(owner string) SourceSet {
 }
 
 // Add checks and takes new sources of owner. It gives back what was added, with missing names filled in; on error nothing has
-// changed. The rules: SSRCs are unique in the conference; at most MaxSources and MaxGroups; grouped SSRCs exist; FID has two; grouped
+// changed. The rules: SSRCs are unique in the conference; at most MaxSources and maxGroups; grouped SSRCs exist; FID has two; grouped
 // sources have one msid in common that no other source of theirs has; names begin with the owner's id.
 func (l *Ledger) Add(owner string, add SourceSet) (SourceSet, error) {
 	add = add.Clone()
@@ -71,8 +71,8 @@ func (l *Ledger) Add(owner string, add SourceSet) (SourceSet, error) {
 	if len(all.Sources) > MaxSources {
 		return SourceSet{}, fmt.Errorf("more than %d sources", MaxSources)
 	}
-	if len(all.Groups) > MaxGroups {
-		return SourceSet{}, fmt.Errorf("more than %d groups", MaxGroups)
+	if len(all.Groups) > maxGroups {
+		return SourceSet{}, fmt.Errorf("more than %d groups", maxGroups)
 	}
 	if err := checkGroups(all); err != nil {
 		return SourceSet{}, err

@@ -68,7 +68,7 @@ func Parse(el *stanza.Element) (*Message, error) {
 }
 
 func (m *Message) parseJSON(c *stanza.Element) error {
-	owned, err := ParseJSON([]byte(c.Text()))
+	owned, err := parseJSON([]byte(c.Text()))
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (m *Message) parseDescription(el *stanza.Element, media Media) error {
 // Parse adds the payload types and header extensions in el to d.
 func (d *Description) Parse(el *stanza.Element) error {
 	for _, x := range el.ChildrenNamed(NSRTP, "payload-type") {
-		p, err := ParsePayloadType(x)
+		p, err := parsePayloadType(x)
 		if err != nil {
 			return err
 		}
@@ -157,8 +157,8 @@ func (d *Description) Parse(el *stanza.Element) error {
 	return nil
 }
 
-// ParsePayloadType reads one <payload-type/>.
-func ParsePayloadType(el *stanza.Element) (PayloadType, error) {
+// parsePayloadType reads one <payload-type/>.
+func parsePayloadType(el *stanza.Element) (PayloadType, error) {
 	id, err := strconv.ParseUint(el.Attr("id"), 10, 7)
 	if err != nil {
 		return PayloadType{}, fmt.Errorf("bad payload type %q", clip(el.Attr("id")))

@@ -49,7 +49,7 @@ func (o *Offer) Element() *stanza.Element {
 		j.Add(stanza.NewElement(NSFocus, "bridge-session", "id", o.BridgeSession, "region", o.Region))
 	}
 	if o.JSON {
-		j.Add(JSONElement(o.Sources))
+		j.Add(jsonElement(o.Sources))
 	}
 	return j
 }
@@ -59,7 +59,7 @@ func contentElement(name string) *stanza.Element {
 }
 
 func (o *Offer) content(d *Description) *stanza.Element {
-	el := d.Element()
+	el := d.element()
 	if !o.JSON {
 		for _, s := range o.Sources {
 			addSourceXML(el, s.Owner, s.SourceSet, d.Media)
@@ -68,8 +68,8 @@ func (o *Offer) content(d *Description) *stanza.Element {
 	return contentElement(string(d.Media)).Add(el, o.Transport.Element(false))
 }
 
-// Element is the <description/> without sources.
-func (d *Description) Element() *stanza.Element {
+// element is the <description/> without sources.
+func (d *Description) element() *stanza.Element {
 	el := stanza.NewElement(NSRTP, "description", "media", string(d.Media))
 	if d.Media == Audio {
 		el.SetAttr("maxptime", "60")
@@ -153,7 +153,7 @@ func (c *Candidate) element(n int) *stanza.Element {
 func SourceChange(action, sid, initiator string, sources []Owned, json bool) *stanza.Element {
 	j := stanza.NewElement(NS, "jingle", "action", action, "sid", sid, "initiator", initiator)
 	if json {
-		return j.Add(JSONElement(sources))
+		return j.Add(jsonElement(sources))
 	}
 	for _, m := range []Media{Audio, Video} {
 		d := stanza.NewElement(NSRTP, "description", "media", string(m))

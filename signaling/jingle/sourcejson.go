@@ -17,13 +17,13 @@ type jsonSource struct {
 	V string `json:"v,omitempty"` // "d": desktop
 }
 
-// JSONElement is the <json-message/> with sources.
-func JSONElement(sources []Owned) *stanza.Element {
-	return stanza.TextElement(NSJitmeet, "json-message", string(AppendJSON(nil, sources)))
+// jsonElement is the <json-message/> with sources.
+func jsonElement(sources []Owned) *stanza.Element {
+	return stanza.TextElement(NSJitmeet, "json-message", string(appendJSON(nil, sources)))
 }
 
-// AppendJSON appends sources in the compact form, owners in the order given.
-func AppendJSON(dst []byte, sources []Owned) []byte {
+// appendJSON appends sources in the compact form, owners in the order given.
+func appendJSON(dst []byte, sources []Owned) []byte {
 	dst = append(dst, `{"sources":{`...)
 	for i, o := range sources {
 		if i > 0 {
@@ -95,8 +95,8 @@ func jsonGroups(s SourceSet, m Media) [][]any {
 
 var errJSON = errors.New("bad json sources")
 
-// ParseJSON reads the compact form. Owners come in no particular order. A message that is JSON but holds no sources is none.
-func ParseJSON(text []byte) ([]Owned, error) {
+// parseJSON reads the compact form. Owners come in no particular order. A message that is JSON but holds no sources is none.
+func parseJSON(text []byte) ([]Owned, error) {
 	var top struct {
 		Sources map[string][]json.RawMessage `json:"sources"`
 	}

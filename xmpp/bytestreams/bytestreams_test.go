@@ -48,8 +48,12 @@ var (
 
 func newWorld(t *testing.T, change func(*Config)) *world {
 	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := Config{
-		Domain: "proxy.example.org", Host: "127.0.0.1", MaxStreams: 10, PerAccount: 2,
+		Domain: "proxy.example.org", Host: "127.0.0.1", Port: ln.Addr().(*net.TCPAddr).Port, MaxStreams: 10, PerAccount: 2,
 		May: func(j stanza.JID) bool { return j.Domain() == "example.org" },
 	}
 	if change != nil {
@@ -60,11 +64,6 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.SetPort(ln.Addr().(*net.TCPAddr).Port)
 	done := make(chan error)
 	go func() { done <- p.Serve(ln) }()
 	t.Cleanup(func() {

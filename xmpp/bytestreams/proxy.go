@@ -32,7 +32,7 @@ const (
 type Config struct {
 	Domain string // of the service: proxy.example.org
 	Host   string // name or address that clients connect to
-	Port   int    // likewise; 0: see SetPort
+	Port   int    // likewise
 
 	MaxStreams   int // at a time, in all
 	PerAccount   int // at a time, of one initiator
@@ -48,9 +48,8 @@ type Config struct {
 // Proxy is the service's domain and its listeners. Use New, mount it and Serve.
 type Proxy struct {
 	xmpp.IQService
-	cfg  Config
-	log  *slog.Logger
-	port atomic.Int32
+	cfg Config
+	log *slog.Logger
 
 	mu       sync.Mutex // guards all below
 	closed   bool
@@ -90,16 +89,12 @@ func New(cfg Config, router xmpp.Router, log *slog.Logger) (*Proxy, error) {
 		cfg: cfg, log: log, lns: map[net.Listener]struct{}{}, conns: map[net.Conn]struct{}{}, parked: map[netip.Addr]int{}, pairs: map[string]*pair{},
 		accounts: map[stanza.JID]*account{},
 	}
-	p.port.Store(int32(cfg.Port))
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.IQService = xmpp.IQService{
 		Router: router, JID: domain, Category: "proxy", Type: "bytestreams", Name: "SOCKS5 Bytestreams", Features: []string{nsBytestreams}, Answer: p.answer,
 	}
 	return p, nil
 }
-
-// SetPort tells the port that clients connect to, where the kernel chose it.
-func (p *Proxy) SetPort(port int) { p.port.Store(int32(port)) }
 
 // Counters are numbers for metrics.
 func (p *Proxy) Counters() map[string]uint64 {
@@ -126,7 +121,7 @@ func (p *Proxy) answer(iq *stanza.Stanza) *stanza.Stanza {
 	}
 	if iq.Type == "get" {
 		return iq.Result(stanza.NewElement(nsBytestreams, "query").Add(
-			stanza.NewElement(nsBytestreams, "streamhost", "jid", p.JID.String(), "host", p.cfg.Host, "port", strconv.Itoa(int(p.port.Load())))))
+			stanza.NewElement(nsBytestreams, "streamhost", "jid", p.JID.String(), "host", p.cfg.Host, "port", strconv.Itoa(p.cfg.Port))))
 	}
 	sid, target := q.Attr("sid"), q.Child(nsBytestreams, "activate")
 	to, err := stanza.ParseJID(target.Text())

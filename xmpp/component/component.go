@@ -34,8 +34,8 @@ const (
 	maxLogins     = 20               // connections without a handshake
 )
 
-// StanzaLimits are of what components send: they carry the traffic of many.
-var StanzaLimits = stanza.Limits{Bytes: 1 << 20, Depth: 64, Elements: 20_000, Attrs: 128, Bindings: 64}
+// stanzaLimits are of what components send: they carry the traffic of many.
+var stanzaLimits = stanza.Limits{Bytes: 1 << 20, Depth: 64, Elements: 20_000, Attrs: 128, Bindings: 64}
 
 var loginLimits = stanza.Limits{Bytes: 4096, Depth: 4, Elements: 8, Attrs: 16, Bindings: 8}
 

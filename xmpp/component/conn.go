@@ -88,7 +88,7 @@ func (c *conn) login() error {
 		return stanza.NewStreamError("not-authorized", "")
 	}
 	_ = c.raw.SetReadDeadline(time.Time{})
-	c.rd.SetLimits(StanzaLimits)
+	c.rd.SetLimits(stanzaLimits)
 	c.k, c.in = k, c.s.srv.NewInbound(nil)
 	k.mu.Lock()
 	old := k.conn

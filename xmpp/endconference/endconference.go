@@ -8,8 +8,8 @@ import (
 	"konzil/xmpp/stanza"
 )
 
-// Reason is what everybody is told; Jitsi clients leave for good when they see it.
-const Reason = "The meeting has been terminated"
+// reason is what everybody is told; Jitsi clients leave for good when they see it.
+const reason = "The meeting has been terminated"
 
 // Component is the handler of its domain and an observer of rooms.
 type Component struct {
@@ -37,7 +37,7 @@ func (c *Component) message(st *stanza.Stanza) *stanza.Error {
 	if err != nil {
 		return err
 	}
-	c.end(p.Room, Reason)
+	c.end(p.Room, reason)
 	return nil
 }
 

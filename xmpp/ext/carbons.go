@@ -13,9 +13,6 @@ const (
 	nsSID     = "urn:xmpp:sid:0"
 )
 
-// carbonsNote is where a session notes that it wants copies.
-const carbonsNote = "carbons"
-
 type carbons struct{ srv *xmpp.Server }
 
 // AttachCarbons gives clients that ask for it copies of what other clients of the account send and get (XEP-0280).
@@ -36,13 +33,13 @@ func AttachCarbons(s *xmpp.Server) {
 			case iq.Type != "set":
 				return iq.ErrorReply(stanza.ErrBadRequest)
 			}
-			sess.SetNote(carbonsNote, map[bool]string{true: "on"}[on])
+			sess.SetNote(xmpp.NoteCarbons, map[bool]string{true: "on"}[on])
 			return iq.Result()
 		})
 	}
 	h.BindFeature(nsCarbons, func(x *xmpp.Session, asked *stanza.Element) *stanza.Element {
 		if asked.Local == "enable" {
-			x.SetNote(carbonsNote, "on")
+			x.SetNote(xmpp.NoteCarbons, "on")
 		}
 		return nil
 	})
@@ -50,7 +47,7 @@ func AttachCarbons(s *xmpp.Server) {
 	h.Inbound(c.received)
 }
 
-func wants(s *xmpp.Session) bool { return s.Note(carbonsNote) != "" }
+func wants(s *xmpp.Session) bool { return s.Note(xmpp.NoteCarbons) != "" }
 
 // conversational tells what people's clients say to each other besides words (§6.1): states, receipts, markers, encrypted words, corrections, reactions,
 // calls, invitations to rooms.
@@ -157,12 +154,13 @@ func recipients(all []*xmpp.Session, to stanza.JID) map[*xmpp.Session]bool {
 	return out
 }
 
-// wrap makes the copy (§7, XEP-0297): from the own bare address, which is how clients know that it is honest.
+// wrap makes the copy (§7, XEP-0297): from the own bare address, which is how clients know that it is honest. What it remembers of the message keeps it from coming
+// twice when a kill has come between, and the message is sent again.
 func wrap(kind string, st *stanza.Stanza, bare stanza.JID) *stanza.Stanza {
 	m := st.AsElement()
 	if id := st.Archive(); id != "" && kind == "sent" { // by which the own archive has it (XEP-0313 §5.1.2)
 		m.Add(stanza.NewElement(nsSID, "stanza-id", "by", bare.String(), "id", id))
 	}
 	el := stanza.NewElement(nsCarbons, kind).Add(stanza.NewElement(nsForward, "forwarded").Add(m))
-	return stanza.NewMessage(st.Type, bare, stanza.JID{}, el)
+	return stanza.NewMessage(st.Type, bare, stanza.JID{}, el).WithArchive(st.Archive(), stanza.JID{}).WithOrigin(st.Origin()).Part()
 }

@@ -177,3 +177,14 @@ func TestBlockForms(t *testing.T) {
 		}
 	}
 }
+
+// TestCarbonRemembers: a copy remembers of which message it is, so that it is not queued twice when that is sent again after a kill; and it handles nothing.
+func TestCarbonRemembers(t *testing.T) {
+	st := stanza.NewMessage("chat", stanza.MustJID("romeo@example.org/orchard"), stanza.MustJID("juliet@example.org")).WithOrigin(stanza.Origin{Channel: 3, Number: 4}).WithArchive("0000000000007", stanza.MustJID("juliet@example.org"))
+	for _, kind := range []string{"sent", "received"} {
+		c := wrap(kind, st, stanza.MustJID("romeo@example.org"))
+		if c.Archive() != st.Archive() || c.ArchivedFor(stanza.MustJID("juliet@example.org")) || c.Origin() != (stanza.Origin{Channel: 3, Number: 4, Part: true}) {
+			t.Errorf("%s: %q %+v", kind, c.Archive(), c.Origin())
+		}
+	}
+}

@@ -33,7 +33,6 @@ type Meetings interface {
 	Meeting(room stanza.JID) bool
 	Affiliation(room, bare stanza.JID) string
 	SetInfo(room stanza.JID, name, value string) bool
-	Info(room stanza.JID, name string) string
 	Hold(room stanza.JID, hold bool) bool
 	Broadcast(room stanza.JID, nick string, payload ...*stanza.Element) bool
 	// Nick is that of the session real in room, "" if it is not there.

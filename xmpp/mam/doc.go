@@ -5,7 +5,8 @@
 //  1. Service.Keep (keep.go, the sending stream's goroutine) gets each message of a local session before it goes on. What belongs into an archive
 //     (keepable) is appended to the sender's and, where that is a local account, to the recipient's; the message gets the stanza-id (XEP-0359)
 //     by which the recipient's archive has it. The server carries on once it is on disk.
-//  2. Service.inbound (keep.go) gets what comes from elsewhere (rooms, other servers), keeps it and routes it again once it is on disk.
+//  2. Service.inbound (keep.go) gets what comes from elsewhere (rooms, other servers), keeps it and routes it again once it is on disk. What is for several sessions
+//     of an account (stanza.ForAll) is kept once.
 //
 // The path of a query: Service.query (query.go, the asking stream's goroutine) reads form and result set (form.go), asks konzil/internal/archive,
 // sends one message for each result and then the answer. Preferences (XEP-0441) are in prefs.go, rooms in rooms.go, conversations (XEP-0430)

@@ -89,7 +89,7 @@ func (m *Service) appendThen(make func(archive.ID) *stanza.Stanza, then func(err
 	_, err := m.archive.AppendThen(func(id archive.ID) []byte {
 		st := make(id)
 		from = st.Origin()
-		m.opt.Ledger.Begin(uint64(id), c.Owner, ledger.Origin(from))
+		m.opt.Ledger.Begin(uint64(id), c.Owner, ledger.Origin(from), addresses(st.Also())...)
 		m.keeping.add(from.Channel, 1)
 		return st.AppendXML(nil, stanza.NSClient, true)
 	}, func(err error) {
@@ -97,6 +97,13 @@ func (m *Service) appendThen(make func(archive.ID) *stanza.Stanza, then func(err
 		then(err)
 	}, c)
 	return err
+}
+
+func addresses(all []stanza.JID) (out []string) {
+	for _, j := range all {
+		out = append(out, j.String())
+	}
+	return out
 }
 
 // keeping counts the messages of appendThen that are not on disk, by the channels of their origins; those without are not counted.

@@ -67,6 +67,8 @@ func TestPlays(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
+				case st.To.Resource() == "pair": // a private message for two sessions of one nick
+					s.Route(st.WithFrom(st.To).ForAll([]stanza.JID{stanza.MustJID("juliet@example.org/balcony"), stanza.MustJID("juliet@example.org/garden")}))
 				default: // a private message
 					s.Route(st.WithFromTo(st.To, stanza.MustJID("romeo@example.org/orchard")))
 				}

@@ -3,6 +3,7 @@ package mam
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"konzil/internal/archive"
 	"konzil/internal/ledger"
@@ -19,6 +20,24 @@ type undelivered struct {
 	ledger.Undone
 	owner stanza.JID
 	st    *stanza.Stanza
+}
+
+// left is the message for those who have not got it: of sessions that had it and are over, others get it from there. Nil: there are none.
+func (x *undelivered) left(served func(u *ledger.Undone, full stanza.JID) bool) *stanza.Stanza {
+	to := []stanza.JID{x.st.To}
+	for _, name := range x.Also {
+		if j, err := stanza.ParseJID(name); err == nil {
+			to = append(to, j)
+		}
+	}
+	to = slices.DeleteFunc(to, func(j stanza.JID) bool { return served(&x.Undone, j) })
+	switch {
+	case len(to) == 0:
+		return nil
+	case len(x.Also) == 0:
+		return x.st
+	}
+	return x.st.ForAll(to)
 }
 
 // Undelivered finds out, at the start, which of the messages that were under way are in the archive: these count as handled, so it comes before
@@ -49,32 +68,40 @@ func (m *Service) Undelivered(ctx context.Context) (*Undelivered, error) {
 	return u, nil
 }
 
-// Deliver hands them on: messages of rooms by room, others as if their sender had sent them now. served tells whether the queue from an address to
-// another has it already, of the channels of the ledger that have.
-func (u *Undelivered) Deliver(room func(st *stanza.Stanza, room stanza.JID, served func(to, from stanza.JID) bool),
-	served func(by ledger.Served, to, from stanza.JID) bool) {
+// Deliver hands them on: messages of rooms by room, others as if their sender had sent them now. Who has one does not get it again (ledger.Channel.Push); served
+// tells whether a session, which may be over, had it. Call Done when the sessions that are over have passed on what they had.
+func (u *Undelivered) Deliver(room func(st *stanza.Stanza, room stanza.JID), served func(u *ledger.Undone, full stanza.JID) bool) {
 	last := map[ledger.Origin]string{} // whose copy has come furthest
 	for _, x := range u.list {
 		last[x.Origin] = x.Owner
 	}
 	for _, x := range u.list {
-		by := func(to, from stanza.JID) bool { return served(x.Served, to, from) }
 		switch {
 		case u.m.private(x.st):
-			if len(x.Served) > 0 || x.Origin.Channel != 0 && last[x.Origin] != x.Owner {
+			switch {
+			case x.Origin.Channel != 0 && last[x.Origin] != x.Owner:
 				continue // it has left the room: the copy of whom it is for is handed on
+			case x.Passed: // it has left the room, and not all have it
+				room(x.st, x.st.To.Bare())
+			default:
+				u.m.srv.Resend(x.st.WithOrigin(stanza.Origin(x.Origin))) // which that copy keeps, so that a further restart knows it again
 			}
-			u.m.srv.Resend(x.st.WithOrigin(stanza.Origin(x.Origin))) // which that copy keeps, so that a further restart knows it again
 		case x.st.Type == "groupchat":
-			room(x.st, x.owner, by)
-		case !u.m.served(x.st, by) && !u.m.waits(x.st):
-			u.m.srv.Resend(x.st)
+			room(x.st, x.owner)
+		case !u.m.waits(x.st):
+			if st := x.left(served); st != nil {
+				u.m.srv.Resend(st)
+			}
 		}
 		u.m.redelivered.Add(1)
 	}
 	if err := u.m.Settle(0); err != nil { // what rooms passed on is kept for whom it is for
 		u.m.log.Error("messages from before the start may not be on disk", "err", err)
 	}
+}
+
+// Done ends it: all who get them have them.
+func (u *Undelivered) Done() {
 	for _, x := range u.list {
 		u.m.opt.Ledger.Done(x.Ref)
 	}
@@ -98,17 +125,4 @@ func (m *Service) waits(st *stanza.Stanza) bool {
 // private tells a message to somebody in a room, of which there is a copy for its sender, and one for whom it is for once the room has passed it on.
 func (m *Service) private(st *stanza.Stanza) bool {
 	return st.To.Domain() != m.srv.Domain() && m.srv.Serves(st.To.Domain())
-}
-
-// served tells whether the recipient of st, or a client of it, has it in its queue.
-func (m *Service) served(st *stanza.Stanza, by func(to, from stanza.JID) bool) bool {
-	if by(st.To, st.From) {
-		return true
-	}
-	for _, x := range m.srv.Sessions(st.To.Bare()) {
-		if by(x.JID(), st.From) {
-			return true
-		}
-	}
-	return false
 }

@@ -18,9 +18,6 @@ func (m *Service) Rooms() *Rooms { return &Rooms{m} }
 // Features are what a room with an archive announces.
 func (r *Rooms) Features() []string { return []string{nsMAM, nsExtended, nsFulltext, nsSID} }
 
-// NewID gives a stanza-id for a message that is not kept.
-func (r *Rooms) NewID() string { return r.m.archive.NewID().String() }
-
 // Keep puts a message of a room into its archive. make gets the id and gives the message as occupants will get it; then runs once it is on disk, in the
 // order of the calls, or with an error when it could not be kept; it must not wait. Neither is called when Keep returns an error. by is who says it, an
 // occupant or the room: queries can ask for the messages with it.

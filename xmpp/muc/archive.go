@@ -73,38 +73,30 @@ func (w *wait) over() bool {
 // say gives a message to the archive if the room has one and the message belongs there, and to all who are inside once it is on disk. build makes it
 // with the stanza id (XEP-0359), "" for none; before runs right before it is said, without the lock. ask is who gets an error, o the author (nil: the room).
 func (r *room) say(ask *stanza.Stanza, o *occupant, probe *stanza.Stanza, build func(id string) *stanza.Stanza, before func() error) {
-	to := r.recipients
-	deliver := func(m *stanza.Stanza) func() {
-		return func() {
-			if before != nil {
-				if err := before(); err != nil {
-					r.unstored(ask, err)
-					return
-				}
-			}
-			r.svc.spread(m, to)
-		}
-	}
 	switch {
 	case !r.archived():
 		id := newID()
 		m := build(id)
 		r.remember(id, o, m)
-		if before == nil {
-			r.send(m, to...)
-		} else {
-			r.later(deliver(m))
-		}
-		return
+		r.sayNow(ask, m, before)
 	case !archivable(probe):
-		m := build("") // only what is in the archive has an id by which to ask it
-		if before == nil {
-			r.send(m, to...)
-		} else {
-			r.later(deliver(m))
-		}
-		return
+		r.sayNow(ask, build(""), before) // only what is in the archive has an id by which to ask it
+	default:
+		r.sayKept(ask, o, build, before)
 	}
+}
+
+// sayNow says what does not wait for the disk.
+func (r *room) sayNow(ask, m *stanza.Stanza, before func() error) {
+	if before == nil {
+		r.send(m, r.recipients...)
+	} else {
+		r.later(r.saying(ask, m, before))
+	}
+}
+
+// sayKept says a message once the archive has it on disk; the queue waits for that.
+func (r *room) sayKept(ask *stanza.Stanza, o *occupant, build func(id string) *stanza.Stanza, before func() error) {
 	r.loadPast() // before the archive has the message: it must not come twice
 	var m *stanza.Stanza
 	var id string
@@ -131,7 +123,7 @@ func (r *room) say(ask *stanza.Stanza, o *occupant, probe *stanza.Stanza, build 
 	}
 	r.svc.count.archived.Add(1)
 	r.remember(id, o, m)
-	say := deliver(m)
+	say := r.saying(ask, m, before)
 	r.queue = append(r.queue, out{wait: w, do: func() {
 		defer r.svc.archive.Said(id)
 		if w.err != nil {
@@ -141,6 +133,20 @@ func (r *room) say(ask *stanza.Stanza, o *occupant, probe *stanza.Stanza, build 
 		}
 		say()
 	}})
+}
+
+// saying is a function for the queue that says m to those who are inside now, after before if there is one.
+func (r *room) saying(ask, m *stanza.Stanza, before func() error) func() {
+	to := r.recipients
+	return func() {
+		if before != nil {
+			if err := before(); err != nil {
+				r.unstored(ask, err)
+				return
+			}
+		}
+		r.svc.spread(m, to)
+	}
 }
 
 // unstored says that something is not on disk. The room is not locked.

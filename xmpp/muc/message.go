@@ -168,8 +168,23 @@ func (r *room) private(o *occupant, st *stanza.Stanza) {
 		return
 	}
 	r.svc.count.private.Add(1)
-	payload := append(r.cleanMessage(st), stanza.NewElement(nsUser, "x"), stanza.NewElement(nsOccupant, "occupant-id", "id", o.id))
-	r.send(st.WithPayload(payload...).WithFrom(o.addr), to.jids()...)
+	r.pass(o, to, st)
+}
+
+// pass hands on a private message.
+func (r *room) pass(from, to *occupant, st *stanza.Stanza) {
+	payload := append(r.cleanMessage(st), stanza.NewElement(nsUser, "x"), stanza.NewElement(nsOccupant, "occupant-id", "id", from.id))
+	r.sendOccupant(to, st.WithPayload(payload...).WithFrom(from.addr))
+}
+
+// sendOccupant queues st for all sessions of an occupant; several of an account of ours get it as one message, which its archive has once.
+func (r *room) sendOccupant(o *occupant, st *stanza.Stanza) {
+	jids := o.jids() // one account has a nick (mayShare)
+	if len(jids) > 1 && r.svc.local[jids[0].Domain()] {
+		r.answer(st.ForAll(jids))
+		return
+	}
+	r.send(st, jids...)
 }
 
 // mayWrite tells whether o may write to single occupants (muc#roomconfig_allowpm).
@@ -195,6 +210,6 @@ func (r *room) messageError(o *occupant, st *stanza.Stanza) {
 		return
 	}
 	if to := r.nicks[st.To.Resource()]; to != nil {
-		r.send(st.WithFrom(o.addr), to.jids()...)
+		r.sendOccupant(to, st.WithFrom(o.addr))
 	}
 }

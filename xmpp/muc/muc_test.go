@@ -107,6 +107,9 @@ func (w *world) close() {
 
 // Route implements xmpp.Router.
 func (w *world) Route(st *stanza.Stanza) {
+	for _, j := range st.Also() {
+		w.Route(st.WithTo(j))
+	}
 	if st.To.Domain() == w.cfg.Domain {
 		w.svc.HandleStanza(st)
 		return

@@ -89,7 +89,7 @@ func (r *room) ready() int {
 	return len(r.queue)
 }
 
-// wake goes on with a queue that stopped for the disk. It does not wait: the archive's goroutine calls it.
+// wake goes on with a queue that stopped for the disk. It does not wait: the archive calls it, and others after it.
 func (r *room) wake() {
 	if r.stalled.CompareAndSwap(true, false) {
 		r.svc.tasks.run(func() {

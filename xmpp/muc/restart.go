@@ -116,24 +116,25 @@ func (r *room) restoreOccupants(k *ledger.Kept, there func(stanza.JID) bool) {
 	}
 }
 
-// Redeliver says a message of the archive to those inside who have not got it: the program was killed in between.
-func (s *Service) Redeliver(st *stanza.Stanza, roomJID stanza.JID, served func(to, from stanza.JID) bool) {
+// Redeliver says a message of the archive to all inside, or hands a private one on: the program was killed in between, and who has got it does not get it again.
+func (s *Service) Redeliver(st *stanza.Stanza, roomJID stanza.JID) {
 	r := s.room(roomJID)
 	if r == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.flush()
+	if st.Type != "groupchat" {
+		if from, to := r.sessions[st.From], r.nicks[st.To.Resource()]; from != nil && to != nil {
+			r.pass(from, to, st)
+		}
+		return
+	}
 	var keep []*stanza.Element
 	for _, e := range st.Payload() {
 		if e.Space != nsUser { // the archive's note of who wrote it
 			keep = append(keep, e)
 		}
 	}
-	m := st.WithPayload(keep...)
-	for _, j := range r.recipients {
-		if !served(j, r.jid) {
-			r.send(m, j)
-		}
-	}
+	r.send(st.WithPayload(keep...), r.recipients...)
 }

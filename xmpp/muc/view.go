@@ -30,7 +30,6 @@ type RoomInfo struct {
 	MeetingID string
 	Created   time.Time
 	Occupants int
-	Subject   string
 }
 
 // Rooms lists all rooms, by name.
@@ -39,7 +38,7 @@ func (s *Service) Rooms() []RoomInfo {
 	for _, r := range s.all() {
 		r.mu.Lock()
 		if !r.dead {
-			out = append(out, RoomInfo{r.jid, r.meeting, r.meetingID, r.created, len(r.order), r.subject.text})
+			out = append(out, RoomInfo{r.jid, r.meeting, r.meetingID, r.created, len(r.order)})
 		}
 		r.mu.Unlock()
 	}

@@ -366,9 +366,6 @@ func (l *Live) leave(name string, politely bool) error {
 	}
 }
 
-// JID is the address that a client got.
-func (l *Live) JID(name string) stanza.JID { return l.clients[name].jid }
-
 type accounts struct{}
 
 func (accounts) SCRAM(context.Context, string, string) ([]byte, int, []byte, []byte, bool, error) {

@@ -20,7 +20,7 @@ import (
 // Namespaces of the format. The older one is what exports of XEP-0227 before 1.0 have.
 const (
 	NS      = "urn:xmpp:pie:0"
-	NSSCRAM = "urn:xmpp:pie:0#scram"
+	nsSCRAM = "urn:xmpp:pie:0#scram"
 	NSMAM   = "urn:xmpp:pie:0#mam"
 
 	oldNS    = "http://www.xmpp.org/extensions/xep-0227.html#ns"
@@ -146,7 +146,7 @@ func readUser(d *xml.Decoder, start xml.StartElement, host string) (*User, error
 		u.Password, u.Keys = "", []string{key}
 	}
 	for _, c := range el.Children() {
-		if c.Space == NSSCRAM && c.Local == "scram-credentials" {
+		if c.Space == nsSCRAM && c.Local == "scram-credentials" {
 			u.Keys = append(u.Keys, keyText(c))
 			continue
 		}
@@ -160,9 +160,9 @@ func readUser(d *xml.Decoder, start xml.StartElement, host string) (*User, error
 
 // keyText is SCRAM credentials in the form of RFC 5803.
 func keyText(c *stanza.Element) string {
-	twice := encodedTwice(c.Child(NSSCRAM, "stored-key").Text(), c.Attr("mechanism"))
+	twice := encodedTwice(c.Child(nsSCRAM, "stored-key").Text(), c.Attr("mechanism"))
 	text := func(local string) string {
-		s := strings.TrimSpace(c.Child(NSSCRAM, local).Text())
+		s := strings.TrimSpace(c.Child(nsSCRAM, local).Text())
 		if b, err := base64.StdEncoding.DecodeString(s); err == nil && twice && local != "iter-count" {
 			s = string(b)
 		}
@@ -272,9 +272,9 @@ func credentials(key string) *stanza.Element {
 			return nil
 		}
 	}
-	return stanza.NewElement(NSSCRAM, "scram-credentials", "mechanism", f[0]).Add(
-		stanza.TextElement(NSSCRAM, "iter-count", f[1]), stanza.TextElement(NSSCRAM, "salt", f[2]),
-		stanza.TextElement(NSSCRAM, "server-key", f[4]), stanza.TextElement(NSSCRAM, "stored-key", f[3]))
+	return stanza.NewElement(nsSCRAM, "scram-credentials", "mechanism", f[0]).Add(
+		stanza.TextElement(nsSCRAM, "iter-count", f[1]), stanza.TextElement(nsSCRAM, "salt", f[2]),
+		stanza.TextElement(nsSCRAM, "server-key", f[4]), stanza.TextElement(nsSCRAM, "stored-key", f[3]))
 }
 
 // Close ends the file.

@@ -72,44 +72,12 @@ func (e *Engine) answer(owner stanza.JID, iq *stanza.Stanza) *stanza.Stanza {
 	return iq.Result(payload)
 }
 
-// perform chooses the operation.
+// perform chooses the operation: one that anybody may ask for, or one of the node's owners (XEP-0060 §8).
 func (r *request) perform() (*stanza.Element, *stanza.Error) {
-	key := r.iq.Type + " " + r.el.Local
 	if r.op.Space == nsPubSub {
-		switch key {
-		case "get items":
-			return r.items()
-		case "get subscriptions":
-			return r.ownSubscriptions()
-		case "get affiliations":
-			return r.ownAffiliations()
-		case "get default": // §6.4
-			if r.node() != "" {
-				n, bad := r.find()
-				if bad != nil {
-					return nil, bad
-				}
-				n.mu.Unlock()
-			}
-			return user("default", r.node()).Add((&subOptions{}).form()).wrap(), nil
-		case "set publish":
-			return r.publish()
-		case "set retract":
-			return r.retract()
-		case "set create":
-			return r.create()
-		case "set subscribe":
-			return r.subscribe()
-		case "set unsubscribe":
-			return r.unsubscribe()
-		case "get options":
-			return r.getOptions()
-		case "set options":
-			return r.setOptions()
-		}
-		return nil, stanza.ErrBadRequest
+		return r.performUser()
 	}
-	if key == "get default" {
+	if r.key() == "get default" {
 		c := defaults(r.o.account, "")
 		return owner("default", "").Add(c.form()).wrap(), nil
 	}
@@ -118,7 +86,43 @@ func (r *request) perform() (*stanza.Element, *stanza.Error) {
 		return nil, bad
 	}
 	defer n.mu.Unlock()
-	switch key {
+	return r.performOwner(n)
+}
+
+// key is the operation's name.
+func (r *request) key() string { return r.iq.Type + " " + r.el.Local }
+
+func (r *request) performUser() (*stanza.Element, *stanza.Error) {
+	switch r.key() {
+	case "get items":
+		return r.items()
+	case "get subscriptions":
+		return r.ownSubscriptions()
+	case "get affiliations":
+		return r.ownAffiliations()
+	case "get default":
+		return r.defaultOptions()
+	case "set publish":
+		return r.publish()
+	case "set retract":
+		return r.retract()
+	case "set create":
+		return r.create()
+	case "set subscribe":
+		return r.subscribe()
+	case "set unsubscribe":
+		return r.unsubscribe()
+	case "get options":
+		return r.getOptions()
+	case "set options":
+		return r.setOptions()
+	}
+	return nil, stanza.ErrBadRequest
+}
+
+// performOwner has n locked.
+func (r *request) performOwner(n *node) (*stanza.Element, *stanza.Error) {
+	switch r.key() {
 	case "get configure":
 		return owner("configure", n.name).Add(n.cfg.form()).wrap(), nil
 	case "set configure":

@@ -154,6 +154,18 @@ func (e *Engine) expire(n *node) {
 	}
 }
 
+// defaultOptions are those of a subscription, of a node that is there or of any (XEP-0060 §6.4).
+func (r *request) defaultOptions() (*stanza.Element, *stanza.Error) {
+	if r.node() != "" {
+		n, bad := r.find()
+		if bad != nil {
+			return nil, bad
+		}
+		n.mu.Unlock()
+	}
+	return user("default", r.node()).Add((&subOptions{}).form()).wrap(), nil
+}
+
 // getOptions is XEP-0060 §6.3.2.
 func (r *request) getOptions() (*stanza.Element, *stanza.Error) {
 	n, u, bad := r.subscriptionOf()

@@ -35,7 +35,6 @@ type Room struct {
 // Rooms is what is asked about and acted on.
 type Rooms interface {
 	jitsi.People
-	Close(room, instead stanza.JID, reason string) bool
 	Kick(room stanza.JID, nick, reason string) bool
 }
 

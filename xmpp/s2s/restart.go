@@ -49,11 +49,16 @@ func (s *Service) Restore() {
 func (s *Service) restoreLink(k *ledger.Kept, p pair) {
 	s.lost[p] = time.Now()
 	bidi := len(k.Values[keyBidi]) > 0 && len(k.Values[keySM]) > 0
-	if len(k.Items) == 0 && !bidi || s.links[p] != nil || !s.srv.Serves(p.local) || !s.cfg.Policy.Allows(p.remote) {
+	if s.links[p] != nil || !s.srv.Serves(p.local) || !s.cfg.Policy.Allows(p.remote) {
 		k.Drop()
 		return
 	}
 	l := s.newLink(p, k.Channel)
+	if len(k.Items) == 0 && !bidi { // it waits for something to say, and knows what it has had of what the start hands on
+		l.setSession(false, "", false)
+		l.ch.Ack(0, 0)
+		return
+	}
 	l.restored, l.h = true, k.Acked
 	if id := k.Values[keySM]; len(id) > 0 && s.cfg.Ledger.Trusted() {
 		l.managed, l.smID, l.bidi, l.backwards, l.handled = true, string(id), bidi, len(k.Values[keyBack]) > 0, k.Handled
@@ -117,14 +122,6 @@ func (s *Service) restoreIncoming(k *ledger.Kept, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sleepLocked(x)
-}
-
-// Served tells whether the link to an address, as the ledger knows it, has got a message for it.
-func (s *Service) Served(by ledger.Served, to, from stanza.JID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.links[pair{from.Domain(), to.Domain()}]
-	return l != nil && by.By(l.ch, to.String())
 }
 
 // ref is the id under which archives have st, 0 for none.

@@ -24,7 +24,6 @@ var (
 	ErrNotAllowed            = &Error{Type: "cancel", Condition: "not-allowed"}
 	ErrNotAuthorized         = &Error{Type: "auth", Condition: "not-authorized"}
 	ErrPolicyViolation       = &Error{Type: "modify", Condition: "policy-violation"}
-	ErrRecipientUnavailable  = &Error{Type: "wait", Condition: "recipient-unavailable"}
 	ErrRegistrationRequired  = &Error{Type: "auth", Condition: "registration-required"}
 	ErrRemoteServerNotFound  = &Error{Type: "cancel", Condition: "remote-server-not-found"}
 	ErrResourceConstraint    = &Error{Type: "wait", Condition: "resource-constraint"}
@@ -37,13 +36,49 @@ func (e *Error) With(text string, app ...*Element) *Error {
 	return &Error{Type: e.Type, Condition: e.Condition, Text: text, App: app}
 }
 
-// Element is the <error/> child.
+// Element is the <error/> child. It has the code of old beside the condition, because some clients read nothing else: Profanity makes its
+// list of OMEMO devices only when asking for one is answered with 404.
 func (e *Error) Element() *Element {
-	el := NewElement(NSClient, "error", "type", e.Type).Add(NewElement(NSStanzas, e.Condition))
+	el := NewElement(NSClient, "error", "type", e.Type, "code", e.code()).Add(NewElement(NSStanzas, e.Condition))
 	if e.Text != "" {
 		el.Add(TextElement(NSStanzas, "text", e.Text))
 	}
 	return el.Add(e.App...)
+}
+
+// code is what stood for the condition before there were conditions (XEP-0086 §3), "" for one that is younger.
+func (e *Error) code() string {
+	switch e.Condition {
+	case "gone", "redirect":
+		return "302"
+	case "bad-request", "jid-malformed", "unexpected-request":
+		return "400"
+	case "not-authorized":
+		return "401"
+	case "payment-required":
+		return "402"
+	case "forbidden":
+		return "403"
+	case "item-not-found", "recipient-unavailable", "remote-server-not-found":
+		return "404"
+	case "not-allowed":
+		return "405"
+	case "not-acceptable":
+		return "406"
+	case "registration-required", "subscription-required":
+		return "407"
+	case "conflict":
+		return "409"
+	case "internal-server-error", "resource-constraint", "undefined-condition":
+		return "500"
+	case "feature-not-implemented":
+		return "501"
+	case "service-unavailable":
+		return "503"
+	case "remote-server-timeout":
+		return "504"
+	}
+	return ""
 }
 
 // ErrorReply answers s with err, addressed back (RFC 6120 §8.3.1). It is nil where no error may be sent: for an error, and for an iq
@@ -52,5 +87,9 @@ func (s *Stanza) ErrorReply(err *Error) *Stanza {
 	if s.Type == "error" || s.Kind == IQ && s.Type == "result" {
 		return nil
 	}
-	return build(s.Kind, "error", s.ID, s.To, s.From, []*Element{err.Element()})
+	r := build(s.Kind, "error", s.ID, s.To, s.From, []*Element{err.Element()})
+	if s.Kind == Message { // who has the answer need not have sent it: it is handled
+		r.origin = s.origin
+	}
+	return r
 }

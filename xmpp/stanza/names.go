@@ -12,7 +12,7 @@ func intern(b []byte) string {
 var known = func() map[string]string {
 	m := map[string]string{}
 	for _, s := range []string{
-		NSClient, NSServer, NSStanzas, NSStream, NSStreams, NSXML, NSXMLNS,
+		NSClient, NSServer, NSStanzas, NSStream, NSStreams, NSXML, nsXMLNS,
 		"urn:ietf:params:xml:ns:xmpp-framing", "urn:ietf:params:xml:ns:xmpp-sasl", "urn:ietf:params:xml:ns:xmpp-bind",
 		"urn:ietf:params:xml:ns:xmpp-session", "urn:ietf:params:xml:ns:xmpp-tls", "urn:xmpp:sm:3", "urn:xmpp:ping", "jabber:iq:roster",
 		"http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items", "http://jabber.org/protocol/caps",

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// NSXMLNS is bound to the prefix xmlns, which nobody may declare (Namespaces in XML 1.0 §3).
-const NSXMLNS = "http://www.w3.org/2000/xmlns/"
+// nsXMLNS is bound to the prefix xmlns, which nobody may declare (Namespaces in XML 1.0 §3).
+const nsXMLNS = "http://www.w3.org/2000/xmlns/"
 
 // Limits bound what one top-level element may cost its reader. Zero fields mean no limit.
 type Limits struct {
@@ -320,7 +320,7 @@ func (s *scanner) namespace(raw []byte, k uint8) (string, error) {
 		return "", err
 	}
 	uri := intern(dec)
-	if uri == NSXML || uri == NSXMLNS {
+	if uri == NSXML || uri == nsXMLNS {
 		return "", notWellFormed("reserved namespace declared")
 	}
 	return uri, nil

@@ -40,6 +40,7 @@ type Stanza struct {
 	Lang string // xml:lang
 	From JID
 	To   JID
+	also *[]JID // further recipients; nil: none. A pointer, since stanzas are copied often
 	// Names of the child elements in order: enough for hooks to choose by without decoding.
 	Names []Name
 
@@ -152,13 +153,32 @@ func (s *Stanza) Inner() *byte {
 }
 
 // WithTo is a copy addressed to another; the inner bytes are shared.
-func (s *Stanza) WithTo(to JID) *Stanza { c := *s; c.To = to; return &c }
+func (s *Stanza) WithTo(to JID) *Stanza { c := *s; c.To, c.also = to, nil; return &c }
+
+// ForAll is a copy for several sessions of one account, all of which get it while its archive has it once: addressed to the first, and Also has the others.
+func (s *Stanza) ForAll(to []JID) *Stanza {
+	c, rest := *s, to[1:]
+	c.To, c.also = to[0], &rest
+	return &c
+}
+
+// Also are the recipients of ForAll but the first one, nil for what ForAll has not made.
+func (s *Stanza) Also() []JID {
+	if s.also == nil {
+		return nil
+	}
+	return *s.also
+}
 
 // WithFrom is a copy from another; the inner bytes are shared.
 func (s *Stanza) WithFrom(from JID) *Stanza { c := *s; c.From = from; return &c }
 
 // WithFromTo is WithFrom and WithTo in one.
-func (s *Stanza) WithFromTo(from, to JID) *Stanza { c := *s; c.From, c.To = from, to; return &c }
+func (s *Stanza) WithFromTo(from, to JID) *Stanza {
+	c := *s
+	c.From, c.To, c.also = from, to, nil
+	return &c
+}
 
 // WithID is a copy with another id.
 func (s *Stanza) WithID(id string) *Stanza { c := *s; c.ID = id; return &c }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { el, NS } from '../static/proto/xml.js';
 import * as jingle from '../static/proto/jingle.js';
-import { buildOffer, parseAnswer, sections, simulcast, withSources } from '../static/proto/sdp.js';
+import { buildOffer, parseAnswer, sections, simulcast, withoutMID, withSources } from '../static/proto/sdp.js';
 import { parseServices } from '../static/proto/services.js';
 import { parseSourceInfo } from '../static/proto/muc.js';
 import { verification } from '../static/proto/caps.js';
@@ -38,6 +38,7 @@ const offerStanza = (sources) =>
           { xmlns: NS.rtp, media: 'audio' },
           el('payload-type', { id: '111', name: 'opus', clockrate: '48000', channels: '2' }, el('parameter', { name: 'minptime', value: '10' }), el('parameter', { name: 'useinbandfec', value: '1' }), el('rtcp-fb', { xmlns: NS.rtcpFb, type: 'transport-cc' })),
           el('rtp-hdrext', { xmlns: NS.hdrext, id: '1', uri: 'urn:ietf:params:rtp-hdrext:ssrc-audio-level' }),
+          el('rtp-hdrext', { xmlns: NS.hdrext, id: '10', uri: 'urn:ietf:params:rtp-hdrext:sdes:mid' }),
         ),
         transport(),
       ),
@@ -126,6 +127,13 @@ test('an offer as session description: one section per slot, VP8 first', () => {
   assert.ok(s[1].includes('a=candidate:2 1 udp 1694498815 198.51.100.7 10000 typ srflx raddr 10.0.0.4 rport 10000 generation 0'));
   assert.deepEqual(s[4].filter((l) => /ssrc|msid/.test(l)), ['a=msid:ef56ab78-v0 ef56ab78-v0', 'a=ssrc-group:FID 21 22', 'a=ssrc:21 cname:ef56ab78-v0', 'a=ssrc:21 msid:ef56ab78-v0 ef56ab78-v0', 'a=ssrc:22 cname:ef56ab78-v0', 'a=ssrc:22 msid:ef56ab78-v0 ef56ab78-v0']);
   assert.ok(s[5].includes('a=inactive') && !s[5].some((l) => l.includes('ssrc')));
+});
+
+test('without MIDs, the other header extensions of an offer stay', () => {
+  const o = jingle.parseOffer(offerStanza(SOURCES));
+  const extensions = (offer) => sections(buildOffer({ offer, slots: slots(o), sessionId: 1, version: 1 }))[1].filter((l) => l.startsWith('a=extmap:'));
+  assert.deepEqual(extensions(o), ['a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level', 'a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:mid']);
+  assert.deepEqual(extensions(withoutMID(o)), ['a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level']);
 });
 
 test('foreign names cannot write lines of their own', () => {

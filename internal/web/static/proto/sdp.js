@@ -31,6 +31,17 @@ export function buildOffer({ offer, slots, sessionId, version }) {
   return lines.join('\r\n') + '\r\n';
 }
 
+const MID = 'urn:ietf:params:rtp-hdrext:sdes:mid';
+
+// withoutMID is an offer without the header extension for MIDs (RFC 9143 §14), for Firefox. Where it has agreed to that, an m-line changes to
+// any SSRC that it is given: while there is one m-line for audio alone, all audio is given to it (by payload type), and the sound of somebody
+// whose source-add is still to be applied stays there for good, on our own microphone's. Without it an m-line keeps the SSRC that its offer
+// names. Chromium must have the extension: without it, it goes by payload type.
+export function withoutMID(offer) {
+  const strip = (c) => (c?.extensions ? { ...c, extensions: c.extensions.filter((x) => x.uri !== MID) } : c);
+  return { ...offer, contents: Object.fromEntries(Object.entries(offer.contents).map(([kind, c]) => [kind, strip(c)])) };
+}
+
 function mediaSection(slot, offer) {
   const content = offer.contents[slot.kind];
   const payloads = slot.kind === 'video' ? byPreference(content.payloads) : content.payloads;

@@ -2,7 +2,7 @@
 // it, answers it, and tells what became of our own sources. Changes that come while it runs are taken together by its next round.
 
 import { Emitter } from './emitter.js';
-import { buildOffer, parseAnswer, withSources, msidOf, simulcast } from './sdp.js';
+import { buildOffer, parseAnswer, withoutMID, withSources, msidOf, simulcast } from './sdp.js';
 
 const RIDS = ['1', '2', '3']; // simulcast layers of the camera, low to high: 1/4, 1/2, 1/1 of its size
 const LAYERS = RIDS.length;
@@ -30,7 +30,7 @@ export class MediaSession extends Emitter {
 
   // start answers the first offer; it resolves with {description, sources} for the session-accept.
   async start(offer, tracks) {
-    this.offer = offer;
+    this.offer = isGecko() ? withoutMID(offer) : offer;
     const feedback = (kind) => offer.sources.find((s) => s.owner === 'jvb' && s.kind === kind) ?? null;
     for (const kind of ['audio', 'video']) {
       if (!offer.contents[kind]) continue;
@@ -268,6 +268,9 @@ async function signalsLayers() {
     pc.close();
   }
 }
+
+// isGecko: Firefox, but not on iOS, where it is WebKit.
+const isGecko = () => /\bGecko\/\d/.test(navigator.userAgent);
 
 function randomSSRC() {
   return crypto.getRandomValues(new Uint32Array(1))[0] >>> 1 || 1; // upper half is left to the bridge
