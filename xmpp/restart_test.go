@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"konzil/internal/await"
 	"konzil/internal/ledger"
 	"konzil/xmpp/stanza"
 )
@@ -280,7 +281,5 @@ func TestUncounted(t *testing.T) {
 		}
 	}
 	p.send("</stream:stream>")
-	for err := error(nil); err == nil; {
-		_, err = p.next()
-	}
+	await.True(t, "she is gone: who is still there when the server stops is kept for the next start", func() bool { return r.s.Session(p.jid) == nil })
 }
