@@ -29,9 +29,9 @@ import (
 const (
 	DefaultStart = 2_500_000
 	DefaultMin   = 30_000
-	// DefaultMax is 22 cameras of 2 Mbit/s with the room that allocation wants above them, and what package twcc can still tell of: its window is 0.4 s of
+	// DefaultMax is 45 cameras of 2 Mbit/s with the room that allocation wants above them, and what package twcc can still tell of: its window is 0.4 s of
 	// that, a long round trip and the interval of feedback.
-	DefaultMax = 50_000_000
+	DefaultMax = 100_000_000
 )
 
 const (

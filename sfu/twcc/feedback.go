@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// sentWindow is how many outgoing packets wait for feedback at most: at 50 Mb/s (bwe.DefaultMax) in 1200-byte packets 0.4 s.
-	sentWindow = 2048
+	// sentWindow is how many outgoing packets wait for feedback at most: at 100 Mb/s (bwe.DefaultMax) in 1200-byte packets 0.4 s.
+	sentWindow = 4096
 	// sentFirst is where the window begins. It doubles when a packet would go that is younger than sentYoung and was not told of yet: at 260
 	// packets a second, told of each 100 ms, it stays.
 	sentFirst = 64
