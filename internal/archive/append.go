@@ -63,11 +63,12 @@ func (a *Archive) append(make func(ID) []byte, then func(error), copies []Copy) 
 	return id, t, nil
 }
 
+// mayAppend is called with mu held.
 func (a *Archive) mayAppend() error {
 	switch {
 	case a.closed:
 		return ErrClosed
-	case len(a.open.recs) >= maxPending, a.calls.waiting() >= maxPending:
+	case len(a.open.recs) >= maxPending, len(a.calls) >= maxPending:
 		a.refused.Add(1)
 		return ErrBusy
 	}
@@ -91,7 +92,7 @@ func (a *Archive) add(r record, then func(error)) Ticket {
 func (a *Archive) Settled(t Ticket) (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.settled >= uint64(t), a.failed[uint64(t)]
+	return a.settled >= uint64(t), a.outcome(t)
 }
 
 // Last is the ticket of what was appended last.
@@ -120,15 +121,19 @@ func (a *Archive) Wait(ctx context.Context, t Ticket) error {
 		}
 		a.cond.Wait()
 	}
-	return a.failed[uint64(t)]
+	return a.outcome(t)
 }
 
 // Barrier returns once everything that was appended before it is on disk.
 func (a *Archive) Barrier(ctx context.Context) error { return a.Wait(ctx, a.Last()) }
 
 func (a *Archive) run() {
-	defer close(a.done)
-	defer a.calls.end()
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.ended = true
+		a.toCall.Signal()
+	}()
 	tick := time.NewTicker(a.bound.tailAge / 4)
 	defer tick.Stop()
 	for {
@@ -179,19 +184,46 @@ func (a *Archive) commit() {
 	} else {
 		a.failures.Add(1)
 		a.log.Error("messages not archived", "messages", len(b.recs), "err", err)
-		clear(a.failed) // who waited for an older one has been woken since
-		a.failed[number] = err
+		a.fail(number, err)
 	}
 	a.settled = number
 	a.cond.Broadcast()
+	a.callLater(b.then, err)
 	a.mu.Unlock()
-	a.calls.add(b.then, err)
 	if cap(b.body) <= maxSpare {
 		b.reset()
 		a.mu.Lock()
 		a.spare = b
 		a.mu.Unlock()
 	}
+}
+
+// failure is a run of batches that could not be written.
+type failure struct {
+	first, last uint64
+	err         error // of the last
+}
+
+// fail notes that a batch is not on disk; mu is held. Who asks may come late: the disk may have failed again by then, and worked in between.
+func (a *Archive) fail(number uint64, err error) {
+	if n := len(a.failed); n > 0 && a.failed[n-1].last == number-1 {
+		a.failed[n-1].last, a.failed[n-1].err = number, err
+		return
+	}
+	if len(a.failed) == maxFailures {
+		a.failed = a.failed[1:]
+	}
+	a.failed = append(a.failed, failure{number, number, err})
+}
+
+// outcome is nil for a batch that is settled and on disk; mu is held.
+func (a *Archive) outcome(t Ticket) error {
+	for _, f := range a.failed {
+		if f.first <= uint64(t) && uint64(t) <= f.last {
+			return f.err
+		}
+	}
+	return nil
 }
 
 // maxSpare bounds the memory that is kept for the next batch, in bytes of its row.

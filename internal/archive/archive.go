@@ -22,6 +22,7 @@ const (
 	flushOwners   = 256              // owners whose tails share a transaction: the writer is free for others in between
 	flushReady    = 64               // long tails that are waited for, so that a transaction and its statements are shared; journalBytes bounds what they hold
 	maxPending    = 65536            // messages that wait for the disk; Append fails with ErrBusy beyond that
+	maxFailures   = 64               // times that the disk failed and worked again, of which who asks late is told
 )
 
 // Errors of Append and Query.
@@ -92,15 +93,18 @@ type Archive struct {
 	journal []row               // rows on disk, oldest first
 	bytes   int64               // of the journal
 	seq     uint64              // of the last journal row
-	settled uint64              // batches that are on disk
+	settled uint64              // batches that are on disk, but for those in failed
 	opened  uint64              // number of the open batch; batches up to opened-1 are taken
-	cond    *sync.Cond
-	failed  map[uint64]error // batches that could not be written, until all who wait for them know
+	cond    *sync.Cond          // settled has grown
+	failed  []failure           // the last ones, oldest first
+	calls   []call              // that are due, oldest first
+	toCall  *sync.Cond          // calls has grown, or ended is true
 	closed  bool
-	wake    chan struct{} // capacity 1: something is in the open batch
-	quit    chan struct{}
-	done    chan struct{}
-	calls   *calls
+	ended   bool // run has: no call comes any more
+
+	wake   chan struct{} // capacity 1: something is in the open batch
+	quit   chan struct{}
+	called chan struct{} // closed when both goroutines have ended
 
 	appended, commits, flushed, refused, failures atomic.Uint64
 }
@@ -135,14 +139,14 @@ func Open(ctx context.Context, db *store.DB, log *slog.Logger) (*Archive, error)
 
 func open(ctx context.Context, db *store.DB, log *slog.Logger, now func() time.Time, bound limits) (*Archive, error) {
 	a := &Archive{
-		db: db, log: log, now: now, bound: bound, tails: map[string]*tail{}, ready: map[string]struct{}{}, opened: 1, failed: map[uint64]error{},
-		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}), calls: newCalls(),
+		db: db, log: log, now: now, bound: bound, tails: map[string]*tail{}, ready: map[string]struct{}{}, opened: 1,
+		wake: make(chan struct{}, 1), quit: make(chan struct{}), called: make(chan struct{}),
 	}
-	a.cond = sync.NewCond(&a.mu)
+	a.cond, a.toCall = sync.NewCond(&a.mu), sync.NewCond(&a.mu)
 	if err := a.replay(ctx); err != nil {
 		return nil, err
 	}
-	go a.calls.run()
+	go a.callAll()
 	go a.run()
 	return a, nil
 }
@@ -215,14 +219,12 @@ func (a *Archive) Close(ctx context.Context) error {
 		close(a.quit)
 	}
 	a.mu.Unlock()
-	for _, done := range []chan struct{}{a.done, a.calls.done} {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	select {
+	case <-a.called:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return nil
 }
 
 // Counters are numbers for metrics.

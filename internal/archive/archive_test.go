@@ -282,9 +282,30 @@ func TestDiskFails(t *testing.T) {
 	if err := f.Wait(context.Background(), ticket); err == nil {
 		t.Error("no error for the one who waits")
 	}
+	if over, err := f.Settled(ticket - 1); !over || err == nil { // the message of AppendThen
+		t.Error("no error for the one who asks when the disk has failed again")
+	}
 	_ = f.Archive.Close(context.Background())
 	if _, _, err := f.Append(func(ID) []byte { return nil }, Copy{"a", "b"}); !errors.Is(err, ErrClosed) {
 		t.Error(err)
+	}
+}
+
+// Each batch that failed is told from those that did not, as far back as there is room for; failures in a row take the room of one.
+func TestFailures(t *testing.T) {
+	var a Archive
+	for i := range uint64(maxFailures + 1) {
+		for n := range uint64(100) {
+			a.fail(1000*i+n, ErrBusy)
+		}
+	}
+	if len(a.failed) != maxFailures {
+		t.Error(len(a.failed))
+	}
+	for ticket, failed := range map[Ticket]bool{99: false, 999: false, 1000: true, 1050: true, 1099: true, 1100: false, 2000: true, 1000*maxFailures + 99: true} {
+		if err := a.outcome(ticket); (err != nil) != failed {
+			t.Error(ticket, err)
+		}
 	}
 }
 

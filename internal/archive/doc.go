@@ -5,10 +5,10 @@
 //
 //  1. Append (append.go, the caller's goroutine) gives the message its ID and puts it into the open batch.
 //  2. Archive.run (append.go, the goroutine that writes) takes the batch, encodes it as one record and writes it as one row of the journal: a commit of the
-//     store for all that came meanwhile. Then those who wait (Wait) are woken, and those who asked to be called (AppendThen) are called in the order of the
-//     IDs by calls.run (calls.go, a goroutine of its own: what is called may wait for the disk).
-//  3. The message stands in its owners' tails, in memory, where queries see it.
-//  4. Archive.flush (flush.go, the same goroutine) moves long or old tails into chunks: rows of up to chunkMessages messages of one owner. What is in
+//     store for all that came meanwhile.
+//  3. The message stands in its owners' tails, in memory, where queries see it. Those who wait (Wait) are woken, and those who asked to be called (AppendThen)
+//     are called in the order of the IDs by callAll (calls.go, a goroutine of its own: what is called may wait for the disk).
+//  4. Archive.flush (flush.go, on the goroutine that writes) moves long or old tails into chunks: rows of up to chunkMessages messages of one owner. What is in
 //     chunks goes from the journal, in the same transaction.
 //  5. Open reads the journal back into tails after a restart or kill.
 //
