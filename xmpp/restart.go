@@ -171,14 +171,14 @@ type deliveries struct {
 }
 
 // get gives that of a message in the archive of owner.
-func (s *deliveries) get(owner stanza.JID, archive string) *delivery {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (all *deliveries) get(owner stanza.JID, archive string) *delivery {
+	all.mu.Lock()
+	defer all.mu.Unlock()
 	key := archive + " " + owner.String()
-	d := s.of[key]
+	d := all.of[key]
 	if d == nil {
 		d = &delivery{}
-		s.of[key] = d
+		all.of[key] = d
 	}
 	return d
 }

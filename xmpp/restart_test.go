@@ -155,6 +155,24 @@ func TestKilledBetweenClients(t *testing.T) {
 	}
 }
 
+// TestKilledAndGone: of the two clients that a private message was for neither is found again, a third one gets it (RFC 6121 §8.5.3.2.1). When that goes too
+// without having read it, it waits for the next; before that it waits for nobody else.
+func TestKilledAndGone(t *testing.T) {
+	f := newLife(t, func(l *ledger.Ledger) { sessionOf(l, "bob@x.test/3") })
+	waits := 0
+	f.s.Hooks().Offline(func(*stanza.Stanza) bool { waits++; return true })
+	f.s.Resend(toBob("bob@x.test", 7).ForAll([]stanza.JID{stanza.MustJID("bob@x.test/1"), stanza.MustJID("bob@x.test/2")}))
+	f.s.EndLost()
+	f.want("bob@x.test/3", "1")
+	if waits != 0 {
+		t.Error("it waits for others")
+	}
+	f.s.Session(stanza.MustJID("bob@x.test/3")).end()
+	if waits != 1 {
+		t.Errorf("it waits %d times", waits)
+	}
+}
+
 // TestKilledWhileReplaced: a session that had a message was being replaced by one of the same name when the program was killed. That one gets it.
 func TestKilledWhileReplaced(t *testing.T) {
 	for _, to := range []string{"bob@x.test", "bob@x.test/1"} {

@@ -256,11 +256,10 @@ func (s *Server) present(full []stanza.JID) []*Session {
 	return out
 }
 
-// share gives a message to clients of an account; false: none of them can take it.
+// share gives a message to clients of an account; false: none of them can take it, and it waits for no other one from before a restart.
 func (s *Server) share(st *stanza.Stanza, to []*Session) bool {
 	d := s.deliveryOf(st)
 	d.left.Add(int32(len(to)) + 1) // one for us, until all have it
-	sent := 0
 	for i, y := range to {
 		one := st
 		if i < len(to)-1 {
@@ -269,13 +268,11 @@ func (s *Server) share(st *stanza.Stanza, to []*Session) bool {
 		if st.Also() != nil {
 			one = one.WithTo(y.jid)
 		}
-		if y.push(outItem{st: one, shared: d}) {
-			sent++
-		} else {
+		if !y.push(outItem{st: one, shared: d}) {
 			d.left.Add(-1)
 		}
 	}
-	return sent > 0 && !d.lost()
+	return !d.lost()
 }
 
 // deliveryOf is a new one, or, at the start, that of a message from before.

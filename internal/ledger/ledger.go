@@ -105,8 +105,8 @@ func (l *Ledger) replay() {
 		}
 	}
 	l.trusted = l.trusted && !l.state.doubted
+	l.nextID = l.state.lastID()
 	for id, c := range l.state.channels {
-		l.nextID = max(l.nextID, id)
 		if len(c.parts) > 0 {
 			if l.parts == nil {
 				l.parts = map[uint32][]part{}
@@ -116,9 +116,6 @@ func (l *Ledger) replay() {
 	}
 	for ref, b := range l.state.begun {
 		for _, by := range b.served {
-			if l.state.channels[by.channel] == nil { // over; a later one may get its number
-				continue
-			}
 			if l.served == nil {
 				l.served = map[uint64]map[recipient]bool{}
 			}

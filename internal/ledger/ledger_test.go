@@ -432,6 +432,34 @@ func TestSpare(t *testing.T) {
 	}
 }
 
+// TestNumberNamed: a number is not given again while a message is known by it, over a second kill too: who has got what would be taken for another.
+func TestNumberNamed(t *testing.T) {
+	for name, do := range map[string]func(l *Ledger, in, gone *Channel){
+		"began": func(l *Ledger, _, gone *Channel) { l.Begin(7, "owner", Origin{Channel: gone.ID(), Number: 1}) },
+		"served": func(l *Ledger, _, gone *Channel) {
+			l.Begin(7, "owner", Origin{})
+			gone.Push(Item{Ref: 7}, Key{}, says("x"))
+		},
+		"part": func(_ *Ledger, in, gone *Channel) {
+			gone.Push(Item{Origin: Origin{Channel: in.ID(), Number: 1, Part: true}}, Key{}, says("x"))
+		},
+	} {
+		dir := t.TempDir()
+		l := open(t, dir)
+		in, gone := l.New("in"), l.New("gone")
+		do(l, in, gone)
+		gone.Drop()
+		for range 2 {
+			shut(t, l)
+			l = open(t, dir)
+		}
+		if later := l.New("later"); later.ID() == gone.ID() {
+			t.Error("taken for another:", name)
+		}
+		shut(t, l)
+	}
+}
+
 // TestNumberAgain: what one channel had handled does not count for a later one that got its number, whatever is still queued.
 func TestNumberAgain(t *testing.T) {
 	dir := t.TempDir()

@@ -201,6 +201,25 @@ func (s *state) applyMessage(kind op, d *decoder) bool {
 	return !d.Bad
 }
 
+// lastID is the greatest number of a channel that anything names: one that is over may still be known to have begun a message, or to have got it, and
+// no later one may be taken for it.
+func (s *state) lastID() uint32 {
+	last := uint32(0)
+	for id, c := range s.channels {
+		last = max(last, id)
+		for _, p := range c.parts {
+			last = max(last, p.to.channel)
+		}
+	}
+	for _, b := range s.begun {
+		last = max(last, b.origin.Channel)
+		for _, by := range b.served {
+			last = max(last, by.channel)
+		}
+	}
+	return last
+}
+
 // handled notes that the stanza of an origin, and with it all before, was handled.
 func (s *state) handled(o Origin) {
 	if c := s.channels[o.Channel]; c != nil && int32(o.Number-c.handled) > 0 {
