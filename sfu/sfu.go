@@ -80,7 +80,9 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 		}
 	}
 	s := &SFU{cfg: cfg, log: log, identity: identity, epoch: time.Now(), park: parkAfter, confs: map[string]*Conference{}, done: make(chan struct{})}
-	s.clock.init(s)
+	if err := s.clock.init(s); err != nil {
+		return nil, fmt.Errorf("sfu: %w", err)
+	}
 	s.routes.init()
 	s.users.init()
 	s.tcp.init(s)
@@ -91,6 +93,7 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 		err = s.tcp.listen(listenTCP)
 	}
 	if err != nil {
+		s.clock.alarm.Close()
 		for _, sh := range s.shards {
 			sh.closeConns()
 		}
@@ -101,7 +104,7 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 	}
 	s.tcp.serve()
 	s.nat.start(s)
-	s.wg.Go(s.clock.run)
+	s.clock.start()
 	return s, nil
 }
 
@@ -249,6 +252,7 @@ func (s *SFU) Close() error {
 		c.Close()
 	}
 	close(s.done)
+	s.clock.alarm.Close()
 	s.tcp.close()
 	for _, sh := range s.shards {
 		sh.stop()

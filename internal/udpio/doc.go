@@ -19,6 +19,8 @@
 //  4. Loop.Adopt (stream_linux.go) takes a TCP connection in as a Stream (stream.go), which Read and Streams tell of when it can be read, or written
 //     again. Stream.Append and Stream.Flush send to it.
 //
+// An Alarm (alarm_linux.go) is a timer that can be put off without waking anybody.
+//
 // Reader and Writer own prebuilt arrays and do not allocate once made. Neither may be used by two goroutines at once;
 // a Conn's WriteTo may. A route or device that refuses segmentation (EIO, EINVAL) turns it off for that socket for good.
 //

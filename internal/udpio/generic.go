@@ -29,7 +29,7 @@ type Reader struct {
 }
 
 // NewReader makes a reader with its own buffer.
-func (c *Conn) NewReader() *Reader { return &Reader{c: c, buf: make([]byte, MaxDatagram)} }
+func (c *Conn) NewReader() *Reader { return &Reader{c: c, buf: make([]byte, maxDatagram)} }
 
 // Read waits for a datagram; it is valid until the next Read. net.ErrClosed ends it.
 func (r *Reader) Read() ([]Packet, error) {
