@@ -102,6 +102,9 @@ func (l *loop) begin(tick func(time.Time), closed bool) {
 	if closed {
 		l.nap = closedNap
 	}
+	for _, c := range l.byFD {
+		c.sock.ackLate()
+	}
 }
 
 // finish ends what begin began.

@@ -138,13 +138,17 @@ func (s *sock) adopt() error {
 		_ = syscall.Close(fd)
 		return err
 	}
-	// A client that also writes acknowledges with what it writes, or late (tcp(7)). Acknowledging each record at once costs a packet for each, both ways on
-	// loopback charged to who reads.
-	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
 	_ = s.Conn.Close()
 	s.fd = fd
+	s.ackLate()
 	s.in, s.room = append([]byte(nil), s.in...), nil
 	return nil
+}
+
+// ackLate has the kernel acknowledge with what is written, or late (tcp(7)), as it does for connections that also write, until it had to do so after a pause.
+// Acknowledging each record at once costs a packet for each, both ways on loopback charged to who reads.
+func (s *sock) ackLate() {
+	_ = syscall.SetsockoptInt(s.fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
 }
 
 // closedConn is what is left of an adopted connection that was closed.
