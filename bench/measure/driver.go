@@ -273,15 +273,13 @@ func (d *driver) interval(ctx context.Context, t *Target, l Load, r *Round) erro
 	if err != nil {
 		return err
 	}
-	sample, err := l.Measure(ctx, d.Duration)
+	sample, err := l.Measure(context.WithValue(ctx, markKey{}, sm), d.Duration)
 	readings, serr := sm.finish()
 	if err = errors.Join(err, serr); err != nil {
 		return err
 	}
-	iv := interval{first: readings[0], last: readings[len(readings)-1], sample: sample, generators: d.CPUs}
-	if !sample.Began.IsZero() {
-		iv.first, iv.last = readingAt(readings, sample.Began), readingAt(readings, sample.Began.Add(sample.Elapsed))
-	}
+	iv := interval{sample: sample, generators: d.CPUs}
+	iv.first, iv.last = window(readings, sample)
 	r.Figures = iv.figures()
 	r.Elapsed = sample.Elapsed.Seconds()
 	r.Sent, r.Expected, r.Delivered, r.Bytes, r.Skipped = sample.Sent, sample.Expected, sample.Delivered, sample.Bytes, sample.Skipped

@@ -103,6 +103,7 @@ func (m *Memory) figures(f map[string]float64, scale int) {
 
 // reading is all counters at one moment.
 type reading struct {
+	pos             position
 	at              time.Time
 	server          Usage
 	own             time.Duration
@@ -122,7 +123,7 @@ func readingAt(rs []reading, t time.Time) reading {
 		}
 		share := float64(t.Sub(a.at)) / float64(b.at.Sub(a.at))
 		mid := func(x, y time.Duration) time.Duration { return x + time.Duration(float64(y-x)*share) }
-		r := reading{at: t, own: mid(a.own, b.own), server: b.server}
+		r := reading{pos: between, at: t, own: mid(a.own, b.own), server: b.server}
 		r.server.CPU, r.server.User, r.server.System = mid(a.server.CPU, b.server.CPU), mid(a.server.User, b.server.User), mid(a.server.System, b.server.System)
 		r.machine = machineTimes{mid(a.machine.busy, b.machine.busy), mid(a.machine.softirq, b.machine.softirq), mid(a.machine.steal, b.machine.steal), mid(a.machine.own, b.machine.own)}
 		return r

@@ -10,8 +10,8 @@ import (
 type Sample struct {
 	Unit    string // packets, messages, deliveries, logins, joins, presences
 	Elapsed time.Duration
-	// Began is when the counted window began. The server's CPU time is then taken over Began to Began+Elapsed, for loads whose traffic goes on
-	// while Measure waits for stragglers; zero takes it over the whole call.
+	// Began is when the counted window began. CPU times are then taken over Began to Began+Elapsed, for loads whose traffic goes on while Measure
+	// waits for stragglers; zero takes them over the whole call. Where a load has called Mark it is the time between.
 	Began     time.Time
 	Sent      uint64 // what the generator sent
 	Expected  uint64 // deliveries that what was sent must lead to

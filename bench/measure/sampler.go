@@ -1,7 +1,9 @@
 package measure
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"konzil/bench/clock"
@@ -22,6 +24,8 @@ type sampler struct {
 	mu       sync.Mutex // guards both below
 	readings []reading
 	err      error
+
+	marked atomic.Int32 // times that Mark was called
 
 	tree []int // the server's processes when the interval began; by mu
 
@@ -59,12 +63,51 @@ const (
 	first position = iota
 	between
 	last
+	opens // the window of the load
+	closes
 )
+
+// markKey is where a context has the sampler of the interval that is measured.
+type markKey struct{}
+
+// Mark says that the window that a load counts begins now, and when it is called again that it ends: all CPU times are then taken over the time between,
+// and what Measure does before and after, for itself, is nobody's. It does nothing while nothing is measured.
+func Mark(ctx context.Context) {
+	if s, ok := ctx.Value(markKey{}).(*sampler); ok {
+		s.mark()
+	}
+}
+
+// mark reads where the window begins or ends. A server that has ended is told by finish.
+func (s *sampler) mark() {
+	p := opens
+	if s.marked.Add(1) > 1 {
+		p = closes
+	}
+	_ = s.read(p)
+}
+
+// window is the readings between which the load counted: of its marks, or else of when it says that it began.
+func window(rs []reading, s *Sample) (from, to reading) {
+	from, to = rs[0], rs[len(rs)-1]
+	if !s.Began.IsZero() {
+		from, to = readingAt(rs, s.Began), readingAt(rs, s.Began.Add(s.Elapsed))
+	}
+	for _, r := range rs {
+		switch r.pos {
+		case opens:
+			from = r
+		case closes:
+			to = r
+		}
+	}
+	return from, to
+}
 
 // read takes one reading. Times are taken right beside the server's counters, which are what must be exact. The first and the last look for children of
 // the server, which takes the generator milliseconds when the server has many threads: what it has used itself is read inside of that.
 func (s *sampler) read(p position) error {
-	var r reading
+	r := reading{pos: p}
 	var err error
 	r.own = s.used()
 	r.sent, r.delivered = s.load.Live()
@@ -75,11 +118,11 @@ func (s *sampler) read(p position) error {
 	}
 	r.machine.busy -= s.clock.Idle()
 	if len(s.target.PIDs) > 0 || s.target.Cgroup != "" {
-		tree := s.processes(p != between)
+		tree := s.processes(p == first || p == last)
 		r.server, err = readUsage(s.target, tree, false)
 	}
 	r.at = time.Now()
-	if p == first {
+	if p == first || p == opens {
 		r.own = s.used()
 	}
 	s.mu.Lock()

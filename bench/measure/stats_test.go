@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -140,6 +141,39 @@ func TestWindow(t *testing.T) {
 	f := iv.figures()
 	if f[PerCPUSecond] != 10_000 || f[CPUPerUnit] != 100_000 || f[ServerCPU] != 0.15 || f[GeneratorRatio] != 0.5 || f[GeneratorShare] != 0.0375 || f[ServerUser] != 1 {
 		t.Errorf("%+v", f)
+	}
+}
+
+// The window is that of the marks, else that of the sample, else the whole; who measures nothing marks nothing.
+func TestMarks(t *testing.T) {
+	Mark(t.Context())
+	s, err := startSampler(&Target{PIDs: []int{os.Getpid()}}, &fakeLoad{}, nil, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.WithValue(t.Context(), markKey{}, s)
+	Mark(ctx)
+	Mark(ctx)
+	rs, err := s.finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rs) != 4 || rs[1].pos != opens || rs[2].pos != closes {
+		t.Fatalf("%+v", rs)
+	}
+	began := Sample{Began: rs[1].at, Elapsed: rs[3].at.Sub(rs[1].at)}
+	if from, to := window(rs, &began); from.at != rs[1].at || to.at != rs[2].at || from.own > to.own {
+		t.Errorf("marks: %+v %+v", from, to)
+	}
+	if from, to := window(rs[2:], &Sample{}); from.at != rs[2].at || to.at != rs[2].at {
+		t.Errorf("from the first reading: %+v %+v", from, to)
+	}
+	plain := []reading{rs[0], rs[3]}
+	if from, to := window(plain, &began); !from.at.Equal(rs[1].at) || !to.at.Equal(rs[3].at) {
+		t.Errorf("sample: %+v %+v", from, to)
+	}
+	if from, to := window(plain, &Sample{}); from.at != rs[0].at || to.at != rs[3].at {
+		t.Errorf("whole: %+v %+v", from, to)
 	}
 }
 

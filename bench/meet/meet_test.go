@@ -2,6 +2,7 @@ package meet
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -349,6 +350,24 @@ func TestHist(t *testing.T) {
 	h.Add(1000 * time.Hour) // beyond the last bucket
 	if h.Quantile(1) != 1000*time.Hour {
 		t.Error(h.Quantile(1))
+	}
+}
+
+// Clients that join together ping evenly spread: in no second does a fifth of them.
+func TestPingAfter(t *testing.T) {
+	const n = 100
+	var in [pingEvery / time.Second]int
+	for i := range n {
+		d := pingAfter(fmt.Sprintf("sub%d", i))
+		if d < 0 || d >= pingEvery {
+			t.Fatalf("sub%d: %v", i, d)
+		}
+		in[d/time.Second]++
+	}
+	for sec, k := range in {
+		if k >= n/5 {
+			t.Errorf("%d of %d in second %d", k, n, sec)
+		}
 	}
 }
 

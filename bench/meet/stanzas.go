@@ -3,6 +3,8 @@ package meet
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -147,9 +149,15 @@ func stanzaErrorOf(x *Element) error {
 	return errors.New(strings.TrimSpace(s))
 }
 
-// keepAlive pings the server as lib-jitsi-meet does.
+// pingAfter is a time up to pingEvery.
+func pingAfter(nick string) time.Duration {
+	h := sha256.Sum256([]byte(nick))
+	return time.Duration(binary.BigEndian.Uint64(h[:]) % uint64(pingEvery))
+}
+
+// keepAlive pings the server as lib-jitsi-meet does. The first one follows from the nick: clients that have joined together do not ping together.
 func (c *Client) keepAlive() {
-	t := time.NewTicker(pingEvery)
+	t := time.NewTimer(pingAfter(c.cfg.Nick))
 	defer t.Stop()
 	for {
 		select {
@@ -157,6 +165,7 @@ func (c *Client) keepAlive() {
 			return
 		case <-t.C:
 		}
+		t.Reset(pingEvery)
 		if _, err := c.iq(c.ctx, c.cfg.Domain, "get", fmt.Sprintf("<ping xmlns='%s'/>", nsPing)); err != nil && c.ctx.Err() == nil {
 			c.note("ping: " + err.Error())
 		}

@@ -237,6 +237,7 @@ func (l *Load) interval(ctx context.Context, d time.Duration, during func(contex
 	if err != nil {
 		return nil, err
 	}
+	measure.Mark(ctx)
 	began := time.Now()
 	if err := l.release(ctx); err != nil {
 		return nil, err
@@ -257,6 +258,7 @@ func (l *Load) interval(ctx context.Context, d time.Duration, during func(contex
 	if err := l.hold(ctx); err != nil {
 		return nil, err
 	}
+	measure.Mark(ctx)
 	for _, m := range l.members {
 		if err := m.failed(); err != nil {
 			return nil, err
