@@ -91,7 +91,7 @@ func (t *Transport) startDTLS() {
 }
 
 // shake does the handshake and makes the SRTP contexts of it.
-func shake(p *pipe, r sfuload.Remote, profile dtls.SRTPProtectionProfile, id identity) (conn *dtls.Conn, in *srtp.Context, out sealer, err error) {
+func shake(p *pipe, r sfuload.Remote, profile dtls.SRTPProtectionProfile, id identity) (conn *dtls.Conn, in opener, out sealer, err error) {
 	shared := []dtls.Option{
 		dtls.WithCertificates(id.cert), dtls.WithSRTPProtectionProfiles(profile), dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
 		dtls.WithInsecureSkipVerify(true), // self-signed by design: the signalled fingerprint is what counts
@@ -139,14 +139,14 @@ func shake(p *pipe, r sfuload.Remote, profile dtls.SRTPProtectionProfile, id ide
 	if out, err = newSealer(&cfg); err != nil {
 		return conn, nil, nil, fmt.Errorf("rtc: SRTP: %w", err)
 	}
-	if in, err = srtp.CreateContext(cfg.Keys.RemoteMasterKey, cfg.Keys.RemoteMasterSalt, cfg.Profile); err != nil {
+	if in, err = newOpener(&cfg); err != nil {
 		return conn, nil, nil, fmt.Errorf("rtc: SRTP: %w", err)
 	}
 	return conn, in, out, nil
 }
 
 // up begins with media.
-func (t *Transport) up(in *srtp.Context, out sealer) {
+func (t *Transport) up(in opener, out sealer) {
 	if t.state != stateDTLS {
 		return
 	}

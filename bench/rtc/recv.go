@@ -45,17 +45,20 @@ type earlyPacket struct {
 
 // inStream is one SSRC that comes in.
 type inStream struct {
-	ssrc  uint32
-	codec codec
-	pt    uint8
-	all   bool // decrypt everything
-	left  int16
+	// What each packet touches, in one line of the cache.
+	ssrc    uint32
+	codec   codec
+	pt      uint8
+	all     bool // decrypt everything
+	left    int16
+	twccOff int32
+	hi      int64 // extended sequence numbers: the highest
+	got     uint64
+	bytes   uint64
+	pad     uint64 // packets of padding only
 
-	first, hi int64 // extended sequence numbers
-	got       uint64
-	bytes     uint64
-	pad       uint64 // packets of padding only
-	missing   []gap
+	first   int64
+	missing []gap
 
 	seen     bool   // a stamp was read
 	src      uint64 // stamp.source of the last one
@@ -69,7 +72,6 @@ type inStream struct {
 	keyAt    int64 // where a keyframe began, -1: none yet
 	keyCame  int64 // when its first packet came
 	keyDone  bool
-	twccOff  int
 
 	// Receiver report (RFC 3550 §6.4.1).
 	rrHi, rrGot uint64
@@ -85,11 +87,15 @@ type gap struct {
 	tries uint8
 }
 
-// arrival is one entry of transport-wide feedback.
-type arrival struct {
-	seq uint16
-	at  int64 // ns
-}
+// arrival is one entry of transport-wide feedback: when in units of its deltas, and the number in the lowest 16 bits.
+type arrival int64
+
+func newArrival(seq uint16, at int64) arrival { return arrival(at/twccUnit<<16 | int64(seq)) }
+
+func (a arrival) seq() uint16 { return uint16(a) }
+
+// at is ns since 1970, a multiple of twccUnit.
+func (a arrival) at() int64 { return int64(a>>16) * twccUnit }
 
 // packet takes one datagram. at is the kernel's receive time; from is the zero address when it can only be the other side.
 func (t *Transport) packet(b []byte, at int64, from netip.AddrPort) {
@@ -149,8 +155,11 @@ func (t *Transport) rtp(b []byte, size int, at int64, sampled bool) {
 	if uint16(n) == seq && st.got+st.pad > 0 {
 		st.hi = n
 		st.got++
-	} else if n = st.odd(seq, at, sh); n < 0 {
-		return
+	} else {
+		n = st.odd(seq, at, sh)
+		if t.lacks = t.lacks || len(st.missing) > 0; n < 0 {
+			return
+		}
 	}
 	st.bytes += uint64(size)
 	t.bytes += uint64(size)
@@ -172,13 +181,20 @@ func (t *Transport) rtp(b []byte, size int, at int64, sampled bool) {
 
 // stream finds the one of an SSRC, or makes it.
 func (t *Transport) stream(ssrc uint32, at int64) *inStream {
-	st := t.recent[ssrc%recentStreams]
-	if st == nil || st.ssrc != ssrc {
-		if st = t.streams[ssrc]; st == nil {
-			st = t.newStream(ssrc, at)
+	i := ssrc % recentStreams
+	for _, k := range [...]uint32{i, i ^ 1} {
+		if st := t.recent[k]; st != nil && st.ssrc == ssrc {
+			return st
 		}
-		t.recent[ssrc%recentStreams] = st
 	}
+	st := t.streams[ssrc]
+	if st == nil {
+		st = t.newStream(ssrc, at)
+	}
+	if t.recent[i] != nil {
+		t.recent[i^1] = t.recent[i]
+	}
+	t.recent[i] = st
 	return st
 }
 
@@ -272,7 +288,7 @@ func (st *inStream) odd(seq uint16, at int64, sh *shard) int64 {
 
 // arrive notes the transport-wide sequence number.
 func (t *Transport) arrive(st *inStream, b []byte, at int64) {
-	off := st.twccOff
+	off := int(st.twccOff)
 	want := t.twccID<<4 | 1
 	if off == 0 || off+3 > len(b) || b[off] != want {
 		if off = extension(b, t.twccID, 2); off == 0 {
@@ -282,12 +298,12 @@ func (t *Transport) arrive(st *inStream, b []byte, at int64) {
 			}
 			return
 		}
-		st.twccOff = off
+		st.twccOff = int32(off)
 	}
 	if n := len(t.arrivals); n < maxArrivals {
 		seq := binary.BigEndian.Uint16(b[off+1:])
-		t.disorder = t.disorder || n > 0 && int16(seq-t.arrivals[n-1].seq) <= 0
-		t.arrivals = append(t.arrivals, arrival{seq, at})
+		t.disorder = t.disorder || n > 0 && int16(seq-t.arrivals[n-1].seq()) <= 0
+		t.arrivals = append(t.arrivals, newArrival(seq, at))
 	}
 }
 

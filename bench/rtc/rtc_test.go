@@ -245,7 +245,7 @@ func TestTWCC(t *testing.T) {
 		var a []arrival
 		seq, at := uint16(r.Uint32()), int64(1_700_000_000_000_000_000)+r.Int64N(1e9)
 		for range 1 + r.IntN(900) {
-			a = append(a, arrival{seq, at})
+			a = append(a, newArrival(seq, at))
 			seq++
 			if r.IntN(20) == 0 {
 				seq += uint16(r.IntN(30))
@@ -272,7 +272,7 @@ func checkTWCC(t *testing.T, p []byte, want []arrival) {
 	if err := fb.Unmarshal(p); err != nil {
 		t.Fatalf("%v: %x", err, p)
 	}
-	if fb.MediaSSRC != 7 || fb.FbPktCount != 9 || fb.BaseSequenceNumber != want[0].seq || len(fb.RecvDeltas) != len(want) {
+	if fb.MediaSSRC != 7 || fb.FbPktCount != 9 || fb.BaseSequenceNumber != want[0].seq() || len(fb.RecvDeltas) != len(want) {
 		t.Fatalf("%+v for %d arrivals", fb, len(want))
 	}
 	var symbols []uint16
@@ -292,11 +292,11 @@ func checkTWCC(t *testing.T, p []byte, want []arrival) {
 		if symbols[k] == rtcp.TypeTCCPacketNotReceived {
 			continue
 		}
-		if want[i].seq != fb.BaseSequenceNumber+uint16(k) {
-			t.Fatalf("arrival %d is %d, not %d", i, fb.BaseSequenceNumber+uint16(k), want[i].seq)
+		if want[i].seq() != fb.BaseSequenceNumber+uint16(k) {
+			t.Fatalf("arrival %d is %d, not %d", i, fb.BaseSequenceNumber+uint16(k), want[i].seq())
 		}
 		at += fb.RecvDeltas[i].Delta * 1000
-		if d := want[i].at%(1<<24*twccRef) - at; d < -twccUnit || d > twccUnit {
+		if d := want[i].at()%(1<<24*twccRef) - at; d < -twccUnit || d > twccUnit {
 			t.Fatalf("arrival %d is off by %d ns", i, d)
 		}
 		i++
@@ -352,7 +352,8 @@ func TestTraces(t *testing.T) {
 			}
 			for i, p := range parts {
 				b := make([]byte, p.size)
-				off := l.fill(b, p)
+				x := sent{part: p, pic: l.pic, tl0: l.tl0, phase: uint8(l.phase % 8), counter: l.counter}
+				off := l.begin(b, &x)
 				s := stamp{room: 1, sender: 2, counter: l.counter, at: 3}
 				s.put(b[off:])
 				l.counter++

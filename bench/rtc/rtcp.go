@@ -30,7 +30,7 @@ func (t *Transport) rtcp(b []byte, at int64) {
 	if b[1] == rtcpRTPFB && b[0]&31 == fbTWCC { // we send on a schedule, whatever the path
 		return
 	}
-	p, err := t.in.DecryptRTCP(sh.scratch[:0], b, nil)
+	p, err := t.in.rtcp(sh.scratch[:0], b)
 	if err != nil {
 		sh.count.Wrong.Rejected++
 		return
@@ -224,6 +224,10 @@ func (st *inStream) block(p []byte, now int64) []byte {
 
 // nacks asks for what is missing (RFC 4585 §6.2.1).
 func (t *Transport) nacks() {
+	if !t.lacks {
+		return
+	}
+	t.lacks = false
 	be := binary.BigEndian
 	for _, st := range t.list {
 		if len(st.missing) == 0 {
@@ -252,6 +256,7 @@ func (t *Transport) nacks() {
 			keep = append(keep, g)
 		}
 		st.missing = keep
+		t.lacks = t.lacks || len(keep) > 0
 		if len(p) > 12 {
 			t.sendRTCP(p)
 		}

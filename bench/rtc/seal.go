@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/pion/rtcp"
@@ -16,6 +17,24 @@ type sealer interface {
 	// rtp takes a packet whose header has head bytes; roc is how often its sequence number went round (RFC 3711 §3.3.1).
 	rtp(to, b []byte, head int, roc uint32) ([]byte, error)
 	rtcp(to, b []byte) ([]byte, error)
+}
+
+// opener decrypts what a transport gets. Both methods append to to, and b is left as it is.
+type opener interface {
+	// rtp gives the payload of a packet whose header has head bytes; roc is how often its sequence number went round.
+	rtp(to, b []byte, head int, roc uint32) ([]byte, error)
+	rtcp(to, b []byte) ([]byte, error)
+}
+
+// newOpener is that of a profile's master key and salt of the other side.
+func newOpener(k *srtp.Config) (opener, error) {
+	switch k.Profile {
+	case srtp.ProtectionProfileAeadAes128Gcm, srtp.ProtectionProfileAeadAes256Gcm:
+		g, err := newGCM(k.Keys.RemoteMasterKey, k.Keys.RemoteMasterSalt)
+		return gcmOpener{g}, err
+	}
+	c, err := srtp.CreateContext(k.Keys.RemoteMasterKey, k.Keys.RemoteMasterSalt, k.Profile)
+	return generalOpener{&general{c: c}}, err
 }
 
 // newSealer is that of a profile's master key and salt.
@@ -45,13 +64,25 @@ func (g *general) rtcp(to, b []byte) ([]byte, error) {
 	return to[:len(to)+len(out)], err
 }
 
+// generalOpener is general the other way.
+type generalOpener struct{ *general }
+
+func (g generalOpener) rtp(to, b []byte, head int, _ uint32) ([]byte, error) {
+	out, err := g.c.DecryptRTP(to[len(to):], b, &g.hdr)
+	return out[min(head, len(out)):], err
+}
+
+func (g generalOpener) rtcp(to, b []byte) ([]byte, error) {
+	return g.c.DecryptRTCP(to[len(to):], b, &g.rtcpHdr)
+}
+
 // gcm is AES-GCM (RFC 7714) for packets of which we know where what stands: a third less than general takes for them.
 type gcm struct {
 	media, control         cipher.AEAD
 	mediaSalt, controlSalt [gcmSalt]byte
 	index                  uint32 // of the last RTCP packet
 	nonce                  [gcmSalt]byte
-	with                   [12]byte // what RTCP authenticates and does not encrypt
+	with                   [controlHead + 4]byte // what RTCP authenticates and does not encrypt
 }
 
 const gcmSalt = 12
@@ -94,33 +125,75 @@ func sessionKey(master cipher.Block, salt []byte, label byte, n int) []byte {
 	return out
 }
 
-// rtp implements sealer: the nonce is that of RFC 7714 §8.1.
-func (g *gcm) rtp(to, b []byte, head int, roc uint32) ([]byte, error) {
-	be := binary.BigEndian
+// mediaNonce is that of a packet: RFC 7714 §8.1.
+func (g *gcm) mediaNonce(b []byte, roc uint32) []byte {
 	n := g.nonce[:]
 	n[0], n[1] = 0, 0
 	copy(n[2:6], b[8:12])
-	be.PutUint32(n[6:], roc)
+	binary.BigEndian.PutUint32(n[6:], roc)
 	copy(n[10:], b[2:4])
 	salted(n, &g.mediaSalt)
-	return g.media.Seal(append(to, b[:head]...), n, b[head:], b[:head]), nil
+	return n
 }
 
-// rtcp implements sealer: the nonce is that of RFC 7714 §9.1. The index stands at the end, with a bit that says that all but the first eight bytes is encrypted.
-func (g *gcm) rtcp(to, b []byte) ([]byte, error) {
-	be := binary.BigEndian
-	g.index = (g.index + 1) &^ (1 << 31)
-	word := g.index | 1<<31
+// controlNonce is that of an RTCP packet: RFC 7714 §9.1.
+func (g *gcm) controlNonce(b []byte, index uint32) []byte {
 	n := g.nonce[:]
 	n[0], n[1] = 0, 0
 	copy(n[2:6], b[4:8])
 	n[6], n[7] = 0, 0
-	be.PutUint32(n[8:], g.index)
+	binary.BigEndian.PutUint32(n[8:], index)
 	salted(n, &g.controlSalt)
-	copy(g.with[:8], b)
-	be.PutUint32(g.with[8:], word)
-	return be.AppendUint32(g.control.Seal(append(to, b[:8]...), n, b[8:], g.with[:]), word), nil
+	return n
 }
+
+// controlHead is what of an RTCP packet is not encrypted: its beginning.
+const controlHead = 8
+
+// encrypted is the bit of the word at the end of an RTCP packet that says that it is; the others are its index (RFC 3711 §3.4).
+const encrypted = 1 << 31
+
+// rtp implements sealer.
+func (g *gcm) rtp(to, b []byte, head int, roc uint32) ([]byte, error) {
+	return g.media.Seal(append(to, b[:head]...), g.mediaNonce(b, roc), b[head:], b[:head]), nil
+}
+
+// rtcp implements sealer.
+func (g *gcm) rtcp(to, b []byte) ([]byte, error) {
+	be := binary.BigEndian
+	g.index = (g.index + 1) &^ encrypted
+	word := g.index | encrypted
+	copy(g.with[:], b[:controlHead])
+	be.PutUint32(g.with[controlHead:], word)
+	return be.AppendUint32(g.control.Seal(append(to, b[:controlHead]...), g.controlNonce(b, g.index), b[controlHead:], g.with[:]), word), nil
+}
+
+// gcmOpener is gcm the other way.
+type gcmOpener struct{ *gcm }
+
+func (g gcmOpener) rtp(to, b []byte, head int, roc uint32) ([]byte, error) {
+	return g.media.Open(to, g.mediaNonce(b, roc), b[head:], b[:head])
+}
+
+func (g gcmOpener) rtcp(to, b []byte) ([]byte, error) {
+	k := len(b) - 4
+	if k < controlHead+g.control.Overhead() {
+		return nil, errShort
+	}
+	word := binary.BigEndian.Uint32(b[k:])
+	nonce := g.controlNonce(b, word&^encrypted)
+	if word&encrypted == 0 { // all of it stands before the tag (RFC 7714 §9.3)
+		n := k - g.control.Overhead()
+		with := append(append([]byte(nil), b[:n]...), b[k:]...)
+		_, err := g.control.Open(nil, nonce, b[n:k], with)
+		return append(to, b[:n]...), err
+	}
+	copy(g.with[:], b[:controlHead])
+	copy(g.with[controlHead:], b[k:])
+	return g.control.Open(append(to, b[:controlHead]...), nonce, b[controlHead:k], g.with[:])
+}
+
+var errShort = errors.New("rtc: SRTCP packet is cut short")
 
 func salted(n []byte, salt *[gcmSalt]byte) {
 	for i := range salt {

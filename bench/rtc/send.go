@@ -51,7 +51,7 @@ type outLayer struct {
 	keyframes        uint64
 	bytes            uint64
 	sentAt           int64
-	ring             [][]byte
+	last             []sent // by sequence number modulo history, where retransmissions were agreed on
 }
 
 // Send implements sfuload.Transport.
@@ -223,7 +223,11 @@ func (l *outLayer) send() {
 	run := sh.room()
 	seg := 0
 	for _, p := range parts {
-		b := l.packet(l.place(p), p, now)
+		x := sent{part: p, seq: l.seq, pic: l.pic, tl0: l.tl0, phase: uint8(l.phase % 8), ts: l.ts, counter: l.counter, at: now}
+		l.remember(&x)
+		b := sh.plain[:len(l.head)+p.size]
+		l.putHead(b, &x, now)
+		l.putPayload(b[len(l.head):], &x)
 		before := len(run)
 		all, err := t.out.rtp(run, b, len(l.head), l.roc)
 		if err != nil {
@@ -249,22 +253,24 @@ func (l *outLayer) send() {
 	l.advance()
 }
 
-// packet writes one packet in the clear into b, which has its size.
-func (l *outLayer) packet(b []byte, p part, now int64) []byte {
-	t := l.o.t
+// putHead writes the header of a packet that leaves now.
+func (l *outLayer) putHead(b []byte, p *sent, now int64) {
 	copy(b, l.head)
 	if p.end && l.codec != codecOpus {
 		b[1] |= 0x80
 	}
-	binary.BigEndian.PutUint16(b[2:], l.seq)
-	binary.BigEndian.PutUint32(b[4:], l.ts)
-	t.extensions(l, b, now)
+	binary.BigEndian.PutUint16(b[2:], p.seq)
+	binary.BigEndian.PutUint32(b[4:], p.ts)
+	l.o.t.extensions(l, b, now)
 	if l.offLevel != 0 {
-		b[l.offLevel] = 0x80 | byte(20+t.sh.rng.IntN(15)) // speech
+		b[l.offLevel] = 0x80 | byte(20+l.o.t.sh.rng.IntN(15)) // speech
 	}
-	pay := b[len(l.head):]
-	off := l.fill(pay, p)
-	s := stamp{room: t.peer.room, sender: t.peer.Number, track: l.o.index, layer: l.number, counter: l.counter, at: now}
+}
+
+// putPayload writes the payload of a packet into b, which has its size.
+func (l *outLayer) putPayload(b []byte, p *sent) {
+	t := l.o.t
+	s := stamp{room: t.peer.room, sender: t.peer.Number, track: l.o.index, layer: l.number, counter: p.counter, at: p.at}
 	if l.plain {
 		s.flags |= stampPlain
 	}
@@ -277,8 +283,7 @@ func (l *outLayer) packet(b []byte, p part, now int64) []byte {
 	if p.end {
 		s.flags |= stampLast
 	}
-	s.put(pay[off:])
-	return b
+	s.put(b[l.begin(b, p):])
 }
 
 // extensions fills what changes with each packet.
@@ -294,42 +299,35 @@ func (t *Transport) extensions(l *outLayer, b []byte, now int64) {
 	}
 }
 
-// place is where the next packet is written: video is remembered for a while.
-func (l *outLayer) place(p part) []byte {
-	n := len(l.head) + p.size
+// remember keeps what a packet of video is made of for a while.
+func (l *outLayer) remember(p *sent) {
 	if l.rtxPT == 0 {
-		return l.o.t.sh.plain[:n]
+		return
 	}
-	if l.ring == nil {
-		l.ring = make([][]byte, history)
+	if l.last == nil {
+		l.last = make([]sent, history)
 	}
-	b := &l.ring[l.seq%history]
-	if cap(*b) < n {
-		*b = make([]byte, n)
-	}
-	*b = (*b)[:n]
-	return *b
+	l.last[p.seq%history] = *p
 }
 
 // again sends a packet once more, on the repair flow (RFC 4588).
 func (l *outLayer) again(seq uint16) {
 	t, sh := l.o.t, l.o.t.sh
-	if l.ring == nil {
+	if l.last == nil {
 		return
 	}
-	old := l.ring[seq%history]
-	if len(old) < len(l.head) || binary.BigEndian.Uint16(old[2:]) != seq {
+	p := &l.last[seq%history]
+	if p.size == 0 || p.seq != seq {
 		return
 	}
-	b := sh.plain[:len(old)+2]
 	n := len(l.head)
-	copy(b, old[:n])
-	copy(b[n+2:], old[n:])
+	b := sh.plain[:n+2+p.size]
+	l.putHead(b, p, time.Now().UnixNano())
 	b[1] = b[1]&0x80 | l.rtxPT
 	binary.BigEndian.PutUint16(b[2:], l.rtxSeq)
 	binary.BigEndian.PutUint32(b[8:], l.RTX)
 	binary.BigEndian.PutUint16(b[n:], seq)
-	t.extensions(l, b, time.Now().UnixNano())
+	l.putPayload(b[n+2:], p)
 	out, err := t.out.rtp(sh.room(), b, n, l.rtxRoc)
 	if err != nil {
 		sh.count.SendErrors++

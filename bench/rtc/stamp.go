@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 )
@@ -9,7 +10,9 @@ import (
 //
 //	 0 magic       4 room       8 sender      12 track, layer, flags, 0
 //	16 counter    20 time, ns since 1970      28 length from the magic to the end of the payload, 0
-//	32 CRC-32C of all that follows the magic but for itself
+//	32 CRC-32C of what stands between the magic and this
+//
+// What follows to the end of the payload is a piece of filler that follows from the counter: it needs no sum.
 const (
 	stampMagic = 0x6b7a6232
 	stampSize  = 36
@@ -38,7 +41,7 @@ func (s *stamp) source() uint64 { return uint64(s.sender)<<16 | uint64(s.track)<
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli) // a constant table
 
-// put writes the stamp into b, which is filled already and ends with the payload.
+// put writes the stamp into b, which ends with the payload, and fills the rest.
 func (s *stamp) put(b []byte) {
 	be := binary.BigEndian
 	be.PutUint32(b, stampMagic)
@@ -49,11 +52,10 @@ func (s *stamp) put(b []byte) {
 	be.PutUint64(b[20:], uint64(s.at))
 	be.PutUint32(b[28:], uint32(len(b))<<16)
 	be.PutUint32(b[32:], sum(b))
+	copy(b[stampSize:], fillerOf(s.counter))
 }
 
-func sum(b []byte) uint32 {
-	return crc32.Update(crc32.Update(0, castagnoli, b[4:32]), castagnoli, b[stampSize:])
-}
+func sum(b []byte) uint32 { return crc32.Update(0, castagnoli, b[4:32]) }
 
 // read takes the stamp out of b. found says that there is one, intact that the payload is as it was sent.
 func (s *stamp) read(b []byte) (found, intact bool) {
@@ -68,5 +70,5 @@ func (s *stamp) read(b []byte) (found, intact bool) {
 	s.track, s.layer, s.flags = b[12], b[13], b[14]
 	s.counter, s.at = be.Uint32(b[16:]), int64(be.Uint64(b[20:]))
 	s.size = int(be.Uint16(b[28:]))
-	return true, s.size == len(b) && be.Uint32(b[32:]) == sum(b)
+	return true, s.size == len(b) && be.Uint32(b[32:]) == sum(b) && bytes.HasPrefix(fillerOf(s.counter), b[stampSize:])
 }

@@ -56,6 +56,9 @@ func makeFiller() []byte {
 	return b
 }
 
+// fillerOf is what fills the packet of a layer with that number; it is longer than any.
+func fillerOf(counter uint32) []byte { return filler[int(counter*61)%(len(filler)-maxPayload-64):] }
+
 // part is one packet to be: where it stands in its picture.
 type part struct {
 	key, first, last bool // of the frame (VP9: of the layer frame)
@@ -117,21 +120,21 @@ const (
 	minVideo = vp9Head + stampSize
 )
 
-// fill writes the payload of a part into b, which has its size, and returns where the stamp goes.
-func (l *outLayer) fill(b []byte, p part) int {
-	copy(b, filler[int(l.counter*61)%(len(filler)-maxPayload-64):])
+// begin writes the payload of a packet into b, which has its size, as far as the stamp, and returns where that is.
+func (l *outLayer) begin(b []byte, p *sent) int {
+	copy(b[:min(len(b), minVideo)], fillerOf(p.counter))
 	switch l.codec {
 	case codecVP8:
-		return l.fillVP8(b, p)
+		return l.beginVP8(b, p)
 	case codecVP9:
-		return l.fillVP9(b, p)
+		return l.beginVP9(b, p)
 	}
 	b[0] = 0x78 // TOC: CELT, 20 ms, mono (RFC 6716 §3.1)
 	return 1
 }
 
-func (l *outLayer) fillVP8(b []byte, p part) int {
-	tid, sync := temporal[l.phase%4], layerSync[l.phase%8]
+func (l *outLayer) beginVP8(b []byte, p *sent) int {
+	tid, sync := temporal[p.phase%4], layerSync[p.phase%8]
 	b[0] = 0x80 // X
 	if p.first {
 		b[0] |= 0x10 // S
@@ -140,8 +143,8 @@ func (l *outLayer) fillVP8(b []byte, p part) int {
 		b[0] |= 0x20 // N: nothing refers to it
 	}
 	b[1] = 0xe0 // I, L, T
-	b[2], b[3] = 0x80|byte(l.pic>>8), byte(l.pic)
-	b[4], b[5] = l.tl0, tid<<6
+	b[2], b[3] = 0x80|byte(p.pic>>8), byte(p.pic)
+	b[4], b[5] = p.tl0, tid<<6
 	if sync {
 		b[5] |= 0x20
 	}
@@ -160,8 +163,8 @@ func (l *outLayer) fillVP8(b []byte, p part) int {
 	return vp8Head
 }
 
-// fillVP9 writes the descriptor of RFC 9628 §4.2 in non-flexible mode with one temporal layer, and the first byte of a frame header.
-func (l *outLayer) fillVP9(b []byte, p part) int {
+// beginVP9 writes the descriptor of RFC 9628 §4.2 in non-flexible mode with one temporal layer, and the first byte of a frame header.
+func (l *outLayer) beginVP9(b []byte, p *sent) int {
 	b[0] = 0x80 | 0x20 // I, L
 	if !p.key {
 		b[0] |= 0x40 // P: inter-picture prediction
@@ -175,12 +178,12 @@ func (l *outLayer) fillVP9(b []byte, p part) int {
 	if p.sid == l.spatial-1 {
 		b[0] |= 0x01 // Z: not a reference for upper layers
 	}
-	b[1], b[2] = 0x80|byte(l.pic>>8), byte(l.pic)
+	b[1], b[2] = 0x80|byte(p.pic>>8), byte(p.pic)
 	b[3] = p.sid << 1
 	if p.key && p.sid > 0 {
 		b[3] |= 1 // D: depends on the layer below, in K-SVC only in keyframes
 	}
-	b[4] = l.tl0
+	b[4] = p.tl0
 	n := 5
 	if p.key && p.first && p.sid == 0 {
 		b[0] |= 0x02 // V: the sizes of all spatial layers follow
@@ -198,6 +201,15 @@ func (l *outLayer) fillVP9(b []byte, p part) int {
 		b[n] = 0x82
 	}
 	return n + 1
+}
+
+// sent is all that a packet was made of.
+type sent struct {
+	part
+	seq, pic    uint16
+	tl0, phase  uint8 // phase modulo 8
+	ts, counter uint32
+	at          int64
 }
 
 // advance goes on to the next picture.

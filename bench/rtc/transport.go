@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pion/srtp/v3"
-
 	"konzil/bench/sfuload"
 )
 
@@ -33,9 +31,19 @@ const handshakeMost = int64(20 * time.Second)
 
 // Transport is one ICE and DTLS transport. It implements sfuload.Transport.
 type Transport struct {
-	id    int32 // number in the engine, place on the wheel and in the shard's lists
+	// What each packet that comes touches, behind each other; of the shard.
+	state    state
+	twccID   uint8 // extension in what comes, 0: none
+	heads    bool  // the tap keeps the headers of most
+	disorder bool  // of arrivals
+	lacks    bool  // packets of some stream may be missing
+	id       int32 // number in the engine, place on the wheel and in the shard's lists
+	sh       *shard
+	last     *inStream
+	bytes    uint64
+	arrivals []arrival
+
 	peer  *Peer
-	sh    *shard
 	label string
 	local sfuload.Local
 	sock  *sock
@@ -47,33 +55,26 @@ type Transport struct {
 	err error
 
 	// All below belongs to the shard.
-	state      state
 	began      int64
 	ice        iceState
 	remote     sfuload.Remote
 	to         netip.AddrPort
 	pipe       *pipe
-	in         *srtp.Context
+	in         opener
 	out        sealer
 	early      []earlyPacket
 	ssrc       uint32 // of our RTCP when nothing is sent
-	twccID     uint8  // extension in what comes, 0: none
 	remb       bool
 	codecs     [128]codec
-	streams    map[uint32]*inStream // by SSRC
-	list       []*inStream          // all of them
-	last       *inStream
+	streams    map[uint32]*inStream     // by SSRC
+	list       []*inStream              // all of them
 	recent     [recentStreams]*inStream // by SSRC modulo, to spare the map
 	wholeAt    int64                    // when there was last a reason to have the tap keep everything
-	heads      bool                     // the tap keeps the headers of most
 	deep       bool                     // what is looked for in headers stands too far behind
-	arrivals   []arrival
-	disorder   bool // of arrivals
 	fbCount    uint8
 	reportAt   int64
 	rembAt     int64
 	rembIn     uint64
-	bytes      uint64
 	tracks     []*outTrack
 	twccSeq    uint16
 	expect     int16 // layer of Peer.Expect, -1: none

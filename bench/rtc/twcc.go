@@ -16,9 +16,9 @@ const (
 // sendTWCC tells what has come since the last time. More than fits into a packet makes several.
 func (t *Transport) sendTWCC() {
 	a := t.arrivals
-	if base := a[0].seq; t.disorder {
-		slices.SortStableFunc(a, func(x, y arrival) int { return int(int16(x.seq-base)) - int(int16(y.seq-base)) })
-		a = slices.CompactFunc(a, func(x, y arrival) bool { return x.seq == y.seq })
+	if base := a[0].seq(); t.disorder {
+		slices.SortStableFunc(a, func(x, y arrival) int { return int(int16(x.seq()-base)) - int(int16(y.seq()-base)) })
+		a = slices.CompactFunc(a, func(x, y arrival) bool { return x.seq() == y.seq() })
 		t.disorder = false
 	}
 	for len(a) > 0 {
@@ -51,17 +51,18 @@ const twccRoom = 400
 // twccBody appends a feedback on the first arrivals to p, which has the RTCP header and the sender's SSRC, and returns how many it took.
 func twccBody(p []byte, a []arrival, media uint32, count uint8) ([]byte, int) {
 	be := binary.BigEndian
-	ref := a[0].at / twccRef
+	first := a[0].seq()
+	ref := a[0].at() / twccRef
 	at := ref * twccRef
 	var sym [twccRoom]byte
 	var delta [2 * twccRoom]byte
 	n, d, taken := 0, 0, 0
 	for _, x := range a {
-		place := int(x.seq - a[0].seq)
+		place := int(x.seq() - first)
 		if place >= twccRoom || place < n {
 			break
 		}
-		ticks := (x.at - at) / twccUnit
+		ticks := (x.at() - at) / twccUnit
 		if ticks > 32767 || ticks < -32768 {
 			if taken == 0 {
 				ticks = 0 // cannot be: the reference is within 64 ms
@@ -84,7 +85,7 @@ func twccBody(p []byte, a []arrival, media uint32, count uint8) ([]byte, int) {
 		taken++
 	}
 	p = be.AppendUint32(p, media)
-	p = be.AppendUint16(p, a[0].seq)
+	p = be.AppendUint16(p, first)
 	p = be.AppendUint16(p, uint16(n))
 	p = be.AppendUint32(p, uint32(ref)<<8|uint32(count))
 	p = twccChunks(p, sym[:n])
