@@ -75,9 +75,6 @@ func (f *Focus) Start() {
 	}
 }
 
-// JID is the full address of the focus, the real address of every "focus" occupant.
-func (f *Focus) JID() stanza.JID { return f.self }
-
 // HandleStanza takes what is addressed to the focus. It never blocks.
 func (f *Focus) HandleStanza(st *stanza.Stanza) {
 	f.count.stanzas.Add(1)

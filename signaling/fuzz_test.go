@@ -46,7 +46,7 @@ func FuzzStanza(f *testing.F) {
 			}
 		})
 		sent = nil
-		m.handle(st.WithFromTo(occ, fo.JID()))
+		m.handle(st.WithFromTo(occ, fo.self))
 		answers := 0
 		for _, out := range sent {
 			if out.Kind == stanza.IQ && (out.Type == "result" || out.Type == "error") {

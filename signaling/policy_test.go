@@ -14,7 +14,7 @@ import (
 
 func (w *world) component(from, room, text string) {
 	el := stanza.TextElement(nsJitmeet, "json-message", text, "room", room)
-	w.Route(stanza.NewMessage("", stanza.MustJID(from), w.focus.JID(), el))
+	w.Route(stanza.NewMessage("", stanza.MustJID(from), w.focus.self, el))
 	w.settle()
 }
 

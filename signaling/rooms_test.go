@@ -14,7 +14,7 @@ import (
 // TestChatRoomsAreLeftAlone: a stranger's request must not bring the focus into people's own room, where it would make owners.
 func TestChatRoomsAreLeftAlone(t *testing.T) {
 	inWorld(t, Config{}, func(t *testing.T, w *world) {
-		rooms, err := muc.New(muc.Config{Domain: "conference.meet.example", Admins: []stanza.JID{w.focus.JID().Bare()}, Create: muc.CreateAnyone},
+		rooms, err := muc.New(muc.Config{Domain: "conference.meet.example", Admins: []stanza.JID{w.focus.self.Bare()}, Create: muc.CreateAnyone},
 			w, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +40,7 @@ func TestChatRoomsAreLeftAlone(t *testing.T) {
 // TestWithRealRooms plays a meeting in the real room service: what the focus needs of it must be there.
 func TestWithRealRooms(t *testing.T) {
 	inWorld(t, Config{}, func(t *testing.T, w *world) {
-		rooms, err := muc.New(muc.Config{Domain: "conference.meet.example", Admins: []stanza.JID{w.focus.JID().Bare()}, Create: muc.CreateAdmins, HideRooms: true},
+		rooms, err := muc.New(muc.Config{Domain: "conference.meet.example", Admins: []stanza.JID{w.focus.self.Bare()}, Create: muc.CreateAdmins, HideRooms: true},
 			w, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

@@ -16,8 +16,8 @@ func answer(offer *Description) (sections []Section, receive []*Media) {
 			continue
 		}
 		picked := Media{MID: m.MID, Kind: m.Kind, Rejected: true}
-		if c := m.First(); c != "" && !m.Rejected {
-			picked = m.Pick(c)
+		if c := m.first(); c != "" && !m.Rejected {
+			picked = m.pick(c)
 		}
 		switch m.Direction {
 		case "sendonly", "sendrecv":
@@ -97,8 +97,8 @@ func (r *Receiver) Connect(offer *Description) error {
 	return r.t.Start(offer.Remote(false))
 }
 
-// First is the name of the first codec of the section that the engine knows, "" when there is none.
-func (m *Media) First() string {
+// first is the name of the first codec of the section that the engine knows, "" when there is none.
+func (m *Media) first() string {
 	for _, c := range m.Codecs {
 		if known[c.Name] {
 			return c.Name

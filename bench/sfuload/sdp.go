@@ -241,8 +241,8 @@ func (m *Media) Codec(name string) (c Codec, rtx uint8, ok bool) {
 	return Codec{}, 0, false
 }
 
-// Pick returns the section with only the named codec, its repair flow and the extensions that the engine knows: what an answer says.
-func (m *Media) Pick(codec string) Media {
+// pick returns the section with only the named codec, its repair flow and the extensions that the engine knows: what an answer says.
+func (m *Media) pick(codec string) Media {
 	out := *m
 	out.Codecs, out.Exts, out.Sources = nil, nil, nil
 	if c, rtx, ok := m.Codec(codec); ok {

@@ -50,7 +50,7 @@ func TestSDPRoundTrip(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(d.Media[1].RIDs, []string{"q", "h", "f"}) || len(d.Media[1].Sources) != 0 || d.Remote(true).Role != RolePassive {
 		t.Error(err, d)
 	}
-	if p := d.Media[2].Pick("VP9"); len(p.Codecs) != 2 || len(p.Exts) != 5 {
+	if p := d.Media[2].pick("VP9"); len(p.Codecs) != 2 || len(p.Exts) != 5 {
 		t.Errorf("%+v", p)
 	}
 }
@@ -87,7 +87,7 @@ func FuzzParseSDP(f *testing.F) {
 		if d, err := ParseSDP(s); err == nil {
 			d.Remote(true)
 			for i := range d.Media {
-				d.Media[i].Pick("VP8")
+				d.Media[i].pick("VP8")
 			}
 		}
 	})

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// CandidateLine writes the local candidate for an SDP or a trickle message, without "a=".
-func (l Local) CandidateLine() string {
+// candidateLine writes the local candidate for an SDP or a trickle message, without "a=".
+func (l Local) candidateLine() string {
 	return fmt.Sprintf("candidate:1 1 udp 2130706431 %s %d typ host generation 0", l.Candidate.Addr(), l.Candidate.Port())
 }
 
@@ -57,7 +57,7 @@ func (s *Section) write(b *strings.Builder, l Local, setup string) {
 		return
 	}
 	fmt.Fprintf(b, "a=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:%s %s\r\na=setup:%s\r\na=%s\r\na=rtcp-mux\r\na=rtcp-rsize\r\na=%s\r\na=end-of-candidates\r\n",
-		l.Ufrag, l.Pwd, l.Hash, l.Print, setup, or(s.Direction, "sendrecv"), l.CandidateLine())
+		l.Ufrag, l.Pwd, l.Hash, l.Print, setup, or(s.Direction, "sendrecv"), l.candidateLine())
 	for _, e := range s.Exts {
 		fmt.Fprintf(b, "a=extmap:%d %s\r\n", e.ID, e.URI)
 	}
@@ -88,7 +88,7 @@ func (s *Section) channel(b *strings.Builder, l Local, setup string) {
 	fmt.Fprintf(b, "m=application %d UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:%s\r\n", port, s.MID)
 	if !s.Rejected {
 		fmt.Fprintf(b, "a=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:%s %s\r\na=setup:%s\r\na=sctp-port:5000\r\na=%s\r\na=end-of-candidates\r\n",
-			l.Ufrag, l.Pwd, l.Hash, l.Print, setup, l.CandidateLine())
+			l.Ufrag, l.Pwd, l.Hash, l.Print, setup, l.candidateLine())
 	}
 }
 

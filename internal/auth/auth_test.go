@@ -65,7 +65,7 @@ func check(t testing.TB, l interface {
 // TestDeriveRFC uses the example of RFC 5802 §5, whose proofs follow from these keys.
 func TestDeriveRFC(t *testing.T) {
 	salt, _ := hex.DecodeString("4125c247e43ab1e93c6dff76") // QSXCR+Q6sek8bf92
-	k, err := derive(SHA1, "pencil", salt, 4096)
+	k, err := derive(nameSHA1, "pencil", salt, 4096)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestDeriveRFC(t *testing.T) {
 func TestSCRAMWithClient(t *testing.T) {
 	l := newLocal(t)
 	create(t, l, "alice", "wonderland")
-	for hash, mechanism := range map[string]sasl.Mechanism{SHA1: sasl.ScramSha1, SHA256: sasl.ScramSha256} {
+	for hash, mechanism := range map[string]sasl.Mechanism{nameSHA1: sasl.ScramSha1, nameSHA256: sasl.ScramSha256} {
 		salt, iterations, _, serverKey, ok, err := l.SCRAM(context.Background(), "alice", hash)
 		if err != nil || !ok {
 			t.Fatal(ok, err)
@@ -125,7 +125,7 @@ func TestUnknownIsStable(t *testing.T) {
 		}
 		var got [][]byte
 		for _, user := range []string{"nobody", "nobody2", "x@y.example", "a b", strings.Repeat("x", 2000)} {
-			for _, hash := range []string{SHA1, SHA256} {
+			for _, hash := range []string{nameSHA1, nameSHA256} {
 				salt, i, stored, server, ok, err := l.SCRAM(context.Background(), user, hash)
 				if ok || err != nil || len(salt) != saltLen || i != minIterations {
 					t.Fatalf("%q: ok %v, err %v, salt %d bytes, %d iterations", user, ok, err, len(salt), i)
@@ -191,20 +191,20 @@ func TestLifeOfAnAccount(t *testing.T) {
 	ctx := context.Background()
 	l := newLocal(t)
 	create(t, l, "alice", "one", "a@example.org")
-	salt1, _, _, _, _, _ := l.SCRAM(ctx, "alice", SHA256)
+	salt1, _, _, _, _, _ := l.SCRAM(ctx, "alice", nameSHA256)
 	if err := l.SetPassword(ctx, "alice", "two"); err != nil {
 		t.Fatal(err)
 	}
 	if check(t, l, "alice", "one") != "" || check(t, l, "alice", "two") != "alice" {
 		t.Error("SetPassword did not change the password")
 	}
-	if salt2, _, _, _, ok, _ := l.SCRAM(ctx, "a@example.org", SHA256); !ok || bytes.Equal(salt1, salt2) {
+	if salt2, _, _, _, ok, _ := l.SCRAM(ctx, "a@example.org", nameSHA256); !ok || bytes.Equal(salt1, salt2) {
 		t.Error("the salt stayed, or the alias does not work for SCRAM")
 	}
 	if err := l.Disable(ctx, "alice", true); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, _, _, ok, _ := l.SCRAM(ctx, "alice", SHA1); ok || check(t, l, "alice", "two") != "" {
+	if _, _, _, _, ok, _ := l.SCRAM(ctx, "alice", nameSHA1); ok || check(t, l, "alice", "two") != "" {
 		t.Error("a disabled account can log in")
 	}
 	all, err := l.List(ctx)

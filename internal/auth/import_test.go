@@ -21,7 +21,7 @@ func keyText(t testing.TB, hash, password string) string {
 
 func TestImport(t *testing.T) {
 	l, ctx := newLocal(t), context.Background()
-	err := l.Import(ctx, []Imported{{Localpart: "Ann", Password: "pw of ann"}, {Localpart: "ben", Keys: []string{keyText(t, SHA1, "pw of ben"), keyText(t, SHA256, "pw of ben")}}})
+	err := l.Import(ctx, []Imported{{Localpart: "Ann", Password: "pw of ann"}, {Localpart: "ben", Keys: []string{keyText(t, nameSHA1, "pw of ben"), keyText(t, nameSHA256, "pw of ben")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestImport(t *testing.T) {
 			t.Error(user, "with a wrong password")
 		}
 	}
-	if _, n, _, _, ok, err := l.SCRAM(ctx, "ben", SHA1); !ok || n != 4096 || err != nil {
+	if _, n, _, _, ok, err := l.SCRAM(ctx, "ben", nameSHA1); !ok || n != 4096 || err != nil {
 		t.Error(n, ok, err)
 	}
 	// All or none.
@@ -51,7 +51,7 @@ func TestImport(t *testing.T) {
 }
 
 func FuzzParseKey(f *testing.F) {
-	good := keyText(f, SHA256, "x")
+	good := keyText(f, nameSHA256, "x")
 	for _, s := range []string{good, "", "$$", strings.Replace(good, "4096", "0", 1), strings.Replace(good, "4096", "99999999999", 1), strings.Replace(good, "SHA-256", "SHA-1", 1), strings.ReplaceAll(good, ":", "")} {
 		f.Add(s)
 	}
@@ -68,10 +68,10 @@ func FuzzParseKey(f *testing.F) {
 }
 
 func TestParseKeySeeds(t *testing.T) {
-	if _, _, err := parseKey(keyText(t, SHA256, "x")); err != nil {
+	if _, _, err := parseKey(keyText(t, nameSHA256, "x")); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := parseKey(strings.Replace(keyText(t, SHA256, "x"), "4096", "0", 1)); err == nil {
+	if _, _, err := parseKey(strings.Replace(keyText(t, nameSHA256, "x"), "4096", "0", 1)); err == nil {
 		t.Error("no iterations")
 	}
 }

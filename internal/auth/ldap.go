@@ -53,7 +53,7 @@ type wrongCount struct {
 // NewLDAP checks cfg and gives the directory's accounts for the service at domain. It connects when first asked, so that a directory that is away does
 // not keep the server from starting.
 func NewLDAP(cfg LDAPConfig, domain string, log *slog.Logger) (*LDAP, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	p, err := newPool(cfg, log)

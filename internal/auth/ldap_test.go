@@ -293,7 +293,7 @@ func TestLDAPValidate(t *testing.T) {
 		c.URLs, c.BaseDN = []string{"ldaps://ldap.example.org"}, baseDN
 		return c
 	}
-	if err := good().Validate(); err != nil {
+	if err := good().validate(); err != nil {
 		t.Error(err)
 	}
 	if err := DefaultConfig().Validate(); err != nil {
@@ -312,7 +312,7 @@ func TestLDAPValidate(t *testing.T) {
 	} {
 		c := good()
 		change(&c)
-		err := c.Validate()
+		err := c.validate()
 		if _, ok := oops.Is(err); !ok || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s...", err, want)
 		}

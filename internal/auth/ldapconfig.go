@@ -53,8 +53,8 @@ func defaultLDAPConfig() LDAPConfig {
 // Enabled tells whether a directory is set.
 func (c LDAPConfig) Enabled() bool { return len(c.URLs) > 0 }
 
-// Validate checks what the types cannot say; errors are for the operator.
-func (c LDAPConfig) Validate() error {
+// validate checks what the types cannot say; errors are for the operator.
+func (c LDAPConfig) validate() error {
 	bad := func(setting, what, do string) error {
 		return oops.New("auth", "auth.ldap."+setting+" "+what, do, nil)
 	}

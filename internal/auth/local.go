@@ -26,12 +26,12 @@ func DefaultConfig() Config {
 	return Config{Iterations: minIterations, LDAP: defaultLDAPConfig()}
 }
 
-// Validate checks what the types cannot say; errors are for the operator.
+// validate checks what the types cannot say; errors are for the operator.
 func (c Config) Validate() error {
 	if c.Iterations < minIterations || c.Iterations > maxIterations {
 		return oops.New("auth", fmt.Sprintf("auth.iterations is %d", c.Iterations), fmt.Sprintf("set it between %d and %d", minIterations, maxIterations), nil)
 	}
-	return c.LDAP.Validate()
+	return c.LDAP.validate()
 }
 
 // Local are the accounts of our own store.
@@ -170,7 +170,7 @@ func (l *Local) CheckPassword(ctx context.Context, user, password string) (local
 func (l *Local) check(ctx context.Context, user, password string) (localpart string, ok, known bool, err error) {
 	localpart, err = l.Localpart(ctx, user)
 	var k keys
-	hash, disabled := SHA256, true
+	hash, disabled := nameSHA256, true
 	if err == nil {
 		hash, k, disabled, err = l.anyKeys(ctx, localpart)
 		known = err == nil
@@ -179,7 +179,7 @@ func (l *Local) check(ctx context.Context, user, password string) (localpart str
 		if !isUnknown(err) {
 			return "", false, false, err
 		}
-		hash = SHA256
+		hash = nameSHA256
 		if k, err = fakeKeys(l.secret, hash, user, l.iterations); err != nil {
 			return "", false, false, err
 		}
@@ -199,7 +199,7 @@ func (l *Local) check(ctx context.Context, user, password string) (localpart str
 
 // anyKeys gives the keys by which a password is checked: of SHA-256, or of what there is.
 func (l *Local) anyKeys(ctx context.Context, localpart string) (hash string, k keys, disabled bool, err error) {
-	for _, hash = range []string{SHA256, SHA512, SHA1} {
+	for _, hash = range []string{nameSHA256, nameSHA512, nameSHA1} {
 		if k, disabled, err = l.keys(ctx, localpart, hash); !errors.Is(err, ErrNoAccount) {
 			break
 		}

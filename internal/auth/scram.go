@@ -13,13 +13,13 @@ import (
 
 // Names of hashes as SCRAM mechanisms and the store write them.
 const (
-	SHA1   = "SHA-1"
-	SHA256 = "SHA-256"
-	SHA512 = "SHA-512"
+	nameSHA1   = "SHA-1"
+	nameSHA256 = "SHA-256"
+	nameSHA512 = "SHA-512"
 )
 
 // hashes are those that new passwords get keys of, the best first.
-var hashes = [...]string{SHA512, SHA256, SHA1}
+var hashes = [...]string{nameSHA512, nameSHA256, nameSHA1}
 
 const (
 	// minIterations is the least that is accepted: RFC 7677 §4 asks for at least 4096, XEP-0438 §3.4 for 10000.
@@ -40,11 +40,11 @@ type keys struct {
 
 func newHash(name string) (func() hash.Hash, error) {
 	switch name {
-	case SHA1:
+	case nameSHA1:
 		return sha1.New, nil
-	case SHA256:
+	case nameSHA256:
 		return sha256.New, nil
-	case SHA512:
+	case nameSHA512:
 		return sha512.New, nil
 	}
 	return nil, fmt.Errorf("auth: no SCRAM with %q", name)

@@ -21,11 +21,11 @@ func TestUpgrade(t *testing.T) {
 	}
 	create(t, l, "new", "pw")
 	offered("SCRAM-SHA-512 SCRAM-SHA-256 SCRAM-SHA-1 PLAIN")
-	if err := l.Import(ctx, []Imported{{Localpart: "old", Keys: []string{keyText(t, SHA1, "pencil")}, Aliases: []string{"Old.Man@example.org"}}}); err != nil {
+	if err := l.Import(ctx, []Imported{{Localpart: "old", Keys: []string{keyText(t, nameSHA1, "pencil")}, Aliases: []string{"Old.Man@example.org"}}}); err != nil {
 		t.Fatal(err)
 	}
 	offered("SCRAM-SHA-1 PLAIN")
-	if m, err := l.Missing(ctx, "old"); err != nil || !slices.Equal(m, []string{SHA512, SHA256}) {
+	if m, err := l.Missing(ctx, "old"); err != nil || !slices.Equal(m, []string{nameSHA512, nameSHA256}) {
 		t.Fatal(m, err)
 	}
 	salt, n := l.UpgradeSalt()
@@ -33,14 +33,14 @@ func TestUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Upgrade(ctx, "old", SHA256, salt, n, salted[1:]); err == nil {
+	if err := l.Upgrade(ctx, "old", nameSHA256, salt, n, salted[1:]); err == nil {
 		t.Error("half a hash taken")
 	}
-	if err := l.Upgrade(ctx, "old", SHA256, salt, n, salted); err != nil {
+	if err := l.Upgrade(ctx, "old", nameSHA256, salt, n, salted); err != nil {
 		t.Fatal(err)
 	}
 	offered("SCRAM-SHA-256 SCRAM-SHA-1 PLAIN")
-	if err := l.Upgrade(ctx, "old", SHA256, []byte("other"), n, make([]byte, 32)); err != nil { // a second one changes nothing
+	if err := l.Upgrade(ctx, "old", nameSHA256, []byte("other"), n, make([]byte, 32)); err != nil { // a second one changes nothing
 		t.Fatal(err)
 	}
 	if got := check(t, l, "old.man", "pencil"); got != "old" { // its mail address, as a client splits it
@@ -51,14 +51,14 @@ func TestUpgrade(t *testing.T) {
 		if local, err := l.Localpart(ctx, user); err != nil || local != "old" {
 			t.Errorf("%s is %q, %v", user, local, err)
 		}
-		if _, _, stored, _, ok, err := l.SCRAM(ctx, user, SHA512); !ok || err != nil || len(stored) != 64 {
+		if _, _, stored, _, ok, err := l.SCRAM(ctx, user, nameSHA512); !ok || err != nil || len(stored) != 64 {
 			t.Errorf("keys of %s: %d %v %v", user, len(stored), ok, err)
 		}
 	}
 	if m, err := l.Missing(ctx, "nobody"); m != nil || err != nil {
 		t.Error(m, err)
 	}
-	if err := l.Upgrade(ctx, "nobody", SHA256, salt, n, salted); err != nil {
+	if err := l.Upgrade(ctx, "nobody", nameSHA256, salt, n, salted); err != nil {
 		t.Fatal(err)
 	}
 	if ok, _ := l.Exists(ctx, "nobody"); ok {

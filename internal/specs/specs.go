@@ -34,8 +34,8 @@ type Spec struct {
 	Note    string `yaml:"note"`
 }
 
-// XEP is the number with four digits, "" for an RFC.
-func (s Spec) XEP() string {
+// xep is the number with four digits, "" for an RFC.
+func (s Spec) xep() string {
 	n, ok := strings.CutPrefix(s.ID, "XEP-")
 	if !ok {
 		return ""
@@ -66,7 +66,7 @@ func parse(text []byte) ([]Spec, error) {
 	for i, s := range all {
 		var n int
 		format := "RFC %d"
-		if s.XEP() != "" {
+		if s.xep() != "" {
 			format = "XEP-%04d"
 		}
 		if _, err := fmt.Sscanf(s.ID, strings.Replace(format, "04", "", 1), &n); err != nil || fmt.Sprintf(format, n) != s.ID {
@@ -77,7 +77,7 @@ func parse(text []byte) ([]Spec, error) {
 			return nil, fmt.Errorf("specs.yaml: %s stands before %s", all[i-1].ID, s.ID)
 		case !slices.Contains([]string{Complete, Partial, Planned, WontFix}, s.Status):
 			return nil, fmt.Errorf("specs.yaml: %s has no status %q", s.ID, s.Status)
-		case s.XEP() != "" && s.Version == "":
+		case s.xep() != "" && s.Version == "":
 			return nil, fmt.Errorf("specs.yaml: %s has no version", s.ID)
 		}
 	}
@@ -86,7 +86,7 @@ func parse(text []byte) ([]Spec, error) {
 
 // order compares numbers, RFCs before XEPs; RFC numbers have four or five digits.
 func order(a, b Spec) int {
-	if (a.XEP() == "") != (b.XEP() == "") {
+	if (a.xep() == "") != (b.xep() == "") {
 		return strings.Compare(a.ID, b.ID)
 	}
 	if len(a.ID) != len(b.ID) {
@@ -150,7 +150,7 @@ func DOAP(all []Spec) ([]byte, error) {
 		},
 	}
 	for _, s := range all {
-		if s.XEP() == "" {
+		if s.xep() == "" {
 			if s.Status != Planned && s.Status != WontFix { // a bare RFC has no place for a status
 				number := strings.ToLower(strings.ReplaceAll(s.ID, " ", ""))
 				doc.Project.Implements = append(doc.Project.Implements, implements{URL: "https://www.rfc-editor.org/info/" + number})
@@ -158,7 +158,7 @@ func DOAP(all []Spec) ([]byte, error) {
 			continue
 		}
 		doc.Project.Implements = append(doc.Project.Implements, implements{XEP: &supported{
-			XEP: resource{"https://xmpp.org/extensions/xep-" + s.XEP() + ".html"}, Status: s.Status, Version: s.Version, Note: s.Note,
+			XEP: resource{"https://xmpp.org/extensions/xep-" + s.xep() + ".html"}, Status: s.Status, Version: s.Version, Note: s.Note,
 		}})
 	}
 	out, err := xml.MarshalIndent(doc, "", "  ")

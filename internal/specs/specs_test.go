@@ -58,7 +58,7 @@ func TestDOAP(t *testing.T) {
 		found[i.URL+i.XEP.XEP.URL] = i.XEP.Version + i.XEP.Status
 	}
 	for _, s := range all {
-		if s.XEP() != "" && found["https://xmpp.org/extensions/xep-"+s.XEP()+".html"] != s.Version+s.Status {
+		if s.xep() != "" && found["https://xmpp.org/extensions/xep-"+s.xep()+".html"] != s.Version+s.Status {
 			t.Errorf("%s is not in the document", s.ID)
 		}
 	}

@@ -13,7 +13,7 @@
 //     that limit. Random loss is so told apart from congestion;
 //  7. report.go stands in for receivers that send REMB or receiver reports only.
 //
-// While little is sent (AppLimited), what arrives says nothing about the path, and a jolt of a busy machine looks like a queue. Overuse
+// While little is sent (State.AppLimited), what arrives says nothing about the path, and a jolt of a busy machine looks like a queue. Overuse
 // is then believed only while a queue stands, and the estimate does not fall below modest for it.
 //
 // No goroutine, lock, clock or log; for one user at a time; nothing is allocated after New; times are nanoseconds, rates bits per second.
@@ -297,9 +297,6 @@ func (e *Estimator) Narrow() bool { return e.full && e.delay.link.known() }
 
 // ProbeRate is the rate of the probe that is being sent, 0 for none.
 func (e *Estimator) ProbeRate() float64 { return e.probe.now.Rate }
-
-// AppLimited reports whether less than the estimate allows is being sent, as of the last feedback: the estimate is then a guess.
-func (e *Estimator) AppLimited() bool { return e.limited }
 
 // State is what an estimate is made of, for people.
 type State struct {

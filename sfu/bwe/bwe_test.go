@@ -117,8 +117,8 @@ func TestAppLimited(t *testing.T) {
 		}
 		last = r
 	})
-	if !p.e.AppLimited() || last < 10e6 {
-		t.Errorf("%v %.0f", p.e.AppLimited(), last)
+	if !p.e.limited || last < 10e6 {
+		t.Errorf("%v %.0f", p.e.limited, last)
 	}
 	p.run(200*1000*ms, nil)
 	if r := p.e.Bitrate(); r != DefaultMax {

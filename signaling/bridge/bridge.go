@@ -63,8 +63,8 @@ type counters struct {
 	noChannel, expired                              atomic.Uint64
 }
 
-// NewWith makes a bridge on any engine; New does on the sfu.
-func NewWith(eng Engine, cfg Config, log *slog.Logger) *Bridge {
+// newWith makes a bridge on any engine; New does on the sfu.
+func newWith(eng Engine, cfg Config, log *slog.Logger) *Bridge {
 	if cfg.ServerID == "" {
 		cfg.ServerID = random.Hex(6)
 	}

@@ -119,7 +119,7 @@ func inBench(t *testing.T, cfg Config, f func(t *testing.T, x *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &bench{t: t, f: &fakeEngine{}}
 		cfg.ServerID, cfg.WebSocketURL = "s1", "wss://meet.example/colibri-ws"
-		x.b = NewWith(x.f, cfg, slog.New(slog.DiscardHandler))
+		x.b = newWith(x.f, cfg, slog.New(slog.DiscardHandler))
 		f(t, x)
 		x.b.Close()
 	})
@@ -499,7 +499,7 @@ func wsBench(t *testing.T, cfg Config) (x *bench, url string) {
 	t.Helper()
 	x = &bench{t: t, f: &fakeEngine{}}
 	cfg.ServerID, cfg.WebSocketURL = "s1", "ws://unused"
-	x.b = NewWith(x.f, cfg, slog.New(slog.DiscardHandler))
+	x.b = newWith(x.f, cfg, slog.New(slog.DiscardHandler))
 	mux := http.NewServeMux()
 	mux.Handle(WebSocketPath, x.b.WebSocketHandler())
 	srv := httptest.NewServer(mux)

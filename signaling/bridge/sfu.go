@@ -7,7 +7,7 @@ import (
 )
 
 // New makes a bridge on the sfu of this process.
-func New(s *sfu.SFU, cfg Config, log *slog.Logger) *Bridge { return NewWith(engine{s}, cfg, log) }
+func New(s *sfu.SFU, cfg Config, log *slog.Logger) *Bridge { return newWith(engine{s}, cfg, log) }
 
 // engine and engineConference fit the sfu's concrete types into the interfaces of engine.go.
 type engine struct{ *sfu.SFU }

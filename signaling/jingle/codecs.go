@@ -13,12 +13,12 @@ type Can struct {
 
 // URIs of header extensions that are offered.
 const (
-	ExtAudioLevel = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-	ExtMID        = "urn:ietf:params:rtp-hdrext:sdes:mid"
-	ExtTCC        = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
-	ExtAbsTime    = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
-	ExtPlayout    = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
-	ExtAV1DD      = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+	extAudioLevel = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+	extMID        = "urn:ietf:params:rtp-hdrext:sdes:mid"
+	extTCC        = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+	extAbsTime    = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+	extPlayout    = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
+	extAV1DD      = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 )
 
 // Payload type numbers of the offer; they are those of every Jitsi deployment, so recordings and tools agree.
@@ -51,9 +51,9 @@ func AudioDescription(can Can) Description {
 		opus.Feedback = []Feedback{{Type: "transport-cc"}}
 	}
 	d.Payloads = append(d.Payloads, opus, PayloadType{ID: ptTelephone, Name: "telephone-event", ClockRate: 8000})
-	d.HdrExts = []HdrExt{{1, ExtAudioLevel}, {10, ExtMID}}
+	d.HdrExts = []HdrExt{{1, extAudioLevel}, {10, extMID}}
 	if can.TCC {
-		d.HdrExts = append(d.HdrExts, HdrExt{5, ExtTCC})
+		d.HdrExts = append(d.HdrExts, HdrExt{5, extTCC})
 	}
 	return d
 }
@@ -82,11 +82,11 @@ func VideoDescription(can Can) Description {
 	if can.FEC {
 		d.Payloads = append(d.Payloads, PayloadType{ID: ptFlexFEC, Name: "flexfec-03", ClockRate: 90000, Params: []Param{{"repair-window", "10000000"}}})
 	}
-	d.HdrExts = []HdrExt{{10, ExtMID}}
+	d.HdrExts = []HdrExt{{10, extMID}}
 	if can.TCC {
-		d.HdrExts = append(d.HdrExts, HdrExt{5, ExtTCC})
+		d.HdrExts = append(d.HdrExts, HdrExt{5, extTCC})
 	}
-	d.HdrExts = append(d.HdrExts, HdrExt{3, ExtAbsTime}, HdrExt{11, ExtAV1DD}, HdrExt{12, ExtPlayout})
+	d.HdrExts = append(d.HdrExts, HdrExt{3, extAbsTime}, HdrExt{11, extAV1DD}, HdrExt{12, extPlayout})
 	return d
 }
 

@@ -29,8 +29,8 @@ type Event struct {
 	Data    any       `json:"data,omitempty"`
 }
 
-// Participant is who came or went.
-type Participant struct {
+// participant is who came or went.
+type participant struct {
 	ID    string `json:"participantId"`
 	JID   string `json:"participantJid"`
 	Name  string `json:"name,omitempty"`
@@ -65,7 +65,7 @@ type Watcher struct {
 
 type person struct {
 	real stanza.JID
-	p    Participant
+	p    participant
 }
 
 // New makes a watcher; emit gets each event, in order for each room, and must not wait.
@@ -88,7 +88,7 @@ func (w *Watcher) Joined(room, real stanza.JID, nick string) {
 	if !known {
 		w.ids[room], w.in[room] = id, map[string]*person{}
 	}
-	who := Participant{ID: nick, JID: real.String(), Name: p.Name, Email: p.Email, Role: p.Role}
+	who := participant{ID: nick, JID: real.String(), Name: p.Name, Email: p.Email, Role: p.Role}
 	counts := ok && !p.Hidden && w.in[room][nick] == nil
 	if counts {
 		w.in[room][nick] = &person{real, who}

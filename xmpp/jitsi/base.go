@@ -161,9 +161,9 @@ func (b *Base) Who(addr stanza.JID) (stanza.JID, bool) {
 
 var errNowhere = stanza.ErrForbidden.With("You are in no meeting")
 
-// Sender is where the sender of a message is, and whether it is a moderator there. It is called without the lock: rooms hold none either
+// sender is where the sender of a message is, and whether it is a moderator there. It is called without the lock: rooms hold none either
 // when they call observers.
-func (b *Base) Sender(real stanza.JID) (p Place, moderator bool, err *stanza.Error) {
+func (b *Base) sender(real stanza.JID) (p Place, moderator bool, err *stanza.Error) {
 	b.mu.Lock()
 	p, known := b.people[real]
 	b.mu.Unlock()
@@ -177,9 +177,9 @@ func (b *Base) Sender(real stanza.JID) (p Place, moderator bool, err *stanza.Err
 	return p, moderator, nil
 }
 
-// Participant is Sender for components that pass on who has said something; people are those that Rooms answers for.
+// Participant is sender for components that pass on who has said something; people are those that Rooms answers for.
 func (b *Base) Participant(people People, real stanza.JID) (Place, Person, *stanza.Error) {
-	place, _, err := b.Sender(real)
+	place, _, err := b.sender(real)
 	if err != nil {
 		return Place{}, Person{}, err
 	}
@@ -190,9 +190,9 @@ func (b *Base) Participant(people People, real stanza.JID) (Place, Person, *stan
 	return place, p, nil
 }
 
-// Moderator is Sender for what only moderators may do.
+// Moderator is sender for what only moderators may do.
 func (b *Base) Moderator(real stanza.JID) (Place, *stanza.Error) {
-	p, moderator, err := b.Sender(real)
+	p, moderator, err := b.sender(real)
 	if err == nil && !moderator {
 		err = stanza.ErrForbidden.With("Only moderators may do that")
 	}

@@ -135,7 +135,7 @@ func (a *Avatars) toCard(owner stanza.JID) error {
 	var pic *stanza.Element
 	id := info.Attr("id")
 	if id != "" {
-		it, err := a.e.Item(owner, nodeAvatarData, id)
+		it, err := a.e.item(owner, nodeAvatarData, id)
 		if err != nil || it == nil { // it is somewhere else, or comes later
 			return err
 		}
@@ -214,7 +214,7 @@ func (a *Avatars) convert(owner stanza.JID, card *stanza.Element) string {
 
 // Card is the vcard as asker may see it: without the photo if the avatar is not for him.
 func (a *Avatars) Card(owner, asker stanza.JID, card *stanza.Element) *stanza.Element {
-	if card.Child(nsVCard, "PHOTO") == nil || !a.e.Has(owner, nodeAvatar) || a.e.MayRead(owner, nodeAvatar, asker) {
+	if card.Child(nsVCard, "PHOTO") == nil || !a.e.hasNode(owner, nodeAvatar) || a.e.readable(owner, nodeAvatar, asker) {
 		return card
 	}
 	out := stanza.NewElement(nsVCard, "vCard")

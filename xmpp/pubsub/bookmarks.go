@@ -49,7 +49,7 @@ func (b *Bookmarks) Get(owner stanza.JID) (*stanza.Element, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !b.e.Has(owner, nsBookmarks) {
+	if !b.e.hasNode(owner, nsBookmarks) {
 		if stored != nil {
 			return stored, nil
 		}
@@ -107,7 +107,7 @@ func (b *Bookmarks) set(owner stanza.JID, list *stanza.Element) error {
 	for i := range items {
 		have[items[i].ID] = &items[i]
 		if rooms[items[i].ID] == nil {
-			if err := b.e.Retract(owner, nsBookmarks, items[i].ID); err != nil {
+			if err := b.e.retract(owner, nsBookmarks, items[i].ID); err != nil {
 				return err
 			}
 		}

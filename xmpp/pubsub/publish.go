@@ -245,8 +245,8 @@ func (e *Engine) Publish(owner stanza.JID, name, id string, payload *stanza.Elem
 	return nil
 }
 
-// Retract is retract for a feature of the server; what is not there is no error.
-func (e *Engine) Retract(owner stanza.JID, name, id string) error {
+// retract is retract for a feature of the server; what is not there is no error.
+func (e *Engine) retract(owner stanza.JID, name, id string) error {
 	o, done, err := e.use(owner)
 	if err != nil {
 		return err
@@ -265,8 +265,8 @@ func (e *Engine) Retract(owner stanza.JID, name, id string) error {
 	return nil
 }
 
-// Item is one item, nil if there is none.
-func (e *Engine) Item(owner stanza.JID, name, id string) (*Item, error) {
+// item is one item, nil if there is none.
+func (e *Engine) item(owner stanza.JID, name, id string) (*Item, error) {
 	list, err := e.items(owner, name, span{ids: []string{id}, max: 1})
 	if err != nil || len(list) == 0 {
 		return nil, err
@@ -274,8 +274,8 @@ func (e *Engine) Item(owner stanza.JID, name, id string) (*Item, error) {
 	return &list[0], nil
 }
 
-// Has tells whether an account has a node of that name.
-func (e *Engine) Has(owner stanza.JID, name string) bool {
+// hasNode tells whether an account has a node of that name.
+func (e *Engine) hasNode(owner stanza.JID, name string) bool {
 	if !e.hasNodes(owner) {
 		return false
 	}
@@ -317,8 +317,8 @@ func (e *Engine) items(owner stanza.JID, name string, want span) ([]Item, error)
 	return p.items, nil
 }
 
-// MayRead tells whether who gets the items of a node of an account.
-func (e *Engine) MayRead(owner stanza.JID, name string, who stanza.JID) bool {
+// readable tells whether who gets the items of a node of an account.
+func (e *Engine) readable(owner stanza.JID, name string, who stanza.JID) bool {
 	o, done, err := e.use(owner)
 	if err != nil {
 		return false

@@ -40,7 +40,7 @@ const (
 	maxAnswerRemote = 200 << 10 // and to another server, which may refuse longer stanzas
 )
 
-// Item is what is published.
+// item is what is published.
 type Item struct {
 	ID        string
 	Publisher stanza.JID // bare

@@ -106,7 +106,7 @@ func (v *VCard4) CardSet(owner stanza.JID, card *stanza.Element) {
 
 // Card is the vcard as asker may see it: where the vCard4 is not for him, without what it has.
 func (v *VCard4) Card(owner, asker stanza.JID, card *stanza.Element) *stanza.Element {
-	if !v.e.Has(owner, nodeVCard4) || v.e.MayRead(owner, nodeVCard4, asker) {
+	if !v.e.hasNode(owner, nodeVCard4) || v.e.readable(owner, nodeVCard4, asker) {
 		return card
 	}
 	out := stanza.NewElement(nsVCard, "vCard")

@@ -125,7 +125,7 @@ func (in *incoming) checkHeader(h *stanza.Header) *stanza.StreamError {
 	}
 	in.local = to.Domain()
 	if from != "" {
-		if !in.s.cfg.Policy.Allows(from) {
+		if !in.s.cfg.Policy.allows(from) {
 			return stanza.NewStreamError("policy-violation", "this server does not exchange messages with "+from)
 		}
 		in.remote = from
@@ -231,7 +231,7 @@ func (s *Service) letIn(to *xmpp.Inbound, st *stanza.Stanza) {
 	switch {
 	case !s.allows(st.From):
 		to.Refuse(st, stanza.ErrNotAllowed)
-	case !s.cfg.Policy.AllowsAccount(st.To):
+	case !s.cfg.Policy.allowsAccount(st.To):
 		to.Refuse(st, stanza.ErrServiceUnavailable) // as if there were no such account
 	default:
 		to.Take(st)

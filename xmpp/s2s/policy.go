@@ -22,8 +22,8 @@ type Policy struct {
 	Account func(local stanza.JID) bool
 }
 
-// Allows tells whether remote may be spoken with.
-func (p *Policy) Allows(remote string) bool {
+// allows tells whether remote may be spoken with.
+func (p *Policy) allows(remote string) bool {
 	switch {
 	case p.Mode == Closed || matches(p.Deny, remote):
 		return false
@@ -33,8 +33,8 @@ func (p *Policy) Allows(remote string) bool {
 	return true
 }
 
-// AllowsAccount tells whether a local address may exchange stanzas with other servers.
-func (p *Policy) AllowsAccount(j stanza.JID) bool {
+// allowsAccount tells whether a local address may exchange stanzas with other servers.
+func (p *Policy) allowsAccount(j stanza.JID) bool {
 	return p.Account == nil || j.Local() == "" || p.Account(j.Bare())
 }
 

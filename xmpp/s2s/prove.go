@@ -89,7 +89,7 @@ func (in *incoming) dialback(e *stanza.Element) error {
 		return in.s.answerVerify(in.conn, p, e)
 	case e.Local != "result":
 		return stanza.NewStreamError("unsupported-stanza-type", "")
-	case in.s.cfg.RequireCertificate && !in.s.validCertificate(in.tls, p.remote), !in.s.cfg.Policy.Allows(p.remote):
+	case in.s.cfg.RequireCertificate && !in.s.validCertificate(in.tls, p.remote), !in.s.cfg.Policy.allows(p.remote):
 		return in.answer("result", p, "", &stanza.Error{Type: "cancel", Condition: "policy-violation"})
 	}
 	if in.s.validCertificate(in.tls, p.remote) { // XEP-0344 §2: what the certificate proves need not be asked

@@ -49,7 +49,7 @@ func (s *Service) Restore() {
 func (s *Service) restoreLink(k *ledger.Kept, p pair) {
 	s.lost[p] = time.Now()
 	bidi := len(k.Values[keyBidi]) > 0 && len(k.Values[keySM]) > 0
-	if s.links[p] != nil || !s.srv.Serves(p.local) || !s.cfg.Policy.Allows(p.remote) {
+	if s.links[p] != nil || !s.srv.Serves(p.local) || !s.cfg.Policy.allows(p.remote) {
 		k.Drop()
 		return
 	}

@@ -145,7 +145,7 @@ func (s *Service) HandleStanza(st *stanza.Stanza) {
 		s.bounce(st, stanza.ErrRemoteServerNotFound)
 		return
 	}
-	if !s.cfg.Policy.Allows(p.remote) || !s.allows(st.To) || !s.cfg.Policy.AllowsAccount(st.From) {
+	if !s.cfg.Policy.allows(p.remote) || !s.allows(st.To) || !s.cfg.Policy.allowsAccount(st.From) {
 		s.count.refused.Add(1)
 		s.bounce(st, stanza.ErrNotAllowed.With("This server does not exchange messages with "+p.remote))
 		return

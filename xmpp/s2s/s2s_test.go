@@ -248,7 +248,7 @@ func TestPolicy(t *testing.T) {
 		{}: true, {Mode: Closed}: false, {Deny: []string{"x.test"}}: false, {Deny: []string{"*.x.test"}}: true, {Mode: Listed}: false,
 		{Mode: Listed, Allow: []string{"x.test"}}: true, {Mode: Listed, Allow: []string{"x.test"}, Deny: []string{"x.test"}}: false,
 	} {
-		if p.Allows("x.test") != want {
+		if p.allows("x.test") != want {
 			t.Errorf("%+v", p)
 		}
 	}

@@ -215,8 +215,8 @@ func (p *Peer) Write(binary bool, b []byte) {
 // Close ends the connection from the server's side.
 func (p *Peer) Close() { _ = p.ws.Close(websocket.StatusGoingAway, "bye") }
 
-// Far is the far end's half of a transport, for descriptions that a script writes.
-func Far() sfuload.Local {
+// far is the far end's half of a transport, for descriptions that a script writes.
+func far() sfuload.Local {
 	return sfuload.Local{Ufrag: "farf", Pwd: "farpwdfarpwdfarpwdfarpwd", Hash: "sha-256", Print: "CC:DD", Candidate: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 9000)}
 }
 
@@ -233,7 +233,7 @@ func Answer(t testing.TB, offer string) string {
 		m.Direction, m.Sources, m.StreamID, m.TrackID = "recvonly", nil, "", ""
 		sections = append(sections, sfuload.Section{Media: m})
 	}
-	return sfuload.WriteSDP(Far(), "active", 1, sections)
+	return sfuload.WriteSDP(far(), "active", 1, sections)
 }
 
 // Offer is an SDP offer that sends the tracks, a section each, and has one for data channels when channel is set.
@@ -248,7 +248,7 @@ func Offer(channel bool, tracks ...*sfuload.Track) string {
 	if channel {
 		sections = append(sections, sfuload.Section{Media: sfuload.Media{MID: "data", Kind: sfuload.Application}})
 	}
-	return sfuload.WriteSDP(Far(), "actpass", 1, sections)
+	return sfuload.WriteSDP(far(), "actpass", 1, sections)
 }
 
 // Tracks are a microphone and a camera with three layers.
