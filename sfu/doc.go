@@ -19,8 +19,8 @@
 //     of the next ones meanwhile (prefetch), and its datagrams stand in the arena without a gap. Receivers of other shards get the opened packets through their shard's inbox.
 //  6. shard.send, per receiver: rewrite.Stream.Map decides and renumbers, seal.Index hands out the packet index once,
 //     the header is written into the shard's arena, picture ids are patched in the shared payload (shard.forReceiver), and
-//     seal.Sealer seals from it straight into the arena behind the header.
-//  7. shard.flush, once per receive batch: the datagrams of one receiver stand together, so udpio.Writer makes runs of them
+//     seal.Sealer seals from it straight into the arena behind the header. Tags of AES-CM wait in shard.tags.
+//  7. shard.flush, once per receive batch: tags that are missing are computed side by side; the datagrams of one receiver stand together, so udpio.Writer makes runs of them
 //     (UDP_SEGMENT) and sends all receivers' runs with one sendmmsg. Paths through our own TURN server are called instead.
 //
 // No allocation or log line per packet (TestForwardAllocatesNothing and TestLayersAllocateNothing keep it so), and no lock but

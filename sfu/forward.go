@@ -307,7 +307,7 @@ func (sh *shard) emit(e *Endpoint, o *send, p *packet, payload []byte, h *rtp.Ou
 		return sh.hold(m, o, p, payload, h, index)
 	}
 	dst := sh.header(sh.reserve(), e, o, p, h, again)
-	out, err := m.sealer.RTP(dst, len(dst), payload, h.SSRC, index)
+	out, err := m.sealer.Later(&sh.tags, dst, len(dst), payload, h.SSRC, index)
 	if err != nil {
 		sh.count.inc(cDropTooLong)
 		return false

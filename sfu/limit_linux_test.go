@@ -19,8 +19,8 @@ import (
 const bareTime = 2 * time.Second
 
 // bareLoop is the least that an SFU could do: nothing but sealing one payload for each destination and sending it, run packets a destination
-// and message, as many messages a call as a frame has receivers. No sequence numbers, no look-ups, no receive side. It returns the
-// packets and the CPU time.
+// and message, which lie without a gap, as many messages a call as stay in the core's own cache (sendAhead). No sequence numbers, no look-ups, no receive
+// side. It returns the packets and the CPU time.
 func bareLoop(to []netip.AddrPort, run int, profile srtp.ProtectionProfile) (packets int, cpu int64, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -40,9 +40,10 @@ func bareLoop(to []netip.AddrPort, run int, profile srtp.ProtectionProfile) (pac
 		hdrs    = make([]hdr, len(to))
 		names   = make([]unix.RawSockaddrInet4, len(to))
 		ctls    = make([][32]byte, len(to))
-		iovs    = make([]unix.Iovec, len(to)*run)
-		arena   = make([]byte, len(to)*run*1500)
+		iovs    = make([]unix.Iovec, len(to))
+		arena   = make([]byte, sendAhead+(run+1)*maxPacket)
 		sealers = make([]*seal.Sealer, len(to))
+		tags    = new(seal.Tags)
 		pin     runtime.Pinner
 	)
 	defer pin.Unpin()
@@ -58,8 +59,8 @@ func bareLoop(to []netip.AddrPort, run int, profile srtp.ProtectionProfile) (pac
 		binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&names[i].Port))[:], a.Port())
 		h := &hdrs[i].h
 		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&names[i])), unix.SizeofSockaddrInet4
-		h.Iov = &iovs[i*run]
-		h.SetIovlen(run)
+		h.Iov = &iovs[i]
+		h.SetIovlen(1)
 		c := (*unix.Cmsghdr)(unsafe.Pointer(&ctls[i][0]))
 		c.Level, c.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
 		c.SetLen(unix.CmsgLen(2))
@@ -68,37 +69,40 @@ func bareLoop(to []netip.AddrPort, run int, profile srtp.ProtectionProfile) (pac
 			h.SetControllen(unix.CmsgSpace(2))
 		}
 		pin.Pin(&names[i])
-		pin.Pin(&iovs[i*run])
+		pin.Pin(&iovs[i])
 		pin.Pin(&ctls[i][0])
 	}
 	var index uint64
 	start := threadNow()
-	for began := time.Now(); time.Since(began) < bareTime; {
-		for i := range to {
-			size := 0
+	for began := time.Now(); time.Since(began) < bareTime; index += uint64(run) {
+		for i, used, first := 0, 0, 0; i < len(to); i++ {
+			size, begin := 0, used
 			for j := range run {
-				at := (i*run + j) * 1500
-				dst := arena[at : at+header : at+1500]
+				dst := arena[used : used+header : used+maxPacket]
 				dst[0], dst[1] = 0x80, ptVP8
 				binary.BigEndian.PutUint16(dst[2:], uint16(index)+uint16(j))
-				out, err := sealers[i].RTP(dst, header, payload, 1, index+uint64(j))
+				out, err := sealers[i].Later(tags, dst, header, payload, 1, index+uint64(j))
 				if err != nil {
 					return 0, 0, err
 				}
 				size = len(out)
-				iovs[i*run+j].Base = &out[0]
-				iovs[i*run+j].SetLen(size)
+				used += size
 			}
+			iovs[i].Base = &arena[begin]
+			iovs[i].SetLen(used - begin)
 			binary.NativeEndian.PutUint16(ctls[i][unix.SizeofCmsghdr:], uint16(size))
-		}
-		index += uint64(run)
-		for first := 0; first < len(to); {
-			n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&hdrs[first])), uintptr(len(to)-first), 0, 0, 0)
-			if e != 0 {
-				return 0, 0, e
+			if used < sendAhead && i+1 < len(to) {
+				continue
 			}
-			first += int(n)
-			packets += int(n) * run
+			tags.Finish()
+			for used = 0; first <= i; {
+				n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&hdrs[first])), uintptr(i+1-first), 0, 0, 0)
+				if e != 0 {
+					return 0, 0, e
+				}
+				first += int(n)
+				packets += int(n) * run
+			}
 		}
 	}
 	return packets, threadNow() - start, nil
@@ -119,7 +123,7 @@ func BenchmarkLimit(b *testing.B) {
 		every  time.Duration
 	}{
 		{"gcm128", dtls.SRTP_AEAD_AES_128_GCM, 1500 * time.Microsecond},
-		{"cm", dtls.SRTP_AES128_CM_HMAC_SHA1_80, 2500 * time.Microsecond},
+		{"cm", dtls.SRTP_AES128_CM_HMAC_SHA1_80, 1500 * time.Microsecond},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			sc := loadScene{publishers: 1, receivers: 100, perFrame: 7, cipher: c.cipher, every: c.every, silent: true}

@@ -16,6 +16,7 @@ import (
 	"konzil/sfu/ice"
 	"konzil/sfu/rewrite"
 	"konzil/sfu/rtp"
+	"konzil/sfu/seal"
 	"konzil/sfu/twcc"
 )
 
@@ -65,6 +66,7 @@ type shard struct {
 	most      int        // of used since slim
 	slimmed   int64      // s.now of the last slim
 	queued    []datagram // of the batch; the first is none
+	tags      seal.Tags  // of queued datagrams that have none yet
 	dirty     []*Endpoint
 	endpoints []*Endpoint
 	rooms     map[*Conference]*room
@@ -314,7 +316,7 @@ func (sh *shard) reserve() []byte {
 	return sh.arena[sh.used : sh.used : sh.used+maxPacket]
 }
 
-// queue adds a datagram of n bytes, written where reserve said, to what e gets at the next flush.
+// queue adds a datagram of n bytes, written where reserve said, to what e gets at the next flush. Its tag may be written by then.
 func (sh *shard) queue(e *Endpoint, n int) {
 	i := int32(len(sh.queued))
 	sh.queued = append(sh.queued, datagram{off: uint32(sh.used), n: uint16(n)})
@@ -342,6 +344,7 @@ func (sh *shard) flush() {
 		sh.used = 0
 		return
 	}
+	sh.tags.Finish()
 	sh.addSTUN()
 	for _, e := range sh.dirty {
 		m := &e.m

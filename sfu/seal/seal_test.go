@@ -10,6 +10,8 @@ import (
 
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
+
+	"konzil/sfu/seal/aesgcm"
 )
 
 var profiles = map[string]srtp.ProtectionProfile{
@@ -255,6 +257,83 @@ func TestIndexOnce(t *testing.T) {
 	}
 }
 
+// TestLater has packets of all profiles, their tags left to one list, be what RTP makes of them.
+func TestLater(t *testing.T) {
+	var sealers []*Sealer
+	for _, p := range profiles {
+		for range 3 {
+			s, err := NewSealer(p, keys(t, p))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sealers = append(sealers, s)
+		}
+	}
+	var tags Tags
+	var index uint64
+	for _, n := range []int{1, 5, 9, 40, 300} {
+		var got, want [][]byte
+		for i := range n {
+			index += 40000
+			s, payload, h := sealers[i%len(sealers)], make([]byte, i*97%1200), bytes.Repeat([]byte{0x80}, 12+4*(i%5))
+			out, err := s.RTP(append(make([]byte, 0, 1500), h...), len(h), payload, uint32(i), index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, out)
+			if out, err = s.Later(&tags, append(make([]byte, 0, len(h)+len(payload)+MaxOverhead), h...), len(h), payload, uint32(i), index); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, out)
+		}
+		tags.Finish()
+		for i := range got {
+			if !bytes.Equal(got[i], want[i]) {
+				t.Fatalf("packet %d of %d: %x, want %x", i, n, got[i], want[i])
+			}
+		}
+	}
+	if _, err := sealers[0].Later(&tags, make([]byte, 12, 12+100+MaxOverhead-1), 12, make([]byte, 100), 1, 1); !errors.Is(err, ErrShort) {
+		t.Error("without room:", err)
+	}
+}
+
+// TestCounterModeVector has the key derivation of RFC 3711 §B.3 and the key stream of §B.2, by both ways of making it.
+func TestCounterModeVector(t *testing.T) {
+	k := Keys{Key: unhex(t, "e1f97a0d3e018be0d64fa32c06de4139"), Salt: unhex(t, "0ec675ad498afeebb6960b3aabe6")}
+	for _, v := range []struct {
+		label byte
+		want  string
+	}{
+		{labelRTPKey, "c61e7a93744f39ee10734afe3ff7a087"},
+		{labelRTPSalt, "30cbbc08863d8c85d49db34a9ae1"},
+		{labelRTPAuth, "cebe321f6ff7716b6fd4ab49af256a156d38baa4"},
+	} {
+		if got, err := derive(v.label, k, len(v.want)/2); err != nil || hex.EncodeToString(got) != v.want {
+			t.Errorf("label %d: %v, %x, want %s", v.label, err, got, v.want)
+		}
+	}
+	key, salt := unhex(t, "2b7e151628aed2a6abf7158809cf4f3c"), unhex(t, "f0f1f2f3f4f5f6f7f8f9fafbfcfd")
+	const want = "e03ead0935c95e80e166b16dd92b4eb4d23513162b02d0f72a43a2fe4a5f97ab41e95b3bb0a2e8dd477901e4fca894c0"
+	slow, err := newGCMCounter(key, salt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways := map[string]*counterMode{"by GCM": {slow: slow}}
+	g := &aesgcm.GCM{}
+	if aesgcm.Accelerated() {
+		if err := g.Init(key); err != nil {
+			t.Fatal(err)
+		}
+		ways["fast"] = &counterMode{hi: binary.BigEndian.Uint64(salt), lo: binary.BigEndian.Uint64(append(salt, 0, 0)[8:])}
+	}
+	for name, c := range ways {
+		if got := c.encrypt(g, make([]byte, 0, 48+MaxOverhead), make([]byte, 48), 0, 0); hex.EncodeToString(got) != want {
+			t.Errorf("%s: %x", name, got)
+		}
+	}
+}
+
 func TestReplayRefused(t *testing.T) {
 	p := profiles["gcm128"]
 	k := keys(t, p)
@@ -350,7 +429,7 @@ func TestCounters(t *testing.T) {
 		if i >= 200 {
 			key, _ := derive(labelRTPKey, k, len(k.Key))
 			salt, _ := derive(labelRTPSalt, k, cmSalt)
-			if s.cm.cipher, err = newGCMCounter(key, salt); err != nil {
+			if s.cm.slow, err = newGCMCounter(key, salt); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -64,3 +64,7 @@ func (g *GCM) Open(dst, nonce, ciphertext, data []byte) ([]byte, error) {
 	}
 	return g.fast.open(dst, nonce, ciphertext, data)
 }
+
+// XOR writes src, encrypted or decrypted with AES's key stream (counter mode, SP 800-38A §6.5), to dst, which has at least its length. The first counter is
+// the 128-bit number hi, lo; its last 32 bits count. Only where Accelerated. Nothing is authenticated: it is for protocols that do so by themselves.
+func (g *GCM) XOR(dst, src []byte, hi, lo uint64) { g.fast.stream(dst, src, hi, lo) }

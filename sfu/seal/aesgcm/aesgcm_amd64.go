@@ -40,7 +40,7 @@ func seal(k *key, j0 block, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, 
 func open(k *key, j0 block, dst, src unsafe.Pointer, n int, aad unsafe.Pointer, an int, tag unsafe.Pointer)
 
 //go:noescape
-func stream(k *key, iv *[16]byte, dst, src unsafe.Pointer, n int)
+func stream(k *key, iv block, dst, src unsafe.Pointer, n int)
 
 // subWord is SubWord of FIPS 197 §5.2.
 func subWord(x uint32) uint32
@@ -145,22 +145,10 @@ func check(to, from []byte) {
 	}
 }
 
-// Counter is AES in counter mode (SP 800-38A §6.5) that may begin at another counter each time; only where Accelerated.
-type Counter struct{ key key }
-
-// NewCounter expands a key of 16 or 32 bytes.
-func NewCounter(secret []byte) (*Counter, error) {
-	if len(secret) != 16 && len(secret) != 32 {
-		return nil, errSize
-	}
-	c := &Counter{}
-	c.key.expand(secret)
-	return c, nil
-}
-
-// XOR writes src, encrypted or decrypted with the key stream from iv on, to dst, which has at least its length. The last 32 bits count.
-func (c *Counter) XOR(dst, src []byte, iv *[16]byte) {
+// stream does the work of GCM.XOR.
+func (k *key) stream(dst, src []byte, hi, lo uint64) {
 	dst = dst[:len(src)]
 	check(dst, src)
-	stream(&c.key, iv, unsafe.Pointer(unsafe.SliceData(dst)), unsafe.Pointer(unsafe.SliceData(src)), len(src))
+	iv := block{bits.ReverseBytes64(hi), bits.ReverseBytes64(lo)}
+	stream(k, iv, unsafe.Pointer(unsafe.SliceData(dst)), unsafe.Pointer(unsafe.SliceData(src)), len(src))
 }

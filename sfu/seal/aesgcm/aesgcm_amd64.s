@@ -400,19 +400,39 @@ end:
 	finish
 	RET
 
-// func stream(k *key, iv *[16]byte, dst, src unsafe.Pointer, n int)
-TEXT ·stream(SB), NOSPLIT, $0-40
+// func stream(k *key, iv block, dst, src unsafe.Pointer, n int)
+TEXT ·stream(SB), NOSPLIT, $0-48
 	MOVQ            k+0(FP), AX
-	MOVQ            iv+8(FP), BX
-	MOVQ            dst+16(FP), DI
-	MOVQ            src+24(FP), SI
-	MOVQ            n+32(FP), CX
+	MOVQ            dst+24(FP), DI
+	MOVQ            src+32(FP), SI
+	MOVQ            n+40(FP), CX
 	loadKeys
-	VBROADCASTI32X4 (BX), Z4
+	VMOVQ           iv_a+8(FP), X4
+	VPINSRQ         $1, iv_b+16(FP), X4, X4
+	VSHUFI64X2      $0, Z4, Z4, Z4
 	VPSHUFB         Z6, Z4, Z4
 	VPADDD          zeroToThree<>(SB), Z4, Z4
-	TESTQ           CX, CX
-	JZ              end
+	SUBQ            $256, CX
+	JL              tail
+
+big:
+	stream4(whole)
+	VPXORQ    (SI), Z0, Z0
+	VPXORQ    64(SI), Z1, Z1
+	VPXORQ    128(SI), Z2, Z2
+	VPXORQ    192(SI), Z3, Z3
+	VMOVDQU64 Z0, (DI)
+	VMOVDQU64 Z1, 64(DI)
+	VMOVDQU64 Z2, 128(DI)
+	VMOVDQU64 Z3, 192(DI)
+	ADDQ      $256, SI
+	ADDQ      $256, DI
+	SUBQ      $256, CX
+	JGE       big
+
+tail:
+	ADDQ $256, CX
+	JZ   end
 
 group:
 	mask1(CX)
