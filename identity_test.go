@@ -78,10 +78,18 @@ func TestJWT(t *testing.T) {
 	if !strings.Contains(seen, "<identity><user><name>Bob</name></user><group>staff</group></identity>") || strings.Contains(seen, "permissions") {
 		t.Errorf("Ana sees %s", seen)
 	}
+	told := 0
 	for _, st := range bob.got {
-		if st.From.Resource() == ana.nick() && !strings.Contains(st.String(), "<identity><user><id>7</id><name>Ana</name></user>") {
+		if st.From.Resource() != ana.nick() {
+			continue
+		}
+		told++
+		if !strings.Contains(st.String(), "<identity><user><id>7</id><name>Ana</name></user>") {
 			t.Errorf("Bob sees %s", st)
 		}
+	}
+	if told == 0 {
+		t.Errorf("Bob does not see Ana: %v", bob.got)
 	}
 	for _, st := range ana.got {
 		if strings.Contains(st.String(), "affiliation='owner'") && st.From.Resource() == ana.nick() || strings.Contains(st.String(), "<permissions") {

@@ -121,39 +121,51 @@ func TestRubbishOverStreams(t *testing.T) {
 	})
 }
 
-// TestSlowHandshake: who begins a TLS handshake and does not go on is closed in time, and counts for the limit of his address meanwhile.
+// TestSlowHandshake: who begins a TLS handshake and does not go on counts for the limit of his address meanwhile, and is closed in time.
 func TestSlowHandshake(t *testing.T) {
-	c := testConfig()
-	c.IdleTimeout, c.PerAddress = 300*time.Millisecond, 2
-	s := start(t, c, nil)
 	server, _ := certified()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.ServeTLS(l, server); err != nil {
-		t.Fatal(err)
-	}
-	var held []net.Conn
-	for _, p := range [][]byte{nil, {22, 3, 1, 2, 0, 1}, nil} { // nothing, and the head of a ClientHello
-		conn, err := net.Dial("tcp", l.Addr().String())
+	begin := func(change func(*Config)) (s *Server, held []net.Conn) {
+		c := testConfig()
+		change(&c)
+		s = start(t, c, nil)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
-		if _, err := conn.Write(p); err != nil {
+		if err := s.ServeTLS(l, server); err != nil {
 			t.Fatal(err)
 		}
-		held = append(held, conn)
+		for _, p := range [][]byte{nil, {22, 3, 1, 2, 0, 1}, nil} { // nothing, and the head of a ClientHello
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			if _, err := conn.Write(p); err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, conn)
+		}
+		return s, held
 	}
-	for _, conn := range held {
+	ends := func(conn net.Conn) {
+		t.Helper()
 		conn.SetReadDeadline(deadline())
 		if _, err := io.ReadAll(conn); isTimeout(err) {
 			t.Error(err)
 		}
 	}
+	s, held := begin(func(c *Config) { c.PerAddress, c.IdleTimeout = 2, time.Hour })
+	ends(held[2])
+	if n := s.Counters(); n["malformed"] != 0 || n["streams_refused"] != 1 || n["streams_now"] != 2 {
+		t.Error(n)
+	}
+	s, held = begin(func(c *Config) { c.IdleTimeout = 100 * time.Millisecond })
+	for _, conn := range held {
+		ends(conn)
+	}
 	await.True(t, "no connection", func() bool { return s.Counters()["streams_now"] == 0 })
-	if n := s.Counters(); n["malformed"] != 2 || n["streams_refused"] != 1 {
+	if n := s.Counters(); n["malformed"] != 3 || n["streams_refused"] != 0 {
 		t.Error(n)
 	}
 }

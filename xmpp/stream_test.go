@@ -1,10 +1,8 @@
 package xmpp
 
 import (
-	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"konzil/internal/await"
 )
@@ -47,20 +45,6 @@ func TestGuestWebSocket(t *testing.T) {
 	p.send("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>")
 	p.expectEnd("")
 	await.True(t, "the session ends", func() bool { return r.s.Session(p.jid) == nil })
-}
-
-// A ping of the WebSocket layer is answered however long ago the last write was.
-func TestWebSocketPing(t *testing.T) {
-	const timeout = 20 * time.Millisecond
-	r := newRig(t, func(c *Config) { c.Limits.WriteTimeout = timeout })
-	p := r.guest("guest")
-	<-time.After(2 * timeout)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	p.ws.CloseRead(ctx) // pongs are seen by a reader only
-	if err := p.ws.Ping(ctx); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestOffers(t *testing.T) {

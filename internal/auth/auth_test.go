@@ -237,7 +237,10 @@ func TestNoClearText(t *testing.T) {
 	}
 	create(t, l, "alice", "very-secret-password")
 	db.Close()
-	files, _ := filepath.Glob(filepath.Join(dir, "*"))
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil || bytes.Contains(text, []byte("very-secret-password")) {

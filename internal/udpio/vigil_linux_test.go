@@ -174,7 +174,10 @@ func TestVigilAlarm(t *testing.T) {
 		t.Errorf("it was in a hurry: %d spells", spells)
 	}
 	events := make([]unix.EpollEvent, 1)
-	n, err := unix.EpollWait(ep, events, int(time.Minute.Milliseconds()))
+	n, err := -1, error(unix.EINTR)
+	for err == unix.EINTR { // by a signal, of the runtime's for example
+		n, err = unix.EpollWait(ep, events, int(time.Minute.Milliseconds()))
+	}
 	if n != 1 || !v.rang(events[0].Fd) || v.on || procs.holds() != 0 {
 		t.Fatalf("%d events (%v), in the kernel %v, %d held", n, err, v.on, procs.holds())
 	}

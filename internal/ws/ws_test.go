@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -392,4 +393,52 @@ func TestSilentConnIsSmall(t *testing.T) {
 		}
 	}
 	<-waiting
+}
+
+// TestLongAfterAWrite: what is answered has its own time to be written, however long ago the last write was.
+func TestLongAfterAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = time.Minute
+		server, client := net.Pipe()
+		defer client.Close()
+		c := newConn(server, "", timeout)
+		ended := make(chan error, 1)
+		go func() {
+			defer server.Close()
+			if err := c.Write(AppendFrame(nil, Text, []byte("x"))); err != nil {
+				ended <- err
+				return
+			}
+			_, _, err := c.Next(limit)
+			ended <- err
+		}()
+		got := func(want string) {
+			t.Helper()
+			b := make([]byte, len(want))
+			if _, err := io.ReadFull(client, b); err != nil || string(b) != want {
+				t.Errorf("got %q, %v, want %q", b, err, want)
+			}
+		}
+		got("\x81\x01x")
+		time.Sleep(2 * timeout)
+		if _, err := io.WriteString(client, masked(0x89, "hi")); err != nil {
+			t.Fatal(err)
+		}
+		got("\x8a\x02hi")
+		time.Sleep(2 * timeout) // TLS writes by itself, too: it finds no deadline of old
+		go func() { _, _ = server.Write([]byte("y")) }()
+		got("y")
+		client.Close()
+		if err := <-ended; err != io.EOF {
+			t.Error(err)
+		}
+		// Who takes nothing is given up in that time.
+		server, client = net.Pipe()
+		defer client.Close()
+		defer server.Close()
+		began := time.Now()
+		if err := newConn(server, "", timeout).Ping(); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != timeout {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
 }

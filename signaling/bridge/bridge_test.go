@@ -569,7 +569,7 @@ func TestIdleWebSocketIsClosed(t *testing.T) {
 	await.True(t, "it is closed", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.endpoints["a"].ws == nil
+		return x.b.Counters()["websockets_opened"] == 1 && c.endpoints["a"].ws == nil
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -282,11 +283,9 @@ func TestNoOpenProxy(t *testing.T) {
 	}
 }
 
-// TestTimeouts: who says nothing, is not activated or is silent for long is disconnected.
+// TestTimeouts: who says nothing or is not activated is disconnected.
 func TestTimeouts(t *testing.T) {
-	w := newWorld(t, func(c *Config) {
-		c.handshake, c.activate, c.idle = 50*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
-	})
+	w := newWorld(t, func(c *Config) { c.handshake = 50 * time.Millisecond })
 	mute, err := net.Dial("tcp", w.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -296,30 +295,59 @@ func TestTimeouts(t *testing.T) {
 	if !closedByPeer(mute) {
 		t.Error("no handshake")
 	}
+	await.True(t, "nobody waits", func() bool { return w.Counters()["connections_waiting_now"] == 0 })
+	if c := w.Counters(); c["handshakes_failed_total"] != 1 || c["expired_total"] != 0 {
+		t.Error(c)
+	}
+	w = newWorld(t, func(c *Config) { c.activate = 50 * time.Millisecond })
 	if a := w.dial(name("x", romeo, juliet)); !closedByPeer(a) {
 		t.Error("never activated")
 	}
-	a, b := w.stream("s")
-	// One direction that is used keeps the other one.
-	for range 20 {
-		if _, err := a.Write([]byte("x")); err != nil {
-			t.Fatal(err)
-		}
-		_ = a.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-		if _, err := a.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatal("the silent direction ended the stream:", err)
-		}
-	}
-	_ = a.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if !closedByPeer(a) {
-		t.Error("idle")
-	}
-	if got, err := io.ReadAll(b); err != nil || len(got) != 20 {
-		t.Errorf("%d bytes, %v", len(got), err)
-	}
-	if c := w.Counters(); c["expired_total"] != 1 || c["idle_closed_total"] == 0 || c["connections_waiting_now"] != 0 {
+	if c := w.Counters(); c["expired_total"] != 1 || c["handshakes_failed_total"] != 0 || c["connections_waiting_now"] != 0 {
 		t.Error(c)
 	}
+}
+
+// TestIdle: one direction that is used keeps the other one; a stream that is silent in both ends in time.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := New(Config{Domain: "proxy.example.org", Host: "127.0.0.1", Port: 1, MaxStreams: 1, PerAccount: 1, May: func(stanza.JID) bool { return true }}, &answers{}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		a, inA := net.Pipe()
+		b, inB := net.Pipe()
+		ended := make(chan time.Time, 1)
+		go func() {
+			p.relay(inA, inB, &account{})
+			ended <- time.Now()
+		}()
+		const bytes = 20
+		got := make([]byte, 1)
+		for range bytes {
+			time.Sleep(idleTime - 2*p.cfg.lookInterval) // a byte is noticed at the end of the look in which it comes
+			if _, err := a.Write([]byte("x")); err != nil {
+				t.Fatal("the silent direction ended the stream:", err)
+			}
+			if _, err := b.Read(got); err != nil {
+				t.Fatal(err)
+			}
+		}
+		last := time.Now()
+		if _, err := a.Read(got); err != io.EOF {
+			t.Error("idle:", err)
+		}
+		if _, err := b.Read(got); err != io.EOF {
+			t.Error("idle:", err)
+		}
+		if d := (<-ended).Sub(last); d < idleTime || d > idleTime+2*p.cfg.lookInterval {
+			t.Errorf("it ended after %v", d)
+		}
+		if c := p.Counters(); c["idle_closed_total"] == 0 || c["bytes_total"] != bytes {
+			t.Error(c)
+		}
+	})
 }
 
 // TestLimits: streams of an account, and connections of an address that only wait.
