@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -159,6 +160,7 @@ type client struct {
 
 	mu    sync.Mutex
 	got   map[uint32][]*rtp.Packet
+	again map[*rtp.Packet]bool // those of got that came by RTX
 	texts []string
 	plis  map[uint32]int
 	open  bool
@@ -174,7 +176,7 @@ type clientOptions struct {
 
 func newClient(t testing.TB, c *Conference, id string, o clientOptions) *client {
 	t.Helper()
-	cl := &client{t: t, id: id, got: map[uint32][]*rtp.Packet{}, plis: map[uint32]int{}, opts: o}
+	cl := &client{t: t, id: id, got: map[uint32][]*rtp.Packet{}, again: map[*rtp.Packet]bool{}, plis: map[uint32]int{}, opts: o}
 	se := webrtc.SettingEngine{}
 	se.SetIncludeLoopbackCandidate(true)
 	se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
@@ -280,12 +282,15 @@ func (c *client) addTrack(mime, id string) *webrtc.TrackLocalStaticRTP {
 
 func (c *client) read(tr *webrtc.TrackRemote) {
 	for {
-		p, _, err := tr.ReadRTP()
+		p, attr, err := tr.ReadRTP()
 		if err != nil {
 			return
 		}
 		c.mu.Lock()
 		c.got[p.SSRC] = append(c.got[p.SSRC], p)
+		if attr.Get(webrtc.AttributeRtxSsrc) != nil {
+			c.again[p] = true
+		}
 		c.mu.Unlock()
 	}
 }
@@ -423,6 +428,29 @@ func (c *client) packets(ssrc uint32) []*rtp.Packet {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]*rtp.Packet(nil), c.got[ssrc]...)
+}
+
+// repaired is what packets gives as a receiver puts it together: what came by RTX is where it was missing, and left out where it was not. Where some was
+// lost, and be it before the client was ready, the last packets of pictures are sent a second time (second.go).
+func (c *client) repaired(ssrc uint32) (out []*rtp.Packet) {
+	all := c.packets(ssrc)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range all {
+		if !c.again[p] {
+			out = append(out, p)
+		}
+	}
+	for _, p := range all {
+		if c.again[p] && !slices.ContainsFunc(out, func(x *rtp.Packet) bool { return x.SequenceNumber == p.SequenceNumber }) {
+			at := slices.IndexFunc(out, func(x *rtp.Packet) bool { return int16(x.SequenceNumber-p.SequenceNumber) > 0 })
+			if at < 0 {
+				at = len(out)
+			}
+			out = slices.Insert(out, at, p)
+		}
+	}
+	return out
 }
 
 func (c *client) keyframesAsked(ssrc uint32) int {

@@ -89,7 +89,10 @@ func TestSimulcastSwitch(t *testing.T) {
 // continuous checks that the receiver saw one stream: no gaps in sequence numbers and picture ids, time goes forward.
 func continuous(t *testing.T, c *client, ssrc uint32) {
 	t.Helper()
-	p := c.packets(ssrc)
+	p := c.repaired(ssrc)
+	if len(p) < 2 {
+		t.Errorf("%d packets are no stream", len(p))
+	}
 	for i := 1; i < len(p); i++ {
 		if p[i].SequenceNumber != p[i-1].SequenceNumber+1 {
 			t.Errorf("packet %d: sequence number %d after %d", i, p[i].SequenceNumber, p[i-1].SequenceNumber)

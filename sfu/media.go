@@ -236,8 +236,13 @@ type send struct {
 	rtxSeq   uint16
 	answers  *nack.Answers // nil until something was asked for
 	replayed int64         // when the last repetition began
-	srMid    uint32        // middle NTP bits of the last SR sent
-	srAt     int64
+	srs      [2]sentSR     // the last ones, the newest first: a report about one may cross the next
+}
+
+// sentSR is a sender report that was passed on.
+type sentSR struct {
+	mid uint32 // the middle bits of its NTP time, 0: none
+	at  int64  // when
 }
 
 // sentExt is what changes from sending to sending in a packet's extensions: a plain retransmission must be identical.

@@ -1,6 +1,8 @@
 package sfu
 
 import (
+	"slices"
+
 	"konzil/sfu/rtp"
 	"konzil/sfu/twcc"
 )
@@ -122,8 +124,8 @@ func (sh *shard) reported(e *Endpoint, r *rtp.ReportBlock, now int64) {
 	if m.ext.twcc == 0 {
 		m.noteLoss(int(r.Fraction), 256, now)
 	}
-	if r.LSR != 0 && r.LSR == o.srMid {
-		if rtt := now - o.srAt - int64(r.DLSR)*1e9/65536; rtt > 0 {
+	if i := slices.IndexFunc(o.srs[:], func(sr sentSR) bool { return sr.mid == r.LSR }); i >= 0 && r.LSR != 0 {
+		if rtt := now - o.srs[i].at - int64(r.DLSR)*1e9/65536; rtt > 0 {
 			m.rtt = rtt
 			m.est.OnRTT(rtt)
 		}
@@ -165,7 +167,7 @@ func (sh *shard) forwardSR(tr *track, ntp uint64, ts uint32, now int64) {
 		if !ok {
 			continue
 		}
-		o.srMid, o.srAt = uint32(ntp>>16), now
+		o.srs = [2]sentSR{{uint32(ntp >> 16), now}, o.srs[0]}
 		sh.rtcp = rtp.AppendSR(sh.rtcp[:0], o.ssrc, ntp, t, o.packets, o.octets, nil)
 		sh.rtcp = rtp.AppendSDESCname(sh.rtcp, o.ssrc, tr.ep.id)
 		sh.sendRTCP(l.ep, sh.rtcp)

@@ -3,6 +3,7 @@ package sfu
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,11 +111,17 @@ func TestUnusualPackets(t *testing.T) {
 		_ = a.audio.WriteRTP(oddPacket(n))
 		<-time.After(5 * time.Millisecond)
 	}
-	before := b.count(a.ssrc(0))
-	seqs := a.sayOddly(400)
-	await.True(t, "all that was sent", func() bool { return b.count(a.ssrc(0)) >= before+len(seqs) })
-	got := b.packets(a.ssrc(0))
-	got = got[len(got)-len(seqs):]
+	seqs := a.sayOddly(0, 400)
+	var got []*rtp.Packet // from the first of them on: some that were sent before may still be on their way now
+	await.True(t, "all that was sent", func() bool {
+		got = b.packets(a.ssrc(0))
+		first := slices.IndexFunc(got, func(p *rtp.Packet) bool { return string(p.Payload) == fmt.Sprintf("odd %d", seqs[0]) })
+		got = got[max(first, 0):]
+		return first >= 0 && len(got) >= len(seqs)
+	})
+	if len(got) != len(seqs) {
+		t.Fatalf("%d packets of %d", len(got), len(seqs))
+	}
 	for i, p := range got {
 		if want := fmt.Sprintf("odd %d", seqs[i]); string(p.Payload) != want {
 			t.Fatalf("packet %d: payload %q, want %q", i, p.Payload, want)
@@ -127,17 +134,20 @@ func TestUnusualPackets(t *testing.T) {
 		}
 	}
 	// Reports of b answer a's, and tell the round trip: whose clock a's reports go by must not matter.
+	next := 400
 	await.True(t, "round trip", func() bool {
+		a.sayOddly(next, next+10)
+		next += 10
 		b.ep.sh.mu.Lock()
 		defer b.ep.sh.mu.Unlock()
 		return b.ep.m.rtt > 0 && b.ep.m.rtt < 5e9
 	})
 }
 
-// sayOddly sends the packets of TestUnusualPackets and gives their numbers.
-func (c *client) sayOddly(total int) (sent []uint16) {
+// sayOddly sends the packets from..to of TestUnusualPackets, at their pace, and gives their numbers.
+func (c *client) sayOddly(from, to int) (sent []uint16) {
 	off := uint64(2*time.Hour.Seconds()) << 32
-	for n := range total {
+	for n := from; n < to; n++ {
 		if n%50 == 10 {
 			_ = c.pc.WriteRTCP([]rtcp.Packet{&rtcp.SenderReport{SSRC: c.ssrc(0), NTPTime: uint64(time.Now().Unix())<<32 + off, RTPTime: uint32(n * 960)}})
 		}
