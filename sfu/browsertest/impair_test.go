@@ -97,7 +97,9 @@ func selected(t *testing.T) (out []impairment) {
 
 // watched is what the watcher saw up to now.
 type watched struct {
-	Frames, Height                int
+	Frames, Height                int // decoded
+	Shown                         int // pictures that were put on the screen: of some that are decoded at once, when a repair brings them, it is the last
+	Held                          int // complete pictures that wait for their time
 	Freezes                       int
 	Frozen                        float64 // s
 	Lost, RTX, NACK, PLI, Dropped int
@@ -109,7 +111,7 @@ type watched struct {
 }
 
 // statsScript reads getStats: of the peer connection that inbound() gives, and of all() how many pictures were encoded, and how. timed() begins to look
-// for the first pictures.
+// for the first pictures, showing() counts those on the screen.
 const statsScript = `
 async function encoded() {
   let most = 0;
@@ -122,7 +124,16 @@ async function sent() {
   return out.join(', ');
 }
 const began = new Map();
-let picture = 0, top720 = 0;
+let picture = 0, top720 = 0, shown = 0;
+const screens = new Set();
+function showing() {
+  for (const v of document.querySelectorAll('video')) {
+    if (screens.has(v)) continue;
+    screens.add(v);
+    const each = (_, m) => { shown = Math.max(shown, m.presentedFrames); v.requestVideoFrameCallback(each); };
+    v.requestVideoFrameCallback(each);
+  }
+}
 async function timed() {
   const now = performance.now();
   for (const pc of all()) if (!began.has(pc) && pc.iceConnectionState != 'new') began.set(pc, now);
@@ -135,10 +146,11 @@ async function timed() {
   if (!top720) setTimeout(timed, 10);
 }
 async function watched() {
-  const out = {Picture: picture, Top: top720, Frames: 0, Height: 0, Freezes: 0, Frozen: 0, Lost: 0, RTX: 0, NACK: 0, PLI: 0, Dropped: 0, Jitter: 0};
+  showing();
+  const out = {Picture: picture, Top: top720, Frames: 0, Height: 0, Shown: shown, Held: 0, Freezes: 0, Frozen: 0, Lost: 0, RTX: 0, NACK: 0, PLI: 0, Dropped: 0, Jitter: 0};
   for (const r of (await inbound().getStats()).values()) {
     if (r.type != 'inbound-rtp' || r.kind != 'video' || !(r.framesDecoded > out.Frames)) continue;
-    Object.assign(out, {Frames: r.framesDecoded, Height: Math.min(r.frameHeight || 0, r.frameWidth || 0), Freezes: r.freezeCount || 0, Frozen: r.totalFreezesDuration || 0,
+    Object.assign(out, {Frames: r.framesDecoded, Height: Math.min(r.frameHeight || 0, r.frameWidth || 0), Held: r.framesReceived - r.framesDecoded - (r.framesDropped || 0), Freezes: r.freezeCount || 0, Frozen: r.totalFreezesDuration || 0,
       Lost: r.packetsLost || 0, RTX: r.retransmittedPacketsReceived || 0, NACK: r.nackCount || 0, PLI: r.pliCount || 0,
       Dropped: r.framesDropped || 0, Jitter: (r.jitterBufferDelay || 0) / (r.jitterBufferEmittedCount || 1)});
   }
@@ -177,7 +189,7 @@ func TestImpairment(t *testing.T) {
 	n := newFarNet(t)
 	rounds, _ := strconv.Atoi(os.Getenv("KONZIL_IMPAIR_ROUNDS"))
 	var table strings.Builder
-	fmt.Fprintf(&table, "\n%-8s %-16s %10s %7s %8s %8s %6s %6s %7s %9s %5s %6s %5s %8s %9s  %s\n", "server", "path", "picture ms", "top ms", "frozen s", "freezes", "fps", "unseen", "at top", "top again", "lost", "rtx", "pli", "dropped", "buffer ms", "machine")
+	fmt.Fprintf(&table, "\n%-8s %-16s %10s %7s %8s %8s %6s %9s %6s %7s %9s %5s %6s %5s %8s %9s  %s\n", "server", "path", "picture ms", "top ms", "frozen s", "freezes", "fps", "undecoded", "unseen", "at top", "top again", "lost", "rtx", "pli", "dropped", "buffer ms", "machine")
 	made := servers(t, n.dev)
 	for _, im := range selected(t) {
 		for range max(rounds, 1) {
@@ -199,8 +211,8 @@ func row(t *testing.T, n *farNet, s server, im impairment) string {
 			back = fmt.Sprintf("%.1f s", m.again.Seconds())
 		}
 	}
-	line := fmt.Sprintf("%-8s %-16s %10.0f %7.0f %8.2f %8d %6.1f %6d %5.0f %% %9s %5d %6d %5d %8d %9.0f  %s\n", s.name(), im.name, m.last.Picture, m.last.Top, m.last.Frozen-m.first.Frozen, m.last.Freezes-m.first.Freezes,
-		float64(m.last.Frames-m.first.Frames)/m.load.took.Seconds(), m.load.pictures-(m.last.Frames-m.first.Frames), 100*m.top, back, m.last.Lost-m.first.Lost, m.last.RTX-m.first.RTX, m.last.PLI-m.first.PLI, m.last.Dropped-m.first.Dropped, m.last.Jitter*1000, m.load)
+	line := fmt.Sprintf("%-8s %-16s %10.0f %7.0f %8.2f %8d %6.1f %9d %6d %5.0f %% %9s %5d %6d %5d %8d %9.0f  %s\n", s.name(), im.name, m.last.Picture, m.last.Top, m.last.Frozen-m.first.Frozen, m.last.Freezes-m.first.Freezes,
+		float64(m.last.Frames-m.first.Frames)/m.load.took.Seconds(), m.missed(m.first.Frames, m.last.Frames), m.missed(m.first.Shown, m.last.Shown), 100*m.top, back, m.last.Lost-m.first.Lost, m.last.RTX-m.first.RTX, m.last.PLI-m.first.PLI, m.last.Dropped-m.first.Dropped, m.last.Jitter*1000, m.load)
 	t.Log(line)
 	return line
 }
@@ -211,6 +223,12 @@ type measured struct {
 	top         float64       // share of the time in the top layer
 	again       time.Duration // until it was back, negative: never
 	load        load
+}
+
+// missed is how many of the pictures that were encoded meanwhile are not among the to-from ones, without those that will be: where pictures are held back
+// for longer at the end than at the beginning, some are still on their way to the screen.
+func (m *measured) missed(from, to int) int {
+	return m.load.pictures - (to - from) - (m.last.Held - m.first.Held)
 }
 
 // impair runs one row: both browsers meet on a good path, which then becomes what the row says.
