@@ -111,17 +111,18 @@ func New(cfg Config, log *slog.Logger) (*SFU, error) {
 // bind opens each address once per shard. The kernel picks a port for 0, the other shards then share it.
 func (s *SFU) bind(listen []netip.AddrPort) error {
 	opt := udpio.Options{
-		ReusePort: len(s.shards) > 1, ReadBuffer: s.cfg.SocketBuffer, WriteBuf: s.cfg.SocketBuffer, NoOffload: s.cfg.NoOffload,
+		ReusePort: true, ReadBuffer: s.cfg.SocketBuffer, WriteBuf: s.cfg.SocketBuffer, NoOffload: s.cfg.NoOffload,
 	}
 	for _, a := range listen {
 		// A taken port must be an error, but SO_REUSEPORT would join the other's group: ask without it first.
-		if opt.ReusePort && a.Port() != 0 {
+		if a.Port() != 0 {
 			probe, err := udpio.Listen(a, udpio.Options{})
 			if err != nil {
 				return fmt.Errorf("sfu: %w", err)
 			}
 			_ = probe.Close()
 		}
+		var conns []*udpio.Conn
 		for _, sh := range s.shards {
 			c, err := udpio.Listen(a, opt)
 			if err != nil {
@@ -129,6 +130,10 @@ func (s *SFU) bind(listen []netip.AddrPort) error {
 			}
 			a = c.LocalAddr()
 			sh.addConn(c)
+			conns = append(conns, c)
+		}
+		if err := udpio.SendApart(conns); err != nil {
+			s.log.Debug("no sockets that only send", "address", a, "reason", err)
 		}
 		s.addrs = append(s.addrs, a)
 	}

@@ -7,7 +7,8 @@
 //     what the kernel coalesced (UDP_GRO) back into datagrams.
 //  3. Writer.Add (writer_linux.go, the caller's goroutine) collects datagrams for many destinations; neighbours of one
 //     size for one destination become one message with its own UDP_SEGMENT.
-//  4. Writer.Flush hands all of it to the kernel with as few sendmmsg calls as fit.
+//  4. Writer.Flush hands all of it to the kernel with as few sendmmsg calls as fit, over a second socket of the port that nobody waits for, where SendApart
+//     (apart_linux.go) has made one.
 //
 // Where one goroutine serves many sockets and connections, as for TURN's relayed addresses, of which each allocation has its own:
 //

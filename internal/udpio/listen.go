@@ -47,6 +47,9 @@ type Conn struct {
 	gso   atomic.Bool // cleared for good when the kernel refuses a run
 	df    atomic.Bool // never fragmented; cleared for good when a path is too narrow for what is sent
 
+	writeBuf int
+	out      *handle // only sends (SendApart); nil: the socket itself does
+
 	segmented atomic.Uint64 // runs sent with UDP_SEGMENT
 }
 
@@ -89,7 +92,7 @@ func Listen(addr netip.AddrPort, opt Options) (*Conn, error) {
 		}
 	}
 	la, _ := udp.LocalAddr().(*net.UDPAddr)
-	c := &Conn{udp: udp, raw: raw, local: unmap(la.AddrPort()), v6: network == "udp6"}
+	c := &Conn{udp: udp, raw: raw, local: unmap(la.AddrPort()), v6: network == "udp6", writeBuf: opt.WriteBuf}
 	c.df.Store(!c.v6 && dontFragment(raw, true))
 	if !opt.NoOffload {
 		gro, gso := offload(raw)
@@ -106,7 +109,11 @@ func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 func (c *Conn) Segmented() uint64 { return c.segmented.Load() }
 
 // Close closes the socket; a Read under way returns net.ErrClosed.
-func (c *Conn) Close() error { return c.udp.Close() }
+func (c *Conn) Close() error {
+	err := c.udp.Close()
+	c.closeSender()
+	return err
+}
 
 func unmap(a netip.AddrPort) netip.AddrPort {
 	if a.Addr().Is4In6() {

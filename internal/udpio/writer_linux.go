@@ -118,7 +118,7 @@ func (w *Writer) Flush() {
 	}
 	w.first = 0
 	for w.first < w.n {
-		if err := w.c.raw.Write(w.send); err != nil {
+		if err := w.c.transmit(w.send); err != nil {
 			for i := w.first; i < w.n; i++ {
 				w.Stats.Dropped += uint64(w.cnt[i])
 			}
@@ -154,7 +154,7 @@ func (c *Conn) WriteTo(b []byte, to netip.AddrPort) error {
 	var name unix.RawSockaddrInet6
 	n := putName(&name, to, c.v6)
 	var errno syscall.Errno
-	err := c.raw.Write(func(fd uintptr) bool {
+	err := c.transmit(func(fd uintptr) bool {
 		_, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT,
 			uintptr(unsafe.Pointer(&name)), uintptr(n))
 		return errno != unix.EAGAIN && errno != unix.EINTR
@@ -167,9 +167,6 @@ func (c *Conn) WriteTo(b []byte, to netip.AddrPort) error {
 	}
 	return err
 }
-
-// narrow lets the kernel fragment again, for the path to somebody is narrower than what is sent; false when it does so already.
-func (c *Conn) narrow() bool { return c.df.Swap(false) && dontFragment(c.raw, false) }
 
 // refused deals with message w.first: a run that the route cannot cut goes out one by one, anything else is dropped.
 func (w *Writer) refused() {
