@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -89,13 +88,9 @@ func receivers(n int, v6 bool) []unix.SockFilter {
 
 // sender opens a socket that has the address of c and the options that concern sending.
 func (c *Conn) sender() (_ *handle, err error) {
-	family := unix.AF_INET
-	if c.v6 {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := datagramSocket(c.v6)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -104,11 +99,6 @@ func (c *Conn) sender() (_ *handle, err error) {
 	}()
 	if err = reusePort(fd); err != nil {
 		return nil, err
-	}
-	if c.v6 {
-		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
-			return nil, os.NewSyscallError("setsockopt", err)
-		}
 	}
 	if c.writeBuf > 0 {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, c.writeBuf)
@@ -121,13 +111,6 @@ func (c *Conn) sender() (_ *handle, err error) {
 		return nil, os.NewSyscallError("bind", err)
 	}
 	return &handle{fd: fd}, nil
-}
-
-func sockaddr(a netip.AddrPort) unix.Sockaddr {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
-	}
-	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
 // transmit calls send with a socket until it says that it is done; it says false when the socket has no room.

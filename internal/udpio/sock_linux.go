@@ -108,13 +108,9 @@ func (s *Sock) WriteWhole(b []byte, to netip.AddrPort) error {
 
 func openSock(addr netip.AddrPort, opt SockOptions) (_ *Sock, err error) {
 	v6 := addr.Addr().Is6() && !addr.Addr().Is4In6()
-	family := unix.AF_INET
-	if v6 {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := datagramSocket(v6)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -157,13 +153,7 @@ func (s *Sock) bind(addr netip.AddrPort, share bool) error {
 			return err
 		}
 	}
-	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
-	if s.v6 {
-		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1) // IPv4 has a socket of its own
-	} else {
-		sa = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().Unmap().As4()}
-	}
-	if err := unix.Bind(s.fd, sa); err != nil {
+	if err := unix.Bind(s.fd, sockaddr(addr)); err != nil {
 		return os.NewSyscallError("bind", err)
 	}
 	if share && addr.Port() == 0 {
