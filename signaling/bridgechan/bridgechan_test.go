@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"testing"
+	"unicode/utf8"
 )
 
 func intp(n int) *int { return &n }
@@ -44,12 +45,14 @@ func TestDecodeRefuses(t *testing.T) {
 		`{"colibriClass":"EndpointMessage","msgPayload":"text"}`,
 		`{"colibriClass":"LastNChangedEvent"}`,
 		`{"colibriClass":"ReceiverVideoConstraints","lastN":"many"}`,
-		`{"colibriClass":"ReceiverVideoConstraints","constraints":{"a":7}}`} {
+		`{"colibriClass":"ReceiverVideoConstraints","constraints":{"a":7}}`,
+		"{\"colibriClass\":\"EndpointMessage\",\"msgPayload\":{\"a\":\"\xff\"}}", // a browser would end the WebSocket that it was passed on over (RFC 6455 §8.1)
+		"{\"colibriClass\":\"EndpointStats\",\"a\":\"\xed\xa0\x80\"}"} {
 		if v, err := Decode([]byte(in)); err == nil {
 			t.Errorf("Decode(%s) = %#v, want an error", in, v)
 		}
 	}
-	if _, err := Decode(make([]byte, MaxMessage+1)); err != ErrTooLong {
+	if _, err := Decode(make([]byte, MaxMessage+1)); err != errTooLong {
 		t.Errorf("long message: %v", err)
 	}
 }
@@ -91,7 +94,7 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds: nothing panics, and what is relayed is valid JSON with the true sender in it.
+// FuzzDecode holds: nothing panics, and what is relayed is valid JSON, and UTF-8, with the true sender in it.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		`{"colibriClass":"EndpointMessage","to":"","msgPayload":{}}`,
@@ -100,6 +103,7 @@ func FuzzDecode(f *testing.F) {
 		`{"colibriClass":"ReceiverAudioSubscription","mode":"Include","list":[]}`,
 		`{"colibriClass":"SourceVideoTypeMessage","sourceName":"\u0000","videoType":"NONE"}`,
 		`{"colibriClass":"LastNChangedEvent","lastN":1e400}`,
+		"{\"colibriClass\":\"EndpointStats\",\"\xff\":\"\xff\"}",
 	} {
 		f.Add([]byte(s))
 	}
@@ -118,7 +122,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		var o map[string]json.RawMessage
-		if err := json.Unmarshal(out, &o); err != nil || string(o["from"]) != `"me"` {
+		if err := json.Unmarshal(out, &o); err != nil || string(o["from"]) != `"me"` || !utf8.Valid(out) {
 			t.Fatalf("%s became %s: %v", in, out, err)
 		}
 	})

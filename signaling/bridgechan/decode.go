@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxMessage is the longest message taken, in bytes: what browsers are told of SCTP.
@@ -77,16 +78,20 @@ type Constraint struct {
 
 // Errors of Decode.
 var (
-	ErrTooLong = errors.New("bridgechan: message too long")
-	ErrNoClass = errors.New("bridgechan: no colibriClass")
+	errTooLong = errors.New("bridgechan: message too long")
+	errNotUTF8 = errors.New("bridgechan: message is not UTF-8")
+	errNoClass = errors.New("bridgechan: no colibriClass")
 )
 
 type object map[string]json.RawMessage
 
 // Decode reads a client's message. It gives nil without error for a class it does not know.
 func Decode(msg []byte) (any, error) {
-	if len(msg) > MaxMessage {
-		return nil, ErrTooLong
+	switch {
+	case len(msg) > MaxMessage:
+		return nil, errTooLong
+	case !utf8.Valid(msg): // SCTP does not look, and a WebSocket that it is passed on over would end with it (RFC 6455 §8.1)
+		return nil, errNotUTF8
 	}
 	var o object
 	if err := json.Unmarshal(msg, &o); err != nil {
@@ -94,7 +99,7 @@ func Decode(msg []byte) (any, error) {
 	}
 	var class string
 	if err := json.Unmarshal(o["colibriClass"], &class); err != nil {
-		return nil, ErrNoClass
+		return nil, errNoClass
 	}
 	v, err := o.decode(class)
 	if err != nil {
