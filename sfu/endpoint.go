@@ -47,7 +47,8 @@ type Endpoint struct {
 	subs        map[*source]*sub
 	audioSlots  *slots.Table
 	videoSlots  *slots.Table
-	sends       map[uint32]*send  // media SSRCs, the same as in m
+	sends       map[uint32]*send  // by each outgoing SSRC that was ever used, repair flows too
+	gone        []*send           // of sources that have ended lately, see retire
 	acked       map[*source]int64 // when the client acknowledged it
 	forwarded   []string
 	constraint  map[string]int   // last told of own sources

@@ -156,7 +156,11 @@ func (e *Endpoint) relay(tr *track, on bool) {
 		if tr.src.kind == Audio || !e.hasRTX {
 			rtx = 0
 		}
-		sb = &sub{src: tr.src, out: e.sendFor(tr.ssrc, rtx, 0, tr.src.kind)}
+		o := e.sendFor(tr.ssrc, rtx, 0, tr.src.kind)
+		if o == nil {
+			return
+		}
+		sb = &sub{src: tr.src, out: o}
 		e.relayed[tr] = sb
 	}
 	var target uint32

@@ -2,13 +2,15 @@ package sfu
 
 import (
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 )
 
 // How what the allocation has chosen becomes what the packet path does.
 
 // subscribe makes src flow to e on the given layer, from the next apply on. It returns the mapping when the receiver has
-// to be told of one, and false when there is no slot.
+// to be told of one, and false when there is no slot, or no SSRC to be had.
 func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64, flows bool) (*SourceMapping, bool) {
 	sb := e.subs[src]
 	tell := false
@@ -32,7 +34,11 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 			rtx = 0
 		}
 		if sb == nil {
-			sb = &sub{src: src, out: e.sendFor(out, rtx, 0, src.kind), notBefore: now + announceTime}
+			o := e.sendFor(out, rtx, 0, src.kind)
+			if o == nil {
+				return nil, false
+			}
+			sb = &sub{src: src, out: o, notBefore: now + announceTime}
 			if e.cfg.MIDDemux {
 				sb.mid = fmt.Sprintf("%c%d", letter, slot)
 			}
@@ -48,7 +54,11 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 		if rtx == 0 || !e.hasFEC {
 			fec = 0
 		}
-		sb = &sub{src: src, out: e.sendFor(src.tracks[0].ssrc, rtx, fec, src.kind)}
+		o := e.sendFor(src.tracks[0].ssrc, rtx, fec, src.kind)
+		if o == nil {
+			return nil, false
+		}
+		sb = &sub{src: src, out: o}
 		e.subs[src] = sb
 	}
 	if sb.layer != ssrc || sb.sid != sid || sb.tid != tid {
@@ -62,26 +72,75 @@ func (e *Endpoint) subscribe(src *source, ssrc uint32, sid, tid uint8, now int64
 	}, true
 }
 
-// sendFor finds or makes the outgoing SSRC. One that was used before goes on where it stopped: see send.
+// sendFor finds or makes the outgoing SSRC. One that was used before goes on where it stopped: see send. An SSRC keeps its part for as long as the
+// keys live, since two flows under one would use packet indexes twice: nil when ssrc repaired something, and rtx or fec go without when they are taken.
 func (e *Endpoint) sendFor(ssrc, rtx, fec uint32, kind MediaKind) *send {
-	if o := e.sends[ssrc]; o != nil {
-		return o
+	o := e.sends[ssrc]
+	switch {
+	case o == nil:
+		o = e.newSend(ssrc, rtx, fec, kind)
+	case o.ssrc != ssrc:
+		return nil
 	}
-	o := newSend(ssrc, rtx, kind)
-	if rtx == 0 && kind == Video {
+	if o.rtxSSRC == 0 && kind == Video && o.exts == nil {
 		o.exts = make([]sentExt, plainRing)
 	}
+	e.sh.mu.Lock()
+	defer e.sh.mu.Unlock()
+	e.m.sends[ssrc] = o
+	if o.rtxSSRC != 0 {
+		e.m.sends[o.rtxSSRC] = o
+	}
+	return o
+}
+
+// newSend makes an outgoing SSRC that was not used before.
+func (e *Endpoint) newSend(ssrc, rtx, fec uint32, kind MediaKind) *send {
+	if e.sends[rtx] != nil {
+		rtx = 0
+	}
+	if e.sends[fec] != nil || rtx == 0 {
+		fec = 0
+	}
+	o := newSend(ssrc, rtx, kind)
 	if fec != 0 {
 		o.protection = newProtection(fec)
 	}
-	e.sends[ssrc] = o
-	e.sh.mu.Lock()
-	e.m.sends[ssrc] = o
-	if rtx != 0 {
-		e.m.sends[rtx] = o
+	for _, x := range []uint32{ssrc, rtx, fec} {
+		if x != 0 {
+			e.sends[x] = o
+		}
 	}
-	e.sh.mu.Unlock()
 	return o
+}
+
+// maxGone is how many outgoing SSRCs whose sources have ended keep all that they had: for late requests, and to fill probes.
+const maxGone = 64
+
+// retire is told of an outgoing SSRC whose source has ended. Of those that went long ago only what sendFor needs is kept: people come to a meeting and
+// go, and who stays would otherwise keep the memory of all.
+func (e *Endpoint) retire(o *send) {
+	if e.gone = append(e.gone, o); len(e.gone) <= maxGone {
+		return
+	}
+	o = e.gone[0]
+	e.gone = e.gone[1:]
+	for _, subs := range []iter.Seq[*sub]{maps.Values(e.subs), maps.Values(e.relayed)} {
+		for sb := range subs {
+			if sb.out == o {
+				return // its source has come back
+			}
+		}
+	}
+	e.sh.mu.Lock()
+	defer e.sh.mu.Unlock()
+	delete(e.m.sends, o.ssrc)
+	delete(e.m.sends, o.rtxSSRC)
+	o.stream.Rest()
+	o.exts, o.answers = nil, nil
+	if o.protection != nil {
+		o.protection.enc = nil
+	}
 }
 
 // apply makes the packet path follow a subscription.
@@ -140,9 +199,10 @@ func (src *source) lower(a, b uint32) bool {
 func (e *Endpoint) unsubscribe(src *source) {
 	delete(e.acked, src)
 	for _, tr := range src.tracks {
-		if e.relayed[tr] != nil {
+		if sb := e.relayed[tr]; sb != nil {
 			e.relay(tr, false)
 			delete(e.relayed, tr)
+			e.retire(sb.out)
 		}
 	}
 	sb := e.subs[src]
@@ -152,6 +212,9 @@ func (e *Endpoint) unsubscribe(src *source) {
 	sb.layer = 0
 	e.apply(sb)
 	delete(e.subs, src)
+	if !e.cfg.SSRCRewriting {
+		e.retire(sb.out)
+	}
 	if src.kind == Audio && e.audioSlots != nil {
 		e.audioSlots.Forget(src.name)
 	}

@@ -79,3 +79,38 @@ func TestWindowGrowsWithMasks(t *testing.T) {
 		}
 	}
 }
+
+// A stream that rested goes on behind what it sent before, in few slots, and knows nothing of that any more.
+func TestRest(t *testing.T) {
+	s := Stream{Window: 512, First: 32}
+	s.Reset(100, 7000)
+	s.Target(1, All)
+	var last Out
+	for n := range 400 {
+		in := one(1, n, 0, false, n == 0)
+		in.Arrival = int64(n) * 1e6
+		if out, ok := s.mapped(in); ok {
+			last = out
+		}
+	}
+	s.Rest()
+	if len(s.seqs.in) != 32 || len(s.seqs.out) != 32 {
+		t.Errorf("%d and %d slots", len(s.seqs.in), len(s.seqs.out))
+	}
+	if _, _, _, ok := s.Back(last.Seq); ok || s.Current() != 0 {
+		t.Error("it knows what it sent before")
+	}
+	in := one(2, 5, 0, false, true)
+	in.Arrival = 1e9
+	if _, ok := s.mapped(in); ok {
+		t.Error("it sends while it rests")
+	}
+	s.Target(2, All)
+	out, ok := s.mapped(in)
+	if !ok || out.Seq != last.Seq+1 || int32(out.TS-last.TS) <= 0 || out.PictureID != last.PictureID+1 {
+		t.Errorf("%+v after %+v", out, last)
+	}
+	if _, seq, _, ok := s.Back(out.Seq); !ok || seq != in.Seq {
+		t.Error("it does not know what it sends")
+	}
+}

@@ -79,14 +79,7 @@ const replayStep = 1e6 // ns
 // Reset forgets everything and begins with the given sequence number and timestamp, which should be random (RFC 3550 §5.1). It
 // allocates at the first time and when Window changed.
 func (s *Stream) Reset(startSeq uint16, startTS uint32) {
-	w := defaultWindow
-	if s.Window > 0 {
-		w = powerOf2(s.Window)
-	}
-	first := w
-	if s.First > 0 {
-		first = min(w, powerOf2(s.First))
-	}
+	w, first := s.sizes()
 	s.seqs.reset(startSeq, w, first)
 	s.frames.reset()
 	s.svc = svc{ring: s.svc.ring}
@@ -94,6 +87,29 @@ func (s *Stream) Reset(startSeq uint16, startTS uint32) {
 	s.tsOff, s.lastTS, s.lastAt, s.started, s.startTS = 0, 0, 0, false, startTS
 	s.switches = 0
 	s.again, s.againOn = live, false
+}
+
+// sizes are those of the rings at last and at first.
+func (s *Stream) sizes() (window, first int) {
+	window = defaultWindow
+	if s.Window > 0 {
+		window = powerOf2(s.Window)
+	}
+	if first = window; s.First > 0 {
+		first = min(window, powerOf2(s.First))
+	}
+	return window, first
+}
+
+// Rest stops a stream that may go on one day: it keeps its place in the numbering, and forgets what was sent.
+func (s *Stream) Rest() {
+	s.Target(0, 0)
+	_, first := s.sizes()
+	s.seqs.inN, s.seqs.outN, s.seqs.counted, s.seqs.active = 0, 0, 0, nil
+	s.seqs.grow(first)
+	s.frames.resync()
+	s.svc.resync()
+	s.frames.ring, s.svc.ring = nil, nil
 }
 
 // powerOf2 is the next power of two from n on, 16 to 2^14.
