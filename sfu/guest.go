@@ -53,5 +53,16 @@ func isGuests(pkt []byte) bool {
 	}
 	kind := binary.BigEndian.Uint16(pkt)
 	const bindingRequest, classBits = 0x0001, 0x0110 // RFC 8489 §5
-	return kind&^classBits != bindingRequest || kind == bindingRequest && len(pkt) == stunHead
+	return kind&^classBits != bindingRequest || kind == bindingRequest && !namesUser(pkt)
+}
+
+// namesUser says whether a STUN message has a USERNAME (RFC 8489 §14.3).
+func namesUser(pkt []byte) bool {
+	const username = 0x0006
+	for i := stunHead; i+4 <= len(pkt); i += 4 + (int(binary.BigEndian.Uint16(pkt[i+2:]))+3)&^3 {
+		if binary.BigEndian.Uint16(pkt[i:]) == username {
+			return true
+		}
+	}
+	return false
 }

@@ -12,6 +12,10 @@ func TestGuests(t *testing.T) {
 		binary.BigEndian.PutUint16(p, kind)
 		return p
 	}
+	with := func(p []byte, kind uint16, value string) []byte {
+		p = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(p, kind), uint16(len(value)))
+		return append(append(p, value...), make([]byte, -len(value)&3)...)
+	}
 	for name, tc := range map[string]struct {
 		p    []byte
 		want bool
@@ -26,7 +30,10 @@ func TestGuests(t *testing.T) {
 		"Send indication":      {msg(0x0016, 60), true},
 		"cut off":              {msg(0x0003, 19), false},
 		"STUN client":          {msg(0x0001, 20), true},
-		"ICE check":            {msg(0x0001, 80), false},
+		"STUN client by name":  {with(msg(0x0001, 20), 0x8022, "stunner"), true},
+		"with FINGERPRINT":     {with(with(msg(0x0001, 20), 0x8022, "x"), 0x8028, "1234"), true},
+		"ICE check":            {with(with(msg(0x0001, 20), 0x0024, "1234"), 0x0006, "frag:other"), false},
+		"cut off attribute":    {append(msg(0x0001, 20), 0, 6, 0), true},
 		"answer to our check":  {msg(0x0101, 40), false},
 		"error to our check":   {msg(0x0111, 40), false},
 		"Binding indication":   {msg(0x0011, 20), false},
