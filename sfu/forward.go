@@ -202,12 +202,21 @@ func (sh *shard) shape(p *packet, tr *track, clock uint32, now int64) {
 		if len(p.dd) > 0 && sh.shapeDD(p, tr, now) {
 			return
 		}
-		in.Keyframe = codec.Keyframe(codecNames[p.codec], p.payload, p.dd)
-		in.Start = in.Keyframe || !tr.started || p.hdr.Timestamp != tr.lastTS
-		// A keyframe may begin in several packets of one picture (SPS, PPS, IDR): it begins once.
-		in.Keyframe = in.Keyframe && (!tr.started || p.hdr.Timestamp != tr.lastTS)
+		tr.begins(p, codec.Keyframe(codecNames[p.codec], p.payload, p.dd))
 		tr.sizeH264(p)
 	}
+}
+
+// begins says of a packet that tells nothing of where pictures begin, but maybe that a decoder can start at it, whether a picture or a keyframe begins. One
+// of H.264 has several such packets (SPS, IDR slices) and begins once, at the first of them that comes; packets of other pictures may come in between.
+func (tr *track) begins(p *packet, key bool) {
+	in, k := &p.in, &tr.key
+	again := k.have && k.ts == in.TS
+	if again && key && int16(in.Seq-k.seq) < 0 {
+		k.seq = in.Seq // it was overtaken
+	}
+	in.Keyframe = key && !again
+	in.Start = in.Keyframe || tr.gen.Newest() == in.Seq && (!tr.started || in.TS != tr.lastTS)
 }
 
 // measure notes what the control loop wants to know of a video layer.
@@ -238,7 +247,9 @@ func (sh *shard) measure(p *packet, tr *track, now int64) {
 		}
 	}
 	if !p.in.Padding {
-		tr.lastTS = p.hdr.Timestamp
+		if tr.gen.Newest() == p.hdr.Seq {
+			tr.lastTS = p.hdr.Timestamp
+		}
 		tr.started = true
 	}
 }

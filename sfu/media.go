@@ -148,8 +148,8 @@ type track struct {
 	clock uint32
 
 	started     bool
-	lastTS      uint32
-	lastRTP     int64 // s.now of the last packet with payload
+	lastTS      uint32 // of the newest packet
+	lastRTP     int64  // s.now of the last packet with payload
 	wantKey     bool
 	lastKey     int64 // when a keyframe began
 	lastAsk     int64 // when one was asked for

@@ -39,6 +39,7 @@ const (
 type keyCache struct {
 	have bool
 	seq  uint16            // its first packet
+	ts   uint32            // its timestamp
 	cost [maxSID + 1]int64 // bytes since then by spatial layer, lowest temporal layer only
 }
 
@@ -259,7 +260,7 @@ func (sh *shard) reopen(tr *track, plain []byte, id codecID, st *dd.Structure, a
 // sinceKey keeps the account of what a repetition would cost.
 func (tr *track) sinceKey(p *packet, sid, tid int) {
 	if p.in.Keyframe {
-		tr.key = keyCache{have: true, seq: p.hdr.Seq}
+		tr.key = keyCache{have: true, seq: p.hdr.Seq, ts: p.hdr.Timestamp}
 	}
 	if tid == 0 {
 		tr.key.cost[sid] += int64(len(p.raw))
