@@ -319,34 +319,54 @@ func TestOwnAnnouncedAddress(t *testing.T) {
 	}
 }
 
-// TestLifetimeCap: whatever is asked for, an allocation lives no longer than it may, and is told so.
-func TestLifetimeCap(t *testing.T) {
-	c := testConfig()
-	c.MaxLifetime = 300 * time.Second
-	s := start(t, c, nil)
-	r := newRaw(t, s, "user", "secret")
-	granted := func(m *stun.Message) uint32 {
-		t.Helper()
-		v, err := m.Get(stun.AttrLifetime)
-		if codeOf(t, m) != 0 || err != nil || len(v) != 4 {
-			t.Fatal(m, err)
+// TestLifetime: an allocation lives as long as is asked for, but no longer than it may and no shorter than the default (RFC 8656 §7.2, §8.2), and its
+// client is told how long.
+func TestLifetime(t *testing.T) {
+	for _, tc := range []struct {
+		most            time.Duration
+		wanted, granted uint32 // s
+	}{
+		{300 * time.Second, 3600, 300}, {300 * time.Second, 60, 300}, {300 * time.Second, 1 << 31, 300},
+		{time.Hour, 3600, 3599}, // pion/turn gives 600 of an hour
+		{0, 3600, 3599}, {0, 1<<32 - 1, 3599}, {0, 1800, 1800}, {0, 60, 600},
+	} {
+		c := testConfig()
+		c.MaxLifetime = tc.most
+		s := start(t, c, nil)
+		r := newRaw(t, s, "user", "secret")
+		granted := func(m *stun.Message) uint32 {
+			t.Helper()
+			v, err := m.Get(stun.AttrLifetime)
+			if codeOf(t, m) != 0 || err != nil || len(v) != 4 {
+				t.Fatal(m, err)
+			}
+			return binary.BigEndian.Uint32(v)
 		}
-		return binary.BigEndian.Uint32(v)
-	}
-	q := r.build(stun.MethodAllocate, requestUDP, attr(stun.AttrLifetime, 0, 0, 14, 16))
-	if n := granted(r.exchange(q)); n != 300 {
-		t.Errorf("an hour wanted: %d s", n)
-	}
-	if n := granted(r.exchange(q)); n != 300 {
-		t.Errorf("sent twice: %d s", n)
-	}
-	for want, attrs := range map[uint32][]stun.Setter{300: nil, 60: {attr(stun.AttrLifetime, 0, 0, 0, 60)}} {
-		if n := granted(r.ask(stun.MethodRefresh, attrs...)); n != want {
-			t.Errorf("refresh: %d s, want %d", n, want)
+		life := func(n uint32) stun.Setter {
+			return stun.RawAttribute{Type: stun.AttrLifetime, Value: binary.BigEndian.AppendUint32(nil, n)}
 		}
-	}
-	if n := granted(r.ask(stun.MethodRefresh, attr(stun.AttrLifetime, 0, 0, 0, 0))); n != 0 {
-		t.Errorf("release: %d s", n)
+		none := uint32(600)
+		if tc.most > 0 {
+			none = min(none, uint32(tc.most/time.Second))
+		}
+		q := r.build(stun.MethodAllocate, requestUDP, life(tc.wanted))
+		for _, which := range []string{"allocate", "sent twice"} {
+			if n := granted(r.exchange(q)); n != tc.granted {
+				t.Errorf("%s: %d s of %d, want %d", which, n, tc.wanted, tc.granted)
+			}
+		}
+		if n := granted(r.ask(stun.MethodRefresh, life(tc.wanted))); n != tc.granted {
+			t.Errorf("refresh: %d s of %d, want %d", n, tc.wanted, tc.granted)
+		}
+		if n := granted(r.ask(stun.MethodRefresh)); n != none {
+			t.Errorf("refresh without a wish: %d s, want %d", n, none)
+		}
+		if n := granted(r.ask(stun.MethodRefresh, life(0))); n != 0 {
+			t.Errorf("release: %d s", n)
+		}
+		if n := granted(r.ask(stun.MethodAllocate, requestUDP, life(0))); n != none { // 0 ends an allocation in a Refresh alone
+			t.Errorf("allocate for no time: %d s, want %d", n, none)
+		}
 	}
 }
 

@@ -73,10 +73,11 @@ func (g *gate) admitRequest(p []byte, from netip.AddrPort) bool {
 			_ = g.link.write(g.errorResponse(stun.CodeBadRequest), from)
 			return false
 		}
-		if g.cur.signed {
+		unheard := g.unheard(m.Type.Method)
+		if g.cur.signed || unheard {
 			g.cur.instead, _ = g.forPion(m)
 		}
-		return !g.cur.signed || g.cur.instead != nil
+		return !g.cur.signed && !unheard || g.cur.instead != nil
 	}
 	if unknown := unknownAttributes(m); len(unknown) > 0 {
 		g.s.count.refused.Add(1)
@@ -125,11 +126,15 @@ const defaultLifetime = 10 * time.Minute
 // longestLifetime is the most that pion/turn grants: of an hour it makes the default.
 const longestLifetime = time.Hour - time.Second
 
-// lifetime is what the request in hand gets of the lifetime that it asks for.
+// lifetime is what the request in hand gets of the lifetime that it asks for: the default at least, no more than we grant (RFC 8656 §7.2, §8.2).
 func (g *gate) lifetime(wanted time.Duration) time.Duration {
-	if g.cur.drop != 0 { // the other relayed address goes on: no shorter than its client believes
+	switch {
+	case g.cur.drop != 0: // the other relayed address goes on: no shorter than its client believes
 		wanted = longestLifetime
+	case wanted == 0 && g.cur.method == stun.MethodRefresh: // the end
+		return 0
 	}
+	wanted = min(max(wanted, defaultLifetime), longestLifetime)
 	if most := g.s.cfg.MaxLifetime; most > 0 && wanted > most {
 		return most
 	}
@@ -166,6 +171,11 @@ func (g *gate) authenticate(m *stun.Message, from netip.AddrPort) (wrong bool) {
 		g.cur.key, g.cur.ok = key, true
 	}
 	return false
+}
+
+// unheard tells whether pion/turn would say nothing to a request in hand that is not authentic: of these it looks for the allocation first.
+func (g *gate) unheard(m stun.Method) bool {
+	return (m == stun.MethodCreatePermission || m == stun.MethodChannelBind) && !g.cur.ok && g.client(g.cur.from) == nil
 }
 
 type counter interface{ Add(uint64) uint64 }

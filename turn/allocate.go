@@ -77,6 +77,9 @@ func hiddenFromPion(t stun.AttrType) bool {
 func (g *gate) forPion(m *stun.Message) (p []byte, ok bool) {
 	wanted, lives := defaultLifetime, m.Type.Method == stun.MethodAllocate || m.Type.Method == stun.MethodRefresh
 	next := &stun.Message{Type: m.Type, TransactionID: m.TransactionID}
+	if g.unheard(m.Type.Method) {
+		next.Type.Method = stun.MethodRefresh // which is challenged
+	}
 	next.WriteHeader()
 	for _, a := range m.Attributes {
 		switch {
@@ -93,7 +96,9 @@ func (g *gate) forPion(m *stun.Message) (p []byte, ok bool) {
 		next.Add(stun.AttrLifetime, binary.BigEndian.AppendUint32(nil, uint32(g.lifetime(wanted)/time.Second)))
 	}
 	if !g.cur.ok {
-		next.Add(stun.AttrMessageIntegrity, make([]byte, sha1.Size))
+		if g.cur.signed {
+			next.Add(stun.AttrMessageIntegrity, make([]byte, sha1.Size))
+		}
 		return next.Raw, len(next.Raw) < packetSize
 	}
 	key, known := g.s.creds.key(algorithmMD5, g.cur.username, g.s.cfg.Realm)
@@ -103,13 +108,13 @@ func (g *gate) forPion(m *stun.Message) (p []byte, ok bool) {
 	return next.Raw, len(next.Raw) < packetSize
 }
 
-// rewritten is an answer of pion/turn's without its integrity and some other attributes, and with more.
-func rewritten(p []byte, without []stun.AttrType, more ...stun.Setter) []byte {
+// rewritten is an answer of pion/turn's to a request of a method, without its integrity and some other attributes, and with more.
+func rewritten(p []byte, method stun.Method, without []stun.AttrType, more ...stun.Setter) []byte {
 	m := &stun.Message{Raw: slices.Clone(p)}
 	if m.Decode() != nil {
 		return p
 	}
-	next := &stun.Message{Type: m.Type, TransactionID: m.TransactionID}
+	next := &stun.Message{Type: stun.NewType(method, m.Type.Class), TransactionID: m.TransactionID}
 	next.WriteHeader()
 	for _, a := range m.Attributes {
 		if a.Type != stun.AttrMessageIntegrity && !slices.Contains(without, a.Type) {

@@ -233,14 +233,14 @@ func (g *gate) corrected(p []byte) []byte {
 		}
 		var nonce stun.Nonce
 		_ = nonce.GetFrom(m) // both have one
-		return rewritten(p, []stun.AttrType{stun.AttrNonce, stun.AttrRealm}, g.challenge(nonce.String())...)
+		return rewritten(p, g.cur.method, []stun.AttrType{stun.AttrNonce, stun.AttrRealm}, g.challenge(nonce.String())...)
 	}
 	switch {
 	case g.cur.ok:
 		if code.Code != stun.CodeInsufficientCapacity { // which counts where it comes from
 			g.s.count.refused.Add(1)
 		}
-		return rewritten(p, nil, g.cur.proof())
+		return rewritten(p, g.cur.method, nil, g.cur.proof())
 	case g.cur.signed && code.Code == stun.CodeBadRequest:
 		return g.errorResponse(stun.CodeUnauthorized, g.challenge(g.cur.nonce)...)
 	}
@@ -268,7 +268,7 @@ func (g *gate) accepted(p []byte) []byte {
 			more = []stun.Setter{stun.RawAttribute{Type: stun.AttrLifetime, Value: make([]byte, 4)}}
 		}
 	}
-	return rewritten(p, without, append(slices.Clip(more), g.cur.proof())...)
+	return rewritten(p, g.cur.method, without, append(slices.Clip(more), g.cur.proof())...)
 }
 
 // isErrorResponse tells by the class bits (RFC 8489 §5).

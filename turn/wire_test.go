@@ -94,6 +94,26 @@ func TestErrorCodes(t *testing.T) {
 	await.True(t, "end of the allocation", func() bool { return s.Counters()["allocations_now"] == 0 })
 }
 
+// TestNoAllocationNoCredentials: who has not proved to be a user is asked for credentials, whatever there is to be had (RFC 8656 §5).
+func TestNoAllocationNoCredentials(t *testing.T) {
+	s := start(t, testConfig(), nil)
+	wrong, none := newRaw(t, s, "user", "wrong"), newRaw(t, s, "user", "secret")
+	none.nonce = "" // and so it signs nothing
+	stale := newRaw(t, s, "user", "secret")
+	stale.nonce = stale.nonce[:len(stale.nonce)-1] + "x"
+	for _, method := range []stun.Method{stun.MethodCreatePermission, stun.MethodChannelBind, stun.MethodRefresh} {
+		for name, r := range map[string]*raw{"wrong": wrong, "none": none} {
+			m := r.ask(method, attr(stun.AttrChannelNumber, 0x40, 0, 0, 0), peer("127.0.0.1:10000"))
+			if code := codeOf(t, m); code != 401 || m.Type.Method != method || !m.Contains(stun.AttrNonce) || !m.Contains(stun.AttrRealm) {
+				t.Errorf("%v, %s: %v", method, name, m)
+			}
+		}
+		if code := stale.code(method, attr(stun.AttrChannelNumber, 0x40, 0, 0, 0), peer("127.0.0.1:10000")); code != 437 && code != 438 {
+			t.Errorf("%v, stale nonce: %d", method, code)
+		}
+	}
+}
+
 func TestCredentials(t *testing.T) {
 	s := start(t, testConfig(), nil)
 	good, password, _ := s.Credentials("u", time.Hour)
