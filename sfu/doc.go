@@ -34,6 +34,10 @@
 // A receiver that loses packets and has negotiated FlexFEC gets repair packets with its video (protect.go, package fec), made where emit sends. One that has
 // RTX gets the last packets of pictures, and repetitions, a second time (second.go).
 //
+// Beside the path: quiet.go leaves out silence, redundancy.go adds RED for who loses packets. pacing.go holds bursts of video back, probe.go finds out what a path
+// could carry, playout.go makes receivers wait for repairs. relay.go is for conferences on several bridges, announce.go for sources that a client
+// does not know yet.
+//
 // RTCP takes the same way to shard.rtcpIn (rtcp.go): NACKs are answered from the history (resend.go), keyframe requests from the
 // keyframe cache (replay.go; foresee.go fills it for newcomers) or upstream at a bounded rate, transport feedback feeds the receiver's estimate (bwe), sender reports pass with the
 // receiver's SSRC and timestamp. shard.timers (timers.go; each 10 ms, by receive batches or by shard.work) sends NACKs, feedback and reports upstream.

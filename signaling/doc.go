@@ -18,5 +18,8 @@
 //     other machines signaling/pool stands between and chooses; signaling/brewery is how a bridge offers itself to a focus elsewhere, and
 //     signaling/rest to one that speaks HTTP.
 //
+// Beside the path: auth.go knows who logged in, mute.go who may send, and component.go takes what the components of a room say; visitors.go counts those who
+// watch; brewery.go, recorder.go, dial.go and asks.go are for recorders and telephone gateways.
+//
 // Packages: jingle and bridgechan are pure codecs, colibri the terms between focus and bridge.
 package signaling

@@ -1,5 +1,6 @@
 // Package nack watches the sequence numbers of one incoming stream: Generator says what to ask the sender for again
-// (RFC 4585 §6.2.1), Stats makes the receiver report (RFC 3550 §6.4.1, appendices A.3 and A.8).
+// (RFC 4585 §6.2.1), Stats (stats.go) makes the receiver report (RFC 3550 §6.4.1, appendices A.3 and A.8). Answers (answers.go) is for the other
+// direction: it says which requests of a receiver are to be answered.
 //
 // Call Received for every packet of the media SSRC, those recovered by RTX too; call Due at each tick (10..20 ms) and send what it
 // returns; when GaveUp says so, ask for a keyframe instead. No goroutine, lock or clock; for one user at a time; times are nanoseconds.
