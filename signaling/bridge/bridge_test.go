@@ -561,6 +561,18 @@ func TestWebSocketChannel(t *testing.T) {
 	}
 }
 
+// TestWebSocketOfOddName: an id is a nick, which may hold whatever a path gives a meaning to; the address that its client is told leads to it.
+func TestWebSocketOfOddName(t *testing.T) {
+	x, url := wsBench(t, Config{})
+	for _, id := range []string{"a/b", "a b", "50%", "what?", "#1", "ü", "a%2Fb"} {
+		r := x.create(id, false)
+		c := dial(t, url[:strings.Index(url, WebSocketPath)]+WebSocketPath+strings.TrimPrefix(r.Endpoints[0].Transport.WebSockets[0], "ws://unused/"))
+		if m, err := read(t, c); m != `{"colibriClass":"ServerHello"}` {
+			t.Errorf("%q got %q, %v", id, m, err)
+		}
+	}
+}
+
 // TestIdleWebSocketIsClosed has a client that does not read, so it answers no ping.
 func TestIdleWebSocketIsClosed(t *testing.T) {
 	x, url := wsBench(t, Config{PingInterval: 10 * time.Millisecond, IdleTimeout: 50 * time.Millisecond})

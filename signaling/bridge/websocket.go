@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -155,8 +156,8 @@ func (w *wsConn) beat() {
 // WebSocketHandler serves /colibri-ws/<server-id>/<conference-id>/<endpoint-id>?pwd=.
 func (b *Bridge) WebSocketHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		parts := strings.Split(strings.TrimPrefix(r.URL.Path, WebSocketPath), "/")
-		if len(parts) != 3 || parts[0] != b.cfg.ServerID {
+		parts, err := pathParts(r.URL)
+		if err != nil || len(parts) != 3 || parts[0] != b.cfg.ServerID {
 			b.count.wsRefused.Add(1)
 			http.NotFound(w, r)
 			return
@@ -176,6 +177,17 @@ func (b *Bridge) WebSocketHandler() http.Handler {
 			_ = conn.Close()
 		}
 	})
+}
+
+// pathParts are what stands between the slashes behind WebSocketPath. An escaped slash belongs to an endpoint's id, which is a nick.
+func pathParts(u *url.URL) (parts []string, err error) {
+	for part := range strings.SplitSeq(strings.TrimPrefix(u.EscapedPath(), WebSocketPath), "/") {
+		if part, err = url.PathUnescape(part); err != nil {
+			return nil, err
+		}
+		parts = append(parts, part)
+	}
+	return parts, nil
 }
 
 // run starts f as a goroutine that Close waits for; false: too late.
