@@ -47,10 +47,7 @@ func (sh *shard) timers(now int64) {
 		sh.probes(e, now)
 		if m.unfed > 0 && (now-m.fedBack >= feedbackEvery || m.unfed >= feedbackPackets) {
 			m.fedBack, m.unfed = now, 0
-			if fb := m.recorder.Build(sh.rtcp[:0], e.conf.fbVideo, m.twccSSRC); len(fb) > 0 {
-				sh.count.inc(cTWCCOut)
-				sh.sendRTCP(e, fb)
-			}
+			sh.feedBack(e)
 		}
 		if now-m.reported >= reportEvery && len(m.list) > 0 {
 			m.reported = now
@@ -81,21 +78,39 @@ func (sh *shard) nacks(e *Endpoint, tr *track, now int64) {
 	}
 }
 
-// report sends a receiver report on what e sends.
-func (sh *shard) report(e *Endpoint, now int64) {
-	n := 0
-	for _, tr := range e.m.list {
-		if tr.started || tr.stats.Packets() > 0 {
-			if n == len(sh.blocks) {
-				break
-			}
-			sh.blocks[n] = tr.stats.Report(now, tr.ssrc)
-			n++
-		}
-	}
-	if n == 0 {
+// feedBack sends transport feedback on what e has sent since the last one. After a standstill that is several packets, each in a datagram of its own
+// (RFC 5506), since all of them would not fit one.
+func (sh *shard) feedBack(e *Endpoint) {
+	m := &e.m
+	fb := m.recorder.Build(sh.rtcp[:0], e.conf.fbVideo, m.twccSSRC)
+	if len(fb) == 0 {
 		return
 	}
-	sh.rtcp = rtp.AppendRR(sh.rtcp[:0], e.conf.fbAudio, sh.blocks[:n])
-	sh.sendRTCP(e, sh.rtcp)
+	_ = rtp.Walk(fb, func(p rtp.RTCP) bool { // which we have just made
+		sh.count.inc(cTWCCOut)
+		sh.sendRTCP(e, p.Raw)
+		return true
+	})
+}
+
+// report sends receiver reports on what e sends, as many as hold all of it.
+func (sh *shard) report(e *Endpoint, now int64) {
+	n := 0
+	send := func() {
+		sh.rtcp = rtp.AppendRR(sh.rtcp[:0], e.conf.fbAudio, sh.blocks[:n])
+		sh.sendRTCP(e, sh.rtcp)
+		n = 0
+	}
+	for _, tr := range e.m.list {
+		if !tr.started && tr.stats.Packets() == 0 {
+			continue
+		}
+		sh.blocks[n] = tr.stats.Report(now, tr.ssrc)
+		if n++; n == len(sh.blocks) {
+			send()
+		}
+	}
+	if n > 0 {
+		send()
+	}
 }
