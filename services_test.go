@@ -150,6 +150,41 @@ func TestJibriFails(t *testing.T) {
 	})
 }
 
+// TestJibriStartIsAnswered: who wants a recording learns what became of that also when the recorder that was asked goes without an answer, or somebody
+// stops it before there is one (RFC 6120 §8.2.3).
+func TestJibriStartIsAnswered(t *testing.T) {
+	h := openHouse(t, servicesConfig)
+	const room = "standup@conference.localhost"
+	ana := h.owner("standup")
+	one := h.service("jibri", "jibribrewery", "jibri-1", jibriStatus("idle"))
+	start := func(id string) {
+		ana.say("<iq xmlns='jabber:client' type='set' id='" + id + "' to='" + room + "/focus'><jibri xmlns='http://jitsi.org/protocol/jibri' action='start' recording_mode='file'/></iq>")
+	}
+	answered := func(id string) *stanza.Stanza {
+		return ana.until(func(st *stanza.Stanza) bool { return st.Kind == stanza.IQ && st.ID == id })
+	}
+	start("goes")
+	one.request("action='start'")
+	two := h.service("jibri", "jibribrewery", "jibri-2", jibriStatus("idle"))
+	one.ws.CloseNow()
+	two.answer(two.request("action='start'"), "<jibri xmlns='http://jitsi.org/protocol/jibri' status='pending'/>")
+	a := answered("goes")
+	id := a.Child("http://jitsi.org/protocol/jibri", "jibri").Attr("session_id")
+	if a.Type != "result" || id == "" {
+		t.Errorf("the other recorder begins: %s", a)
+	}
+	if a := ana.ask("set", room+"/focus", "<jibri xmlns='http://jitsi.org/protocol/jibri' action='stop' session_id='"+id+"'/>"); a.Type != "result" {
+		t.Errorf("stop: %s", a)
+	}
+	start("stopped")
+	id = two.request("action='start'").Child("http://jitsi.org/protocol/jibri", "jibri").Attr("session_id")
+	ana.say("<iq xmlns='jabber:client' type='set' id='stop' to='" + room + "/focus'><jibri xmlns='http://jitsi.org/protocol/jibri' action='stop' session_id='" + id + "'/></iq>")
+	if a := answered("stopped"); a.Type != "error" {
+		t.Errorf("stopped before it began: %s", a)
+	}
+	answered("stop")
+}
+
 // TestJigasi: a call goes to a gateway that can do it, and its answer to who wanted it.
 func TestJigasi(t *testing.T) {
 	h := openHouse(t, servicesConfig)

@@ -230,6 +230,7 @@ func (m *meeting) end(reason, text string) {
 	for _, r := range m.recorders {
 		stop(&r.timer)
 		r.sendStop()
+		r.answer(stanza.ErrItemNotFound.With("The meeting has ended"))
 		m.f.jibris.forget(r)
 	}
 	m.recorders = nil

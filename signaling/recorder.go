@@ -42,6 +42,8 @@ type jibriSession struct {
 	tried []stanza.JID
 	timer *time.Timer
 	on    bool
+
+	wanted func(*stanza.Error) // answers who asked for it, nil: that was done
 }
 
 // jibri answers a client that wants to begin or end a recording, a stream or a video call.
@@ -114,16 +116,24 @@ func (m *meeting) startRecording(mem *member, iq *stanza.Stanza, el *stanza.Elem
 		m.f.refuse(iq, err)
 		return
 	}
-	r := &jibriSession{m: m, what: what}
-	m.recorders = append(m.recorders, r)
-	m.f.count.recordings.Add(1)
-	r.ask(func(err *stanza.Error) {
+	r := &jibriSession{m: m, what: what, wanted: func(err *stanza.Error) {
 		if err != nil {
 			m.f.refuse(iq, err)
 			return
 		}
 		m.send(iq.Result(stanza.NewElement(nsJibri, "jibri", "session_id", what.session, "status", "pending")))
-	})
+	}}
+	m.recorders = append(m.recorders, r)
+	m.f.count.recordings.Add(1)
+	r.ask()
+}
+
+// answer tells who asked for it what became of that, once; nil: it begins.
+func (r *jibriSession) answer(err *stanza.Error) {
+	if wanted := r.wanted; wanted != nil {
+		r.wanted = nil
+		wanted(err)
+	}
 }
 
 // mayRecord counts a start within the limit.
@@ -138,8 +148,8 @@ func (m *meeting) mayRecord(now time.Time) bool {
 	return true
 }
 
-// ask has one instance after another begin until one says that it does; done, which may be nil, is for who wanted it.
-func (r *jibriSession) ask(done func(*stanza.Error)) {
+// ask has one instance after another begin until one says that it does.
+func (r *jibriSession) ask() {
 	b := r.m.f.jibris
 	to, any := b.pick(func(*instance) bool { return true }, r.tried)
 	if to.IsZero() || len(r.tried) >= recordTries {
@@ -151,10 +161,9 @@ func (r *jibriSession) ask(done func(*stanza.Error)) {
 		if any {
 			reason = "busy"
 		}
-		r.over(reason, done == nil)
-		if done != nil {
-			done(err)
-		}
+		known := r.wanted == nil // to clients
+		r.answer(err)
+		r.over(reason, known)
 		return
 	}
 	r.at, r.tried = to, append(r.tried, to)
@@ -174,13 +183,11 @@ func (r *jibriSession) ask(done func(*stanza.Error)) {
 		}
 		if status != "pending" && status != "on" {
 			b.failed(to)
-			r.ask(done)
+			r.ask()
 			return
 		}
 		r.publish(status, "")
-		if done != nil {
-			done(nil)
-		}
+		r.answer(nil)
 	})
 }
 
@@ -217,7 +224,7 @@ func (r *jibriSession) status(el *stanza.Element) {
 func (r *jibriSession) again() {
 	r.m.f.jibris.failed(r.at)
 	r.at, r.on = stanza.JID{}, false
-	r.ask(nil)
+	r.ask()
 }
 
 // instanceGone is the brewery's word that the instance has left.
@@ -242,6 +249,7 @@ func (r *jibriSession) sendStop() {
 // over forgets the recorder; publish: clients know of it.
 func (r *jibriSession) over(reason string, publish bool) {
 	stop(&r.timer)
+	r.answer(stanza.ErrServiceUnavailable.With("It was ended before it began"))
 	r.m.f.jibris.forget(r)
 	r.at = stanza.JID{}
 	for i, x := range r.m.recorders {
