@@ -153,6 +153,9 @@ func (e *Estimator) packet(a *twcc.Acked) {
 		return
 	}
 	e.acked.add(a.ArrivalTime, a.Size)
+	if e.groups.anew(a.SendTime, a.ArrivalTime) {
+		e.transit = transit{}
+	}
 	if dSend, dArrive, at, ok := e.groups.add(a.SendTime, a.ArrivalTime); ok {
 		if moved := e.trend.add(dSend, dArrive, at); moved > 0 {
 			e.transit.move(moved)

@@ -257,3 +257,37 @@ func BenchmarkOnFeedback50(b *testing.B) {
 		e.OnFeedback(now, acked)
 	}
 }
+
+// TestClockStep sets the receiver's clock on, and back: that is no queue, for which requests would wait and probes would not be sent, and what arrives is
+// measured on.
+func TestClockStep(t *testing.T) {
+	e := New(Config{})
+	const step = 100 * 1e9
+	var seq uint16
+	feed := func(from, to, late int64, size int) {
+		var acked []twcc.Acked
+		for now := from; now < to; now += 10 * ms {
+			seq++
+			acked = append(acked, twcc.Acked{Seq: seq, Size: size, SendTime: now, ArrivalTime: now + 20*ms + offset + late})
+			if len(acked) == 10 {
+				e.OnFeedback(now+40*ms, acked)
+				acked = acked[:0]
+			}
+		}
+	}
+	feed(1e9, 10e9, 0, 1000)
+	if q := e.Queue(); q > 5*ms {
+		t.Fatalf("a queue of %d ms", q/ms)
+	}
+	feed(10e9, 11e9, step, 1000)
+	if q := e.Queue(); q > 5*ms || e.crowded(11e9) {
+		t.Errorf("a queue of %d ms after the clock was set", q/ms)
+	}
+	feed(11e9, 12e9, 0, 2000)
+	if q := e.Queue(); q > 5*ms || e.crowded(12e9) {
+		t.Errorf("a queue of %d ms after it was set back", q/ms)
+	}
+	if got := e.State().Acked; got < 1_500_000 || got > 1_700_000 {
+		t.Errorf("%d bit/s arrive, not 1.6 million", got)
+	}
+}

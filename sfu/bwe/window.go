@@ -15,8 +15,8 @@ const (
 
 func (w *window) move(now int64) {
 	i := now / bucket
-	if w.since == 0 || i-w.at > windowLen {
-		// Nothing for a whole window: what comes next is measured afresh.
+	if w.since == 0 || i-w.at > windowLen || w.at-i > windowLen {
+		// Nothing for a whole window, or the clock was set back: what comes next is measured afresh.
 		*w = window{at: i, since: i}
 		return
 	}
