@@ -40,7 +40,17 @@ func (r *room) answer(st *stanza.Stanza) {
 func (r *room) later(f func()) { r.queue = append(r.queue, out{do: f}) }
 
 // fail answers st with err. The room is locked.
-func (r *room) fail(st *stanza.Stanza, err *stanza.Error) { r.answer(st.ErrorReply(err)) }
+func (r *room) fail(st *stanza.Stanza, err *stanza.Error) { r.answer(errorReply(st, err)) }
+
+// errorReply is the error that answers st, nil where none may be sent. To a presence it comes with the child that says it is about a room
+// (XEP-0045 §7.2.5 to §7.2.9, §7.6, in all examples): slixmpp and what is made of it take a refusal by that child alone.
+func errorReply(st *stanza.Stanza, err *stanza.Error) *stanza.Stanza {
+	e := st.ErrorReply(err)
+	if e == nil || st.Kind != stanza.Presence {
+		return e
+	}
+	return e.WithPayload(stanza.NewElement(nsMUC, "x"), err.Element())
+}
 
 // full tells that the queue has no room for the broadcasts of st, and answers st. The room is locked.
 func (r *room) full(st *stanza.Stanza) bool {

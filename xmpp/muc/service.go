@@ -101,7 +101,7 @@ func (s *Service) HandleStanza(st *stanza.Stanza) {
 			if st.Kind == stanza.Presence {
 				s.count.joinErrors.Add(1)
 			}
-			s.reply(st.ErrorReply(err))
+			s.reply(errorReply(st, err))
 			return
 		}
 		if r == nil || r.handle(st) {
