@@ -153,14 +153,13 @@ func (e *Estimator) packet(a *twcc.Acked) {
 		return
 	}
 	e.acked.add(a.ArrivalTime, a.Size)
-	if e.groups.anew(a.SendTime, a.ArrivalTime) {
-		e.transit = transit{}
-	}
 	if dSend, dArrive, at, ok := e.groups.add(a.SendTime, a.ArrivalTime); ok {
 		if moved := e.trend.add(dSend, dArrive, at); moved > 0 {
 			e.transit.move(moved)
 		}
 		e.transit.add(e.groups.prev.lastSend, at)
+	} else if !e.groups.prev.set { // it began anew
+		e.transit = transit{}
 	}
 }
 

@@ -21,12 +21,6 @@ type group struct {
 // groups joins packets to bursts and compares each finished burst with the one before.
 type groups struct{ cur, prev group }
 
-// anew says that a packet is compared with nothing before it.
-func (g *groups) anew(send, arrive int64) bool {
-	c := &g.cur
-	return c.set && send >= c.firstSend && (arrive-c.lastArrive > maxGap || c.lastArrive-arrive > maxGap)
-}
-
 // add takes one received packet; ok is true when a burst was finished: then dSend and dArrive are the gaps to the burst before it, and
 // at is when it arrived.
 func (g *groups) add(send, arrive int64) (dSend, dArrive, at int64, ok bool) {
@@ -37,7 +31,7 @@ func (g *groups) add(send, arrive int64) (dSend, dArrive, at int64, ok bool) {
 		return
 	case send < c.firstSend:
 		return // sent before the present burst: reordered
-	case g.anew(send, arrive):
+	case arrive-c.lastArrive > maxGap || c.lastArrive-arrive > maxGap:
 		*g = groups{cur: group{send, send, arrive, arrive, true}}
 		return
 	case send-c.firstSend <= burst, arrive-c.lastArrive <= clump && arrive-c.lastArrive < send-c.lastSend && arrive-c.firstArrive < maxClump:

@@ -15,7 +15,7 @@ const (
 
 func (w *window) move(now int64) {
 	i := now / bucket
-	if w.since == 0 || i-w.at > windowLen || w.at-i > windowLen {
+	if w.since == 0 || uint64(i-w.at+windowLen) > 2*windowLen {
 		// Nothing for a whole window, or the clock was set back: what comes next is measured afresh.
 		*w = window{at: i, since: i}
 		return
