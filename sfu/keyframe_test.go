@@ -5,6 +5,7 @@ import (
 
 	"github.com/pion/rtp"
 
+	"konzil/internal/await"
 	"konzil/internal/udpio"
 )
 
@@ -61,5 +62,25 @@ func TestKeyframeInParts(t *testing.T) {
 				t.Errorf("%d pictures were counted, %d wanted", frames, c.frames)
 			}
 		})
+	}
+}
+
+// TestKeyframeOfAudio: a receiver that asks for a keyframe of audio, by mistake or not, does not have the sender asked for one that never comes.
+func TestKeyframeOfAudio(t *testing.T) {
+	b := newBed(t, 1, 1, nil)
+	var scratch batch
+	b.warm(&scratch, make([]udpio.Packet, 0, 64))
+	e := b.to[0]
+	await.True(t, "audio flows", func() bool {
+		e.sh.mu.Lock()
+		defer e.sh.mu.Unlock()
+		o := e.m.sends[100]
+		return o != nil && o.src != nil
+	})
+	e.sh.mu.Lock()
+	defer e.sh.mu.Unlock()
+	e.sh.pli(e, 100, b.s.now())
+	if b.c.trackOf(100).wantKey {
+		t.Error("a keyframe of audio is wanted")
 	}
 }

@@ -191,7 +191,7 @@ func (sh *shard) sendRTCP(e *Endpoint, plain []byte) {
 func (sh *shard) pli(e *Endpoint, ssrc uint32, now int64) {
 	sh.count.inc(cPLIIn)
 	o := e.m.sends[ssrc]
-	if o == nil || o.src == nil {
+	if o == nil || o.src == nil || o.kind != Video {
 		return
 	}
 	want := o.stream.Current()
