@@ -43,7 +43,7 @@ func (r *room) later(f func()) { r.queue = append(r.queue, out{do: f}) }
 func (r *room) fail(st *stanza.Stanza, err *stanza.Error) { r.answer(errorReply(st, err)) }
 
 // errorReply is the error that answers st, nil where none may be sent. To a presence it comes with the child that says it is about a room
-// (XEP-0045 §7.2.5 to §7.2.9, §7.6, in all examples): slixmpp and what is made of it take a refusal by that child alone.
+// (XEP-0045 §7.2.5 to §7.2.9, §7.6, in all examples): slixmpp takes a refusal by that child alone.
 func errorReply(st *stanza.Stanza, err *stanza.Error) *stanza.Stanza {
 	e := st.ErrorReply(err)
 	if e == nil || st.Kind != stanza.Presence {
